@@ -1,0 +1,93 @@
+# Set-up and checks; `make` alone lists them. Needs make, git and Python 3.11 to 3.14, which is where PyTorch has wheels.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python)
+USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+
+# A finished installation leaves one of these; they go when .venv goes.
+CORE := $(VENV)/.core
+DEV := $(VENV)/.dev
+# An unfinished one leaves this.
+BEGUN := $(VENV)/.begun
+# A .venv that lost its Python, to an upgrade for example, counts as not installed.
+$(shell $(BIN)/python -c '' 2>/dev/null || rm -f $(CORE) $(DEV))
+
+TORCH := nearly all of it PyTorch with CUDA
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types test-slow lock clean
+.NOTPARALLEL:
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' Makefile | awk -F '#' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+demo: $(CORE) ## a small search on the embedded data, from nothing to a front
+	$(BIN)/stdc-search run specs/quickstart.yaml --out runs/quickstart
+
+test: lint types ## lint, types and tests: what a change must pass
+	$(BIN)/pytest
+
+lint: $(DEV) ## ruff, both as linter and as formatter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV) ## pyright on the package
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+test-slow: $(DEV) ## the tests that take more than a few seconds each
+	$(BIN)/pytest --slow -m slow
+
+lock: ## constraints.txt anew: the newest versions that pyproject.toml allows
+	@$(find_python); rm -rf build/lock && "$$python" -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	@{ sed -n '/^#/p' constraints.txt; \
+	build/lock/bin/python -m pip freeze --all --exclude pip --exclude wheel --exclude stdc-search; \
+	} > build/constraints.txt
+	@mv build/constraints.txt constraints.txt; rm -rf build/lock
+
+clean: ## removes .venv and caches; runs/ stays
+	rm -rf $(VENV) build dist .hypothesis .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(CORE): pyproject.toml constraints.txt
+	@$(call install,.,3.2 GB ($(TORCH)) and fills 6 GB)
+	@touch $@
+
+# The development tools come on top of the core, so `make demo` has nothing to do after `make test`.
+$(DEV): pyproject.toml constraints.txt
+	@$(call install,.[dev],$(if $(wildcard $(CORE)),0.2 GB,3.4 GB ($(TORCH)) and fills 7 GB))
+	@touch $(CORE) $@
+
+# Each candidate is run, not only looked up: a shim of a version manager may exist and fail when it is called.
+define find_python
+for python in $(PYTHONS); do \
+	"$$python" -c '$(USABLE)' 2>/dev/null && break; \
+	python=; \
+done; \
+if [ -z "$$python" ]; then \
+	echo 'No Python 3.11 to 3.14 with venv and ensurepip among: $(PYTHONS)'; \
+	echo 'Install one and run make again:'; \
+	echo '  Debian, Ubuntu  sudo apt install python3 python3-venv'; \
+	echo '  Fedora          sudo dnf install python3'; \
+	echo '  macOS           brew install python@3.13'; \
+	echo '  Windows         use WSL, as on Ubuntu'; \
+	echo 'or name the one to take: make PYTHON=/path/to/python3.12 ...'; \
+	exit 2; \
+fi >&2
+endef
+
+# $(call install,what,how much is downloaded). A .venv whose making or filling was cut off, or that lost its Python, is made
+# anew; pip's cache then spares the download. When pip itself gives up it leaves things in order, so that needs no anew.
+define install
+if [ -e $(BEGUN) ] || ! $(BIN)/python -c '$(USABLE)' 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	$(find_python); \
+	echo "==> Making $(VENV) with $$("$$python" --version)"; \
+	rm -rf $(VENV) && mkdir $(VENV) && touch $(BEGUN) && "$$python" -m venv $(VENV) || exit; \
+fi; \
+touch $(BEGUN); \
+echo '==> Installing into $(VENV); on Linux x86-64 this downloads about $(2)'; \
+quiet=; { [ -t 1 ] && [ -z "$$CI" ]; } || quiet=--quiet; \
+PIP_USE_PEP517=1 $(BIN)/python -m pip install $$quiet --disable-pip-version-check --editable '$(1)' --constraint constraints.txt; \
+failed=$$?; rm $(BEGUN); exit $$failed
+endef

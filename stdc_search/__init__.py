@@ -1,0 +1,45 @@
+"""Declared speed-accuracy search around STDC segmentation networks.
+
+    spec = stdc_search.load("specs/stdc1_seg50.yaml")
+    net = stdc_search.build(spec.network)
+    cost = stdc_search.count(spec.network, spec.image_size)
+
+Importing this loads neither torch nor anything else that is heavy; each name is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stdc_search.builder import build as build
+    from stdc_search.cost import count as count
+    from stdc_search.latency import measure as measure
+    from stdc_search.runner import run as run
+    from stdc_search.spec.base import dump as dump
+    from stdc_search.spec.base import replace as replace
+    from stdc_search.spec.run import load as load
+    from stdc_search.spec.run import schema as schema
+
+_HOMES = {
+    "load": "spec.run",
+    "dump": "spec.base",
+    "replace": "spec.base",
+    "schema": "spec.run",
+    "build": "builder",
+    "count": "cost",
+    "measure": "latency",
+    "run": "runner",
+}
+
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*_HOMES, "__version__"]

@@ -1,0 +1,155 @@
+"""The command line: arguments in, tables out. Heavy imports stand inside the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from stdc_search.spec.run import RunSpec
+
+app = typer.Typer(
+    help="Declare a segmentation network, what may vary and what it may cost; get the speed-accuracy front.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # the boxes of rich double the time of --help
+)
+
+Spec = Annotated[Path, typer.Argument(help="A spec: YAML or JSON.", show_default=False)]
+Specs = Annotated[list[Path], typer.Argument(help="One spec or several: YAML or JSON.", show_default=False)]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(help="Where a relative data.root starts. Default: $STDC_SEARCH_DATA, else the working folder."),
+]
+
+
+@app.command()
+def run(
+    spec: Spec,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/ and the file's name.")] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Do all that a spec says: cost, times, training, search, report. An existing folder goes on where it stopped."""
+    from rich.console import Console
+
+    from stdc_search.runner import run
+
+    run(spec, out, data_root=data_root, console=Console())
+
+
+@app.command()
+def check(
+    specs: Specs,
+    data: Annotated[bool, typer.Option("--data", help="Read every image and label, too.")] = False,
+    data_root: DataRoot = None,
+) -> None:
+    """Check specs, and say what they would do."""
+    from stdc_search.spec.run import load
+
+    for path in specs:
+        spec = load(path)
+        typer.echo(f"{path}: {spec.summary}")
+        if data and spec.data is not None:
+            from stdc_search.data import check_dataset, open_dataset
+
+            for split in ("train", "val"):
+                check_dataset(open_dataset(spec.data, split, data_root))
+            typer.echo(f"{path}: every image and label of {spec.data.kind} is whole")
+
+
+@app.command()
+def cost(
+    specs: Specs,
+    parts: Annotated[bool, typer.Option("--parts", help="A table a network, with a row a stage.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder that gets the tables.")] = Path("runs/cost"),
+) -> None:
+    """Count parameters, multiply-adds and FLOPs; save the tables as CSV, Markdown and LaTeX."""
+    from stdc_search.cost import count, count_parts
+    from stdc_search.report.costs import cost_frame, parts_frame
+    from stdc_search.report.tables import show_table
+
+    runs = _load_all(specs)
+    if parts:
+        for name, run in runs.items():
+            frame = parts_frame(count_parts(run.network, run.image_size), run.image_size)
+            show_table(frame, out / f"parts-{name}", title=name)
+    else:
+        rows = [(name, run.image_size, count(run.network, run.image_size)) for name, run in runs.items()]
+        show_table(cost_frame(rows), out / "cost", title="Cost")
+
+
+@app.command()
+def time(
+    specs: Specs,
+    out: Annotated[Path, typer.Option(help="Folder that gets the tables.")] = Path("runs/time"),
+) -> None:
+    """Measure latency as each spec's section `latency` says, networks taking turns; save the tables."""
+    from stdc_search.builder import build
+    from stdc_search.latency import Entry, measure
+    from stdc_search.report.costs import latency_frame
+    from stdc_search.report.tables import show_table
+    from stdc_search.spec.measurement import LatencySpec
+
+    names, entries, wanted = [], [], LatencySpec()
+    for name, run in _load_all(specs).items():
+        wanted = run.latency or LatencySpec()
+        module = build(run.network)
+        for runtime in (wanted, *wanted.also):
+            names.append(name)
+            entries.append(Entry(module, run.image_size, runtime))
+    latencies = measure(entries, warmup=wanted.warmup, repeats=wanted.repeats)
+    show_table(latency_frame(zip(names, latencies, strict=True)), out / "time", title="Latency of one image")
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]) -> None:
+    """Write the tables and pictures of a run again."""
+    from rich.console import Console
+
+    from stdc_search.report import write_report
+
+    write_report(folder).print(Console())
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: print.", show_default=False)] = None,
+) -> None:
+    """Give the JSON Schema of a spec, for editors."""
+    from stdc_search.spec.base import write_atomically
+    from stdc_search.spec.run import schema
+
+    text = json.dumps(schema(), indent=2) + "\n"
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_atomically(out, text)
+
+
+def _load_all(paths: list[Path]) -> dict[str, RunSpec]:
+    """Specs by the stems of their files; by their paths where two stems are equal."""
+    from stdc_search.spec.run import load
+
+    stems = [path.stem for path in paths]
+    return {path.stem if stems.count(path.stem) == 1 else str(path): load(path) for path in paths}
+
+
+def main() -> None:
+    """Entry point: a person's mistake is a message and exit code 2, an unforeseen error keeps its traceback."""
+    try:
+        app()
+    except ValueError as error:
+        from stdc_search.spec.base import UserError
+
+        if not isinstance(error, UserError):
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        sys.exit(130)

@@ -1,0 +1,37 @@
+"""Data sets: one file each, opened by what a spec says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_never
+
+from stdc_search.data.camvid import open_camvid
+from stdc_search.data.dataset import DataError, Dataset, Split, check_dataset
+from stdc_search.data.folder import open_folder
+from stdc_search.data.scenes import Scenes
+from stdc_search.spec.data import CamvidSpec, DataSpec, FolderSpec, ScenesSpec
+
+__all__ = ["DataError", "Dataset", "Split", "check_dataset", "open_dataset"]
+
+
+def open_dataset(spec: DataSpec, split: Split, data_root: Path | None = None) -> Dataset:
+    """Open one split of a data set.
+
+    All files are found and paired here; what is in them is checked when they are read.
+
+    Args:
+        spec: the section `data` of a run.
+        split: what is trained on, or what is scored.
+        data_root: where relative roots start; default: $STDC_SEARCH_DATA, else the working folder.
+
+    Raises:
+        DataError: files are missing or do not pair up.
+    """
+    match spec:
+        case ScenesSpec():
+            return Scenes(spec, split)
+        case CamvidSpec():
+            return open_camvid(spec, split, data_root)
+        case FolderSpec():
+            return open_folder(spec, split, data_root)
+    assert_never(spec)

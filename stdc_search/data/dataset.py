@@ -1,0 +1,54 @@
+"""What a data set is to the rest of the package."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from stdc_search.spec.base import UserError
+
+Split = Literal["train", "val"]
+IGNORED = 255
+"""Label of pixels that are neither trained on nor scored."""
+
+
+class DataError(UserError):
+    """Data on disk cannot be used: what is wrong, in which file, and what would be right."""
+
+
+class Dataset(Protocol):
+    """Images and labels of one split, in a fixed order."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Short name of a sample, for messages and files."""
+        ...
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Image uint8 3, H, W, and label uint8 H, W of ids from 0 to classes - 1 and 255; do not write into them.
+
+        Raises:
+            DataError: the files are broken.
+        """
+        ...
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Read every sample.
+
+    Raises:
+        DataError: with a line for every broken one.
+    """
+    problems = []
+    for index in range(len(dataset)):
+        try:
+            dataset[index]
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))

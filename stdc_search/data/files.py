@@ -1,0 +1,158 @@
+"""Images and labels in files: roots, lists, reading, and what to say where something is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stdc_search.data.dataset import IGNORED, DataError
+from stdc_search.spec.problems import alike
+
+
+class Sample(NamedTuple):
+    name: str
+    image: Path
+    label: Path
+
+
+class LabelledFiles:
+    """A data set of image files and label files, read anew each time.
+
+    An orientation in EXIF is left out of account, in images as in labels: pixels are taken as they are stored.
+
+    Args:
+        samples: what it holds, in its order.
+        class_names: one an id.
+        void: the id in the label files of pixels that have no class.
+    """
+
+    def __init__(self, samples: Sequence[Sample], class_names: tuple[str, ...], void: int) -> None:
+        self.samples, self.class_names, self.void = samples, class_names, void
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def name(self, index: int) -> str:
+        return self.samples[index].name
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        sample = self.samples[index]
+        image, label = read_image(sample.image), read_label(sample.label, self.class_names, self.void)
+        if image.shape[1:] != label.shape:
+            (height, width), (image_height, image_width) = label.shape, image.shape[1:]
+            raise DataError(
+                f"{sample.label}: is {height} x {width} (height x width), its image {sample.image} "
+                f"{image_height} x {image_width}; both must be of one size"
+            )
+        return image, label
+
+
+def read_image(path: Path) -> Tensor:
+    """An image file as uint8 3, H, W; grey and palette images are turned into RGB, alpha is dropped."""
+    image = _decoded(path)
+    if image.mode[0] in "IF":
+        raise DataError(f"{path}: has more than 8 bits a value (mode {image.mode}); save it with 8")
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+
+
+def read_label(path: Path, class_names: Sequence[str], void: int) -> Tensor:
+    """A mask file as uint8 H, W: ids of classes, 255 for `void`. Of a palette image, the indices are the ids."""
+    mask = _decoded(path)
+    if mask.format != "PNG":
+        raise DataError(f"{path}: is a {mask.format}, which need not keep ids as they are; masks are PNGs")
+    if mask.mode not in ("L", "P"):  # with 1 bit, white may mean 1 or 255
+        raise DataError(
+            f"{path}: has mode {mask.mode}; a mask has one channel of 8 bits that holds class ids (mode L or P)"
+        )
+    ids, classes = np.asarray(mask), len(class_names)
+    counts = np.bincount(ids.ravel(), minlength=256)
+    unknown = [id for id in np.flatnonzero(counts).tolist() if id >= classes and id != void]
+    if unknown:
+        raise DataError(
+            f"{path}: has class id {several(unknown)} ({counts[unknown].sum()} pixels); legal are 0 ({class_names[0]}) "
+            f"to {classes - 1} ({class_names[-1]}), and {void} for pixels without a class"
+        )
+    return torch.from_numpy(np.where(ids == void, np.uint8(IGNORED), ids))
+
+
+def _decoded(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except Exception as error:  # decoders of broken files raise what they like
+        raise DataError(f"{path}: cannot be read, the file is broken or no image: {error}") from None
+
+
+def resolve_root(root: Path, data_root: Path | None) -> Path:
+    """Where a data set lies: a relative root starts from `data_root`, else $STDC_SEARCH_DATA, else the working folder.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    start, named = data_root, "--data-root"
+    if start is None and (value := os.environ.get("STDC_SEARCH_DATA")):
+        start, named = Path(value), "$STDC_SEARCH_DATA"
+    elif start is None:
+        start, named = Path(), "the working folder, since neither --data-root nor $STDC_SEARCH_DATA is given"
+    path = start.expanduser() / root.expanduser()
+    if not path.is_dir():
+        whence = "" if root.is_absolute() else f" (`data.root` {root}, from {named})"
+        raise DataError(f"{path}: no such folder{whence}{hint(path)}")
+    return path
+
+
+def read_list(path: Path) -> list[str]:
+    """Lines of a list that are not blank, stripped.
+
+    Raises:
+        DataError: it is missing, no text, empty, or has a line twice.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such list{hint(path)}")
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not a text file; a list has one image a line") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"{path}: names no image; a list has one image a line")
+    return lines
+
+
+def unique(names: Sequence[str], source: Path) -> None:
+    """Raise if a list names an image twice."""
+    seen: set[str] = set()
+    twice = sorted({name for name in names if name in seen or seen.add(name)})
+    if twice:
+        raise DataError(f"{source}: names {several(twice)} more than once; an image counts once")
+
+
+def disjoint(train: Iterable[str], val: Iterable[str], where: Path, remedy: str = "take them out of one") -> None:
+    """Raise if an image is both trained on and scored."""
+    both = sorted({*train} & {*val})
+    if both:
+        raise DataError(f"{where}: {len(both)} images are both trained on and scored, {several(both)}; {remedy}")
+
+
+def several(items: Sequence[object], most: int = 5) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
+
+
+def hint(missing: Path) -> str:
+    """What lies where something is missing: the name that is most alike, or the first few."""
+    folder = missing.parent
+    if not folder.is_dir():
+        return f"; {folder} does not exist either"
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    meant = alike(missing.name, names)
+    return f"; did you mean `{meant}`?" if meant else f"; {folder} holds {several(names) or 'nothing'}"

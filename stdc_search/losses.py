@@ -1,0 +1,88 @@
+"""Losses of STDC-Seg: OHEM cross-entropy, and the detail guidance's target, BCE and dice (Fan et al. 2021, 3.2.2).
+
+Original code: MichaelFan01/STDC-Seg, `loss/`. Where it differs from the paper, it is followed; the differences are
+named below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = 255
+"""Label of pixels that have no class."""
+
+
+def ohem(logits: Tensor, labels: Tensor, threshold: float = 0.7, min_kept: float = 1 / 16) -> Tensor:
+    """Mean cross-entropy of the hard pixels (online hard example mining).
+
+    Hard are the pixels whose class has a probability under `threshold`, but at least the hardest `min_kept` of all.
+    Ignored pixels have loss 0 and count among all, as released; a batch of nothing else has loss 0.
+
+    Args:
+        logits: N, classes, H, W.
+        labels: N, H, W, int64; 255 is ignored.
+        threshold: probability, above 0 and below 1.
+        min_kept: share of the pixels, above 0 and at most 1.
+    """
+    logits = logits.contiguous()  # one copy here spares cross-entropy, forward and backward, several of its own
+    losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    fewest = max(1, int(losses.numel() * min_kept))
+    hard = losses.detach() > -log(threshold)
+    count = int(hard.sum())
+    if count > fewest:
+        return (losses * hard).sum() / count  # a product keeps NaN, where selecting the hard ones would hide it
+    return losses.flatten().topk(fewest, sorted=False).values.mean()
+
+
+def detail_target(
+    labels: Tensor,
+    strides: Sequence[int] = (1, 2, 4),
+    weights: Sequence[float] = (0.6, 0.3, 0.1),
+    threshold: float = 0.1,
+) -> Tensor:
+    """Where labels change: N, 1, H, W of zeros and ones (paper, Figure 5).
+
+    A Laplacian of the class ids for each stride, each made 0 or 1 and enlarged to H x W, then their weighted sum made
+    0 or 1. As released, 255 takes part as the highest id, only the side of a border that has the higher id is marked,
+    so is the frame of the image unless it has id 0, and with the default weights stride 4 never decides a pixel: its
+    0.1 is not above 0.1. The weights are constants: the paper calls them trainable, but their gradient is zero.
+
+    Args:
+        labels: N, H, W, integers.
+        strides: strides of the Laplacian.
+        weights: one a stride.
+        threshold: what is above it becomes 1, in each map and in their sum.
+    """
+    size = labels.shape[1:]
+    kernel = torch.full((1, 1, 3, 3), -1.0, device=labels.device)
+    kernel[..., 1, 1] = 8
+    edges = F.conv2d(labels.unsqueeze(1).float(), kernel, padding=1)
+    fused = torch.zeros_like(edges)
+    for stride, weight in zip(strides, weights, strict=True):
+        marked = (edges[..., ::stride, ::stride] > threshold).float()  # what a convolution of this stride gives
+        fused += weight * F.interpolate(marked, size=size, mode="nearest")
+    return (fused > threshold).float()
+
+
+def detail(logits: Tensor, target: Tensor, dice: Literal["linear", "squared"] = "linear") -> tuple[Tensor, Tensor]:
+    """BCE and dice loss of the detail head; the paper adds them with equal weight.
+
+    Args:
+        logits: N, 1, h, w; enlarged to the target's size.
+        target: N, 1, H, W of zeros and ones.
+        dice: denominator, of sums (released code) or sums of squares (paper, Equation 5).
+    """
+    logits = F.interpolate(logits, size=target.shape[2:], mode="bilinear", align_corners=True)
+    bce = F.binary_cross_entropy_with_logits(logits, target)
+    found = logits.sigmoid().flatten(1)
+    truth = target.flatten(1)
+    power = 1 if dice == "linear" else 2
+    overlap = (found * truth).sum(1)
+    total = found.pow(power).sum(1) + truth.sum(1)  # the truth is its own square
+    return bce, (1 - (2 * overlap + 1) / (total + 1)).mean()

@@ -1,0 +1,171 @@
+"""What a run writes: one record a candidate, appended to `results.jsonl` as it happens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Cost(_Value):
+    """What `forward` needs at batch 1 in eval mode; training heads are not counted."""
+
+    parameters: int
+    """Weights, scales and shifts (the classifier's unused batch norm included, as in the paper's count)."""
+    macs: int
+    """Multiply-adds of convolutions, linear layers and matrix products."""
+    fvcore_flops: int
+    """fvcore's default rule: macs, 2 a batch norm input, 1 a pooled input, 4 a bilinear output."""
+    paper_flops: int
+    """The rule behind the paper's 813M and 1446M: macs, 2 a batch norm value, 1 a ReLU, 1 a pooled input."""
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            parameters=self.parameters + other.parameters,
+            macs=self.macs + other.macs,
+            fvcore_flops=self.fvcore_flops + other.fvcore_flops,
+            paper_flops=self.paper_flops + other.paper_flops,
+        )
+
+
+class PartCost(_Value):
+    """One part of a network at one image size."""
+
+    name: str
+    """Its place in the module: `backbone.stages.0.1`."""
+    kind: str
+    """Its class."""
+    output: tuple[int, ...]
+    """(C, H, W), or (C,); of the first output where there are several."""
+    cost: Cost
+
+
+class Latency(_Value):
+    """Time of one image on one runtime."""
+
+    runtime: str
+    output: Literal["labels", "logits"]
+    image_size: tuple[int, int]
+    threads: int
+    device: str = "cpu"
+    precision: str = "fp32"
+    source: Literal["measured"] = "measured"
+    median_ms: float
+    p95_ms: float
+    fps: float
+    """1000 / median_ms."""
+    samples: int
+
+
+class Score(_Value):
+    """Accuracy on the validation images, of the last epoch's weights; in percent, means over seeds."""
+
+    miou: float
+    pixel_accuracy: float
+    iou: dict[str, float | None]
+    """IoU a class; none for a class that neither labels nor predictions have."""
+    constant_miou: float
+    """mIoU of predicting the commonest class everywhere: what a network must beat."""
+    images: int
+    seed_miou: tuple[float, ...]
+    """mIoU of each of `training.seeds`."""
+
+
+class Machine(_Value):
+    """Where a record was made."""
+
+    id: str
+    """Hash of all that follows except the commit; records with different ids are not to be compared by time."""
+    device: str
+    cpu: str
+    cores: int
+    threads: int
+    memory_gb: float
+    system: str
+    driver: str | None
+    versions: dict[str, str]
+    commit: str | None
+
+
+class Record(_Value):
+    """One candidate, finished one way or another."""
+
+    format: Literal[1] = 1
+    number: int
+    """Also its folder: networks/0042."""
+    state: Literal["complete", "rejected", "failed"]
+    origin: Literal["base", "start", "reference", "sampler"]
+    """`reference`: a start network outside of the space, never told to the sampler."""
+    name: str | None = None
+    """Of a start network."""
+    identity: str | None
+    """RunSpec.identity; none where no legal network came of the values."""
+    values: dict[str, Any]
+    """Varied values by their name in `search.vary`."""
+    image_size: tuple[int, int]
+    sampler_notes: dict[str, Any] = {}
+    """What the sampler wrote on Optuna's trial, such as NSGA-II's generation."""
+    cost: Cost | None = None
+    latency: Latency | None = None
+    latency_also: tuple[Latency, ...] = ()
+    score: Score | None = None
+    reason: str | None = None
+    """Why it was rejected or failed."""
+    seconds: dict[str, float] = {}
+    """Wall-clock time of each step: count, time, train, score."""
+    started: str
+    """UTC, ISO 8601."""
+    machine: str
+    """Machine.id."""
+
+    def metric(self, name: str) -> float:
+        """A measured number by its dotted name: cost.macs, latency.median_ms, score.miou.
+
+        Raises:
+            KeyError: the record has no such number.
+        """
+        section, _, field = name.partition(".")
+        value = getattr(getattr(self, section, None), field, None)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+
+def append(path: Path, record: Record) -> None:
+    """Add a record to a results file: one write, on disk when this returns."""
+    line = record.model_dump_json() + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        data = line.encode()
+        start = os.fstat(descriptor).st_size
+        try:
+            if os.write(descriptor, data) < len(data):
+                raise OSError(f"{path}: the record was not written whole; is the disk full?")
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, start)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> list[Record]:
+    """Records of a results file, oldest first; none if there is no file. A torn last line is left out."""
+    if not path.exists():
+        return []
+    whole, _, _torn = path.read_bytes().rpartition(b"\n")
+    return [Record.model_validate_json(line) for line in whole.splitlines() if line.strip()]
+
+
+def cut_torn_line(path: Path) -> None:
+    """Remove what a crash left of a last line, so that the next record starts on its own."""
+    if path.exists() and not (data := path.read_bytes()).endswith(b"\n") and data:
+        with path.open("r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)
+            os.fsync(file.fileno())

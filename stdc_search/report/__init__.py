@@ -1,0 +1,109 @@
+"""A run's records as tables and pictures; nothing but the run's folder is read."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from stdc_search import records
+from stdc_search.pareto import Direction
+from stdc_search.records import Machine
+from stdc_search.report.candidates import FIGURES, best, candidates, first, label, shown
+from stdc_search.report.overlay import draw_overlay, overlay
+from stdc_search.report.plots import draw_front, encode, front_picture
+from stdc_search.report.tables import print_table, save_table
+from stdc_search.report.words import conditions, constant_note, heading, legend, machine_note, summary
+from stdc_search.spec.base import UserError, write_atomically
+from stdc_search.spec.run import load
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What was found in a run's folder and written into its `report/`."""
+
+    candidates: pd.DataFrame
+    """Every trained candidate with every figure."""
+    shown: pd.DataFrame
+    """The front and the named networks, as drawn."""
+    title: str
+    notes: tuple[str, ...]
+    """Lines below the table: what it holds for, what was done, where things are."""
+    paths: tuple[Path, ...]
+    """Files written."""
+    best: int | None
+    """Number of the most accurate network on the front."""
+    best_spec: Path | None
+    """Its `spec.yaml`, which runs by itself."""
+
+    def print(self, console: Console | None = None) -> None:
+        """Print the table and the lines below it."""
+        print_table(self.shown, self.title, self.notes, console)
+
+
+def write_report(folder: Path) -> Report:
+    """Write `report/` of a run's folder: tables; with a search, the front's picture; with a training, an overlay.
+
+    Raises:
+        UserError: the folder is no run's.
+    """
+    if not (folder / "spec.yaml").is_file():
+        raise UserError(f"{folder}: has no `spec.yaml`, so no run made it; give a run's folder, like runs/quickstart")
+    run = load(folder / "spec.yaml")
+    found = records.read(folder / "results.jsonl")
+    complete = [record for record in found if record.state == "complete"]
+    if not complete:
+        return Report(pd.DataFrame(), pd.DataFrame(), "Nothing to show", (summary(found),), (), None, None)
+
+    objectives: dict[str, Direction] = {**run.search.objectives} if run.search else {}
+    frame = candidates(complete, objectives)
+    table = shown(frame, objectives)
+    title = heading(run, complete)
+    remarks = [
+        conditions(complete, _machines(folder)),
+        constant_note(complete),
+        machine_note(frame, objectives),
+    ]
+    remarks = [remark for remark in remarks if remark]
+    notes = [*remarks, legend(table), summary(found)]
+    caption = " ".join(f"{sentence}." for sentence in [title, *remarks, legend(table)] if sentence)
+    paths = save_table(frame, folder / "report" / "table", caption=caption, drawn=table)
+
+    if objectives:
+        small_print = "\n".join(line for remark in remarks for line in textwrap.wrap(remark, 115))
+        figure = draw_front(front_picture(frame, objectives, title, small_print))
+        pictures = folder / "report" / "front.png", folder / "report" / "front.svg"
+        for path in pictures:
+            write_atomically(path, encode(figure, path.suffix))
+        paths += pictures
+        notes.append(f"picture: {pictures[0]}")
+
+    number = best(frame, objectives)
+    winner = next((record for record in complete if record.number == number), None)
+    spec = None
+    if winner is not None:
+        network = folder / "networks" / f"{winner.number:04d}"
+        spec = network / "spec.yaml"
+        if winner.score is not None and run.data is not None:
+            path = folder / "report" / "overlay.png"
+            if (network / "sample").is_dir():
+                picture = overlay(network / "sample", run.data.class_names, winner.score, label(winner))
+                write_atomically(path, encode(draw_overlay(picture), ".png"))
+                paths += (path,)
+                notes.append(f"overlay: {path}")
+            else:
+                notes.append(f"no overlay: {network / 'sample'} is missing")
+        by = first(objectives, "maximize") or next(iter(objectives), None)
+        notes.append(f"best network by {FIGURES[by][0].removesuffix(' %')}: {spec}" if by else f"network: {spec}")
+    return Report(frame, table, title, tuple(filter(None, notes)), paths, number, spec)
+
+
+def _machines(folder: Path) -> dict[str, Machine]:
+    """Machines of a run by id; none if the file is missing."""
+    path = folder / "machine.json"
+    content = json.loads(path.read_text()) if path.exists() else {}
+    return {name: Machine.model_validate(machine) for name, machine in content.items()}

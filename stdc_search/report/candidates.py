@@ -1,0 +1,121 @@
+"""Records as frames: every trained candidate with all its figures, and the rows that a person is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from stdc_search.pareto import Direction, front
+from stdc_search.records import Record
+from stdc_search.report.tables import MARK
+from stdc_search.report.words import REFERENCE, label, short_titles
+
+FIGURES = {
+    "score.miou": ("mIoU %", 1.0),
+    "score.pixel_accuracy": ("pixel accuracy %", 1.0),
+    "latency.median_ms": ("median ms", 1.0),
+    "latency.p95_ms": ("p95 ms", 1.0),
+    "latency.fps": ("FPS", 1.0),
+    "cost.macs": ("GMACs", 1e9),
+    "cost.parameters": ("params M", 1e6),
+    "cost.fvcore_flops": ("fvcore GFLOPs", 1e9),
+    "cost.paper_flops": ("paper GFLOPs", 1e9),
+}
+"""Title, with its unit last, and what a number is divided by to be in that unit."""
+
+ALWAYS = ("score.miou", "latency.median_ms", "latency.p95_ms", "latency.fps", "cost.macs", "cost.parameters")
+"""Figures that are drawn whether they are objectives or not."""
+
+
+def candidates(records: Sequence[Record], objectives: Mapping[str, Direction]) -> pd.DataFrame:
+    """Every candidate with every figure, in full precision.
+
+    Columns are named as in the record (`score.miou`, `cost.macs`, `values.blocks`), beside them `front`: not
+    dominated in the objectives by any other candidate of the space. A reference is outside of the space, so never
+    on its front. Rows are in the order of the first objective that is minimised, else of the first.
+
+    Args:
+        records: Complete ones, at least one.
+    """
+    rows = [_row(record) for record in records]
+    frame = pd.DataFrame(
+        {
+            # As objects, varied whole numbers stay whole beside a reference, which has none.
+            name: pd.Series([row.get(name) for row in rows], dtype=object if name.startswith("values.") else None)
+            for name in dict.fromkeys(name for row in rows for name in row)
+        }
+    )
+    inside = frame["origin"] != "reference"
+    on_front = inside.copy()
+    if objectives:
+        points = frame.loc[inside, list(objectives)].to_numpy(dtype=float)
+        on_front[inside] = front(points, list(objectives.values()))
+    frame.insert(2, "front", on_front)
+    by = first(objectives, "minimize") or next(iter(objectives), "number")
+    return frame.sort_values([by, "number"], ascending=objectives.get(by) != "maximize", ignore_index=True)
+
+
+def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> pd.DataFrame:
+    """The front and, beside it, every network that has a name; columns titled with their units."""
+    named = frame["origin"] != "sampler"
+    frame = frame.loc[frame["front"] | named]
+    columns: dict[str, Any] = {"network": frame["number"].map("{:04d}".format)}
+    if objectives:
+        if set(frame["origin"]) != {"sampler"}:
+            columns["name"] = frame["name"].where(named, "")
+        columns["front"] = [
+            MARK if on_front else REFERENCE if origin == "reference" else ""
+            for on_front, origin in zip(frame["front"], frame["origin"], strict=True)
+        ]
+    for name in dict.fromkeys([*objectives, *ALWAYS]):
+        if name in frame:
+            title, unit = FIGURES[name]
+            columns[title] = frame[name] / unit
+    for name in frame:
+        if name.startswith("latency_also.") and name.endswith(".median_ms"):
+            columns[f"{name.split('.')[1]} ms"] = frame[name]
+    if len(set(frame["machine"])) > 1:
+        columns["machine"] = frame["machine"].str[:8]
+    varied = [name.removeprefix("values.") for name in frame if name.startswith("values.")]
+    columns |= {title: frame[f"values.{name}"] for name, title in short_titles(varied).items()}
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def best(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> int | None:
+    """Number of the front's network with most of the first objective that is maximised, else of its first row."""
+    rows = frame.loc[frame["front"]].to_dict("records")
+    by = first(objectives, "maximize")
+    if by:
+        rows.sort(key=lambda row: -row[by])
+    return rows[0]["number"] if rows else None
+
+
+def first(objectives: Mapping[str, Direction], direction: Direction) -> str | None:
+    """The first objective of a direction."""
+    return next((name for name, other in objectives.items() if other == direction), None)
+
+
+def _row(record: Record) -> dict[str, Any]:
+    content = record.model_dump(mode="json", exclude={"format", "state", "reason", "name"}, exclude_none=True)
+    content["image_size"] = "{}x{}".format(*record.image_size)
+    content["values"] = {name: "null" if value is None else _plain(value) for name, value in record.values.items()}
+    content["latency_also"] = {
+        f"{timed.runtime} {timed.output} {timed.threads} threads": timed.model_dump(mode="json")
+        for timed in record.latency_also
+    }
+    return {"number": record.number, "name": label(record)} | _flat(content)
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    row = {}
+    for name, value in content.items():
+        row |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: _plain(value)}
+    return row
+
+
+def _plain(value: Any) -> Any:
+    """A sub-spec or a list as one cell."""
+    return json.dumps(value) if isinstance(value, dict | list | tuple) else value

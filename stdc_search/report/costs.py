@@ -1,0 +1,92 @@
+"""Costs and times of networks as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import pandas as pd
+
+from stdc_search.records import Cost, Latency, PartCost
+
+
+def cost_frame(networks: Iterable[tuple[str, tuple[int, int], Cost]]) -> pd.DataFrame:
+    """A row a network: name, image size, exact counts."""
+    return pd.DataFrame(
+        [
+            {
+                "network": name,
+                "image size": _size(image_size),
+                **_counts(cost),
+            }
+            for name, image_size, cost in networks
+        ]
+    )
+
+
+def parts_frame(parts: Sequence[PartCost], image_size: tuple[int, int]) -> pd.DataFrame:
+    """A row for each run of equal parts, as in the paper's Table 2: a stage's strided module, then its others."""
+    rows, height = [], image_size[0]
+    for (stage, kind, output, cost), group in groupby(
+        parts, lambda part: (_stage(part.name), part.kind, part.output, part.cost)
+    ):
+        repeats = len(list(group))
+        after = output[1] if len(output) > 1 else 1
+        rows.append(
+            {
+                "stage": stage,
+                "part": kind,
+                "output": "×".join(map(str, output[1:])) or "1×1",
+                "stride": f"{round(height / after)}" if after <= height else f"1/{round(after / height)}",
+                "repeats": repeats,
+                "channels": output[0],
+                **_counts(sum([cost] * (repeats - 1), cost)),
+            }
+        )
+        height = after
+    total = sum((part.cost for part in parts[1:]), parts[0].cost)
+    return pd.DataFrame([*rows, {"stage": "total", **_counts(total)}])
+
+
+def latency_frame(networks: Iterable[tuple[str, Latency]]) -> pd.DataFrame:
+    """A row a network and runtime, fastest first."""
+    frame = pd.DataFrame(
+        [
+            {
+                "network": name,
+                "image size": _size(latency.image_size),
+                "runtime": latency.runtime,
+                "output": latency.output,
+                "threads": latency.threads,
+                "median ms": latency.median_ms,
+                "p95 ms": latency.p95_ms,
+                "FPS": latency.fps,
+                "repeats": latency.samples,
+            }
+            for name, latency in networks
+        ]
+    )
+    return frame.sort_values("median ms", ignore_index=True)
+
+
+def _counts(cost: Cost) -> dict[str, int]:
+    return {
+        "parameters": cost.parameters,
+        "MACs": cost.macs,
+        "fvcore FLOPs": cost.fvcore_flops,
+        "paper's FLOPs": cost.paper_flops,
+    }
+
+
+def _stage(name: str) -> str:
+    """The paper's name where it has one: two convolutions, then stages from 3 on."""
+    match name.split("."):
+        case ["backbone", "stem", i]:
+            return f"ConvX{int(i) + 1}"
+        case ["backbone", "stages", i, _]:
+            return f"Stage{int(i) + 3}"
+    return name
+
+
+def _size(image_size: tuple[int, int]) -> str:
+    return "×".join(map(str, image_size))

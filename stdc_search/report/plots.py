@@ -1,0 +1,389 @@
+"""The picture of a front: what is drawn is a value, drawing comes after."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import cycle, pairwise, product
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stdc_search.pareto import Direction
+from stdc_search.report.candidates import FIGURES, first
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis as Edge
+    from matplotlib.figure import Figure
+
+AXIS_TITLES = {
+    "score.miou": "mIoU, %",
+    "score.pixel_accuracy": "pixel accuracy, %",
+    "latency.median_ms": "latency, median ms an image",
+    "latency.p95_ms": "latency, 95th percentile, ms an image",
+    "cost.macs": "multiply-adds, GMACs",
+    "cost.parameters": "parameters, millions",
+    "cost.fvcore_flops": "fvcore's FLOPs, 10⁹",
+    "cost.paper_flops": "FLOPs by the paper's rule, 10⁹",
+}
+
+INK, QUIET, PALE = "#1f2933", "#6b7785", "#a9b8c9"
+COLOURS = {"sampler": "#0b6e99", "base": "#7b2d8b", "start": "#c2410c", "reference": "#c2410c"}
+WORDS = {
+    "front": "on the front",
+    "sampler": "trained, not on the front",
+    "base": "base",
+    "start": "start network",
+    "reference": "reference, outside of the space",
+}
+"""In the order of the legend."""
+MARKERS = {"*": 170, "D": 62, "P": 95, "^": 85, "v": 85, "X": 95, "<": 85, ">": 85}
+"""Of start networks and references, in turn, with sizes in square points."""
+TITLE_PT, TEXT_PT, SMALL_PT = 12, 9.5, 8
+
+
+class Dot(NamedTuple):
+    """A trained candidate in the picture."""
+
+    number: int
+    x: float
+    y: float
+    third: float | None
+    """The third objective, told by colour."""
+    label: str
+    """Empty for none."""
+    origin: str
+    on_front: bool
+
+
+class Axis(NamedTuple):
+    """A metric along an edge of the picture."""
+
+    metric: str
+    title: str
+    direction: Direction
+    log: bool
+
+
+@dataclass(frozen=True)
+class FrontPicture:
+    """All that the picture of a front shows."""
+
+    title: str
+    small_print: str
+    x: Axis
+    y: Axis
+    third: Axis | None
+    dots: tuple[Dot, ...]
+    constant: float | None
+    """mIoU of predicting the commonest class, if mIoU runs along y."""
+
+    @property
+    def line(self) -> list[tuple[float, float]]:
+        """The front from left to right; empty where a third objective decides too."""
+        return [] if self.third else sorted((dot.x, dot.y) for dot in self.dots if dot.on_front)
+
+    @property
+    def constant_in_view(self) -> bool:
+        """Whether a line at `constant` leaves the dots at least half of the height."""
+        heights = [dot.y for dot in self.dots]
+        return self.constant is not None and max(heights) - min(heights) >= min(heights) - self.constant
+
+
+def front_picture(
+    frame: pd.DataFrame, objectives: Mapping[str, Direction], title: str, small_print: str
+) -> FrontPicture:
+    """What the picture of a front shows.
+
+    The first objective that is minimised (else cost) runs along x, the first that is maximised (else accuracy)
+    along y; two of the same direction share the picture in their order. A third one is told by colour.
+
+    Args:
+        frame: The trained candidates (`candidates.candidates`).
+    """
+    x, y = first(objectives, "minimize"), first(objectives, "maximize")
+    rest = [name for name in objectives if name not in (x, y)]
+    x = x or (rest.pop(0) if rest else "cost.macs")
+    y = y or (rest.pop(0) if rest else "score.miou")
+    third = rest[0] if rest else None
+    values = {name: np.array(frame[name], dtype=float) / FIGURES[name][1] for name in (x, y, third) if name}
+    dots = tuple(
+        Dot(
+            number=row["number"],
+            x=float(values[x][i]),
+            y=float(values[y][i]),
+            third=float(values[third][i]) if third else None,
+            label=_label(row),
+            origin=row["origin"],
+            on_front=row["front"],
+        )
+        for i, row in enumerate(frame.to_dict("records"))
+    )
+    return FrontPicture(
+        title=title,
+        small_print=small_print,
+        x=_axis(x, objectives, values[x]),
+        y=_axis(y, objectives, values[y]),
+        third=_axis(third, objectives, values[third]) if third else None,
+        dots=dots,
+        constant=max(frame["score.constant_miou"].tolist()) if y == "score.miou" else None,
+    )
+
+
+def _label(row: Mapping[Any, Any]) -> str:
+    if row["origin"] != "sampler":
+        return row["name"]
+    return str(row["number"]) if row["front"] else ""
+
+
+def _axis(metric: str, objectives: Mapping[str, Direction], values: NDArray[np.float64]) -> Axis:
+    percent = metric.startswith("score.")
+    log = not percent and values.min() > 0 and values.max() > 4 * values.min()
+    direction = objectives.get(metric, "maximize" if percent else "minimize")
+    return Axis(metric, AXIS_TITLES[metric], direction, bool(log))
+
+
+def draw_front(picture: FrontPicture) -> Figure:
+    """The picture of a front."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _draw_frame(axes, picture)
+    _draw_dots(axes, picture)
+    handles = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    figure.legend(
+        handles=[handles[words] for words in WORDS.values() if words in handles],
+        loc="outside lower center",
+        ncols=len(WORDS),
+        frameon=False,
+        fontsize=SMALL_PT,
+        labelcolor=INK,
+        handletextpad=0.4,
+    )
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # labels are placed by pixels: from here on nothing may move
+    _draw_labels(axes, picture)
+    return figure
+
+
+def encode(figure: Figure, ending: str) -> bytes:
+    """A figure as a `.png` or `.svg`, the same bytes for the same figure; an SVG keeps its text as text."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    undated = {"Date": None} if ending == ".svg" else None
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "stdc-search"}):
+        figure.savefig(buffer, format=ending[1:], dpi=180, metadata=undated)
+    return buffer.getvalue()
+
+
+def literal(text: str) -> str:
+    """Text that matplotlib is not to read as a formula."""
+    return text.replace("$", r"\$")
+
+
+def _draw_frame(axes: Axes, picture: FrontPicture) -> None:
+    """Titles, scales, grid, and the line of the commonest class."""
+    small = {"textcoords": "offset points", "fontsize": SMALL_PT, "color": QUIET}
+    lines = picture.small_print.count("\n") + 1
+    axes.set_title(
+        literal(picture.title),
+        loc="left",
+        size=TITLE_PT,
+        weight="bold",
+        color=INK,
+        pad=10 + 1.4 * SMALL_PT * lines,
+    )
+    axes.annotate(literal(picture.small_print), (0, 1), (0, 7), xycoords="axes fraction", va="bottom", **small)
+    axes.grid(color="#e4e7eb", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.tick_params(labelcolor=INK, labelsize=SMALL_PT + 0.5, length=3, color=PALE)
+
+    heights = [dot.y for dot in picture.dots]
+    if picture.constant is not None and picture.constant_in_view:
+        heights.append(picture.constant)
+        axes.axhline(picture.constant, color=QUIET, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
+        axes.annotate(
+            "predicting the commonest class",
+            (1, picture.constant),
+            (-2, 3),
+            xycoords=axes.get_yaxis_transform(),
+            ha="right",
+            **small,
+        )
+    _scale(axes.xaxis, axes.set_xscale, axes.set_xlim, picture.x, [dot.x for dot in picture.dots])
+    _scale(axes.yaxis, axes.set_yscale, axes.set_ylim, picture.y, heights)
+
+
+def _scale(
+    edge: Edge, set_scale: Callable[..., Any], set_limits: Callable[..., Any], axis: Axis, values: list[float]
+) -> None:
+    low, high = min(values), max(values)
+    if axis.log:
+        set_scale("log")
+        margin = (high / low) ** 0.08
+        set_limits(low / margin, high * margin)
+    else:
+        margin = 0.08 * (high - low) or 0.1 * abs(high) or 1
+        set_limits(low - margin, high + margin)
+    _label_edge(edge, axis, high / low if axis.log else None)
+
+
+def _label_edge(edge: Edge, axis: Axis, ratio: float | None) -> None:
+    """Title and ticks; `ratio` is that of a logarithmic edge's ends."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    edge.set_label_text(axis.title, size=TEXT_PT, color=INK)
+    if ratio is not None:
+        subs = (1, 1.5, 2, 3, 4, 5, 7) if ratio < 12 else (1, 2, 5) if ratio < 300 else (1,)
+        edge.set_major_locator(LogLocator(subs=subs))
+        edge.set_minor_locator(NullLocator())
+    edge.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+
+
+def _draw_dots(axes: Axes, picture: FrontPicture) -> None:
+    """The front's line, the candidates, and a marker of its own for each network that has a name."""
+    if len(picture.line) > 1:
+        x, y = zip(*_corners(picture), strict=True)
+        axes.plot(x, y, color=COLOURS["sampler"], linewidth=1.4, alpha=0.75, zorder=2)
+    face_of = _third_colours(axes, picture)
+    named = sorted(dot for dot in picture.dots if dot.origin in ("start", "reference"))
+    markers = dict(zip(named, cycle(MARKERS), strict=False))
+    seen: set[str] = set()
+    for dot in sorted(picture.dots, key=lambda dot: dot.on_front):
+        pale = dot.origin == "sampler" and not dot.on_front
+        colour = PALE if pale else COLOURS[dot.origin]
+        face = "white" if dot.origin == "reference" else face_of(dot) if face_of else colour
+        marker = markers.get(dot, "s" if dot.origin == "base" else "o")
+        words = WORDS["front" if dot.origin == "sampler" and dot.on_front else dot.origin]
+        axes.scatter(
+            dot.x,
+            dot.y,
+            s=MARKERS.get(marker, 24 if pale else 50),
+            marker=marker,
+            facecolor=face,
+            edgecolor=colour if dot.origin == "reference" or (face_of and not pale) else "white",
+            linewidth=1.5 if dot.origin == "reference" or (face_of and not pale) else 0.7,
+            label="_" * (words in seen) + words,  # an underscore keeps it out of the legend
+            zorder=3 + dot.on_front + (dot.origin != "sampler"),
+        )
+        seen.add(words)
+
+
+def _third_colours(axes: Axes, picture: FrontPicture) -> Callable[[Dot], Any] | None:
+    """The third objective's colour bar, and the colour of a dot on it."""
+    if picture.third is None:
+        return None
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm, Normalize
+
+    values = [dot.third for dot in picture.dots if dot.third is not None]
+    norm = (LogNorm if picture.third.log else Normalize)(min(values), max(values))
+    colours = ScalarMappable(norm, "viridis")
+    assert axes.figure is not None
+    bar = axes.figure.colorbar(colours, ax=axes, pad=0.02, aspect=32)
+    _label_edge(bar.ax.yaxis, picture.third, max(values) / min(values) if picture.third.log else None)
+    bar.ax.tick_params(labelsize=SMALL_PT, labelcolor=INK, color=PALE)
+    bar.outline.set_visible(False)
+    return lambda dot: colours.cmap(norm(np.array(dot.third, dtype=float)))
+
+
+def _draw_labels(axes: Axes, picture: FrontPicture) -> None:
+    """Names and numbers beside their dots, each where it covers least; a number without room is left out."""
+    assert axes.figure is not None
+    point = axes.figure.dpi / 72
+    centres = axes.transData.transform([(dot.x, dot.y) for dot in picture.dots])
+    radii = np.array([4.5 if dot.origin == "sampler" else 5.5 for dot in picture.dots]) * point
+    taken = np.concatenate([centres - radii[:, None], centres + radii[:, None]], axis=1)
+    corners = axes.transData.transform(_corners(picture)) if len(picture.line) > 1 else np.empty((0, 2))
+    lines = [np.r_[np.minimum(a, b) - point, np.maximum(a, b) + point] for a, b in pairwise(corners)]
+    taken = np.concatenate([taken, np.reshape(lines, (-1, 4))])
+    bounds = np.array(axes.get_window_extent().extents)
+    better = (-1 if picture.x.direction == "minimize" else 1, 1 if picture.y.direction == "maximize" else -1)
+    labelled = [i for i, dot in enumerate(picture.dots) if dot.label]
+    for i in sorted(labelled, key=lambda i: (picture.dots[i].origin == "sampler", centres[i][0])):
+        dot = picture.dots[i]
+        named = dot.origin != "sampler"
+        text = axes.annotate(
+            literal(dot.label),
+            (dot.x, dot.y),
+            (0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            size=TEXT_PT if named else SMALL_PT,
+            weight="bold" if named else "normal",
+            color=COLOURS[dot.origin],
+            zorder=8,
+        )
+        extent = text.get_window_extent()
+        size = np.array([extent.width + 3 * point, extent.height])
+        gaps = radii[i] + np.array([1.5, 8, 16, 26] if named else [1.5, 5]) * point
+        box, far, covered = place_label(centres[i], size, gaps, taken, bounds, better)
+        if covered > 0.1 and not named:
+            text.remove()
+            continue
+        taken = np.concatenate([taken, [box]])
+        text.xyann = tuple(((box[:2] + box[2:]) / 2 - centres[i]) / point)
+        if far:
+            line = {"arrowstyle": "-", "color": QUIET, "linewidth": 0.5, "shrinkA": 5, "shrinkB": 4}
+            axes.annotate("", (dot.x, dot.y), text.xyann, textcoords="offset points", arrowprops=line, zorder=4)
+
+
+def place_label(
+    centre: NDArray[np.float64],
+    size: NDArray[np.float64],
+    gaps: NDArray[np.float64],
+    taken: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+    better: tuple[int, int],
+) -> tuple[NDArray[np.float64], bool, float]:
+    """Find the place beside a dot where a label covers least.
+
+    Of places equally free the nearest is taken, and of these the one towards the better corner, where a front
+    has no dots. All lengths are pixels, boxes are left, bottom, right, top.
+
+    Args:
+        gaps: Distances from the dot's centre to the label to be tried, nearest first.
+        taken: [boxes, 4] that had better stay visible.
+        bounds: Box to stay in.
+        better: Signs of the direction of the better corner.
+
+    Returns:
+        The label's box, whether it is further away than the first gap, the share of it that covers something.
+    """
+    sides = np.array([side for side in product((-1, 0, 1), repeat=2) if any(side)])
+    sides = sides[np.argsort(-sides @ np.array(better), kind="stable")]
+    unit = sides / np.linalg.norm(sides, axis=1, keepdims=True)
+    middles = centre + (gaps[:, None, None] * unit + sides * size / 2).reshape(-1, 2)
+    boxes = np.concatenate([middles - size / 2, middles + size / 2], axis=1)
+    area = size.prod()
+    outside = 1 - _overlap(boxes, bounds[None])[:, 0] / area
+    covered = np.minimum(_overlap(boxes, taken).sum(axis=1) / area + outside, 1)
+    place = int(np.argmin(covered.round(2)))
+    return boxes[place], place >= len(sides), float(covered[place])
+
+
+def _overlap(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area that each box shares with each other: [boxes, others]."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    return np.clip(high - low, 0, None).prod(axis=2)
+
+
+def _corners(picture: FrontPicture) -> list[tuple[float, float]]:
+    """The front's line with the corners of its steps."""
+    corners = [picture.line[0]]
+    for (x, y), (next_x, next_y) in pairwise(picture.line):
+        corner = (next_x, y) if picture.x.direction == "minimize" else (x, next_y)
+        corners += [corner, (next_x, next_y)]
+    return corners

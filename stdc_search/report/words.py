@@ -1,0 +1,121 @@
+"""What a report says in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from stdc_search.pareto import Direction
+from stdc_search.records import Machine, Record
+from stdc_search.report.tables import MARK
+from stdc_search.spec.data import CamvidSpec, DataSpec
+from stdc_search.spec.run import RunSpec
+from stdc_search.spec.search import PRESETS
+
+RUNTIMES = {"eager": "PyTorch eager", "onnxruntime": "ONNX Runtime"}
+REFERENCE = "reference"
+
+
+def label(record: Record) -> str:
+    """What a candidate is called: STDC1, base, or as its folder."""
+    if record.name is not None:
+        return record.name.upper() if record.name in PRESETS else record.name
+    return "base" if record.origin == "base" else f"{record.number:04d}"
+
+
+def heading(run: RunSpec, records: Sequence[Record]) -> str:
+    """What is shown, on which data set and at which image size."""
+    parts = ["Front" if run.search else "Network"]
+    if run.data is not None:
+        parts.append(f"on {_data_set(run.data)}")
+    sizes = {record.image_size for record in records}
+    parts.append("at {} × {}".format(*sizes.pop()) if len(sizes) == 1 else "at several image sizes")
+    return " ".join(parts)
+
+
+def _data_set(data: DataSpec) -> str:
+    match data:
+        case CamvidSpec():
+            return f"CamVid {data.val}"
+        case _:
+            return data.kind
+
+
+def conditions(records: Sequence[Record], machines: Mapping[str, Machine]) -> str:
+    """Runtimes and machines that the figures hold for."""
+    parts = [
+        f"{RUNTIMES.get(timed.runtime, timed.runtime)} to {timed.output}, {timed.precision}, "
+        f"{timed.threads} thread{'s' * (timed.threads != 1)}"
+        for timed in (record.latency for record in records)
+        if timed is not None
+    ]
+    used = {record.machine for record in records}
+    parts += [
+        f"{machine.cpu}, {machine.cores} cores" if machine.device == "cpu" else machine.device
+        for name, machine in machines.items()
+        if name in used
+    ]
+    return " · ".join(dict.fromkeys(parts))
+
+
+def constant_note(records: Sequence[Record]) -> str:
+    """The mIoU that a network must beat; empty if nothing was scored."""
+    scores = [record.score.constant_miou for record in records if record.score is not None]
+    return f"Predicting the commonest class everywhere gives mIoU {max(scores):.1f} %" if scores else ""
+
+
+def machine_note(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> str:
+    """Says where records of several machines stand side by side; empty otherwise."""
+    counts = Counter(frame["machine"])
+    if len(counts) < 2:
+        return ""
+    machines = ", ".join(f"{count} of {machine[:8]}" for machine, count in counts.items())
+    timed = any(name.startswith("latency.") for name in objectives)
+    if timed and frame.loc[frame["front"], "machine"].nunique() > 1:
+        return f"THIS FRONT MIXES TIMES OF {len(counts)} MACHINES ({machines}), which are not to be compared"
+    return f"The records are of {len(counts)} machines ({machines}); compare times only within one"
+
+
+def legend(table: pd.DataFrame) -> str:
+    """What the marks of a drawn table mean."""
+    if "front" not in table:
+        return ""
+    meanings = {MARK: "on the front", REFERENCE: "outside of the space, so not on its front"}
+    used = set(table["front"])
+    return "; ".join(f"{mark}: {meaning}" for mark, meaning in meanings.items() if mark in used)
+
+
+def summary(records: Sequence[Record]) -> str:
+    """How many candidates came to which end, in how much time."""
+    ends = Counter(record.state for record in records)
+    parts = [f"{ends['complete']} complete"]
+    if ends["rejected"]:
+        parts.append(f"{ends['rejected']} rejected by limits")
+    if ends["failed"]:
+        failed = next(record for record in records if record.state == "failed")
+        parts.append(f"{ends['failed']} failed ({failed.number:04d}: {failed.reason})")
+    seconds = sum(sum(record.seconds.values()) for record in records)
+    return f"candidates: {', '.join(parts)}; {_duration(seconds)}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def short_titles(names: Sequence[str]) -> dict[str, str]:
+    """Dotted names to titles: the last parts, as many as tell them apart and begin with a word."""
+    titles = {}
+    for name in names:
+        parts = name.split(".")
+        for count in range(min(2, len(parts)), len(parts) + 1):
+            tail = parts[-count:]
+            alike = [other for other in names if other.split(".")[-count:] == tail]
+            if len(alike) == 1 and not tail[0].isdigit():
+                break
+        titles[name] = " ".join(tail)
+    return titles

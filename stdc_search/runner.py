@@ -1,0 +1,238 @@
+"""One run from its file to its folder: goes on where it stopped, tries candidates, reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stdc_search.latency import describe_machine
+from stdc_search.records import Machine, Record, append, cut_torn_line, read
+from stdc_search.report import Report, write_report
+from stdc_search.search.study import Proposal, Study, mirror
+from stdc_search.spec.base import SpecError, dump, write_atomically
+from stdc_search.spec.run import RunSpec, load
+from stdc_search.trial import Datasets, estimate_seconds, run_trial
+
+REJECTIONS = 1000
+"""Candidates rejected in a row after which a search gives up."""
+FREE = {"search.trials", "data.root", "training.workers"}
+"""What may differ from the spec that began a run folder."""
+
+
+def run(
+    spec: RunSpec | str | Path,
+    out: str | Path | None = None,
+    *,
+    data_root: str | Path | None = None,
+    console: Console | None = None,
+) -> Report:
+    """Do all that a spec says, in a folder that keeps every result; an existing folder goes on where it stopped.
+
+    Args:
+        spec: a spec, or its file.
+        out: the run's folder; default: `runs/` and the file's stem.
+        data_root: where a relative `data.root` starts.
+        console: where plan, progress and report are printed; default: nowhere.
+
+    Raises:
+        SpecError: the file is wrong, or the folder began with another spec.
+        DataError: the data is missing or broken.
+    """
+    if not isinstance(spec, RunSpec):
+        out = out or Path("runs") / Path(spec).stem
+        spec = load(Path(spec))
+    if out is None:
+        raise ValueError("`out` is missing: a spec that is no file needs a folder for its run")
+    data_root = Path(data_root) if data_root is not None else None
+    with _locked(Path(out)) as folder:
+        return _Run(spec, folder, data_root, console or Console(quiet=True)).run()
+
+
+class _Run:
+    def __init__(self, spec: RunSpec, folder: Path, data_root: Path | None, console: Console) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.console = console
+        self.results = folder / "results.jsonl"
+        self.datasets = Datasets.open(spec, data_root)
+        self.begin_folder()
+        cut_torn_line(self.results)
+        self.records = read(self.results)
+        self.machine = note_machine(folder / "machine.json")
+
+    def run(self) -> Report:
+        if self.spec.search is not None:
+            self.search()
+        elif not self.records:
+            self.plan(1)
+            self.try_candidate(Proposal(0, {}, self.spec, "base"))
+        report = write_report(self.folder)
+        report.print(self.console)
+        return report
+
+    def search(self) -> None:
+        assert self.spec.search is not None
+        study = Study(self.spec, self.records)
+        self.plan(self.spec.search.trials - study.trained)
+        rejected = 0
+        while (proposal := study.propose()) is not None:
+            record = self.try_candidate(proposal)
+            study.tell(proposal, record)
+            if record.state != "rejected":
+                mirror(study, self.records, self.folder / "study.db")
+            rejected = rejected + 1 if record.state == "rejected" else 0
+            if rejected == REJECTIONS:
+                raise SpecError.of(
+                    f"search.limits: {REJECTIONS} candidates in a row were rejected, the last one since "
+                    f"{record.reason}; widen the limits or the ranges of `vary`"
+                )
+        if study.trained < self.spec.search.trials:
+            self.console.print(f"The space is exhausted: all of it was tried with {study.trained} trainings.")
+
+    def try_candidate(self, proposal: Proposal) -> Record:
+        """Run a proposal and append its record."""
+        spec = proposal.spec
+        draft = Record(
+            number=proposal.number,
+            state="rejected",
+            origin=proposal.origin,
+            name=proposal.name,
+            identity=spec.identity if spec else None,
+            values=dict(proposal.values),
+            sampler_notes=dict(proposal.notes),
+            image_size=(spec or self.spec).image_size,
+            reason=proposal.reason,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=self.machine.id,
+        )
+        if spec is None:
+            record = draft
+        else:
+            limits = self.spec.search.limits if self.spec.search and proposal.trial else {}
+            with self.progress(proposal) as progress:
+                folder = self.folder / "networks" / f"{proposal.number:04d}"
+                record = run_trial(spec, folder, draft, self.datasets, limits=limits, progress=progress)
+        append(self.results, record)
+        self.records.append(record)
+        self.console.print(_line(record), highlight=False)
+        return record
+
+    def begin_folder(self) -> None:
+        """Write `spec.yaml`, or check that the one that is there says the same.
+
+        Raises:
+            SpecError: it says something else.
+        """
+        path = self.folder / "spec.yaml"
+        if path.exists():
+            different = _differences(load(path).model_dump(mode="json"), self.spec.model_dump(mode="json"))
+            different = [line for name, line in different if name not in FREE]
+            if different:
+                raise SpecError.of(
+                    f"{self.folder}: was begun with another spec, and its results would not be comparable:\n  "
+                    + "\n  ".join(different)
+                    + "\nGive --out a new folder, or change these back."
+                )
+        write_atomically(path, dump(self.spec))
+
+    def plan(self, trainings: int) -> None:
+        """Say what is to come and about how long it takes."""
+        say = self.console.print
+        if self.spec.search is not None:
+            size = self.spec.search.size
+            space = f"{size:,} combinations" if size != float("inf") else "infinitely many combinations"
+            say(f"Space: {space} of {len(self.spec.search.vary)} varied things, before limits.")
+        if self.spec.training is None:
+            return
+        runs = max(0, trainings) * len(self.spec.training.seeds)
+        done = sum(record.state != "rejected" for record in self.records)
+        if runs == 0:
+            say(f"Trainings: {done} done, none to do.")
+            return
+        seconds = self.seconds_a_candidate()
+        say(
+            f"Trainings: {done} done, {runs} to do, about {seconds * max(0, trainings) / 60:.0f} minutes in all "
+            f"({seconds / 60:.1f} each, by a short trial of the file's own network; larger ones take longer)."
+        )
+
+    def seconds_a_candidate(self) -> float:
+        taken = [sum(record.seconds.values()) for record in self.records if record.state == "complete"]
+        if taken:
+            return sum(taken) / len(taken)
+        assert self.datasets is not None
+        return estimate_seconds(self.spec, self.datasets)
+
+    @contextmanager
+    def progress(self, proposal: Proposal) -> Iterator[Any]:
+        """A bar that shows what a trial does; gone when it is done."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bars:
+            task = bars.add_task("")
+            title = f"{proposal.number:04d} {proposal.name or ''}".strip()
+            yield lambda step, done, total: bars.update(
+                task, description=f"{title} {step}", completed=done, total=total
+            )
+
+
+def note_machine(path: Path) -> Machine:
+    """Describe this machine and add it to a file of machines by their ids."""
+    machine = describe_machine()
+    machines = json.loads(path.read_text()) if path.exists() else {}
+    machines[machine.id] = machine.model_dump(mode="json")
+    write_atomically(path, json.dumps(machines, indent=2) + "\n")
+    return machine
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[Path]:
+    """The folder, made if it is missing, with no other process running in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield folder
+    except Timeout:
+        raise SpecError.of(
+            f"{folder}: another process runs in this folder; wait for it, or give --out another"
+        ) from None
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str]]:
+    """Dotted paths at which two dumped specs differ, each with a line that says how."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = list(dict.fromkeys([*old, *new]))
+        pairs = [(key, old.get(key), new.get(key)) for key in keys]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = [(str(i), a, b) for i, (a, b) in enumerate(zip(old, new, strict=True))]
+    else:
+        return [] if old == new else [(path, f"{path}: {json.dumps(old)} there, {json.dumps(new)} here")]
+    return [line for key, a, b in pairs for line in _differences(a, b, f"{path}.{key}".lstrip("."))]
+
+
+def _line(record: Record) -> str:
+    """One line on a finished candidate."""
+    title = f"{record.number:04d} {record.name or ''}".strip()
+    figures = []
+    if record.score:
+        figures.append(f"mIoU {record.score.miou:.1f} %")
+    if record.latency:
+        figures.append(f"{record.latency.median_ms:.1f} ms")
+    if record.cost:
+        figures.append(f"{record.cost.macs / 1e9:.2f} GMACs")
+    if record.reason:
+        figures.append(f"{record.state}: {record.reason}")
+    if record.seconds:
+        figures.append(f"{sum(record.seconds.values()):.0f} s")
+    return f"{title}: " + ", ".join(figures)

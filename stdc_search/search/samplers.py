@@ -1,0 +1,29 @@
+"""Optuna's samplers by their name in a spec."""
+
+from __future__ import annotations
+
+import warnings
+from typing import assert_never
+
+from optuna import samplers
+from optuna.exceptions import ExperimentalWarning
+
+from stdc_search.spec.search import SamplerKind
+
+
+def make_sampler(kind: SamplerKind, seed: int) -> samplers.BaseSampler:
+    """A fresh sampler. It is made anew for each proposal, so that a run that was stopped goes on as if it had not been."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        match kind:
+            case "tpe":
+                return samplers.TPESampler(seed=seed)
+            case "nsgaii":
+                return samplers.NSGAIISampler(seed=seed)
+            case "nsgaiii":
+                return samplers.NSGAIIISampler(seed=seed)
+            case "gp":
+                return samplers.GPSampler(seed=seed)
+            case "random":
+                return samplers.RandomSampler(seed=seed)
+    assert_never(kind)

@@ -1,0 +1,297 @@
+"""A search: which candidate comes next, and what is learnt from its record.
+
+Optuna's study lives in memory and is rebuilt from the records, which are the only truth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import random
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from stdc_search.records import Record
+from stdc_search.search.samplers import make_sampler
+from stdc_search.spec.base import SpecError, replace, value_at
+from stdc_search.spec.run import RunSpec
+from stdc_search.spec.search import Choice, FloatRange, IntRange, SearchSpec, StartSpec, VarySpec
+
+PROPOSALS_OF_THE_SAMPLER = 10
+"""Proposals already seen, in a row, after which the sampler is not asked again and one is drawn at random."""
+ENUMERABLE = 20_000
+"""Spaces up to this size are walked whole before they count as exhausted."""
+RANDOM_DRAWS = 2_000
+"""Draws without anything new after which a larger space counts as exhausted."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A candidate to be tried."""
+
+    number: int
+    values: Mapping[str, Any]
+    """Varied values by their name in `search.vary`."""
+    spec: RunSpec | None
+    """Its run; none if the values are illegal together."""
+    origin: str
+    name: str | None = None
+    reason: str | None = None
+    """Why there is no run."""
+    trial: optuna.Trial | None = field(default=None, compare=False)
+    """Optuna's trial; none for a reference."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What the sampler wrote on Optuna's trial and needs to find there again, such as NSGA-II's generation."""
+
+
+class Study:
+    """The state of a search.
+
+    Args:
+        spec: a run with a search.
+        records: what is finished, oldest first.
+    """
+
+    def __init__(self, spec: RunSpec, records: Iterable[Record] = ()) -> None:
+        assert spec.search is not None
+        self.spec = spec
+        self.search: SearchSpec = spec.search
+        self.distributions = {name: distribution(vary) for name, vary in self.search.vary.items()}
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.optuna_study = optuna.create_study(directions=list(self.search.objectives.values()))
+        self.numbers = itertools.count()
+        self.seen: set[str] = set()
+        self.started: set[str] = set()
+        self.trained = 0
+        for record in records:
+            self._note(record)
+            if record.origin != "reference":
+                self.optuna_study.add_trial(self.frozen(record, ranked=True))
+
+    def propose(self) -> Proposal | None:
+        """The next candidate, start networks first; none when all trials are done or the space is exhausted."""
+        if self.trained >= self.search.trials:
+            return None
+        for start in self.search.start:
+            if start.name not in self.started:
+                return self._propose_start(start)
+        return self._propose_sampled()
+
+    def tell(self, proposal: Proposal, record: Record) -> None:
+        """Learn from the finished candidate of a proposal."""
+        self._note(record)
+        if proposal.trial is None:
+            return
+        frozen = self.frozen(record, ranked=True)
+        for name, violation in frozen.constraints.items():
+            proposal.trial.set_constraint(name, violation)
+        values = frozen.values if frozen.state == TrialState.COMPLETE else None
+        self.optuna_study.tell(proposal.trial, values, frozen.state)
+
+    def frozen(self, record: Record, *, ranked: bool) -> FrozenTrial:
+        """A record as Optuna's trial.
+
+        Args:
+            record: of a candidate within the space.
+            ranked: whether a rejected candidate gets values that no candidate would want. Samplers that learn from
+                complete trials only (NSGA-II, GP) would otherwise propose the like of it again.
+        """
+        constraints = {}
+        for name, limit in self.search.limits.items():
+            try:
+                constraints[name] = record.metric(name) - limit.at_most
+            except KeyError:
+                constraints[name] = 0.0
+        state, values = TrialState.FAIL, None
+        if record.state == "complete":
+            state = TrialState.COMPLETE
+            values = [record.metric(name) for name in self.search.objectives]
+        elif record.state == "rejected" and record.cost is not None:
+            state = TrialState.COMPLETE if ranked else TrialState.PRUNED
+            values = [self._value_or_worst(record, name) for name in self.search.objectives] if ranked else None
+        return create_trial(
+            state=state,
+            values=values,
+            params={name: self._parameter(name, value) for name, value in record.values.items()},
+            distributions=self.distributions,
+            user_attrs={"record": record.number, "name": record.name, "state": record.state},
+            system_attrs=record.sampler_notes,
+            constraints=constraints,
+        )
+
+    def _note(self, record: Record) -> None:
+        self.numbers = itertools.count(record.number + 1)
+        self.seen |= {_key(record.values), *([record.identity] if record.identity else [])}
+        if record.origin in ("start", "reference") and record.name:
+            self.started.add(record.name)
+        if record.state != "rejected":
+            self.trained += 1
+
+    def _value_or_worst(self, record: Record, objective: str) -> float:
+        try:
+            return record.metric(objective)
+        except KeyError:
+            direction = self.search.objectives[objective]
+            index = list(self.search.objectives).index(objective)
+            done = [t.values[index] for t in self.optuna_study.trials if t.state == TrialState.COMPLETE]
+            return 0.0 if direction == "maximize" else max(done, default=0.0)
+
+    def _propose_start(self, start: StartSpec) -> Proposal:
+        spec = self.spec.start_candidate(start)
+        values = values_in_space(self.spec, spec)
+        number = next(self.numbers)
+        if values is None:
+            return Proposal(number, {}, spec, "reference", start.name)
+        parameters = {name: self._parameter(name, value) for name, value in values.items()}
+        self.optuna_study.enqueue_trial(parameters)
+        trial = self.optuna_study.ask(self.distributions)
+        return Proposal(number, values, spec, "start", start.name, trial=trial, notes=self._notes(trial))
+
+    def _propose_sampled(self) -> Proposal | None:
+        number = next(self.numbers)
+        for attempt in range(PROPOSALS_OF_THE_SAMPLER):
+            seed = _seed(self.search.sampler.seed, number, attempt)
+            self.optuna_study.sampler = make_sampler(self.search.sampler.kind, seed)
+            trial = self.optuna_study.ask(self.distributions)
+            values = {name: self._value(name, parameter) for name, parameter in trial.params.items()}
+            if proposal := self._unseen(number, values, trial):
+                return proposal
+            self.optuna_study.tell(trial, state=TrialState.FAIL)
+        for values in self._unseen_values(random.Random(_seed(self.search.sampler.seed, number))):
+            self.optuna_study.enqueue_trial({name: self._parameter(name, value) for name, value in values.items()})
+            trial = self.optuna_study.ask(self.distributions)
+            if proposal := self._unseen(number, values, trial):
+                return proposal
+            self.optuna_study.tell(trial, state=TrialState.FAIL)
+        return None
+
+    def _unseen(self, number: int, values: dict[str, Any], trial: optuna.Trial) -> Proposal | None:
+        """The proposal of these values, or none if they, or the same training, were seen."""
+        if _key(values) in self.seen:
+            return None
+        try:
+            spec = self.spec.candidate(values)
+        except SpecError as error:
+            return Proposal(number, values, None, "sampler", reason=error.brief, trial=trial)
+        if spec.identity in self.seen:
+            self.seen.add(_key(values))
+            return None
+        return Proposal(number, values, spec, "sampler", trial=trial, notes=self._notes(trial))
+
+    def _notes(self, trial: optuna.Trial) -> dict[str, Any]:
+        return self.optuna_study.get_trials(deepcopy=False)[trial.number].system_attrs.copy()
+
+    def _unseen_values(self, rng: random.Random) -> Iterator[dict[str, Any]]:
+        """Random values that were not seen; all of them in a space that is small enough."""
+        names = list(self.search.vary)
+        if self.search.size <= ENUMERABLE:
+            combinations = list(itertools.product(*(_grid(vary) for vary in self.search.vary.values())))
+            rng.shuffle(combinations)
+        else:
+            combinations = (tuple(_draw(vary, rng) for vary in self.search.vary.values()) for _ in range(RANDOM_DRAWS))
+        for combination in combinations:
+            values = dict(zip(names, combination, strict=True))
+            if _key(values) not in self.seen:
+                yield values
+
+    def _parameter(self, name: str, value: Any) -> Any:
+        """What Optuna sees: the index of a choice, else the value."""
+        vary = self.search.vary[name]
+        return [_key(one) for one in vary.of].index(_key(value)) if isinstance(vary, Choice) else value
+
+    def _value(self, name: str, parameter: Any) -> Any:
+        vary = self.search.vary[name]
+        return vary.of[parameter] if isinstance(vary, Choice) else parameter
+
+
+def mirror(study: Study, records: Iterable[Record], path: Path) -> None:
+    """Add what is missing to a SQLite file for Optuna's own tools, such as its dashboard."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    directions = list(study.search.objectives.values())
+    copy = optuna.create_study(study_name=path.parent.name, storage=storage, directions=directions, load_if_exists=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        copy.set_metric_names(list(study.search.objectives))
+    there = {trial.user_attrs["record"] for trial in copy.get_trials(deepcopy=False)}
+    for record in records:
+        if record.origin != "reference" and record.number not in there:
+            copy.add_trial(study.frozen(record, ranked=False))
+    storage.engine.dispose()
+
+
+def distribution(vary: VarySpec) -> BaseDistribution:
+    """Optuna's distribution of one varied thing; a choice is varied by its index."""
+    match vary:
+        case IntRange():
+            return IntDistribution(vary.low, vary.high, step=vary.step)
+        case FloatRange():
+            return FloatDistribution(vary.low, vary.high, log=vary.log)
+        case Choice():
+            return CategoricalDistribution(range(len(vary.of)))
+
+
+def values_in_space(spec: RunSpec, candidate: RunSpec) -> dict[str, Any] | None:
+    """The varied values that give a candidate; none if it lies outside of the space."""
+    assert spec.search is not None
+    base = spec.without_search()
+    values = {}
+    for name, vary in spec.search.vary.items():
+        paths = vary.sets or (name,)
+        first, *others = [value_at(candidate, path) for path in paths]
+        if any(other != first for other in others):
+            return None
+        match vary:
+            case IntRange():
+                inside = vary.low <= first <= vary.high and (first - vary.low) % vary.step == 0
+                matching = [first] if inside else []
+            case FloatRange():
+                matching = [first] if vary.low <= first <= vary.high else []
+            case Choice():
+                chosen = (replace(base, dict.fromkeys(paths, value)) for value in vary.of)
+                matching = [
+                    value for value, spec in zip(vary.of, chosen, strict=True) if value_at(spec, paths[0]) == first
+                ]
+        if not matching:
+            return None
+        values[name] = matching[0]
+    return values
+
+
+def _grid(vary: VarySpec) -> Iterable[Any]:
+    if isinstance(vary, IntRange):
+        return range(vary.low, vary.high + 1, vary.step)
+    return vary.of if isinstance(vary, Choice) else (vary.low,)
+
+
+def _draw(vary: VarySpec, rng: random.Random) -> Any:
+    match vary:
+        case IntRange():
+            return rng.randrange(vary.low, vary.high + 1, vary.step)
+        case FloatRange():
+            return rng.uniform(vary.low, vary.high)
+        case Choice():
+            return rng.choice(vary.of)
+
+
+def _key(values: Any) -> str:
+    """Equal for equal values, whether they come from a spec or from a record."""
+    return json.dumps(values, sort_keys=True)
+
+
+def _seed(*parts: int) -> int:
+    """32 bits that depend on all parts, the same in every process."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4])

@@ -1,0 +1,94 @@
+"""What is wrong with a spec, where, and the nearest thing that works."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to mend: `file:line: dotted.path: message`, as far as each is known."""
+
+    path: str
+    """Dotted path of the field; empty: the whole."""
+    message: str
+    """What is wrong, the rule, and the nearest value that works."""
+    file: Path | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
+    def within(self, path: str) -> Problem:
+        """The same problem, seen from a spec that holds this one at `path`."""
+        if self.file is not None:  # it stands in another file, whose paths start anew
+            return self
+        return Problem(f"{path}.{self.path}".strip("."), self.message)
+
+    def located(self, file: Path, lines: Mapping[str, int]) -> Problem:
+        """The same problem with the line of its path, or of the nearest path around it that the file has."""
+        if self.file is not None:
+            return self
+        path = self.path
+        while path and path not in lines:
+            path = path.rpartition(".")[0]
+        return Problem(self.path, self.message, file, lines.get(path))
+
+
+class UserError(ValueError):
+    """A person's mistake: printed without traceback, exit code 2."""
+
+
+class SpecError(UserError):
+    """A spec cannot be used; holds every problem that was found."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    @classmethod
+    def of(cls, message: str) -> SpecError:
+        """An error of one problem that has no place in a file."""
+        return cls(Problem("", message))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+    @property
+    def brief(self) -> str:
+        """All problems on one line, for a table or a record."""
+        return "; ".join(map(str, self.problems))
+
+
+def at(path: str, message: str) -> SpecError:
+    """For validators: an error at a dotted path that starts from the spec that is validated."""
+    return SpecError(Problem(path, message))
+
+
+def closest(word: object, legal: Iterable[object]) -> str:
+    """`did you mean ...?`, or all legal words where none is alike."""
+    words = [str(item) for item in legal]
+    meant = alike(word, words)
+    return f"did you mean `{meant}`?" if meant else f"legal: {', '.join(words) or 'none'}"
+
+
+def alike(word: object, words: Iterable[str]) -> str | None:
+    """The word that is spelt most alike, if any is."""
+    return next(iter(difflib.get_close_matches(str(word), list(words), n=1, cutoff=0.7)), None)
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: short, and as it is written in a file."""
+    match value:
+        case None | bool():
+            return {None: "null", True: "true", False: "false"}[value]
+        case Mapping():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]} ..."

@@ -1,0 +1,168 @@
+"""The run: one file, from network to front."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from stdc_search.spec import base
+from stdc_search.spec.base import Spec, SpecError, replace, value_at
+from stdc_search.spec.data import DataSpec
+from stdc_search.spec.measurement import LatencySpec
+from stdc_search.spec.network import ClassifierSpec, NetworkSpec
+from stdc_search.spec.problems import Problem, shown
+from stdc_search.spec.search import SearchSpec, StartSpec
+from stdc_search.spec.training import TrainingSpec
+
+
+class RunSpec(Spec):
+    """A run. What is absent is not done: a network alone gives its cost, `latency` its times, `data` and
+    `training` a trained and scored network, `search` a front."""
+
+    image_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = (512, 1024)
+    """[height, width] that the network sees when deployed: cost and latency are of it, scoring resizes images to
+    it and logits back to the labels' size."""
+    network: NetworkSpec
+    data: DataSpec | None = None
+    training: TrainingSpec | None = None
+    latency: LatencySpec | None = None
+    search: SearchSpec | None = None
+
+    @property
+    def identity(self) -> str:
+        """Hash of network, data, training and image size, without paths: equal for equal trainings."""
+        content = self.model_dump(
+            mode="json",
+            include={"image_size", "network", "data", "training"},
+            exclude={"data": {"root"}, "training": {"workers", "score_every"}},
+        )
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def summary(self) -> str:
+        """What `run` would do, in a line."""
+        height, width = self.image_size
+        does = [f"{self.network.kind} of {self.network.classes} classes at {height}x{width}", "cost"]
+        if self.latency is not None:
+            does.append("latency")
+        if self.training is not None and self.data is not None:
+            length = f"{self.training.epochs} epochs" if self.training.epochs else f"{self.training.steps} steps"
+            does.append(f"training of {length} on {self.data.kind} and its score")
+        if self.search is not None:
+            size = f"{self.search.size:,}" if self.search.size != float("inf") else "infinitely many"
+            does.append(f"search of {size} combinations with {self.search.trials} candidates")
+        return "; ".join(does)
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> RunSpec:
+        # Each check stands on the one before: the search is tried on a legal base only.
+        problems = list(self._section_misfits())
+        if self.search is not None:
+            problems = problems or list(self._vary_misfits(self.search))
+            problems = problems or list(self._start_misfits(self.search))
+        if problems:
+            raise SpecError(*problems)
+        return self
+
+    def _section_misfits(self) -> Iterator[Problem]:
+        if (self.data is None) != (self.training is None):
+            present, absent = ("data", "training") if self.data else ("training", "data")
+            yield Problem(present, f"has no effect without `{absent}`; add `{absent}`, or take it out")
+        if self.data is not None:
+            names = self.data.class_names
+            if isinstance(self.network, ClassifierSpec):
+                message = f"`data.kind` {self.data.kind!r} has masks, which a classifier cannot learn"
+                yield Problem("network.kind", f"{message}; use segmenter")
+            elif self.network.classes != len(names):
+                message = f"{self.network.classes} classes, but `data` has {len(names)} ({', '.join(names)})"
+                yield Problem("network.classes", f"{message}; write {len(names)}")
+        if self.search is not None:
+            if self.training is None:
+                yield Problem("search", "trains its candidates; add the sections `data` and `training`")
+            for section in ("objectives", "limits"):
+                for metric in getattr(self.search, section):
+                    if metric.startswith("latency.") and self.latency is None:
+                        yield Problem(f"search.{section}.{metric}", "is not measured; add a section `latency`")
+
+    def _vary_misfits(self, search: SearchSpec) -> Iterator[Problem]:
+        run = self.without_search()
+        setters: dict[str, str] = {}
+        for name, vary in search.vary.items():
+            place = f"search.vary.{name}"
+            messages = []
+            for path in vary.sets or (name,):
+                messages += _path_misfits(run, path, setters)
+                setters[path] = name
+            yield from (Problem(place, message) for message in messages)
+            for key, end in () if messages else vary.ends.items():
+                try:
+                    replace(run, dict.fromkeys(vary.sets or (name,), end))
+                except SpecError as error:
+                    yield Problem(f"{place}.{key}", f"{shown(end)} is not legal: {error.brief}")
+
+    def _start_misfits(self, search: SearchSpec) -> Iterator[Problem]:
+        for i, start in enumerate(search.start):
+            try:
+                self.start_candidate(start)
+            except SpecError as error:
+                yield Problem(f"search.start.{i}", f"{start.name} cannot be trained: {error.brief}")
+
+    def without_search(self) -> RunSpec:
+        """The run of the file's own network."""
+        return self.model_copy(update={"search": None})
+
+    def candidate(self, values: Mapping[str, Any]) -> RunSpec:
+        """The run of one candidate: the varied values by name (`search.vary`) set in the base.
+
+        Raises:
+            SpecError: the values are illegal together.
+        """
+        assert self.search is not None
+        vary = self.search.vary
+        changes = {path: value for name, value in values.items() for path in vary[name].sets or (name,)}
+        return replace(self.without_search(), changes)
+
+    def start_candidate(self, start: StartSpec) -> RunSpec:
+        """The run of a start network: its varied paths set in the base.
+
+        Raises:
+            SpecError: it lacks a varied path, or its values are illegal in the base.
+        """
+        assert self.search is not None
+        network = {"network": start.network}
+        paths = (path for name, vary in self.search.vary.items() for path in vary.sets or (name,))
+        changes = {path: value_at(network, path) for path in paths if path.startswith("network")}
+        return replace(self.without_search(), changes)
+
+
+def load(path: str | Path) -> RunSpec:
+    """Read a run from a YAML or JSON file; what is absent gets its default.
+
+    Raises:
+        SpecError: with every problem that was found, by file, line and dotted path.
+    """
+    return base.load(path, RunSpec)
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a run's file, with the fields' help, for editors."""
+    return base.schema(RunSpec)
+
+
+def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterator[str]:
+    """Why a path cannot vary, given which entry of `vary` sets each path before it."""
+    if path.split(".")[0] not in ("network", "training", "image_size"):
+        yield f"`{path}` cannot vary; paths start with `network`, `training` or `image_size`"
+        return
+    for other, name in setters.items():
+        if f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}."):
+            yield f"`{path}` is set by {name!r} already; set it once"
+    try:
+        value_at(run, path)
+    except SpecError as error:
+        yield from (problem.message for problem in error.problems)

@@ -1,0 +1,217 @@
+"""The search: what varies, what must not be exceeded, what is sought."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    model_validator,
+)
+
+from stdc_search.spec.base import Spec, at, load, plain
+from stdc_search.spec.files import missing
+from stdc_search.spec.network import NetworkSpec, SegmenterSpec, StageSpec, StdcSpec
+
+LimitMetric = Literal[
+    "cost.parameters",
+    "cost.macs",
+    "cost.fvcore_flops",
+    "cost.paper_flops",
+    "latency.median_ms",
+    "latency.p95_ms",
+]
+"""What is known before training."""
+Metric = Literal[LimitMetric, "score.miou", "score.pixel_accuracy"]
+
+Sets = Annotated[tuple[str, ...], Field(min_length=1)] | None
+
+
+class IntRange(Spec):
+    """Whole numbers low, low + step, ..., high."""
+
+    kind: Literal["int"]
+    low: int
+    high: int
+    step: PositiveInt = 1
+    sets: Sets = None
+    """Dotted paths that take the value together; default: the entry's own name."""
+
+    @model_validator(mode="after")
+    def _range(self) -> IntRange:
+        if self.low > self.high:
+            raise ValueError(f"`low` {self.low} is above `high` {self.high}; swap them")
+        rest = (self.high - self.low) % self.step
+        if rest:
+            raise at(
+                "high",
+                f"`high` {self.high} is not `low` {self.low} plus a multiple of `step` {self.step}; "
+                f"the nearest that are: {self.high - rest} or {self.high - rest + self.step}",
+            )
+        return self
+
+    @property
+    def ends(self) -> dict[str, int]:
+        """The values that are tried when a file is read, by their place in this entry."""
+        return {"low": self.low, "high": self.high}
+
+    @property
+    def size(self) -> int:
+        return (self.high - self.low) // self.step + 1
+
+
+class FloatRange(Spec):
+    """Real numbers from low to high."""
+
+    kind: Literal["float"]
+    low: float
+    high: float
+    log: bool = False
+    """Spread evenly over the logarithm."""
+    sets: Sets = None
+    """Dotted paths that take the value together; default: the entry's own name."""
+
+    @model_validator(mode="after")
+    def _range(self) -> FloatRange:
+        if self.low > self.high:
+            raise ValueError(f"`low` {self.low} is above `high` {self.high}; swap them")
+        if self.log and self.low <= 0:
+            raise at("low", f"`low` {self.low} has no logarithm; with `log` it must be above 0")
+        return self
+
+    @property
+    def ends(self) -> dict[str, float]:
+        """The values that are tried when a file is read, by their place in this entry."""
+        return {"low": self.low, "high": self.high}
+
+    @property
+    def size(self) -> float:
+        return 1 if self.low == self.high else float("inf")
+
+
+class Choice(Spec):
+    """One of several values; a value may be a whole sub-spec."""
+
+    kind: Literal["choice"]
+    of: Annotated[tuple[Any, ...], Field(min_length=1), AfterValidator(plain)]
+    sets: Sets = None
+    """Dotted paths that take the value together; default: the entry's own name."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Choice:
+        twice = [value for i, value in enumerate(self.of) if value in self.of[:i]]
+        if twice:
+            raise ValueError(f"`of` has {twice[0]!r} twice; give each value once")
+        return self
+
+    @property
+    def ends(self) -> dict[str, Any]:
+        """The values that are tried when a file is read, by their place in this entry."""
+        return {f"of.{i}": value for i, value in enumerate(self.of)}
+
+    @property
+    def size(self) -> int:
+        return len(self.of)
+
+
+VarySpec = Annotated[IntRange | FloatRange | Choice, Field(discriminator="kind")]
+
+
+class LimitSpec(Spec):
+    """A bound that holds before training."""
+
+    at_most: PositiveFloat
+
+
+def stdc(*depths: int) -> SegmenterSpec:
+    """STDC-Seg with the paper's widths: depths 2, 2, 2 are STDC1, depths 4, 5, 3 STDC2."""
+    widths = (256, 512, 1024)
+    stages = tuple(StageSpec(width=width, depth=depth) for width, depth in zip(widths, depths, strict=True))
+    return SegmenterSpec(kind="segmenter", backbone=StdcSpec(stages=stages))
+
+
+PRESETS = {"stdc1": stdc(2, 2, 2), "stdc2": stdc(4, 5, 3)}
+
+
+class StartSpec(Spec):
+    """A network that is trained first. In a file, `stdc1`, `stdc2` or the path of a spec stands for it."""
+
+    name: str
+    """How tables and pictures call it."""
+    network: NetworkSpec
+    """Only its varied paths are read."""
+
+
+class _NetworkOf(Spec):
+    """Any spec file, of which only the network is read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    network: NetworkSpec
+
+
+def _named_or_filed(start: Any, info: ValidationInfo) -> Any:
+    """`stdc1`, `stdc2`, or the path of a spec that starts from the folder of the file being read."""
+    if not isinstance(start, str):
+        return start
+    if start in PRESETS:
+        return StartSpec(name=start, network=PRESETS[start])
+    file = Path((info.context or {}).get("folder", "."), start)
+    if not file.exists():
+        raise ValueError(f"{file} {missing(file, tuple(PRESETS))}")
+    return StartSpec(name=file.stem, network=load(file, _NetworkOf).network)
+
+
+Start = Annotated[StartSpec, BeforeValidator(_named_or_filed, json_schema_input_type=StartSpec | str)]
+
+
+SamplerKind = Literal["tpe", "nsgaii", "nsgaiii", "gp", "random"]
+
+
+class SamplerSpec(Spec):
+    """Optuna's sampler that proposes candidates."""
+
+    kind: SamplerKind = "tpe"
+    seed: NonNegativeInt = 0
+
+
+class SearchSpec(Spec):
+    """A search around the file's own network."""
+
+    vary: Annotated[dict[str, VarySpec], Field(min_length=1)]
+    """What may vary: dotted path of this file, or a name of your own with `sets`."""
+    limits: dict[LimitMetric, LimitSpec] = {}
+    """A candidate that breaks one is rejected before it is trained."""
+    objectives: Annotated[dict[Metric, Literal["minimize", "maximize"]], Field(min_length=1)] = {
+        "score.miou": "maximize",
+        "cost.macs": "minimize",
+    }
+    start: tuple[Start, ...] = ()
+    """Networks that are trained first; one outside of the space is a reference that the sampler never sees."""
+    sampler: SamplerSpec = SamplerSpec()
+    trials: PositiveInt
+    """Candidates that are trained, start networks included; rejected ones do not count."""
+
+    @model_validator(mode="after")
+    def _start_names_differ(self) -> SearchSpec:
+        names = [start.name for start in self.start]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise at(f"start.{i}", f"a second network is called {name}; give each its own name, once")
+        return self
+
+    @property
+    def size(self) -> float:
+        """Number of combinations, illegal ones and those beyond the limits included."""
+        size: float = 1
+        for vary in self.vary.values():
+            size *= vary.size
+        return size

@@ -1,0 +1,243 @@
+"""RunSpec -> Record: count, time, train, score one network. Cheap things first: a broken limit ends it early."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from stdc_search import metrics
+from stdc_search.builder import build
+from stdc_search.cost import count, count_with_fvcore
+from stdc_search.data import DataError, Dataset, Split, open_dataset
+from stdc_search.latency import measure_network
+from stdc_search.records import Record
+from stdc_search.spec.base import dump, write_atomically
+from stdc_search.spec.run import RunSpec
+from stdc_search.spec.search import LimitSpec
+from stdc_search.models.segmenter import Segmenter
+from stdc_search.train import CHECKPOINT, length, total_loss, train
+
+
+class Progress(Protocol):
+    """Told what a trial does."""
+
+    def __call__(self, step: str, done: int, total: int, /) -> None: ...
+
+
+def silent(step: str, done: int, total: int, /) -> None:
+    """A progress that tells nobody."""
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """What is trained on and what is scored."""
+
+    train: Dataset
+    val: Dataset
+
+    @classmethod
+    def open(cls, spec: RunSpec, data_root: Path | None) -> Datasets | None:
+        """The run's data sets, checked to be whole; none without a section `data`."""
+        if spec.data is None:
+            return None
+        splits: tuple[Split, Split] = ("train", "val")
+        return cls(*(open_dataset(spec.data, split, data_root) for split in splits))
+
+
+class _Rejected(Exception):
+    """A limit is broken."""
+
+
+def run_trial(
+    spec: RunSpec,
+    folder: Path,
+    draft: Record,
+    datasets: Datasets | None,
+    *,
+    limits: Mapping[str, LimitSpec] | None = None,
+    progress: Progress = silent,
+) -> Record:
+    """Run one network as far as its spec says.
+
+    Args:
+        spec: the network's own run; its search, if any, is not looked at.
+        folder: gets `spec.yaml`, weights, curve and a sample; a training that was cut in it goes on.
+        draft: the record, but for what this finds out.
+        datasets: needed with `training`.
+        limits: bounds by metric (`SearchSpec.limits`), looked at before training.
+        progress: told what happens.
+
+    Returns:
+        The record: complete, rejected by a limit, or failed with its error. Nothing is raised but for a person's
+        interrupt and for broken data, which would break every other trial too.
+    """
+    trial = _Trial(spec, folder, draft, limits or {}, progress)
+    try:
+        trial.run(datasets)
+        return trial.record("complete")
+    except _Rejected as rejection:
+        return trial.record("rejected", str(rejection))
+    except (DataError, OSError):
+        raise
+    except Exception as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "error.txt", traceback.format_exc())
+        return trial.record("failed", f"{type(error).__name__}: {error}")
+    finally:
+        gc.collect()
+
+
+class _Trial:
+    def __init__(
+        self, spec: RunSpec, folder: Path, draft: Record, limits: Mapping[str, LimitSpec], progress: Progress
+    ) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.draft = draft
+        self.limits = limits
+        self.progress = progress
+        self.found: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
+
+    def record(self, state: str, reason: str | None = None) -> Record:
+        return self.draft.model_copy(update={**self.found, "seconds": self.seconds, "state": state, "reason": reason})
+
+    def run(self, datasets: Datasets | None) -> None:
+        spec = self.spec
+        with self.step("count"):
+            self.found["cost"] = count(spec.network, spec.image_size)
+        self.check_limits("cost")
+        module = self.module(spec.training.seeds[0] if spec.training else 0)
+        self.begin_folder()
+        if spec.latency is not None:
+            with self.step("time"):
+                latency, also = measure_network(module, spec.image_size, spec.latency)
+            self.found |= {"latency": latency, "latency_also": also}
+            self.check_limits("latency")
+        with self.step("count"):
+            flops = count_with_fvcore(module, spec.image_size)
+        cost = self.found["cost"]
+        assert cost.fvcore_flops == flops, f"fvcore counts {flops} FLOPs, we {cost.fvcore_flops}"
+        if spec.training is not None:
+            assert datasets is not None
+            matrices = [self.train_and_score(seed, datasets) for seed in spec.training.seeds]
+            self.found["score"] = metrics.score(matrices, datasets.val.class_names, len(datasets.val))
+
+    def train_and_score(self, seed: int, datasets: Datasets) -> Tensor:
+        """Confusion matrix after the training of one seed. The first one's files lie in the folder itself."""
+        training = self.spec.training
+        assert training is not None
+        first = seed == training.seeds[0]
+        folder = self.folder if first else self.folder / f"seed-{seed}"
+        folder.mkdir(exist_ok=True)
+        module = self.module(seed)
+
+        def validate(module: nn.Module) -> float:
+            return 100 * metrics.miou(metrics.evaluate(module, datasets.val, self.spec.image_size))
+
+        with self.step("train"):
+            train(
+                module,
+                datasets.train,
+                training,
+                seed=seed,
+                folder=folder,
+                evaluate=validate,
+                progress=lambda done, total, _loss: self.progress("train", done, total),
+            )
+        with self.step("score"):
+            matrix = metrics.evaluate(
+                module,
+                datasets.val,
+                self.spec.image_size,
+                lambda done, total: self.progress("score", done, total),
+            )
+        save_weights(module, folder / "weights.safetensors")
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        if first:
+            save_sample(module, datasets.val, self.spec.image_size, folder / "sample")
+        return matrix
+
+    def module(self, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return build(self.spec.network)
+
+    def begin_folder(self) -> None:
+        """The folder with its spec; files of another candidate, left by a crash, are removed."""
+        text = dump(self.spec.without_search())
+        path = self.folder / "spec.yaml"
+        if self.folder.exists() and not (path.exists() and path.read_text() == text):
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+
+    def check_limits(self, section: str) -> None:
+        broken = []
+        for name, limit in self.limits.items():
+            if name.startswith(section + "."):
+                value = getattr(self.found[section], name.removeprefix(section + "."))
+                if value > limit.at_most:
+                    broken.append(f"{name} {value:,.6g} is above {limit.at_most:,.6g}")
+        if broken:
+            raise _Rejected("; ".join(broken))
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self.progress(name, 0, 1)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+
+
+def estimate_seconds(spec: RunSpec, datasets: Datasets) -> float:
+    """About how long the training and scoring of a network takes, by two steps of two images and one scored image."""
+    assert spec.training is not None
+    training = spec.training
+    steps, _ = length(training, len(datasets.train))
+    module = build(spec.network)
+    assert isinstance(module, Segmenter)
+    images = torch.randn(2, 3, *training.crop)
+    labels = torch.zeros(2, *training.crop, dtype=torch.int64)
+    module.train()
+    for _ in range(2):  # the first one warms up
+        start = time.perf_counter()
+        total_loss(module, images, labels, training.loss).backward()
+        step_seconds = (time.perf_counter() - start) * training.batch / 2
+    start = time.perf_counter()
+    image, label = datasets.val[0]
+    metrics.predict(module, image, spec.image_size, label.shape)
+    score_seconds = (time.perf_counter() - start) * len(datasets.val)
+    return (steps * step_seconds + score_seconds) * len(training.seeds)
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's state as safetensors, all or nothing."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    write_atomically(path, safetensors.torch.save(state))
+
+
+def save_sample(module: nn.Module, data: Dataset, image_size: tuple[int, int], folder: Path) -> None:
+    """Write the middle image of a data set, its labels and the network's as PNGs, for the report to draw."""
+    image, label = data[len(data) // 2]
+    prediction = metrics.predict(module, image, image_size, label.shape)
+    folder.mkdir(exist_ok=True)
+    for name, content in {
+        "image": image.permute(1, 2, 0),
+        "truth": label,
+        "prediction": prediction.to(torch.uint8),
+    }.items():
+        Image.fromarray(content.contiguous().cpu().numpy()).save(folder / f"{name}.png")

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from stdc_search.report.candidates import best, candidates, shown
+from tests.report.fakes import DEPTH, OBJECTIVES, record
+
+RECORDS = [
+    record(0, 45.1, 104.2, origin="start", name="stdc1"),
+    record(1, 47.0, 151.3, origin="reference", name="stdc2", values={}),
+    record(2, 44.0, 110.0, origin="base"),
+    record(3, 41.0, 60.0),
+    record(4, 40.0, 70.0),
+]
+
+
+def test_rows_are_in_the_order_of_the_first_objective_that_is_minimised():
+    assert candidates(RECORDS, OBJECTIVES)["number"].tolist() == [3, 4, 0, 2, 1]
+
+
+def test_without_one_to_minimise_the_best_row_is_first():
+    assert candidates(RECORDS, {"score.miou": "maximize"})["number"].tolist() == [1, 0, 2, 3, 4]
+
+
+def test_every_figure_is_there_in_full():
+    frame = candidates([record(7, 100 / 3)], OBJECTIVES)
+    row = frame.loc[0]
+    assert row["score.miou"] == 100 / 3
+    assert row["cost.parameters"] == 8_275_111
+    assert row["score.iou.sky"] == 100 / 3 - 20
+    assert row["seconds.train"] == 600
+    assert row["machine"] == "a1b2c3d4e5f6"
+
+
+def test_varied_whole_numbers_stay_whole_beside_a_reference_without_values():
+    frame = candidates(RECORDS, OBJECTIVES)
+    assert frame.to_csv().splitlines()[1].split(",")[6:9] == ["4", "928", "64"]
+
+
+@pytest.mark.parametrize(
+    ("objectives", "front"),
+    [
+        (OBJECTIVES, {0, 3}),
+        ({"score.miou": "maximize"}, {0}),
+        ({"latency.median_ms": "minimize"}, {3}),
+        (OBJECTIVES | {"cost.parameters": "minimize"}, {0, 3}),
+    ],
+)
+def test_the_front_is_of_the_spaces_candidates_by_any_objectives(objectives, front):
+    frame = candidates(RECORDS, objectives)
+    assert set(frame.loc[frame["front"], "number"]) == front
+
+
+def test_what_is_shown_is_the_front_and_every_network_with_a_name():
+    table = shown(candidates(RECORDS, OBJECTIVES), OBJECTIVES)
+    assert table["network"].tolist() == ["0003", "0000", "0002", "0001"]
+    assert table["name"].tolist() == ["", "STDC1", "base", "STDC2"]
+    assert table["front"].tolist() == ["●", "●", "", "reference"]
+
+
+def test_what_is_shown_has_units_in_its_titles():
+    table = shown(candidates(RECORDS, OBJECTIVES), OBJECTIVES)
+    assert table.loc[1, ["mIoU %", "median ms", "GMACs", "params M"]].tolist() == [45.1, 104.2, 5.731, 8.275104]
+
+
+def test_objectives_stand_before_other_figures():
+    objectives = {"cost.fvcore_flops": "minimize", "score.pixel_accuracy": "maximize"}
+    table = shown(candidates(RECORDS, objectives), objectives)
+    assert table.columns[3:6].tolist() == ["fvcore GFLOPs", "pixel accuracy %", "mIoU %"]
+
+
+def test_further_runtimes_have_a_column_each():
+    also = record(0).latency.model_copy(update={"runtime": "onnxruntime", "median_ms": 55.5})
+    table = shown(candidates([record(0, latency_also=(also,))], OBJECTIVES), OBJECTIVES)
+    assert table["onnxruntime labels 2 threads ms"].tolist() == [55.5]
+
+
+def test_a_sub_spec_that_varies_is_one_cell():
+    frame = candidates([record(0, values={"block": {"kind": "stdc", "width": 8}, "detail": None})], OBJECTIVES)
+    assert frame.loc[0, "values.block"] == '{"kind": "stdc", "width": 8}'
+    assert frame.loc[0, "values.detail"] == "null"
+
+
+def test_machines_are_told_apart_only_where_there_are_several():
+    one, other = record(0), record(1, 50.0, 200.0, machine="ffff00001111")
+    assert "machine" not in shown(candidates([one], OBJECTIVES), OBJECTIVES)
+    table = shown(candidates([one, other], OBJECTIVES), OBJECTIVES)
+    assert table["machine"].tolist() == ["a1b2c3d4", "ffff0000"]
+
+
+def test_a_single_network_has_its_figures_and_no_front():
+    record_of_base = record(0, origin="base", values={}, latency=None, score=None)
+    table = shown(candidates([record_of_base], {}), {})
+    assert table.columns.tolist() == ["network", "GMACs", "params M"]
+
+
+@pytest.mark.parametrize(("objectives", "number"), [(OBJECTIVES, 0), ({"latency.median_ms": "minimize"}, 3), ({}, 0)])
+def test_the_best_is_the_fronts_most_accurate_else_its_first(objectives, number):
+    assert best(candidates(RECORDS, objectives), objectives) == number
+
+
+def test_a_reference_alone_is_not_the_best():
+    assert best(candidates([RECORDS[1]], OBJECTIVES), OBJECTIVES) is None
+
+
+def test_varied_columns_follow_the_figures():
+    table = shown(candidates(RECORDS, OBJECTIVES), OBJECTIVES)
+    assert table.columns[-3:].tolist() == ["stages 2 depth", "stages 2 width", "head"]
+    assert pd.isna(table.iloc[-1, -3]) and DEPTH not in RECORDS[1].values

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import io
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from stdc_search.report import Report, write_report
+from stdc_search.spec.base import UserError
+from tests.report.fakes import record, spec, write_run
+
+RECORDS = [
+    record(0, 45.1, 104.2, origin="start", name="stdc1"),
+    record(1, 47.0, 151.3, origin="reference", name="stdc2", values={}),
+    record(2, 41.0, 60.0),
+    record(3, 40.0, 70.0),
+    record(4, state="rejected", score=None, reason="too slow"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "camvid", RECORDS)
+
+
+@pytest.fixture(scope="module")
+def report(folder) -> Report:
+    return write_report(folder)
+
+
+def test_a_search_gets_tables_and_pictures(folder, report):
+    names = {"table.csv", "table.md", "table.tex", "front.png", "front.svg", "overlay.png"}
+    assert {path.name for path in (folder / "report").iterdir()} == names
+    assert {path.name for path in report.paths} == names
+
+
+def test_the_csv_has_every_trained_candidate(folder, report):
+    assert pd.read_csv(folder / "report" / "table.csv")["number"].tolist() == [2, 3, 0, 1]
+
+
+def test_markdown_and_latex_have_the_front_and_the_named_networks(folder, report):
+    for name in ("table.md", "table.tex"):
+        text = (folder / "report" / name).read_text()
+        assert "STDC1" in text and "STDC2" in text and "0002" in text
+        assert "0003" not in text
+        assert "Predicting the commonest class everywhere gives mIoU 3.4" in text
+
+
+def test_pictures_are_large_enough_to_print(folder, report):
+    with Image.open(folder / "report" / "front.png") as image:
+        assert image.width >= 1200
+
+
+def test_what_is_printed_ends_with_where_things_are(folder, report):
+    console = Console(file=io.StringIO(), width=200)
+    report.print(console)
+    lines = console.file.getvalue().rstrip().splitlines()
+    assert lines[0].strip() == "Front on CamVid val at 360 × 480"
+    assert lines[-4:] == [
+        "candidates: 4 complete, 1 rejected by limits; 52.0 minutes",
+        f"picture: {folder}/report/front.png",
+        f"overlay: {folder}/report/overlay.png",
+        f"best network by mIoU: {folder}/networks/0000/spec.yaml",
+    ]
+    assert (report.best, report.best_spec) == (0, folder / "networks" / "0000" / "spec.yaml")
+
+
+def test_reported_again_all_tables_and_pictures_are_the_same(folder, report):
+    before = {path: path.read_bytes() for path in report.paths}
+    assert {path: path.read_bytes() for path in write_report(folder).paths} == before
+
+
+def test_a_run_without_a_search_has_its_table_and_overlay_but_no_front(tmp_path):
+    folder = write_run(tmp_path, [record(0, origin="base", values={})], spec(search=False))
+    report = write_report(folder)
+    assert {path.name for path in report.paths} == {"table.csv", "table.md", "table.tex", "overlay.png"}
+    assert report.shown["network"].tolist() == ["0000"]
+    assert report.notes[-1] == f"network: {folder}/networks/0000/spec.yaml"
+
+
+def test_a_missing_sample_is_said_and_no_error(tmp_path):
+    folder = write_run(tmp_path, [record(0, origin="base", values={})], spec(search=False))
+    shutil.rmtree(folder / "networks")
+    report = write_report(folder)
+    assert f"no overlay: {folder}/networks/0000/sample is missing" in report.notes
+    assert not (folder / "report" / "overlay.png").exists()
+
+
+def test_a_run_in_which_nothing_was_trained_says_why(tmp_path):
+    failed = record(0, state="failed", score=None, reason="RuntimeError: out of memory", seconds={})
+    report = write_report(write_run(tmp_path, [failed]))
+    assert report.paths == ()
+    assert report.notes == ("candidates: 0 complete, 1 failed (0000: RuntimeError: out of memory); 0 seconds",)
+    console = Console(file=io.StringIO())
+    report.print(console)
+    assert "out of memory" in console.file.getvalue()
+
+
+def test_without_a_machine_file_the_machine_is_left_out(tmp_path):
+    folder = write_run(tmp_path, [record(0, origin="base", values={}, score=None)], spec(search=False))
+    (folder / "machine.json").unlink()
+    assert write_report(folder).notes[0] == "PyTorch eager to labels, fp32, 2 threads"
+
+
+def test_times_of_two_machines_in_one_front_are_pointed_out_in_table_and_picture(tmp_path):
+    folder = write_run(tmp_path, [record(0, 40, 60), record(1, 50, 200, machine="ffff00001111")])
+    shutil.rmtree(folder / "networks")
+    report = write_report(folder)
+    assert any(note.startswith("THIS FRONT MIXES TIMES OF 2 MACHINES") for note in report.notes)
+    assert "MIXES TIMES" in (folder / "report" / "table.md").read_text()
+    assert "MIXES TIMES" in (folder / "report" / "front.svg").read_text()
+
+
+def test_a_folder_that_no_run_made_is_refused_by_name(tmp_path):
+    with pytest.raises(UserError, match=rf"{tmp_path}: has no `spec.yaml`"):
+        write_report(tmp_path)
+
+
+def test_machines_are_read_by_their_ids(folder, report):
+    assert list(json.loads((folder / "machine.json").read_text())) == ["a1b2c3d4e5f6"]
+    assert report.notes[0].endswith("AMD EPYC 7B13, 2 cores")

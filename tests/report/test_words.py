@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from stdc_search.report.candidates import candidates
+from stdc_search.report.words import conditions, heading, label, machine_note, short_titles, summary
+from tests.report.fakes import OBJECTIVES, machine, record, spec
+
+HERE, THERE = "a1b2c3d4e5f6", "ffff00001111"
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"origin": "start", "name": "stdc1"}, "STDC1"),
+        ({"origin": "start", "name": "my_net"}, "my_net"),
+        ({"origin": "base"}, "base"),
+        ({}, "0007"),
+    ],
+)
+def test_a_candidate_is_called_by_its_name_else_by_its_folder(changes, name):
+    assert label(record(7, **changes)) == name
+
+
+def test_the_heading_names_data_and_image_size():
+    assert heading(spec(), [record(0)]) == "Front on CamVid val at 360 × 480"
+    assert heading(spec(search=False), [record(0)]) == "Network on CamVid val at 360 × 480"
+
+
+def test_the_heading_names_no_image_size_where_it_varies():
+    assert heading(spec(), [record(0), record(1, image_size=(180, 240))]).endswith("at several image sizes")
+
+
+def test_conditions_name_the_runtime_and_each_machine_that_was_used():
+    machines = {HERE: machine(), THERE: machine(THERE, "Xeon"), "unused": machine("unused", "Atom")}
+    text = conditions([record(0), record(1), record(2, machine=THERE)], machines)
+    assert text == "PyTorch eager to labels, fp32, 2 threads · AMD EPYC 7B13, 2 cores · Xeon, 2 cores"
+
+
+def test_a_front_of_one_machine_has_no_note():
+    assert machine_note(candidates([record(0), record(1)], OBJECTIVES), OBJECTIVES) == ""
+
+
+def test_a_front_that_mixes_times_of_machines_says_so():
+    frame = candidates([record(0), record(1, 50, 200, machine=THERE)], OBJECTIVES)
+    assert machine_note(frame, OBJECTIVES) == (
+        "THIS FRONT MIXES TIMES OF 2 MACHINES (1 of a1b2c3d4, 1 of ffff0000), which are not to be compared"
+    )
+
+
+def test_machines_are_noted_more_calmly_where_no_time_is_an_objective():
+    objectives = {"score.miou": "maximize", "cost.macs": "minimize"}
+    frame = candidates([record(0), record(1, 50, 200, machine=THERE)], objectives)
+    assert machine_note(frame, objectives).startswith("The records are of 2 machines")
+
+
+def test_the_summary_counts_each_end_and_gives_the_first_failures_reason():
+    failed = record(2, state="failed", score=None, reason="RuntimeError: out of memory", seconds={})
+    rejected = record(1, state="rejected", score=None, reason="too slow", seconds={})
+    assert summary([record(0, seconds={"train": 5400}), rejected, failed]) == (
+        "candidates: 1 complete, 1 rejected by limits, 1 failed (0002: RuntimeError: out of memory); 90.0 minutes"
+    )
+
+
+def test_varied_names_are_shortened_while_they_differ():
+    names = ["network.backbone.stages.1.width", "network.backbone.stages.2.width", "network.head.width", "blocks"]
+    assert list(short_titles(names).values()) == ["stages 1 width", "stages 2 width", "head width", "blocks"]

@@ -1,0 +1,151 @@
+"""What a search proposes, and what it learns from records."""
+
+from typing import Any
+
+import optuna
+import pytest
+
+from stdc_search.records import Cost, Record, Score
+from stdc_search.search.study import Proposal, Study, mirror
+from tests.search_specs import tiny_search
+
+SAMPLERS = ["tpe", "nsgaii", "nsgaiii", "gp", "random"]
+
+
+def finished(proposal: Proposal, state: str = "complete", miou: float = 50.0, macs: int = 10) -> Record:
+    cost = Cost(parameters=1, macs=macs, fvcore_flops=1, paper_flops=1)
+    score = Score(miou=miou, pixel_accuracy=1, iou={}, constant_miou=1, images=1, seed_miou=(miou,))
+    return Record(
+        number=proposal.number,
+        state=state if proposal.spec else "rejected",
+        origin=proposal.origin,
+        name=proposal.name,
+        identity=proposal.spec.identity if proposal.spec else None,
+        values=dict(proposal.values),
+        sampler_notes=dict(proposal.notes),
+        image_size=(48, 64),
+        cost=cost if proposal.spec else None,
+        score=score if state == "complete" else None,
+        started="2026-01-01T00:00:00+00:00",
+        machine="m",
+    )
+
+
+def accuracy(values: dict[str, Any]) -> tuple[float, int]:
+    """A made-up accuracy and cost of a candidate."""
+    depth = values.get("network.backbone.stages.0.depth", 1)
+    width = values.get("width", 16)
+    return 10.0 * depth + width / 10, depth * width
+
+
+def go(study: Study, most: int = 1000) -> list[Record]:
+    records = []
+    while len(records) < most and (proposal := study.propose()) is not None:
+        miou, macs = accuracy(dict(proposal.values))
+        records.append(finished(proposal, miou=miou, macs=macs))
+        study.tell(proposal, records[-1])
+    return records
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_no_candidate_comes_twice_until_the_space_is_exhausted(kind):
+    spec = tiny_search(trials=100, sampler={"kind": kind})
+    records = go(Study(spec))
+    assert len(records) == 18 == spec.search.size
+    assert len({record.identity for record in records}) == 18
+
+
+@pytest.mark.parametrize("kind", ["tpe", "nsgaii", "random"])
+def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(kind):
+    spec = tiny_search(trials=14, sampler={"kind": kind})
+    uncut = go(Study(spec))
+    first = go(Study(spec), most=5)
+    again = [Record.model_validate_json(record.model_dump_json()) for record in first]
+    rest = go(Study(spec, again))
+    assert [record.values for record in first + rest] == [record.values for record in uncut]
+    assert [record.number for record in first + rest] == list(range(14))
+
+
+def test_start_networks_come_first_and_references_are_not_told():
+    spec = tiny_search()
+    inside = spec.candidate({"network.backbone.stages.0.depth": 2, "width": 32, "network.detail": None}).network
+    start = [{"name": "stdc1", "network": tiny_stdc(256)}, {"name": "mine", "network": inside}]
+    study = Study(tiny_search(start=start))
+    first = study.propose()
+    assert (first.name, first.origin, first.values, first.trial) == ("stdc1", "reference", {}, None)
+    assert first.spec.network.backbone.stages[1].width == 256
+    assert first.spec.network.classes == 11
+    study.tell(first, finished(first))
+    second = study.propose()
+    assert (second.name, second.origin) == ("mine", "start")
+    assert second.values == {"network.backbone.stages.0.depth": 2, "width": 32, "network.detail": None}
+    assert second.spec == spec.without_search().model_copy(update={"network": inside})
+    study.tell(second, finished(second))
+    assert len(study.optuna_study.trials) == 1
+    assert study.propose().origin == "sampler"
+
+
+def tiny_stdc(width: int) -> dict[str, Any]:
+    network = tiny_search().network.model_dump()
+    for stage in network["backbone"]["stages"][1:]:
+        stage["width"] = width
+    return network
+
+
+def test_start_networks_are_not_tried_again_after_a_stop():
+    spec = tiny_search(start=[{"name": "a", "network": tiny_stdc(256)}, {"name": "b", "network": tiny_stdc(32)}])
+    study = Study(spec)
+    records = go(study, most=1)
+    assert Study(spec, records).propose().name == "b"
+
+
+def test_illegal_combinations_are_rejected_with_the_reason_and_do_not_count():
+    spec = tiny_search(
+        vary={
+            "network.backbone.stages.0.width": {"kind": "choice", "of": [16, 24]},
+            "network.backbone.stages.0.blocks": {"kind": "choice", "of": [2, 4, 5]},
+        },
+        trials=100,
+    )
+    records = go(Study(spec))
+    rejected = [record for record in records if record.state == "rejected"]
+    assert [record.values for record in rejected] == [
+        {"network.backbone.stages.0.width": 24, "network.backbone.stages.0.blocks": 5}
+    ]
+    assert len(records) == 6
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_samplers_learn_from_rejections(kind):
+    spec = tiny_search(sampler={"kind": kind}, limits={"cost.macs": {"at_most": 60}}, trials=8)
+    study = Study(spec)
+    while (proposal := study.propose()) is not None:
+        miou, macs = accuracy(dict(proposal.values))
+        state = "complete" if macs <= 60 else "rejected"
+        study.tell(proposal, finished(proposal, state, miou, macs))
+    told = [trial for trial in study.optuna_study.trials if trial.user_attrs or trial.constraints]
+    assert any(trial.constraints["cost.macs"] > 0 for trial in told)
+    assert study.trained == 8
+
+
+def test_a_failed_candidate_counts_and_is_not_tried_again():
+    spec = tiny_search(trials=2)
+    study = Study(spec)
+    first = study.propose()
+    study.tell(first, finished(first, "failed"))
+    second = study.propose()
+    assert second.spec.identity != first.spec.identity
+    study.tell(second, finished(second))
+    assert study.propose() is None
+
+
+def test_the_mirror_has_what_the_records_have(tmp_path):
+    spec = tiny_search(trials=5, limits={"cost.macs": {"at_most": 60}})
+    study = Study(spec)
+    records = go(study)
+    for _ in range(2):  # a second time adds nothing
+        mirror(study, records, tmp_path / "study.db")
+    copy = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert [trial.user_attrs["record"] for trial in copy.trials] == [record.number for record in records]
+    assert [trial.values for trial in copy.trials] == [[r.score.miou, r.cost.macs] for r in records]
+    assert copy.metric_names == ["score.miou", "cost.macs"]

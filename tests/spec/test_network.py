@@ -1,0 +1,121 @@
+"""Rules of the network that its fields' types do not say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from pydantic import ValidationError
+
+from stdc_search.spec.network import ClassifierSpec, DetailSpec, SegmenterSpec, StageSpec, StdcSpec, StemSpec
+
+Complaints = Callable[..., list[str]]
+
+
+def test_the_defaults_are_stdc1_for_cityscapes() -> None:
+    network = SegmenterSpec(kind="segmenter")
+    assert network.classes == 19
+    assert [stage.width for stage in network.backbone.stages] == [256, 512, 1024]
+    assert [stage.depth for stage in network.backbone.stages] == [2, 2, 2]
+    assert network.backbone.reductions == (8, 16, 32)
+
+
+def test_reductions_follow_from_the_strides() -> None:
+    stem = (StemSpec(width=8), StemSpec(width=8, stride=1))
+    stages = (StageSpec(width=8, stride=1), StageSpec(width=8), StageSpec(width=8))
+    assert StdcSpec(stem=stem, stages=stages).reductions == (2, 4, 8)
+
+
+def test_equal_networks_are_one_key() -> None:
+    assert (
+        len({SegmenterSpec(kind="segmenter"), SegmenterSpec(kind="segmenter"), ClassifierSpec(kind="classifier")}) == 2
+    )
+
+
+def test_a_network_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        SegmenterSpec(kind="segmenter").classes = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(("width", "blocks"), [(2, 2), (6, 2), (8, 4), (64, 7)])
+def test_a_width_that_divides_among_the_blocks_is_legal(width: int, blocks: int) -> None:
+    assert StageSpec(width=width, blocks=blocks).width == width
+
+
+@pytest.mark.parametrize(
+    ("width", "blocks", "nearest"), [(100, 4, "96 or 104"), (3, 4, "8"), (65, 7, "64 or 128"), (7, 2, "6 or 8")]
+)
+def test_a_width_that_does_not_divide_names_the_nearest_that_do(width: int, blocks: int, nearest: str) -> None:
+    with pytest.raises(ValidationError, match=f"`width` {width} .* `blocks` {blocks} .* that work: {nearest} "):
+        StageSpec(width=width, blocks=blocks)
+
+
+def test_an_indivisible_width_is_told_with_its_line(complaints: Complaints) -> None:
+    text = """\
+network:
+  kind: segmenter
+  backbone:
+    stages:
+      - {width: 64}
+      - width: 100
+        blocks: 4
+"""
+    assert complaints(text) == [
+        "run.yaml:6: network.backbone.stages.1.width: `width` 100 is no multiple of 8, which `blocks` 4 needs "
+        "(2^(blocks - 1)); the nearest that work: 96 or 104"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "weights"),
+    [
+        ({}, (0.6, 0.3, 0.1)),
+        ({"strides": (1, 2)}, (0.5, 0.5)),
+        ({"strides": (2, 1), "weights": (3.0, 4.0)}, (3.0, 4.0)),
+    ],
+)
+def test_detail_maps_have_the_released_weights_or_equal_shares(fields: dict, weights: tuple[float, ...]) -> None:
+    assert DetailSpec(**fields).fusion_weights == weights
+
+
+@pytest.mark.parametrize(
+    ("section", "complaint"),
+    [
+        (
+            "detail: {strides: [1, 1]}",
+            "run.yaml:3: network.detail.strides: `strides` [1, 1] names a stride twice; give each once",
+        ),
+        (
+            "detail: {weights: [1]}",
+            "run.yaml:3: network.detail.weights: `weights` has 1 numbers and `strides` 3; give one weight a stride, "
+            "or leave `weights` out",
+        ),
+        (
+            "detail: {stage: 3}",
+            "run.yaml:3: network.detail.stage: `detail.stage` 3 is none of the 3 stages; the last is 2",
+        ),
+        (
+            "backbone: {stages: [{width: 64}]}",
+            "run.yaml:3: network.backbone.stages: `backbone.stages` has 1 stage(s); the decoder fuses the "
+            "first with the context of the others: give at least 2",
+        ),
+        (
+            "backbone: {stem: [{width: 8, stride: 4}]}",
+            "run.yaml:3: network.backbone.stem.0.stride: must be 1 or 2, not 4; nearest: 2",
+        ),
+        (
+            "decoder: {fusion_width: 30}",
+            "run.yaml:3: network.decoder.fusion_width: must be a multiple of 4, not 30; nearest: 28 or 32",
+        ),
+        ("classes: 1", "run.yaml:3: network.classes: must be at least 2, not 1"),
+        ("clases: 19", "run.yaml:3: network.clases: unknown; did you mean `classes`?"),
+    ],
+)
+def test_what_a_segmenter_cannot_be_is_told(complaints: Complaints, section: str, complaint: str) -> None:
+    assert complaints(f"network:\n  kind: segmenter\n  {section}\n") == [complaint]
+
+
+def test_a_classifier_has_no_decoder(complaints: Complaints) -> None:
+    (complaint,) = complaints("network:\n  kind: classifier\n  decoder: {width: 64}\n")
+    assert re.fullmatch(r"run.yaml:3: network.decoder: unknown; legal: kind, classes, backbone, .*", complaint)

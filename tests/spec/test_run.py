@@ -1,0 +1,410 @@
+"""How the sections of a run fit together, and what makes a candidate of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stdc_search.spec.base import SpecError, dump, replace, value_at
+from stdc_search.spec.data import CamvidSpec, FolderSpec, ScenesSpec, SplitByList, SplitByShare
+from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
+from stdc_search.spec.network import (
+    ClassifierSpec,
+    DecoderSpec,
+    DetailSpec,
+    HeadSpec,
+    SegmenterSpec,
+    StageSpec,
+    StdcSpec,
+    StemSpec,
+)
+from stdc_search.spec.run import RunSpec, load
+from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, LimitSpec, SearchSpec, StartSpec
+from stdc_search.spec.training import AdamwSpec, AugmentationSpec, LossSpec, ScheduleSpec, SgdSpec, TrainingSpec
+
+Complaints = Callable[..., list[str]]
+RUN = "image_size: [64, 96]\nnetwork: {kind: segmenter, classes: 11}\ndata: {kind: scenes}\ntraining: {epochs: 1}\n"
+
+
+def run_with(vary: dict[str, Any], **search: Any) -> RunSpec:
+    return RunSpec(
+        image_size=(64, 96),
+        network=SegmenterSpec(kind="segmenter", classes=11),
+        data=ScenesSpec(kind="scenes"),
+        training=TrainingSpec(epochs=1),
+        search=SearchSpec(vary=vary, trials=3, **search),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "training: {epochs: 1}\n",
+            "run.yaml:1: network: missing; must be a mapping whose `kind` is segmenter or classifier",
+        ),
+        (
+            "imagesize: [64, 64]\nnetwork: {kind: segmenter}\n",
+            "run.yaml:1: imagesize: unknown; did you mean `image_size`?",
+        ),
+        (
+            "network: {kind: segmenter}\n\nimage_size:\n  - 64\n  - 16\n",
+            "run.yaml:5: image_size.1: must be at least 32, not 16",
+        ),
+        (
+            RUN.replace("training: {epochs: 1}\n", ""),
+            "run.yaml:3: data: has no effect without `training`; add `training`, or take it out",
+        ),
+        (
+            RUN.replace("data: {kind: scenes}\n", ""),
+            "run.yaml:3: training: has no effect without `data`; add `data`, or take it out",
+        ),
+        (
+            RUN.replace("11", "19"),
+            "run.yaml:2: network.classes: 19 classes, but `data` has 11 (sky, building, pole, road, pavement, tree, "
+            "sign, fence, car, pedestrian, bicyclist); write 11",
+        ),
+        (
+            RUN.replace("segmenter", "classifier"),
+            "run.yaml:2: network.kind: `data.kind` 'scenes' has masks, which a classifier cannot learn; use segmenter",
+        ),
+        (
+            "network: {kind: segmenter}\nsearch: {trials: 1, vary: {network.head.width: {kind: choice, of: [8]}}}\n",
+            "run.yaml:2: search: trains its candidates; add the sections `data` and `training`",
+        ),
+        (
+            RUN + "search: {trials: 1, vary: {network.head.width: {kind: int, low: 1, high: 2}},\n"
+            "  objectives: {latency.median_ms: minimize}}\n",
+            "run.yaml:6: search.objectives.latency.median_ms: is not measured; add a section `latency`",
+        ),
+        (
+            RUN + "search: {trials: 1, vary: {network.head.width: {kind: int, low: 1, high: 2}},\n"
+            "  limits: {latency.p95_ms: {at_most: 5}}}\n",
+            "run.yaml:6: search.limits.latency.p95_ms: is not measured; add a section `latency`",
+        ),
+    ],
+)
+def test_sections_that_do_not_fit_are_told(complaints: Complaints, text: str, complaint: str) -> None:
+    assert complaints(text) == [complaint]
+
+
+@pytest.mark.parametrize(
+    ("vary", "told"),
+    [
+        (
+            "network.backbone.stage.2.depth: {kind: int, low: 1, high: 4}",
+            ["8: V.network.backbone.stage.2.depth: there is no `stage` in `network.backbone`; did you mean `stages`?"],
+        ),
+        (
+            "network.backbone.stages.3.depth: {kind: int, low: 1, high: 4}",
+            ["8: V.network.backbone.stages.3.depth: there is no `3` in `network.backbone.stages`; legal: 0, 1, 2"],
+        ),
+        (
+            "stage: {kind: int, low: 1, high: 4, sets: [network.backbone.stages.0.dpeth]}",
+            ["8: V.stage: there is no `dpeth` in `network.backbone.stages.0`; did you mean `depth`?"],
+        ),
+        (
+            "depth: {kind: int, low: 1, high: 4}",
+            ["8: V.depth: `depth` cannot vary; paths start with `network`, `training` or `image_size`"],
+        ),
+        (
+            "data.seed: {kind: int, low: 1, high: 4}",
+            ["8: V.data.seed: `data.seed` cannot vary; paths start with `network`, `training` or `image_size`"],
+        ),
+        (
+            "network.head.width:\n      kind: int\n      low: 0\n      high: 4",
+            ["10: V.network.head.width.low: 0 is not legal: network.head.width: must be above 0, not 0; nearest: 1"],
+        ),
+        (
+            "network.backbone.stages.2.width:\n      kind: choice\n      of:\n      - 64\n      - 100\n      - wide",
+            [
+                "12: V.network.backbone.stages.2.width.of.1: 100 is not legal: network.backbone.stages.2.width: "
+                "`width` 100 is no multiple of 8, which `blocks` 4 needs (2^(blocks - 1)); the nearest that work: 96 or 104",
+                "13: V.network.backbone.stages.2.width.of.2: 'wide' is not legal: network.backbone.stages.2.width: "
+                "must be a whole number, not 'wide'",
+            ],
+        ),
+        (
+            "network.head.width: {kind: float, low: 1.5, high: 2.5}",
+            [
+                "8: V.network.head.width.low: 1.5 is not legal: network.head.width: must be a whole number, not 1.5; "
+                "nearest: 2",
+                "8: V.network.head.width.high: 2.5 is not legal: network.head.width: must be a whole number, not 2.5; "
+                "nearest: 2",
+            ],
+        ),
+        (
+            "network.head: {kind: choice, of: [{width: 8}, {widht: 8}]}",
+            ["8: V.network.head.of.1: a mapping is not legal: network.head.widht: unknown; did you mean `width`?"],
+        ),
+        (
+            "image_size: {kind: choice, of: [[64, 64], [64]]}",
+            [
+                "8: V.image_size.of.1: a list is not legal: image_size.1: missing: [height, width] that the network "
+                "sees when deployed"
+            ],
+        ),
+        (
+            "network.head.width: {kind: choice, of: [8]}\n    a: {kind: choice, of: [8], sets: [network.head.width]}",
+            ["9: V.a: `network.head.width` is set by 'network.head.width' already; set it once"],
+        ),
+        (
+            "network.head: {kind: choice, of: [{width: 8}]}\n    network.head.width: {kind: choice, of: [8]}",
+            ["9: V.network.head.width: `network.head.width` is set by 'network.head' already; set it once"],
+        ),
+        (
+            "a: {kind: choice, of: [8], sets: [network.head.width, network.head]}",
+            ["8: V.a: `network.head` is set by 'a' already; set it once"],
+        ),
+    ],
+)
+def test_what_cannot_vary_is_told(complaints: Complaints, vary: str, told: list[str]) -> None:
+    text = f"{RUN}search:\n  trials: 3\n  vary:\n    {vary}\n"
+    assert complaints(text) == [f"run.yaml:{line.replace('V.', 'search.vary.', 1)}" for line in told]
+
+
+def test_a_base_that_is_wrong_is_told_once_and_not_for_each_value_that_varies(complaints: Complaints) -> None:
+    text = RUN.replace("11", "12") + "search: {trials: 3, vary: {network.head.width: {kind: int, low: 1, high: 2}}}\n"
+    (complaint,) = complaints(text)
+    assert complaint.startswith("run.yaml:2: network.classes: 12 classes, but `data` has 11 ")
+
+
+def test_a_candidate_is_the_base_with_the_varied_values() -> None:
+    vary = {
+        "network.head.width": IntRange(kind="int", low=8, high=64),
+        "blocks": Choice(
+            kind="choice",
+            of=(2, 3),
+            sets=("network.backbone.stages.0.blocks", "network.backbone.stages.1.blocks"),
+        ),
+        "network.detail": Choice(kind="choice", of=(None, DetailSpec(stage=1))),
+    }
+    run = run_with(vary)
+    candidate = run.candidate({"network.head.width": 48, "blocks": 3, "network.detail": {"stage": 1}})
+    assert candidate == replace(
+        run.without_search(),
+        {
+            "network.head.width": 48,
+            "network.backbone.stages.0.blocks": 3,
+            "network.backbone.stages.1.blocks": 3,
+            "network.detail": DetailSpec(stage=1),
+        },
+    )
+    assert candidate.search is None
+
+
+def test_values_that_are_illegal_together_make_no_candidate() -> None:
+    stage = "network.backbone.stages.0"
+    run = run_with(
+        {
+            f"{stage}.blocks": Choice(kind="choice", of=(3, 4)),
+            f"{stage}.width": IntRange(kind="int", low=8, high=24, step=4),
+        }
+    )
+    assert run.candidate({f"{stage}.blocks": 3, f"{stage}.width": 12}).search is None
+    with pytest.raises(SpecError) as caught:
+        run.candidate({f"{stage}.blocks": 4, f"{stage}.width": 12})
+    assert caught.value.brief == (
+        "network.backbone.stages.0.width: `width` 12 is no multiple of 8, which `blocks` 4 needs (2^(blocks - 1)); "
+        "the nearest that work: 8 or 16"
+    )
+
+
+def test_of_a_start_network_only_the_varied_paths_are_read() -> None:
+    vary = {
+        "depth": IntRange(
+            kind="int",
+            low=1,
+            high=4,
+            sets=("network.backbone.stages.0.depth", "network.backbone.stages.1.depth"),
+        ),
+        "training.batch": IntRange(kind="int", low=2, high=4),
+    }
+    run = run_with(vary, start=(StartSpec(name="stdc2", network=PRESETS["stdc2"]),))
+    assert run.search is not None
+    candidate = run.start_candidate(run.search.start[0])
+    assert candidate == replace(
+        run.without_search(), {"network.backbone.stages.0.depth": 4, "network.backbone.stages.1.depth": 5}
+    )
+
+
+def test_equal_trainings_have_one_identity_wherever_the_data_lies() -> None:
+    def run(root: str, **training: Any) -> RunSpec:
+        return RunSpec(
+            network=SegmenterSpec(kind="segmenter", classes=11),
+            data=CamvidSpec(kind="camvid", root=Path(root)),
+            training=TrainingSpec(epochs=1, **training),
+        )
+
+    assert run("a").identity == run("b", workers=2, score_every=1).identity
+    assert run("a").identity != run("a", batch=2).identity
+    assert replace(run("a"), {"latency": LatencySpec()}).identity == run("a").identity
+
+
+# Random runs
+
+counts = st.integers(1, 300)
+shares = st.floats(0.01, 0.99)
+rates = st.floats(1e-30, 1e30)
+sizes = st.tuples(st.integers(32, 4096), st.integers(32, 4096))
+heads = st.builds(HeadSpec, width=counts)
+
+
+@st.composite
+def stages(draw: st.DrawFn) -> StageSpec:
+    blocks = draw(st.integers(2, 7))
+    width = draw(st.integers(1, 9)) * 2 ** (blocks - 1)
+    return StageSpec(width=width, blocks=blocks, depth=draw(counts), stride=draw(st.sampled_from((1, 2))))
+
+
+stems = st.builds(StemSpec, width=counts, stride=st.sampled_from((1, 2)))
+backbones = st.builds(
+    StdcSpec,
+    kind=st.just("stdc"),
+    stem=st.lists(stems, min_size=1, max_size=3).map(tuple),
+    stages=st.lists(stages(), min_size=2, max_size=4).map(tuple),
+)
+details = st.builds(
+    DetailSpec, strides=st.just((1, 2)), weights=st.none() | st.tuples(rates, rates), threshold=shares, stage=st.just(1)
+)
+
+
+def segmenters(classes: int) -> st.SearchStrategy[SegmenterSpec]:
+    return st.builds(
+        SegmenterSpec,
+        kind=st.just("segmenter"),
+        classes=st.just(classes),
+        backbone=backbones,
+        decoder=st.builds(DecoderSpec, width=counts, fusion_width=st.integers(1, 99).map(lambda width: 4 * width)),
+        head=heads,
+        auxiliary=st.none() | heads,
+        detail=st.none() | details,
+    )
+
+
+paths = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=9).map(Path)
+names = st.lists(st.text(max_size=9), min_size=2, max_size=30, unique=True).map(tuple)
+splits = st.builds(SplitByList, kind=st.just("list"), train=paths, val=paths) | st.builds(
+    SplitByShare, kind=st.just("share"), val=shares
+)
+datasets = (
+    st.builds(ScenesSpec, kind=st.just("scenes"), size=sizes, train=counts)
+    | st.builds(CamvidSpec, kind=st.just("camvid"), root=paths, train=st.sampled_from(("train", "trainval")))
+    | st.builds(FolderSpec, kind=st.just("folder"), root=paths, images=paths, class_names=names, split=splits)
+)
+optimizers = st.builds(SgdSpec, kind=st.just("sgd"), learning_rate=rates, momentum=shares) | st.builds(
+    AdamwSpec, kind=st.just("adamw"), betas=st.tuples(shares, shares)
+)
+trainings = st.builds(
+    TrainingSpec,
+    epochs=st.just(3),
+    crop=sizes,
+    optimizer=optimizers,
+    augmentation=st.builds(AugmentationSpec, jitter=shares, scale_step=st.none() | st.floats(0.01, 1.5)),
+    loss=st.builds(LossSpec, dice=st.sampled_from(("linear", "squared"))),
+    schedule=st.builds(ScheduleSpec, power=rates),
+    seeds=st.lists(st.integers(0, 2**64), min_size=1, max_size=3, unique=True).map(tuple),
+)
+runtimes = st.builds(RuntimeSpec, runtime=st.sampled_from(("eager", "onnxruntime")), threads=st.none() | counts)
+latencies = st.builds(LatencySpec, warmup=counts, also=st.lists(runtimes, max_size=2).map(tuple))
+variations = st.dictionaries(
+    st.sampled_from(("training.batch", "training.crop", "network.head", "network.detail", "training.head_rate")),
+    st.none(),
+    min_size=1,
+).map(
+    lambda chosen: {
+        name: {
+            "training.batch": IntRange(kind="int", low=2, high=8, step=3),
+            "training.crop": Choice(kind="choice", of=((32, 64), (64, 64))),
+            "network.head": Choice(kind="choice", of=(HeadSpec(width=1), HeadSpec(width=2))),
+            "network.detail": Choice(kind="choice", of=(None,)),
+            "training.head_rate": FloatRange(kind="float", low=1e-4, high=1, log=True),
+        }[name]
+        for name in chosen
+    }
+)
+searches = st.builds(
+    SearchSpec,
+    vary=variations,
+    limits=st.just({}) | st.builds(LimitSpec, at_most=rates).map(lambda limit: {"cost.macs": limit}),
+    start=st.lists(st.sampled_from(sorted(PRESETS)), unique=True).map(
+        lambda names: tuple(StartSpec(name=name, network=PRESETS[name]) for name in names)
+    ),
+    trials=counts,
+)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> RunSpec:
+    if draw(st.booleans()):
+        data = draw(datasets)
+        return RunSpec(
+            image_size=draw(sizes),
+            network=draw(segmenters(len(data.class_names))),
+            data=data,
+            training=draw(trainings),
+            latency=draw(st.none() | latencies),
+            search=draw(st.none() | searches),
+        )
+    classifiers = st.builds(ClassifierSpec, kind=st.just("classifier"), backbone=backbones, dropout=shares)
+    return RunSpec(network=draw(segmenters(7) | classifiers), latency=draw(st.none() | latencies))
+
+
+several = settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.mark.parametrize("name", ["spec.yaml", "spec.json"])
+@several
+@given(run=runs())
+def test_every_run_loads_as_it_was_dumped(tmp_path: Path, name: str, run: RunSpec) -> None:
+    text = dump(run, tmp_path / name)
+    again = load(tmp_path / name)
+    assert again == run
+    assert dump(again, tmp_path / name) == text
+
+
+@several
+@given(run=runs(), data=st.data())
+def test_replacing_a_value_equals_editing_the_dumped_file(tmp_path: Path, run: RunSpec, data: st.DataObject) -> None:
+    stage = data.draw(st.integers(0, len(run.network.backbone.stages) - 1))
+    path, value = data.draw(
+        st.sampled_from(
+            [
+                ("image_size.1", 77),
+                ("image_size", [32, 48]),
+                (f"network.backbone.stages.{stage}.depth", 9),
+                (f"network.backbone.stages.{stage}", {"width": 128, "blocks": 5}),
+                ("network.backbone.stem.0.stride", 1),
+                ("latency", {"repeats": 3, "also": [{"runtime": "onnxruntime"}]}),
+                ("search", None),
+            ]
+        )
+    )
+    file = tmp_path / "spec.json"
+    edited = json.loads(dump(run, file))
+    *above, last = [int(key) if key.isdecimal() else key for key in path.split(".")]
+    inner = edited
+    for key in above:
+        inner = inner[key]
+    inner[last] = value
+    file.write_text(json.dumps(edited))
+    assert replace(run, {path: value}) == load(file)
+
+
+@several
+@given(run=runs())
+def test_a_value_is_found_where_it_was_set(run: RunSpec) -> None:
+    changed = replace(run, {"network.backbone.stem.0.width": 5, "image_size": (40, 50)})
+    assert value_at(changed, "network.backbone.stem.0.width") == 5
+    assert changed.image_size == (40, 50)

@@ -1,0 +1,191 @@
+"""What may vary, and the networks that come first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from stdc_search.spec.base import SpecError, dump
+from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
+from stdc_search.spec.run import RunSpec, load
+from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, SearchSpec
+
+Complaints = Callable[..., list[str]]
+RUN = """\
+network: {kind: segmenter, classes: 11}
+data: {kind: scenes}
+training: {epochs: 1}
+search:
+  trials: 3
+  vary:
+    network.head.width: {kind: int, low: 8, high: 16, step: 8}
+"""
+
+
+def started(folder: Path, *starts: str) -> RunSpec:
+    """A run whose file names these start networks."""
+    file = folder / "run.yaml"
+    file.write_text(f"{RUN}  start: [{', '.join(starts)}]\n")
+    return load(file)
+
+
+def search_of(run: RunSpec) -> SearchSpec:
+    assert run.search is not None
+    return run.search
+
+
+def test_sizes_multiply() -> None:
+    vary = {
+        "a": IntRange(kind="int", low=1, high=9, step=2),
+        "b": Choice(kind="choice", of=("x", "y")),
+        "c": FloatRange(kind="float", low=1, high=1),
+    }
+    assert SearchSpec(vary=vary, trials=1).size == 10
+    assert SearchSpec(vary=vary | {"d": FloatRange(kind="float", low=1, high=2)}, trials=1).size == float("inf")
+
+
+def test_equal_choices_are_equal_however_they_were_made() -> None:
+    networks = PRESETS["stdc1"], PRESETS["stdc2"]
+    assert Choice(kind="choice", of=networks) == Choice(kind="choice", of=tuple(net.model_dump() for net in networks))
+    pairs = {"kind": "choice", "of": ([1, 2], [3, 4])}
+    assert Choice.model_validate(pairs) == Choice(kind="choice", of=((1, 2), (3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ("{kind: int, low: 3, high: 2}", "`low` 3 is above `high` 2; swap them"),
+        (
+            "{kind: int, low: 8, high: 17, step: 8}",
+            "high: `high` 17 is not `low` 8 plus a multiple of `step` 8; the nearest that are: 16 or 24",
+        ),
+        ("{kind: float, low: 3, high: 2.5}", "`low` 3.0 is above `high` 2.5; swap them"),
+        ("{kind: float, low: 0, high: 1, log: true}", "low: `low` 0.0 has no logarithm; with `log` it must be above 0"),
+        ("{kind: choice, of: [8, 16, 8]}", "`of` has 8 twice; give each value once"),
+        ("{kind: choice, of: []}", "of: must have at least 1 item, not 0"),
+        ("{kind: integer, low: 1, high: 2}", "kind: must be int, float or choice, not 'integer'"),
+        ("{low: 1, high: 2}", "kind: missing; must be int, float or choice"),
+        ("8", "must be a mapping of names to values, not 8"),
+    ],
+)
+def test_an_entry_that_spans_no_values_is_told(complaints: Complaints, entry: str, complaint: str) -> None:
+    text = RUN.replace("{kind: int, low: 8, high: 16, step: 8}", entry)
+    (told,) = complaints(text)
+    separator = "." if complaint.split(":")[0] in ("high", "low", "of", "kind") else ": "
+    assert told == f"run.yaml:7: search.vary.network.head.width{separator}{complaint}"
+
+
+@pytest.mark.parametrize(
+    ("section", "complaint"),
+    [
+        (
+            "limits: {cost.mac: {at_most: 5}}",
+            "search.limits.cost.mac: must be cost.parameters, cost.macs, cost.fvcore_flops, cost.paper_flops, "
+            "latency.median_ms or latency.p95_ms, not 'cost.mac'; did you mean cost.macs?",
+        ),
+        (
+            "limits: {cost.macs: 12.0e9}",
+            "search.limits.cost.macs: must be a mapping of names to values, not 12000000000.0",
+        ),
+        ("limits: {cost.macs: {at_most: 0}}", "search.limits.cost.macs.at_most: must be above 0, not 0"),
+        (
+            "objectives: {cost.macs: minimise}",
+            "search.objectives.cost.macs: must be minimize or maximize, not 'minimise'; did you mean minimize?",
+        ),
+        ("objectives: {}", "search.objectives: must have at least 1 item, not 0"),
+        (
+            "sampler: {kind: tpee}",
+            "search.sampler.kind: must be tpe, nsgaii, nsgaiii, gp or random, not 'tpee'; did you mean tpe?",
+        ),
+    ],
+)
+def test_what_cannot_be_sought_is_told(complaints: Complaints, section: str, complaint: str) -> None:
+    assert complaints(f"{RUN}  {section}\n") == [f"run.yaml:8: {complaint}"]
+
+
+def test_an_objective_that_is_no_metric_is_told_the_nearest(complaints: Complaints) -> None:
+    (complaint,) = complaints(f"{RUN}  objectives: {{score.miuo: maximize}}\n")
+    assert complaint.startswith("run.yaml:8: search.objectives.score.miuo: must be cost.parameters, ")
+    assert complaint.endswith(" or score.pixel_accuracy, not 'score.miuo'; did you mean score.miou?")
+
+
+def test_the_presets_are_the_papers_networks() -> None:
+    depths = {name: [stage.depth for stage in net.backbone.stages] for name, net in PRESETS.items()}
+    assert depths == {"stdc1": [2, 2, 2], "stdc2": [4, 5, 3]}
+
+
+def test_a_preset_is_named(tmp_path: Path) -> None:
+    starts = search_of(started(tmp_path, "stdc2", "stdc1")).start
+    assert [(start.name, start.network) for start in starts] == [(name, PRESETS[name]) for name in ("stdc2", "stdc1")]
+
+
+def test_a_spec_file_is_found_from_the_folder_of_the_file_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "mine.yaml").write_text("network: {kind: segmenter, head: {width: 7}}\nlatency: {}\n")
+    monkeypatch.chdir(tmp_path / "nets")
+    (start,) = search_of(started(tmp_path, "nets/mine.yaml")).start
+    assert start.name == "mine"
+    assert isinstance(start.network, SegmenterSpec) and start.network.head.width == 7
+
+
+def test_a_search_may_start_from_its_own_file(tmp_path: Path) -> None:
+    run = started(tmp_path, "run.yaml")
+    assert [start.network for start in search_of(run).start] == [run.network]
+
+
+def test_start_networks_are_inlined_when_dumped(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("network: {kind: segmenter, head: {width: 7}}\n")
+    run = started(tmp_path, "stdc1", "mine.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    dump(run, tmp_path / "elsewhere" / "spec.yaml")
+    (tmp_path / "mine.yaml").unlink()
+    assert load(tmp_path / "elsewhere" / "spec.yaml") == run
+
+
+@pytest.mark.parametrize(
+    ("start", "complaint"),
+    [
+        ("stdc3", "FOLDER/stdc3 does not exist; did you mean `stdc2`?"),
+        ("mien.yaml", "FOLDER/mien.yaml does not exist; did you mean `mine.yaml`?"),
+        ("big", "FOLDER/big does not exist; legal: stdc1, stdc2, mine.yaml, run.yaml"),
+        ("nets/mine.yaml", "FOLDER/nets/mine.yaml does not exist; there is no folder FOLDER/nets"),
+        ("5", "must be a mapping of names to values, not 5"),
+    ],
+)
+def test_a_start_network_that_does_not_exist_is_told_the_nearest(tmp_path: Path, start: str, complaint: str) -> None:
+    (tmp_path / "mine.yaml").write_text("network: {kind: segmenter}\n")
+    with pytest.raises(SpecError) as caught:
+        started(tmp_path, "stdc1", start)
+    expected = f"FOLDER/run.yaml:8: search.start.1: {complaint}"
+    assert str(caught.value) == expected.replace("FOLDER", str(tmp_path))
+
+
+def test_a_mistake_in_a_start_networks_file_is_told_by_its_own_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("network:\n  kind: segmenter\n  clases: 3\n")
+    with pytest.raises(SpecError) as caught:
+        started(tmp_path, "mine.yaml")
+    assert str(caught.value) == f"{tmp_path}/mine.yaml:3: network.clases: unknown; did you mean `classes`?"
+
+
+def test_two_start_networks_of_one_name_are_refused(complaints: Complaints) -> None:
+    assert complaints(f"{RUN}  start:\n    - stdc1\n    - stdc1\n") == [
+        "run.yaml:10: search.start.1: a second network is called stdc1; give each its own name, once"
+    ]
+
+
+def test_a_start_network_without_a_varied_path_is_refused(tmp_path: Path) -> None:
+    dump(RunSpec(network=ClassifierSpec(kind="classifier")), tmp_path / "net.yaml")
+    with pytest.raises(
+        SpecError, match=r"run.yaml:8: search.start.0: net cannot be trained: network.head.width: there "
+    ):
+        started(tmp_path, "net.yaml")
+
+
+def test_a_start_list_that_is_no_list_is_refused_outside_of_files() -> None:
+    with pytest.raises(ValidationError, match="valid tuple"):
+        SearchSpec.model_validate({"vary": {"a": {"kind": "int", "low": 1, "high": 2}}, "trials": 1, "start": 5})

@@ -1,0 +1,54 @@
+"""Rules of the training that its fields' types do not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Complaints = Callable[..., list[str]]
+
+
+@pytest.mark.parametrize(
+    ("training", "complaint"),
+    [
+        (
+            "{}",
+            "training: neither is given of `epochs` and `steps`; a training has one length: give one of them",
+        ),
+        (
+            "{epochs: 1, steps: 1}",
+            "training: both are given of `epochs` and `steps`; a training has one length: give one of them",
+        ),
+        (
+            "{epochs: 1, seeds: [0, 0]}",
+            "training.seeds: `seeds` [0, 0] repeats a seed; the same training would run twice",
+        ),
+        ("{epochs: 1, seeds: []}", "training.seeds: must have at least 1 item, not 0"),
+        ("{epochs: 1, batch: 1}", "training.batch: must be at least 2, not 1"),
+        (
+            "{epochs: 1, augmentation: {scales: [1.5, 0.5]}}",
+            "training.augmentation.scales: `scales` [1.5, 0.5] runs downwards; write [0.5, 1.5]",
+        ),
+        (
+            "{epochs: 1, augmentation: {scales: [0.1, 0.1]}}",
+            "training.augmentation.scale_step: `scale_step` 0.125 is above the largest of `scales`, 0.1: no scale "
+            "is left; make it smaller, or null",
+        ),
+        (
+            "{epochs: 1, optimizer: {kind: adam}}",
+            "training.optimizer.kind: must be sgd or adamw, not 'adam'; did you mean adamw?",
+        ),
+        (
+            "{epochs: 1, optimizer: {kind: adamw, momentum: 0.9}}",
+            "training.optimizer.momentum: unknown; legal: kind, learning_rate, betas, weight_decay",
+        ),
+        (
+            "{epochs: 1, optimizer: {kind: sgd, learning_rate: 1e-4x}}",
+            "training.optimizer.learning_rate: must be a number, not '1e-4x'",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_told(complaints: Complaints, training: str, complaint: str) -> None:
+    text = f"network: {{kind: segmenter, classes: 11}}\ndata: {{kind: scenes}}\n\ntraining: {training}\n"
+    assert complaints(text) == [f"run.yaml:4: {complaint}"]

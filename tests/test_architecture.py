@@ -1,0 +1,136 @@
+"""Imports point down the list of rooms, and what must start fast loads nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "stdc_search"
+
+LINES = (
+    ("cli",),
+    ("runner",),
+    ("report", "search"),
+    ("pareto", "trial"),
+    ("cost", "latency", "train"),
+    ("export", "weights"),
+    ("builder", "data", "losses", "metrics"),
+    ("models",),
+    ("spec", "records"),
+)
+"""A room may import the lines below its own and, within its line, what stands to its left."""
+
+ROOMS = tuple(chain.from_iterable(LINES))
+WITHOUT_TORCH = ("spec", "records", "pareto", "report", "cli")
+HEAVY = {"torch", "optuna", "onnx", "onnxruntime", "pandas", "matplotlib", "numpy"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imported(nodes: Iterator[ast.AST]) -> set[str]:
+    """Dotted names that the import statements among the nodes name: `a.b.c` for `from a.b import c`."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports are not used here"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+TREES = {module_name(path): ast.parse(path.read_text("utf-8"), path) for path in (ROOT / PACKAGE).rglob("*.py")}
+IMPORTS = {module: imported(ast.walk(tree)) for module, tree in TREES.items()}
+"""Of each module, those inside functions and those only for types included: they are dependencies, too."""
+
+
+def room_of(name: str) -> str:
+    """`spec` for `stdc_search.spec.network.StageSpec`, an empty string for the package itself."""
+    first = name.removeprefix(PACKAGE).removeprefix(".").split(".")[0]
+    return "" if first.startswith("__") else first
+
+
+def rooms_imported_by(module: str) -> set[str]:
+    ours = {name for name in IMPORTS[module] if name.split(".")[0] == PACKAGE}
+    return {room_of(name) for name in ours} - {"", room_of(module)}
+
+
+def modules_in(*rooms: str) -> list[str]:
+    return sorted(module for module in IMPORTS if room_of(module) in rooms)
+
+
+def allowed(room: str) -> set[str]:
+    line = next(i for i, rooms in enumerate(LINES) if room in rooms)
+    to_the_left = LINES[line][: LINES[line].index(room)]
+    return {*to_the_left, *chain.from_iterable(LINES[line + 1 :])}
+
+
+def test_every_module_has_its_room_in_the_list() -> None:
+    assert {room_of(module) for module in IMPORTS} - {""} <= set(ROOMS)
+
+
+@pytest.mark.parametrize("module", modules_in(*ROOMS))
+def test_imports_point_down_the_list(module: str) -> None:
+    assert rooms_imported_by(module) <= allowed(room_of(module))
+
+
+@pytest.mark.parametrize("room", ["spec", "records"])
+def test_the_two_contracts_import_nothing_else_of_ours(room: str) -> None:
+    assert set().union(*map(rooms_imported_by, modules_in(room))) == set()
+
+
+@pytest.mark.parametrize("module", modules_in("models", "losses", "metrics"))
+def test_models_losses_and_metrics_know_no_spec(module: str) -> None:
+    assert "spec" not in rooms_imported_by(module)
+
+
+def test_the_builder_alone_knows_the_networks_spec_and_its_modules() -> None:
+    spec = f"{PACKAGE}.spec.network"
+    both = {
+        module
+        for module, names in IMPORTS.items()
+        if any(name.startswith(spec) for name in names) and "models" in rooms_imported_by(module)
+    }
+    assert both == {f"{PACKAGE}.builder"}
+
+
+def loaded_by_importing(*modules: str) -> set[str]:
+    """Top-level names in a new interpreter after it has imported the modules."""
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    return {name.split(".")[0] for name in result.stdout.split()}
+
+
+def test_rooms_without_torch_reach_it_by_no_detour() -> None:
+    assert "torch" not in loaded_by_importing(*modules_in(*WITHOUT_TORCH))
+
+
+def test_the_command_line_and_the_specs_start_light() -> None:
+    assert HEAVY.isdisjoint(loaded_by_importing(PACKAGE, *modules_in("cli", "spec")))
+
+
+def test_what_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = [lines for name, lines in project["optional-dependencies"].items() if name != "dev"]
+    declared = {normalised(re.split(r"[\[<>=]", line)[0]) for line in chain(project["dependencies"], *extras)}
+    foreign = {name.split(".")[0] for names in IMPORTS.values() for name in names}
+    foreign -= {PACKAGE, *sys.stdlib_module_names}
+    homes = packages_distributions()
+    assert [name for name in foreign if declared.isdisjoint(map(normalised, homes.get(name, [name])))] == []
+
+
+def normalised(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()

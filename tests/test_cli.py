@@ -1,0 +1,96 @@
+"""The commands as a person runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from stdc_search.cli import app
+
+SPECS = sorted(Path("specs").glob("*.yaml"))
+
+
+def stdc_search(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stdc_search", *map(str, arguments)], capture_output=True, text=True, cwd=cwd
+    )
+
+
+def test_help_names_every_command():
+    output = CliRunner().invoke(app, ["--help"]).output
+    assert all(f"\n  {name} " in output for name in ("run", "check", "cost", "time", "report", "schema"))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "specs/stdc1_seg50.yaml"], ["schema"]])
+def test_light_commands_load_nothing_heavy(arguments):
+    code = (
+        "import sys; sys.argv[0] = 'stdc-search'\n"
+        "from stdc_search.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'pandas', 'optuna', 'matplotlib'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "set()"
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_every_shipped_spec_checks(path):
+    result = CliRunner().invoke(app, ["check", str(path)])
+    assert result.exit_code == 0, result.output
+    assert str(path) in result.output
+
+
+def test_cost_saves_the_papers_counts(tmp_path):
+    result = CliRunner().invoke(app, ["cost", "specs/stdc1.yaml", "specs/stdc2.yaml", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    frame = pd.read_csv(tmp_path / "cost.csv")
+    assert frame["parameters"].tolist() == [8_443_552, 12_474_016]
+    assert frame["paper's FLOPs"].tolist() == [812_817_408, 1_446_088_704]
+    assert "8,443,552" in result.output
+    assert {path.name for path in tmp_path.iterdir()} == {"cost.csv", "cost.md", "cost.tex"}
+
+
+def test_parts_are_the_rows_of_table_2(tmp_path):
+    CliRunner().invoke(app, ["cost", "specs/stdc2.yaml", "--parts", "--out", str(tmp_path)])
+    frame = pd.read_csv(tmp_path / "parts-stdc2.csv").iloc[:-1]
+    expected = [  # Table 2: stage, output, stride, repeats, channels
+        ("ConvX1", "112×112", "2", 1, 32),
+        ("ConvX2", "56×56", "2", 1, 64),
+        ("Stage3", "28×28", "2", 1, 256),
+        ("Stage3", "28×28", "1", 3, 256),
+        ("Stage4", "14×14", "2", 1, 512),
+        ("Stage4", "14×14", "1", 4, 512),
+        ("Stage5", "7×7", "2", 1, 1024),
+        ("Stage5", "7×7", "1", 2, 1024),
+    ]
+    columns = ["stage", "output", "stride", "repeats", "channels"]
+    rows = [
+        (a, b, f"{float(c):g}", int(d), int(e)) for a, b, c, d, e in frame[columns].iloc[:8].itertuples(index=False)
+    ]
+    assert rows == expected
+
+
+def test_schema_is_json_with_the_fields_help():
+    schema = json.loads(CliRunner().invoke(app, ["schema"]).output)
+    stage = schema["$defs"]["StageSpec"]["properties"]["depth"]
+    assert "STDC modules in the stage" in stage["description"]
+
+
+def test_a_mistake_gives_its_place_and_exit_code_2(tmp_path):
+    path = tmp_path / "typo.yaml"
+    path.write_text("network:\n  kind: segmenter\n  heads: {width: 8}\n")
+    done = stdc_search("check", path)
+    assert done.returncode == 2
+    assert f"{path}:3: network.heads: unknown; did you mean `head`?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    done = stdc_search("report", tmp_path)
+    assert done.returncode == 2
+    assert str(tmp_path) in done.stderr

@@ -1,0 +1,60 @@
+"""Records survive what happens to a file."""
+
+import pytest
+from pydantic import ValidationError
+
+from stdc_search.records import Cost, Record, append, cut_torn_line, read
+
+
+def record(number: int, **more) -> Record:
+    content = {
+        "number": number,
+        "state": "complete",
+        "origin": "sampler",
+        "identity": f"{number:x}",
+        "values": {"depth": number},
+        "image_size": (32, 64),
+        "started": "2026-01-01T00:00:00+00:00",
+        "machine": "m",
+    }
+    return Record(**{**content, **more})
+
+
+def test_what_is_appended_is_read(tmp_path):
+    path = tmp_path / "results.jsonl"
+    written = [record(0), record(1, cost=Cost(parameters=1, macs=2, fvcore_flops=3, paper_flops=4))]
+    for one in written:
+        append(path, one)
+    assert read(path) == written
+
+
+def test_no_file_has_no_records(tmp_path):
+    assert read(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("kept", [1, 20, -1])
+def test_a_torn_last_line_is_cut_off_and_the_next_record_starts_on_its_own(tmp_path, kept):
+    path = tmp_path / "results.jsonl"
+    for number in range(3):
+        append(path, record(number))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2]) + lines[2][:kept])
+    assert [one.number for one in read(path)] == [0, 1]
+    cut_torn_line(path)
+    append(path, record(7))
+    assert [one.number for one in read(path)] == [0, 1, 7]
+
+
+def test_a_damaged_line_within_the_file_is_not_passed_over(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append(path, record(0))
+    path.write_bytes(b'{"format": 1}\n' + path.read_bytes())
+    with pytest.raises(ValidationError):
+        read(path)
+
+
+def test_a_metric_has_a_dotted_name():
+    one = record(0, cost=Cost(parameters=1, macs=2, fvcore_flops=3, paper_flops=4))
+    assert one.metric("cost.macs") == 2
+    with pytest.raises(KeyError, match=r"score\.miou"):
+        one.metric("score.miou")

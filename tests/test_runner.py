@@ -1,0 +1,146 @@
+"""A run and its folder: goes on where it stopped, refuses another spec, survives kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from stdc_search.records import read
+from stdc_search.runner import run
+from stdc_search.spec.base import SpecError, dump, replace
+from stdc_search.spec.run import load
+from tests.search_specs import tiny_search
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a tiny search that ran to its end, and its report."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    start = [{"name": "first", "network": tiny_search().network.model_dump()}]
+    spec = tiny_search(start=start)
+    return spec, folder, run(spec, folder)
+
+
+def test_a_run_leaves_what_the_design_says(finished):
+    spec, folder, _ = finished
+    assert load(folder / "spec.yaml") == spec
+    records = read(folder / "results.jsonl")
+    assert [record.state for record in records] == ["complete"] * 4
+    assert [record.origin for record in records] == ["start", "sampler", "sampler", "sampler"]
+    for record in records:
+        network = folder / "networks" / f"{record.number:04d}"
+        assert load(network / "spec.yaml").identity == record.identity
+        assert {path.name for path in network.iterdir()} == {"spec.yaml", "weights.safetensors", "curve.csv", "sample"}
+    assert {record.machine for record in records} == set(json.loads((folder / "machine.json").read_text()))
+    assert (folder / "study.db").exists()
+    assert {path.name for path in (folder / "report").iterdir()} >= {
+        "table.csv", "table.md", "table.tex", "front.png", "front.svg", "overlay.png",
+    }  # fmt: skip
+
+
+def test_run_again_it_trains_nothing_and_reports_the_same(finished):
+    spec, folder, report = finished
+    before = (folder / "results.jsonl").read_bytes()
+    again = run(spec, folder)
+    assert (folder / "results.jsonl").read_bytes() == before
+    assert again.shown.equals(report.shown)
+
+
+def test_more_trials_go_on_from_those_that_are_done(finished):
+    spec, folder, _ = finished
+    before = read(folder / "results.jsonl")
+    run(replace(spec, {"search.trials": 5}), folder)
+    assert read(folder / "results.jsonl")[:4] == before
+    assert len(read(folder / "results.jsonl")) == 5
+
+
+def test_another_spec_on_a_run_folder_is_refused_with_what_differs(finished):
+    spec, folder, _ = finished
+    before = (folder / "spec.yaml").read_text()
+    with pytest.raises(SpecError, match=r"training\.batch: 4 there, 2 here"):
+        run(replace(spec, {"training.batch": 2}), folder)
+    assert (folder / "spec.yaml").read_text() == before
+
+
+def test_two_processes_do_not_share_a_folder(finished):
+    from filelock import FileLock
+
+    spec, folder, _ = finished
+    with FileLock(folder / ".lock"), pytest.raises(SpecError, match="another process"):
+        run(spec, folder)
+
+
+def test_a_network_s_own_file_runs_by_itself_to_the_same_score(finished, tmp_path):
+    _, folder, _ = finished
+    record = read(folder / "results.jsonl")[1]
+    run(folder / "networks" / "0001" / "spec.yaml", tmp_path / "alone")
+    (alone,) = read(tmp_path / "alone" / "results.jsonl")
+    assert alone.score == record.score
+
+
+def test_a_limit_rejects_before_training(tmp_path):
+    spec = tiny_search(limits={"cost.parameters": {"at_most": 14_000}}, trials=2)
+    run(spec, tmp_path / "limited")
+    records = read(tmp_path / "limited" / "results.jsonl")
+    assert sum(record.state == "complete" for record in records) == 2
+    assert all(record.cost.parameters <= 14_000 for record in records if record.state == "complete")
+    rejected = [record for record in records if record.state == "rejected"]
+    assert rejected
+    assert all("cost.parameters" in record.reason and "train" not in record.seconds for record in rejected)
+
+
+def test_limits_that_nothing_meets_end_the_search_with_the_reason(tmp_path):
+    spec = tiny_search(limits={"cost.parameters": {"at_most": 10}})
+    with pytest.raises(SpecError, match=r"cost\.parameters .* is above 10"):
+        run(spec, tmp_path / "impossible")
+
+
+def test_a_candidate_that_fails_is_a_record_and_the_search_goes_on(tmp_path, monkeypatch):
+    from stdc_search import trial
+
+    train, calls = trial.train, []
+
+    def breaks_once(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError("no memory left")
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(trial, "train", breaks_once)
+    run(tiny_search(trials=3), tmp_path / "faulty")
+    records = read(tmp_path / "faulty" / "results.jsonl")
+    assert [record.state for record in records] == ["complete", "failed", "complete"]
+    assert records[1].reason == "MemoryError: no memory left"
+    assert "breaks_once" in (tmp_path / "faulty" / "networks" / "0001" / "error.txt").read_text()
+
+
+def test_killed_at_any_moment_a_run_loses_no_finished_candidate_and_repeats_none(tmp_path):
+    spec = tiny_search(trials=5)
+    dump(spec, tmp_path / "tiny.yaml")
+    folder = tmp_path / "out"
+    command = [sys.executable, "-m", "stdc_search", "run", str(tmp_path / "tiny.yaml"), "--out", str(folder)]
+    kept: list[str] = []
+    for target in (1, 3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(read(folder / "results.jsonl")) >= target and list(folder.glob(f"networks/*{target}/spec.yaml")):
+                break
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        lines = (folder / "results.jsonl").read_text().splitlines()
+        assert lines[: len(kept)] == kept
+        kept = lines
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    records = read(folder / "results.jsonl")
+    assert (folder / "results.jsonl").read_text().splitlines()[: len(kept)] == kept
+    assert len(records) == 5 == len({record.identity for record in records})
+    run(spec, tmp_path / "uncut")
+    uncut = read(tmp_path / "uncut" / "results.jsonl")
+    assert [(one.values, one.score) for one in records] == [(one.values, one.score) for one in uncut]

@@ -1,0 +1,443 @@
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from stdc_search import losses
+from stdc_search.builder import build
+from stdc_search.models.segmenter import Segmenter
+from stdc_search.spec.network import (
+    DecoderSpec,
+    DetailSpec,
+    HeadSpec,
+    SegmenterSpec,
+    StageSpec,
+    StdcSpec,
+    StemSpec,
+)
+from stdc_search.spec.training import AdamwSpec, LossSpec, ScheduleSpec, SgdSpec, TrainingSpec
+from stdc_search.train import (
+    BEST,
+    CHECKPOINT,
+    CURVE,
+    CurvePoint,
+    TrainingDiverged,
+    learning_rate_factor,
+    length,
+    parameter_groups,
+    total_loss,
+    train,
+)
+
+TINY = SegmenterSpec(
+    kind="segmenter",
+    classes=3,
+    backbone=StdcSpec(
+        stem=(StemSpec(width=4), StemSpec(width=4)),
+        stages=(StageSpec(width=8, depth=1), StageSpec(width=8, depth=1), StageSpec(width=16, depth=1)),
+    ),
+    decoder=DecoderSpec(width=4, fusion_width=8),
+    head=HeadSpec(width=4),
+    auxiliary=HeadSpec(width=4),
+    detail=DetailSpec(width=4),
+)
+SHORT = TrainingSpec(
+    epochs=3,
+    batch=2,
+    crop=(32, 32),
+    optimizer=SgdSpec(kind="sgd", learning_rate=0.02),
+    backbone_norms="trained",
+    schedule=ScheduleSpec(warmup=2),
+    workers=0,
+)
+ADAMW = SHORT.model_copy(update={"optimizer": AdamwSpec(kind="adamw")})
+
+
+class Samples:
+    """Five images of one size; labels follow the brightness, so that there is something to learn."""
+
+    class_names = ("dark", "grey", "light")
+
+    def __init__(self, count: int = 5) -> None:
+        generator = torch.Generator().manual_seed(0)
+        cells = torch.randint(3, (count, 2, 2), generator=generator)
+        labels = cells.repeat_interleave(20, 1).repeat_interleave(24, 2).byte()
+        noise = torch.randint(40, (count, 3, 40, 48), generator=generator)
+        self.images = (labels.unsqueeze(1) * 80 + noise).byte()
+        self.labels = labels.masked_fill(torch.rand(labels.shape, generator=generator) < 0.05, 255)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        return str(index)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.labels[index]
+
+
+class Cut(Exception):
+    """Stands for a process that ends."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from a second thread, and lose much where tests share their cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def tiny(network: SegmenterSpec = TINY, seed: int = 0) -> Segmenter:
+    torch.manual_seed(seed)
+    module = build(network)
+    assert isinstance(module, Segmenter)
+    return module
+
+
+def cut_after(steps: int) -> Callable[[int, int, float], None]:
+    def progress(done: int, total: int, loss: float) -> None:
+        if done == steps:
+            raise Cut
+
+    return progress
+
+
+def counting_scores(*scores: float) -> Callable[[nn.Module], float]:
+    left: Iterator[float] = iter(scores)
+    return lambda module: next(left)
+
+
+def without_time(curve: list[CurvePoint]) -> list[CurvePoint]:
+    return [replace(point, seconds=0.0) for point in curve]
+
+
+def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
+    mine, theirs = one.state_dict(), other.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+def test_the_schedule_is_the_papers_at_its_defaults() -> None:
+    schedule, rate = ScheduleSpec(), SgdSpec(kind="sgd").learning_rate
+    factors = {step: learning_rate_factor(step, 60_000, schedule) for step in (0, 500, 1000, 30_500, 59_999)}
+    assert rate * factors[0] == pytest.approx(1e-5)
+    assert rate * factors[500] == pytest.approx((1e-5 * 1e-2) ** 0.5)  # exponential: the geometric mean half-way
+    assert rate * factors[1000] == pytest.approx(1e-2)
+    assert rate * factors[30_500] == pytest.approx(1e-2 * 0.5**0.9)
+    assert 0 < factors[59_999] < 1e-4
+
+
+def test_the_schedule_rises_in_the_warm_up_and_falls_after_it() -> None:
+    factors = [learning_rate_factor(step, 50, ScheduleSpec(warmup=10)) for step in range(50)]
+    assert factors[:11] == sorted(factors[:11]) and factors[10] == 1
+    assert factors[10:] == sorted(factors[10:], reverse=True) and factors[-1] > 0
+
+
+def test_without_warm_up_the_first_step_has_the_whole_learning_rate() -> None:
+    assert learning_rate_factor(0, 1, ScheduleSpec(warmup=0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("update", "images", "expected"),
+    [
+        ({"epochs": 3}, 5, (6, 2)),
+        ({"epochs": 3}, 6, (9, 3)),
+        ({"epochs": None, "steps": 7}, 6, (7, 3)),
+        ({"epochs": None, "steps": 7}, 1000, (7, 500)),
+    ],
+)
+def test_an_epoch_drops_the_incomplete_batch(update, images: int, expected: tuple[int, int]) -> None:
+    assert length(SHORT.model_copy(update=update), images) == expected
+
+
+def test_a_batch_of_more_than_all_images_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"`training\.batch` 2 is more than the 1 training images"):
+        length(SHORT, images=1)
+
+
+def test_a_warm_up_as_long_as_the_training_is_an_error_that_names_both(tmp_path: Path) -> None:
+    spec = SHORT.model_copy(update={"schedule": ScheduleSpec(warmup=6)})
+    with pytest.raises(ValueError, match=r"`training.schedule.warmup` 6 .* 6 steps .*; use 5 or less"):
+        train(tiny(), Samples(), spec, seed=0, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def names_by_group(module: Segmenter, spec: TrainingSpec) -> dict[tuple[float, float], set[str]]:
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    return {
+        (group["rate"], group["weight_decay"]): {names[parameter] for parameter in group["params"]}
+        for group in parameter_groups(module, spec)
+    }
+
+
+def test_parameter_groups_of_stdc1_seg_are_as_released() -> None:
+    """Released (facts from its code): 39, 14, 17 and 16 tensors, with 3 of ConvX6 and the FCs and 6 of heads that
+    nothing reads; 62 in no group, 4 of them in ConvX6 and the FC's norm."""
+    module = tiny(SegmenterSpec(kind="segmenter"))
+    groups = names_by_group(module, TrainingSpec(steps=60_000))
+    assert {key: len(names) for key, names in groups.items()} == {
+        (1, 5e-4): 39 - 3,
+        (1, 0): 14,
+        (10, 5e-4): 17 - 6,
+        (10, 0): 16 - 6,
+    }
+    grouped = set().union(*groups.values())
+    assert sum(name not in grouped for name, _ in module.named_parameters()) == 62 - 4
+
+
+def test_heads_and_fusion_learn_faster_and_norms_are_not_decayed() -> None:
+    module = tiny()
+    groups = names_by_group(module, SHORT)
+    fast = ("fusion.", "head.", "auxiliary.", "detail.")
+    for (rate, decay), names in groups.items():
+        assert all(name.startswith(fast) == (rate == 10) for name in names)
+        assert all((dict(module.named_parameters())[name].ndim == 4) == (decay > 0) for name in names)
+    assert set().union(*groups.values()) == {name for name, _ in module.named_parameters()}
+
+
+def test_frozen_backbone_norms_stay_but_their_statistics_move(tmp_path: Path) -> None:
+    module, untouched = tiny(), tiny()
+    train(module, Samples(), SHORT.model_copy(update={"backbone_norms": "frozen"}), seed=0, folder=tmp_path)
+    before, after = untouched.state_dict(), module.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    norms = {f"{name}." for name, part in module.named_modules() if isinstance(part, nn.BatchNorm2d)}
+    shifts = {f"{norm}{kind}" for norm in norms for kind in ("weight", "bias")}
+    frozen = {name for name in shifts if name.startswith("backbone.")}
+    assert frozen and moved == before.keys() - frozen
+
+
+@pytest.mark.parametrize("network", [TINY, TINY.model_copy(update={"auxiliary": None, "detail": None})])
+@pytest.mark.parametrize("loss", [LossSpec(), LossSpec(auxiliary_weight=0.3, detail_weight=2, dice="squared")])
+def test_total_loss_is_the_weighted_sum_of_its_parts(network: SegmenterSpec, loss: LossSpec) -> None:
+    module = tiny(network)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(3, (2, 64, 64), generator=torch.Generator().manual_seed(1))
+    output = module.forward_training(images)
+    expected = losses.ohem(output.logits, labels, loss.ohem_threshold, loss.ohem_min_kept)
+    for logits in output.auxiliary:
+        expected = expected + loss.auxiliary_weight * losses.ohem(logits, labels)
+    if output.detail is not None:
+        bce, dice = losses.detail(output.detail, losses.detail_target(labels), loss.dice)
+        expected = expected + loss.detail_weight * (bce + dice)
+    torch.testing.assert_close(total_loss(module, images, labels, loss), expected)
+
+
+@pytest.mark.parametrize("spec", [SHORT, ADAMW], ids=["sgd", "adamw"])
+def test_training_lowers_the_loss(spec: TrainingSpec, tmp_path: Path) -> None:
+    spec = spec.model_copy(update={"epochs": 15})
+    curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path)
+    assert curve[-1].loss < 0.9 * curve[0].loss
+
+
+def test_the_curve_counts_epochs_steps_and_learning_rates(tmp_path: Path) -> None:
+    spec = SHORT.model_copy(update={"epochs": None, "steps": 5})  # 2 steps an epoch, so the third has one
+    curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path)
+    assert [(point.epoch, point.step) for point in curve] == [(1, 2), (2, 4), (3, 5)]
+    rates = [0.02 * learning_rate_factor(step, 5, spec.schedule) for step in (1, 3, 4)]
+    assert [point.learning_rate for point in curve] == pytest.approx(rates)
+    assert all(point.seconds > 0 and point.miou is None for point in curve)
+
+
+def test_the_curve_is_also_a_csv_file(tmp_path: Path) -> None:
+    spec = SHORT.model_copy(update={"score_every": 2})
+    curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=lambda module: 12.5)
+    header, *rows = csv.reader((tmp_path / CURVE).read_text().splitlines())
+    assert header == ["epoch", "step", "loss", "learning_rate", "miou", "seconds"]
+    assert [[float(value) if value else None for value in row] for row in rows] == [list(astuple(p)) for p in curve]
+    assert [point.miou for point in curve] == [None, 12.5, None]
+
+
+def test_progress_tells_every_step(tmp_path: Path) -> None:
+    calls: list[tuple[int, int, float]] = []
+    curve = train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path, progress=lambda *call: calls.append(call))
+    assert [(done, total) for done, total, _ in calls] == [(step, 6) for step in range(1, 7)]
+    assert (calls[0][2] + calls[1][2]) / 2 == pytest.approx(curve[0].loss)
+
+
+@pytest.mark.parametrize("change", ["seed", "initial weights"])
+def test_a_training_depends_on_its_seed_and_its_initial_weights(change: str, tmp_path: Path) -> None:
+    curves = []
+    for other in (0, 1):
+        folder = tmp_path / str(other)
+        folder.mkdir()
+        module = tiny(seed=other if change == "initial weights" else 0)
+        seed = other if change == "seed" else 0
+        curves.append(without_time(train(module, Samples(), SHORT, seed=seed, folder=folder)))
+    assert curves[0] != curves[1]
+
+
+@pytest.mark.parametrize("spec", [SHORT, ADAMW], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("cut", [1, 2, 3, 4], ids="cut after step {}".format)
+def test_a_training_that_was_cut_and_went_on_equals_an_uncut_one(cut: int, spec: TrainingSpec, tmp_path: Path) -> None:
+    """Steps 2 and 4 end an epoch, whose checkpoint is then not yet written."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    uncut = tiny()
+    curve = train(uncut, Samples(), spec, seed=3, folder=whole)
+    with pytest.raises(Cut):
+        train(tiny(), Samples(), spec, seed=3, folder=parts, progress=cut_after(cut))
+    torch.manual_seed(99)  # the state of torch's generator must not matter
+    resumed = tiny(seed=0 if cut <= 2 else 7)  # once there is a checkpoint, initial weights must not matter
+    calls: list[int] = []
+    again = train(resumed, Samples(), spec, seed=3, folder=parts, progress=lambda done, *_: calls.append(done))
+    assert_same_weights(uncut, resumed)
+    assert without_time(again) == without_time(curve)
+    assert calls[0] == (cut - 1) // 2 * 2 + 1  # only the epoch that was cut is done again
+
+
+def test_a_finished_training_is_loaded_and_not_repeated(tmp_path: Path) -> None:
+    first = tiny()
+    curve = train(first, Samples(), SHORT, seed=0, folder=tmp_path)
+    second = tiny(seed=1)
+    assert train(second, Samples(), SHORT, seed=0, folder=tmp_path, progress=cut_after(1)) == curve
+    assert_same_weights(first, second)
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    results = []
+    for workers in (0, 2):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        module = tiny()
+        train(module, Samples(), SHORT.model_copy(update={"workers": workers}), seed=0, folder=folder)
+        results.append(module)
+    assert_same_weights(*results)
+
+
+def test_scoring_changes_nothing_in_the_training(tmp_path: Path) -> None:
+    def disturb(module: nn.Module) -> float:
+        module.eval()
+        return torch.rand(()).item()
+
+    results = []
+    for name, every in (("never", None), ("always", 1)):
+        (tmp_path / name).mkdir()
+        module = tiny()
+        spec = SHORT.model_copy(update={"score_every": every})
+        train(module, Samples(), spec, seed=0, folder=tmp_path / name, evaluate=disturb)
+        results.append(module)
+    assert_same_weights(*results)
+
+
+def test_the_best_weights_are_those_of_the_best_score(tmp_path: Path) -> None:
+    snapshots: list[dict[str, Tensor]] = []
+    scores = counting_scores(10.0, 30.0, 20.0)
+
+    def evaluate(module: nn.Module) -> float:
+        snapshots.append({name: value.clone() for name, value in module.state_dict().items()})
+        return scores(module)
+
+    spec = SHORT.model_copy(update={"score_every": 1})
+    train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=evaluate)
+    best = safetensors.torch.load_file(tmp_path / BEST)
+    assert best.keys() == snapshots[1].keys()
+    assert all(torch.equal(best[name], snapshots[1][name]) for name in best)
+    tiny().load_state_dict(best)
+
+
+def test_the_best_score_is_known_after_a_cut(tmp_path: Path) -> None:
+    spec = SHORT.model_copy(update={"score_every": 1})
+    with pytest.raises(Cut):
+        train(
+            tiny(), Samples(), spec, seed=0, folder=tmp_path,
+            evaluate=counting_scores(30.0), progress=cut_after(3),
+        )  # fmt: skip
+    best = (tmp_path / BEST).read_bytes()
+    curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=counting_scores(20.0, 10.0))
+    assert [point.miou for point in curve] == [30, 20, 10]
+    assert (tmp_path / BEST).read_bytes() == best
+
+
+def test_a_checkpoint_loads_without_running_code(tmp_path: Path) -> None:
+    train(tiny(), Samples(), ADAMW, seed=0, folder=tmp_path)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    tiny().load_state_dict(state["model"])
+    assert [point["epoch"] for point in state["curve"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other"])
+def test_a_damaged_checkpoint_is_named_and_the_training_starts_over(damage: str, tmp_path: Path) -> None:
+    whole = tiny()
+    train(whole, Samples(), SHORT, seed=0, folder=tmp_path)
+    path = tmp_path / CHECKPOINT
+    if damage == "other":
+        torch.save({"weights": torch.zeros(3)}, path)
+    else:
+        content = path.read_bytes()
+        path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"hello"}[damage])
+    again = tiny()
+    with pytest.warns(UserWarning, match=r"checkpoint\.pt is damaged .* starts over"):
+        train(again, Samples(), SHORT, seed=0, folder=tmp_path)
+    assert_same_weights(whole, again)
+
+
+@pytest.mark.parametrize("change", ["seed", "batch", "images"])
+def test_a_checkpoint_of_another_training_is_an_error(change: str, tmp_path: Path) -> None:
+    train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path)
+    content = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(ValueError, match=rf"checkpoint\.pt: .*another training.*{change}"):
+        train(
+            tiny(),
+            Samples(6 if change == "images" else 5),
+            SHORT.model_copy(update={"batch": 3}) if change == "batch" else SHORT,
+            seed=1 if change == "seed" else 0,
+            folder=tmp_path,
+        )
+    assert (tmp_path / CHECKPOINT).read_bytes() == content
+
+
+@pytest.mark.parametrize("change", [{"score_every": 1}, {"workers": 2}, {"seeds": (0, 1)}])
+def test_a_training_goes_on_with_what_does_not_change_it(change, tmp_path: Path) -> None:
+    with pytest.raises(Cut):
+        train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path, progress=cut_after(3))
+    assert len(train(tiny(), Samples(), SHORT.model_copy(update=change), seed=0, folder=tmp_path)) == 3
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Cut):
+        train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path, progress=cut_after(3))
+    content = (tmp_path / CHECKPOINT).read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == content
+    assert {path.name for path in tmp_path.iterdir()} == {CHECKPOINT, CURVE}
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    resumed, uncut = tiny(), tiny()
+    train(resumed, Samples(), SHORT, seed=0, folder=tmp_path)
+    train(uncut, Samples(), SHORT, seed=0, folder=whole)
+    assert_same_weights(resumed, uncut)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
+    module = tiny()
+    with torch.no_grad():
+        module.get_parameter("head.out.weight").fill_(torch.inf)
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    with pytest.raises(TrainingDiverged, match=r"the loss is (nan|inf) at step 0 of 6, learning rate 2e-05"):
+        train(module, Samples(), SHORT, seed=0, folder=tmp_path)
+    assert all(torch.equal(before[name], value) for name, value in module.named_parameters())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_learning_rate_that_is_far_too_high_is_noticed(tmp_path: Path) -> None:
+    spec = SHORT.model_copy(update={"optimizer": SgdSpec(kind="sgd", learning_rate=1e30), "epochs": 5})
+    with pytest.raises(TrainingDiverged):
+        train(tiny(), Samples(), spec, seed=0, folder=tmp_path)
