@@ -1,4 +1,4 @@
-# Set-up and checks; `make` alone lists them. Needs make, git and Python 3.11 to 3.14, which is where PyTorch has wheels.
+# Set-up and checks; `make` alone lists them. Needs make, git and a Python that PyTorch has wheels for: 3.11 to 3.14.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,6 +13,8 @@ BEGUN := $(VENV)/.begun
 # A .venv that lost its Python, to an upgrade for example, counts as not installed.
 $(shell $(BIN)/python -c '' 2>/dev/null || rm -f $(CORE) $(DEV))
 
+# Numbers are measured with this pair, so it is raised by hand; `make lock` raises all else.
+PAIR := torch==2.14.1 torchvision==0.29.1
 TORCH := nearly all of it PyTorch with CUDA
 
 .DEFAULT_GOAL := help
@@ -38,9 +40,9 @@ types: $(DEV) ## pyright on the package
 test-slow: $(DEV) ## the tests that take more than a few seconds each
 	$(BIN)/pytest --slow -m slow
 
-lock: ## constraints.txt anew: the newest versions that pyproject.toml allows
+lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (torch: see PAIR)
 	@$(find_python); rm -rf build/lock && "$$python" -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	PIP_USE_PEP517=1 PIP_DISABLE_PIP_VERSION_CHECK=1 build/lock/bin/python -m pip install --quiet '.[dev]' $(PAIR)
 	@{ sed -n '/^#/p' constraints.txt; \
 	build/lock/bin/python -m pip freeze --all --exclude pip --exclude wheel --exclude stdc-search; \
 	} > build/constraints.txt
@@ -77,10 +79,10 @@ if [ -z "$$python" ]; then \
 fi >&2
 endef
 
-# $(call install,what,how much is downloaded). A .venv whose making or filling was cut off, or that lost its Python, is made
-# anew; pip's cache then spares the download. When pip itself gives up it leaves things in order, so that needs no anew.
+# $(call install,what,how much is downloaded). A .venv that was cut off while it was made or filled, or that lost its
+# Python, is made anew; pip's cache then spares the download. Where pip itself gives up, .venv is whole and is kept.
 define install
-if [ -e $(BEGUN) ] || ! $(BIN)/python -c '$(USABLE)' 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+if [ -e $(BEGUN) ] || ! { $(BIN)/python -c '$(USABLE)' && $(BIN)/python -m pip --version; } >/dev/null 2>&1; then \
 	$(find_python); \
 	echo "==> Making $(VENV) with $$("$$python" --version)"; \
 	rm -rf $(VENV) && mkdir $(VENV) && touch $(BEGUN) && "$$python" -m venv $(VENV) || exit; \
@@ -88,6 +90,7 @@ fi; \
 touch $(BEGUN); \
 echo '==> Installing into $(VENV); on Linux x86-64 this downloads about $(2)'; \
 quiet=; { [ -t 1 ] && [ -z "$$CI" ]; } || quiet=--quiet; \
-PIP_USE_PEP517=1 $(BIN)/python -m pip install $$quiet --disable-pip-version-check --editable '$(1)' --constraint constraints.txt; \
+PIP_USE_PEP517=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	$(BIN)/python -m pip install $$quiet --editable '$(1)' --constraint constraints.txt; \
 failed=$$?; rm $(BEGUN); exit $$failed
 endef

@@ -6,13 +6,14 @@ Everything here is a fraction, but `score`: a record is in percent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import isnan
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stdc_search.data import Dataset
+from stdc_search.data import DataError, Dataset
 from stdc_search.data.transforms import normalise
 from stdc_search.losses import IGNORE
 from stdc_search.records import Score
@@ -62,6 +63,20 @@ def constant_miou(matrix: Tensor) -> float:
 
 
 @torch.inference_mode()
+def predict(module: nn.Module, image: Tensor, image_size: tuple[int, int], size: Sequence[int]) -> Tensor:
+    """Label map of one image, as `evaluate` makes it: int64, of the given (height, width), on the CPU.
+
+    Args:
+        module: image float N, 3, h, w -> scores N, classes, h, w; left in the mode that it was in.
+        image: uint8 3, H, W.
+        image_size: (height, width) that the network sees.
+        size: (height, width) of the label map.
+    """
+    with _in_eval_mode(module):
+        return _scores(module, image.unsqueeze(0), image_size, size).argmax(1)[0].cpu()
+
+
+@torch.inference_mode()
 def evaluate(
     module: nn.Module,
     data: Dataset,
@@ -80,40 +95,20 @@ def evaluate(
         progress: called with the number of images done and of all.
 
     Raises:
-        ValueError: no pixel has a class, or a label is neither a class nor 255.
+        DataError: an image cannot be read, or no pixel of any has a class.
+        ValueError: a label is neither a class of the network nor 255.
     """
-    device = next(module.parameters()).device
-    was_training = module.training
-    module.eval()
-    matrix, done = None, 0
-    try:
+    matrix, done = torch.tensor(0), 0
+    with _in_eval_mode(module):
         for images, labels in _batches(data):
-            images, labels = images.to(device), labels.to(device)
             scores = _scores(module, images, image_size, labels.shape[1:])
-            counts = confusion_matrix(scores.argmax(1), labels, classes=scores.shape[1])
-            matrix = counts if matrix is None else matrix + counts
+            matrix = matrix + confusion_matrix(scores.argmax(1), labels.to(scores.device), classes=scores.shape[1])
             done += len(images)
             if progress is not None:
                 progress(done, len(data))
-    finally:
-        module.train(was_training)
-    if matrix is None or not matrix.any():
-        raise ValueError("no pixel of the validation labels has a class; all are ignored, so there is no score")
+    if not matrix.any():
+        raise DataError("no pixel of the validation labels has a class, all are ignored; there is nothing to score")
     return matrix.cpu()
-
-
-@torch.inference_mode()
-def predict(module: nn.Module, image: Tensor, image_size: tuple[int, int], size: Sequence[int]) -> Tensor:
-    """Label map of one image, as `evaluate` makes it: int64, of the given (height, width), on the CPU.
-
-    Args:
-        module: image float N, 3, h, w -> scores N, classes, h, w; left in eval mode.
-        image: uint8 3, H, W.
-        image_size: (height, width) that the network sees.
-        size: (height, width) of the label map.
-    """
-    device = next(module.parameters()).device
-    return _scores(module.eval(), image.to(device).unsqueeze(0), image_size, size).argmax(1)[0].cpu()
 
 
 def score(matrices: Sequence[Tensor], class_names: Sequence[str], images: int) -> Score:
@@ -136,6 +131,22 @@ def score(matrices: Sequence[Tensor], class_names: Sequence[str], images: int) -
     )
 
 
+@contextmanager
+def _in_eval_mode(module: nn.Module) -> Iterator[None]:
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
+
+
+def _scores(module: nn.Module, images: Tensor, image_size: Sequence[int], size: Sequence[int]) -> Tensor:
+    """uint8 N, 3, H, W -> N, classes and the given (height, width)."""
+    images = images.to(next(module.parameters()).device)
+    return _resize(module(_resize(normalise(images), image_size)), size)
+
+
 def _batches(data: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
     """Runs of samples of one size, as many as `BATCH_PIXELS` allow: N, 3, H, W and N, H, W."""
     batch: list[tuple[Tensor, Tensor]] = []
@@ -152,10 +163,6 @@ def _batches(data: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
 def _stack(batch: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     images, labels = zip(*batch, strict=True)
     return torch.stack(images), torch.stack(labels)
-
-
-def _scores(module: nn.Module, images: Tensor, image_size: Sequence[int], size: Sequence[int]) -> Tensor:
-    return _resize(module(_resize(normalise(images), image_size)), size)
 
 
 def _resize(x: Tensor, size: Sequence[int]) -> Tensor:

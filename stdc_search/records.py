@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class _Value(BaseModel):
@@ -156,11 +156,21 @@ def append(path: Path, record: Record) -> None:
 
 
 def read(path: Path) -> list[Record]:
-    """Records of a results file, oldest first; none if there is no file. A torn last line is left out."""
+    """Records of a results file, oldest first; none if there is no file. A torn last line is left out.
+
+    Raises:
+        ValueError: another line is damaged.
+    """
     if not path.exists():
         return []
     whole, _, _torn = path.read_bytes().rpartition(b"\n")
-    return [Record.model_validate_json(line) for line in whole.splitlines() if line.strip()]
+    records = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            records.append(Record.model_validate_json(line))
+        except ValidationError as error:
+            raise ValueError(f"{path}:{number}: is no record of format 1: {error.errors()[0]['msg']}") from None
+    return records
 
 
 def cut_torn_line(path: Path) -> None:

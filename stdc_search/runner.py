@@ -51,18 +51,18 @@ def run(
         spec = load(Path(spec))
     if out is None:
         raise ValueError("`out` is missing: a spec that is no file needs a folder for its run")
-    data_root = Path(data_root) if data_root is not None else None
+    datasets = Datasets.open(spec, Path(data_root) if data_root is not None else None)
     with _locked(Path(out)) as folder:
-        return _Run(spec, folder, data_root, console or Console(quiet=True)).run()
+        return _Run(spec, folder, datasets, console or Console(quiet=True)).run()
 
 
 class _Run:
-    def __init__(self, spec: RunSpec, folder: Path, data_root: Path | None, console: Console) -> None:
+    def __init__(self, spec: RunSpec, folder: Path, datasets: Datasets | None, console: Console) -> None:
         self.spec = spec
         self.folder = folder
+        self.datasets = datasets
         self.console = console
         self.results = folder / "results.jsonl"
-        self.datasets = Datasets.open(spec, data_root)
         self.begin_folder()
         cut_torn_line(self.results)
         self.records = read(self.results)
@@ -83,17 +83,17 @@ class _Run:
         study = Study(self.spec, self.records)
         self.plan(self.spec.search.trials - study.trained)
         rejected = 0
-        while (proposal := study.propose()) is not None:
+        while (proposal := study.propose()) is not None and rejected < REJECTIONS:
             record = self.try_candidate(proposal)
             study.tell(proposal, record)
+            rejected = rejected + 1 if record.state == "rejected" else 0
             if record.state != "rejected":
                 mirror(study, self.records, self.folder / "study.db")
-            rejected = rejected + 1 if record.state == "rejected" else 0
-            if rejected == REJECTIONS:
-                raise SpecError.of(
-                    f"search.limits: {REJECTIONS} candidates in a row were rejected, the last one since "
-                    f"{record.reason}; widen the limits or the ranges of `vary`"
-                )
+        if rejected == REJECTIONS or not study.trained:
+            raise SpecError.of(
+                f"search: the last {rejected} candidates were all rejected, the last one since "
+                f"{self.records[-1].reason}; widen `limits`, or the ranges of `vary`"
+            )
         if study.trained < self.spec.search.trials:
             self.console.print(f"The space is exhausted: all of it was tried with {study.trained} trainings.")
 

@@ -31,6 +31,7 @@ from stdc_search import losses
 from stdc_search.data import Dataset
 from stdc_search.data.transforms import TrainingSamples
 from stdc_search.models.segmenter import Segmenter
+from stdc_search.spec.base import UserError, write_atomically
 from stdc_search.spec.training import AdamwSpec, LossSpec, ScheduleSpec, SgdSpec, TrainingSpec
 
 CHECKPOINT, BEST, CURVE = "checkpoint.pt", "best.safetensors", "curve.csv"
@@ -90,7 +91,7 @@ def train(
         The curve, one point an epoch, those before a cut included.
 
     Raises:
-        ValueError: fewer images than a batch, a warm-up as long as the training, or a checkpoint in `folder` of
+        UserError: fewer images than a batch, a warm-up as long as the training, or a checkpoint in `folder` of
             another training.
         TrainingDiverged: the loss is not finite; the step was not taken.
     """
@@ -102,7 +103,7 @@ def train(
     curve = _resume(folder / CHECKPOINT, module, optimizer, origin)
     batches = _batches(data, spec, seed, first_epoch=len(curve), device=device)
     for epoch in range(len(curve), ceil(steps / epoch_steps)):
-        torch.manual_seed(_mixed(seed, epoch))
+        torch.manual_seed(int(_randomness(seed, epoch).generate_state(1, np.uint64)[0]))
         module.train()
         begin, step, rate, values = perf_counter(), epoch * epoch_steps, 0.0, []
         for images, labels in islice(batches, epoch_steps):
@@ -122,10 +123,10 @@ def train(
         due = spec.score_every is not None and (epoch + 1) % spec.score_every == 0
         miou = evaluate(module) if evaluate is not None and due else None
         if miou is not None and all(miou > point.miou for point in curve if point.miou is not None):
-            _write(folder / BEST, safetensors.torch.save(_contiguous(module.state_dict())))
+            save_weights(module, folder / BEST)
         curve.append(CurvePoint(epoch + 1, step, sum(values) / len(values), rate, miou, seconds))
-        _write(folder / CURVE, _csv(curve).encode())
-        _write(folder / CHECKPOINT, _checkpoint(module, optimizer, origin, curve))
+        write_atomically(folder / CURVE, _csv(curve))
+        write_atomically(folder / CHECKPOINT, _checkpoint(module, optimizer, origin, curve))
     return curve
 
 
@@ -133,17 +134,17 @@ def length(spec: TrainingSpec, images: int) -> tuple[int, int]:
     """Optimiser steps of a whole training, and of an epoch; the last epoch may have fewer.
 
     Raises:
-        ValueError: fewer images than a batch, or a warm-up as long as the training.
+        UserError: fewer images than a batch, or a warm-up as long as the training.
     """
     epoch_steps = images // spec.batch  # an incomplete batch is dropped
     if epoch_steps == 0:
-        raise ValueError(
+        raise UserError(
             f"`training.batch` {spec.batch} is more than the {images} training images, and an incomplete batch is "
             f"not trained on; use {images} or less"
         )
     steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * epoch_steps
     if spec.schedule.warmup >= steps:
-        raise ValueError(
+        raise UserError(
             f"`training.schedule.warmup` {spec.schedule.warmup} is as long as the training or longer, which has "
             f"{steps} steps ({epoch_steps} an epoch); use {steps - 1} or less, or train longer"
         )
@@ -210,6 +211,12 @@ def total_loss(module: Segmenter, images: Tensor, labels: Tensor, spec: LossSpec
     return loss
 
 
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's state as safetensors, whole or not at all."""
+    state = {name: value.contiguous() for name, value in module.state_dict().items()}  # it takes no channels_last
+    write_atomically(path, safetensors.torch.save(state))
+
+
 def _optimizer(groups: list[dict[str, Any]], spec: SgdSpec | AdamwSpec) -> Optimizer:
     match spec:
         case SgdSpec():
@@ -239,6 +246,7 @@ def _batches(
         batch_sampler=_keys(len(data), spec, seed, first_epoch),  # pyright: ignore[reportArgumentType]
         num_workers=workers,
         pin_memory=on_gpu,
+        generator=torch.Generator(),  # else it moves the global one when it starts, which is another epoch after a cut
     )
     for images, labels in loader:
         yield (
@@ -251,13 +259,13 @@ def _keys(images: int, spec: TrainingSpec, seed: int, first_epoch: int) -> Itera
     """(epoch, index) of each image of each batch."""
     steps, epoch_steps = length(spec, images)
     for epoch in range(first_epoch, ceil(steps / epoch_steps)):
-        order = np.random.default_rng((seed, epoch)).permutation(images).tolist()
+        order = np.random.default_rng(_randomness(seed, epoch)).permutation(images).tolist()
         for step in range(min(epoch_steps, steps - epoch * epoch_steps)):
             yield [(epoch, index) for index in order[step * spec.batch : (step + 1) * spec.batch]]
 
 
-def _mixed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0])
+def _randomness(seed: int, epoch: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(epoch,))  # that of an image has (epoch, index)
 
 
 def _origin(spec: TrainingSpec, seed: int, images: int) -> dict[str, Any]:
@@ -296,7 +304,7 @@ def _resume(path: Path, module: nn.Module, optimizer: Optimizer, origin: dict[st
         if made_by.get(name) != value
     ]
     if differences:
-        raise ValueError(f"{path}: is of another training ({'; '.join(differences)}); use another folder")
+        raise UserError(f"{path}: is of another training ({'; '.join(differences)}); use another folder")
     module.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return curve
@@ -308,21 +316,3 @@ def _csv(curve: list[CurvePoint]) -> str:
     table.writeheader()
     table.writerows(asdict(point) for point in curve)
     return text.getvalue()
-
-
-def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.contiguous() for name, value in state.items()}  # safetensors takes no channels_last
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, on disk when this returns."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

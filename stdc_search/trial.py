@@ -6,7 +6,7 @@ import gc
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,11 @@ from stdc_search.builder import build
 from stdc_search.cost import count, count_with_fvcore
 from stdc_search.data import DataError, Dataset, Split, open_dataset
 from stdc_search.latency import measure_network
+from stdc_search.models.segmenter import Segmenter
 from stdc_search.records import Record
 from stdc_search.spec.base import dump, write_atomically
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import LimitSpec
-from stdc_search.models.segmenter import Segmenter
 from stdc_search.train import CHECKPOINT, length, total_loss, train
 
 
@@ -204,24 +204,36 @@ class _Trial:
 
 
 def estimate_seconds(spec: RunSpec, datasets: Datasets) -> float:
-    """About how long the training and scoring of a network takes, by two steps of two images and one scored image."""
+    """About how long training and scoring take: the file's own network, from a few short steps and one image."""
     assert spec.training is not None
     training = spec.training
     steps, _ = length(training, len(datasets.train))
     module = build(spec.network)
     assert isinstance(module, Segmenter)
-    images = torch.randn(2, 3, *training.crop)
-    labels = torch.zeros(2, *training.crop, dtype=torch.int64)
-    module.train()
-    for _ in range(2):  # the first one warms up
-        start = time.perf_counter()
-        total_loss(module, images, labels, training.loss).backward()
-        step_seconds = (time.perf_counter() - start) * training.batch / 2
-    start = time.perf_counter()
+    module.train().to(memory_format=torch.channels_last)
+    few = min(training.batch, 4)
+    images = torch.randn(few, 3, *training.crop).to(memory_format=torch.channels_last)
+    labels = torch.zeros(few, *training.crop, dtype=torch.int64)
     image, label = datasets.val[0]
-    metrics.predict(module, image, spec.image_size, label.shape)
-    score_seconds = (time.perf_counter() - start) * len(datasets.val)
-    return (steps * step_seconds + score_seconds) * len(training.seeds)
+
+    def step() -> None:
+        total_loss(module, images, labels, training.loss).backward()
+
+    def score() -> None:
+        metrics.predict(module, image, spec.image_size, label.shape)
+
+    a_step, an_image = _least_seconds(step) * training.batch / few, _least_seconds(score)
+    return (steps * a_step + len(datasets.val) * an_image) * len(training.seeds)
+
+
+def _least_seconds(run: Callable[[], None], repeats: int = 3) -> float:
+    """The least of a few times, since the first runs are slower."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def save_weights(module: nn.Module, path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stdc_search import metrics
+from stdc_search.data import DataError
 from stdc_search.data.transforms import normalise
 
 
@@ -136,6 +137,16 @@ def test_evaluate_resizes_images_to_the_networks_size_and_scores_back() -> None:
     assert matrix.dtype == torch.int64 and matrix.sum() == sum((label != 255).sum() for _, label in data.samples)
 
 
+def test_predict_gives_the_label_map_that_evaluate_scores() -> None:
+    data, network = Samples([(12, 16)]), Network()
+    image, label = data[0]
+    prediction = metrics.predict(network, image, (8, 24), label.shape)
+    assert prediction.shape == label.shape
+    matrix = metrics.confusion_matrix(prediction, label, classes=3)
+    assert torch.equal(matrix, metrics.evaluate(network, data, image_size=(8, 24)))
+    assert network.training
+
+
 def test_evaluate_batches_neighbours_of_one_size_within_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "BATCH_PIXELS", 2 * 12 * 16)
     network = Network()
@@ -162,7 +173,7 @@ def test_evaluate_tells_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_labels_without_any_class_are_an_error() -> None:
     data = Samples([(8, 8)])
     data.samples[0][1].fill_(255)
-    with pytest.raises(ValueError, match="all are ignored"):
+    with pytest.raises(DataError, match="all are ignored"):
         metrics.evaluate(Network(), data, image_size=(8, 8))
 
 

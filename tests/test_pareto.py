@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stdc_search.pareto import Direction, front, hypervolume
@@ -40,6 +40,7 @@ def test_the_front_holds_exactly_what_no_point_dominates(cloud):
     assert front(points, directions).tolist() == expected
 
 
+@settings(max_examples=50)
 @given(clouds())
 def test_hypervolume_is_the_number_of_unit_cells_that_are_dominated(cloud):
     points, directions = cloud

@@ -20,8 +20,8 @@ from tests.search_specs import tiny_search
 def finished(tmp_path_factory):
     """The folder of a tiny search that ran to its end, and its report."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    start = [{"name": "first", "network": tiny_search().network.model_dump()}]
-    spec = tiny_search(start=start)
+    network = tiny_search().candidate({"network.detail": None}).network
+    spec = tiny_search(start=[{"name": "first", "network": network}])
     return spec, folder, run(spec, folder)
 
 
@@ -95,7 +95,7 @@ def test_a_limit_rejects_before_training(tmp_path):
 
 def test_limits_that_nothing_meets_end_the_search_with_the_reason(tmp_path):
     spec = tiny_search(limits={"cost.parameters": {"at_most": 10}})
-    with pytest.raises(SpecError, match=r"cost\.parameters .* is above 10"):
+    with pytest.raises(SpecError, match=r"18 candidates were all rejected.* cost\.parameters .* is above 10"):
         run(spec, tmp_path / "impossible")
 
 

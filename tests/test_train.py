@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stdc_search import losses
 from stdc_search.builder import build
 from stdc_search.models.segmenter import Segmenter
+from stdc_search.spec.base import UserError
 from stdc_search.spec.network import (
     DecoderSpec,
     DetailSpec,
@@ -60,6 +61,9 @@ SHORT = TrainingSpec(
 )
 ADAMW = SHORT.model_copy(update={"optimizer": AdamwSpec(kind="adamw")})
 
+FORKS = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+"""Loader processes are forked, which Python 3.12 and 3.13 warn of where a library has threads."""
+
 
 class Samples:
     """Five images of one size; labels follow the brightness, so that there is something to learn."""
@@ -84,6 +88,18 @@ class Samples:
         return self.images[index], self.labels[index]
 
 
+class Noted(Samples):
+    """Notes which images it gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[int] = []
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        self.given.append(index)
+        return super().__getitem__(index)
+
+
 class Cut(Exception):
     """Stands for a process that ends."""
 
@@ -101,6 +117,12 @@ def tiny(network: SegmenterSpec = TINY, seed: int = 0) -> Segmenter:
     torch.manual_seed(seed)
     module = build(network)
     assert isinstance(module, Segmenter)
+    return module
+
+
+def with_dropout(module: Segmenter) -> Segmenter:
+    """Draws from torch's global generator in training."""
+    module.head = nn.Sequential(nn.Dropout(0.2), module.head)
     return module
 
 
@@ -161,13 +183,13 @@ def test_an_epoch_drops_the_incomplete_batch(update, images: int, expected: tupl
 
 
 def test_a_batch_of_more_than_all_images_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"`training\.batch` 2 is more than the 1 training images"):
+    with pytest.raises(UserError, match=r"`training\.batch` 2 is more than the 1 training images"):
         length(SHORT, images=1)
 
 
 def test_a_warm_up_as_long_as_the_training_is_an_error_that_names_both(tmp_path: Path) -> None:
     spec = SHORT.model_copy(update={"schedule": ScheduleSpec(warmup=6)})
-    with pytest.raises(ValueError, match=r"`training.schedule.warmup` 6 .* 6 steps .*; use 5 or less"):
+    with pytest.raises(UserError, match=r"`training.schedule.warmup` 6 .* 6 steps .*; use 5 or less"):
         train(tiny(), Samples(), spec, seed=0, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -216,18 +238,30 @@ def test_frozen_backbone_norms_stay_but_their_statistics_move(tmp_path: Path) ->
     assert frozen and moved == before.keys() - frozen
 
 
-@pytest.mark.parametrize("network", [TINY, TINY.model_copy(update={"auxiliary": None, "detail": None})])
-@pytest.mark.parametrize("loss", [LossSpec(), LossSpec(auxiliary_weight=0.3, detail_weight=2, dice="squared")])
+OTHER_DETAIL = TINY.model_copy(
+    update={"detail": DetailSpec(strides=(2, 8), weights=(0.7, 0.2), threshold=0.3, width=4)}
+)
+BARE = TINY.model_copy(update={"auxiliary": None, "detail": None})
+OTHER_LOSS = LossSpec(ohem_threshold=0.3, ohem_min_kept=0.5, auxiliary_weight=0.3, detail_weight=2, dice="squared")
+
+
+@pytest.mark.parametrize("network", [TINY, OTHER_DETAIL, BARE], ids=["tiny", "other detail", "bare"])
+@pytest.mark.parametrize("loss", [LossSpec(), OTHER_LOSS], ids=["default", "other loss"])
 def test_total_loss_is_the_weighted_sum_of_its_parts(network: SegmenterSpec, loss: LossSpec) -> None:
     module = tiny(network)
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     labels = torch.randint(3, (2, 64, 64), generator=torch.Generator().manual_seed(1))
     output = module.forward_training(images)
-    expected = losses.ohem(output.logits, labels, loss.ohem_threshold, loss.ohem_min_kept)
-    for logits in output.auxiliary:
-        expected = expected + loss.auxiliary_weight * losses.ohem(logits, labels)
-    if output.detail is not None:
-        bce, dice = losses.detail(output.detail, losses.detail_target(labels), loss.dice)
+    main, *auxiliary = (
+        losses.ohem(logits, labels, loss.ohem_threshold, loss.ohem_min_kept)
+        for logits in (output.logits, *output.auxiliary)
+    )
+    expected = main + loss.auxiliary_weight * sum(auxiliary)
+    if network.detail is not None:
+        assert output.detail is not None
+        how = network.detail
+        target = losses.detail_target(labels, how.strides, how.fusion_weights, how.threshold)
+        bce, dice = losses.detail(output.detail, target, loss.dice)
         expected = expected + loss.detail_weight * (bce + dice)
     torch.testing.assert_close(total_loss(module, images, labels, loss), expected)
 
@@ -264,6 +298,40 @@ def test_progress_tells_every_step(tmp_path: Path) -> None:
     assert (calls[0][2] + calls[1][2]) / 2 == pytest.approx(curve[0].loss)
 
 
+def test_each_epoch_is_a_new_order_of_all_images(tmp_path: Path) -> None:
+    spec = SHORT.model_copy(update={"batch": 5})
+    orders = []
+    for seed in (0, 1):
+        data, folder = Noted(), tmp_path / str(seed)
+        folder.mkdir()
+        train(tiny(), data, spec, seed=seed, folder=folder)
+        orders += [tuple(data.given[start : start + 5]) for start in (0, 5, 10)]
+    assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
+    assert len(set(orders)) == 6
+
+
+def test_each_group_learns_at_its_rate_on_the_schedule(tmp_path: Path) -> None:
+    spec = SHORT.model_copy(update={"head_rate": 7.0})
+    train(tiny(), Samples(), spec, seed=0, folder=tmp_path)
+    groups = torch.load(tmp_path / CHECKPOINT, weights_only=True)["optimizer"]["param_groups"]
+    rate = 0.02 * learning_rate_factor(5, 6, spec.schedule)
+    assert [group["lr"] for group in groups] == pytest.approx([rate, rate, 7 * rate, 7 * rate])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "field", "value"),
+    [
+        (SgdSpec(kind="sgd", momentum=0.5, weight_decay=0.1), "momentum", 0.5),
+        (AdamwSpec(kind="adamw", betas=(0.5, 0.6)), "betas", (0.5, 0.6)),
+    ],
+)
+def test_the_optimizer_is_set_as_its_spec_says(optimizer, field: str, value: object, tmp_path: Path) -> None:
+    train(tiny(), Samples(), SHORT.model_copy(update={"optimizer": optimizer}), seed=0, folder=tmp_path)
+    groups = torch.load(tmp_path / CHECKPOINT, weights_only=True)["optimizer"]["param_groups"]
+    assert [group[field] for group in groups] == [value] * 4
+    assert [group["weight_decay"] for group in groups] == [optimizer.weight_decay, 0] * 2
+
+
 @pytest.mark.parametrize("change", ["seed", "initial weights"])
 def test_a_training_depends_on_its_seed_and_its_initial_weights(change: str, tmp_path: Path) -> None:
     curves = []
@@ -283,12 +351,12 @@ def test_a_training_that_was_cut_and_went_on_equals_an_uncut_one(cut: int, spec:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
     parts.mkdir()
-    uncut = tiny()
+    uncut = with_dropout(tiny())
     curve = train(uncut, Samples(), spec, seed=3, folder=whole)
     with pytest.raises(Cut):
-        train(tiny(), Samples(), spec, seed=3, folder=parts, progress=cut_after(cut))
-    torch.manual_seed(99)  # the state of torch's generator must not matter
-    resumed = tiny(seed=0 if cut <= 2 else 7)  # once there is a checkpoint, initial weights must not matter
+        train(with_dropout(tiny()), Samples(), spec, seed=3, folder=parts, progress=cut_after(cut))
+    resumed = with_dropout(tiny(seed=0 if cut <= 2 else 7))  # once there is a checkpoint, they must not matter
+    torch.manual_seed(99)  # nor must this
     calls: list[int] = []
     again = train(resumed, Samples(), spec, seed=3, folder=parts, progress=lambda done, *_: calls.append(done))
     assert_same_weights(uncut, resumed)
@@ -304,6 +372,7 @@ def test_a_finished_training_is_loaded_and_not_repeated(tmp_path: Path) -> None:
     assert_same_weights(first, second)
 
 
+@FORKS
 def test_workers_change_nothing(tmp_path: Path) -> None:
     results = []
     for workers in (0, 2):
@@ -386,7 +455,7 @@ def test_a_damaged_checkpoint_is_named_and_the_training_starts_over(damage: str,
 def test_a_checkpoint_of_another_training_is_an_error(change: str, tmp_path: Path) -> None:
     train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path)
     content = (tmp_path / CHECKPOINT).read_bytes()
-    with pytest.raises(ValueError, match=rf"checkpoint\.pt: .*another training.*{change}"):
+    with pytest.raises(UserError, match=rf"checkpoint\.pt: .*another training.*{change}"):
         train(
             tiny(),
             Samples(6 if change == "images" else 5),
@@ -397,6 +466,7 @@ def test_a_checkpoint_of_another_training_is_an_error(change: str, tmp_path: Pat
     assert (tmp_path / CHECKPOINT).read_bytes() == content
 
 
+@FORKS
 @pytest.mark.parametrize("change", [{"score_every": 1}, {"workers": 2}, {"seeds": (0, 1)}])
 def test_a_training_goes_on_with_what_does_not_change_it(change, tmp_path: Path) -> None:
     with pytest.raises(Cut):

@@ -56,7 +56,7 @@ def _paired(samples: list[Sample], root: Path) -> None:
     for kind, paths in (("images", [s.image for s in samples]), ("labels", [s.label for s in samples])):
         missing = [path for path in paths if not path.is_file()]
         if missing:
-            raise DataError(
-                f"{root}: {len(missing)} of {len(paths)} listed {kind} are missing: "
-                f"{several([path.relative_to(root).as_posix() for path in missing])}{hint(missing[0])}"
-            )
+            folder = missing[0].parent
+            remedy = "; copy them there, or take their lines out of the list" if folder.is_dir() else hint(folder)
+            names = several([path.relative_to(root).as_posix() for path in missing])
+            raise DataError(f"{root}: {len(missing)} of {len(paths)} listed {kind} are missing: {names}{remedy}")

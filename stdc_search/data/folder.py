@@ -89,8 +89,8 @@ def _listed(path: Path, images: dict[str, Path]) -> list[str]:
 def _all_masked(names: Sequence[str], masks: dict[str, Path], folder: Path) -> None:
     missing = [name for name in names if name not in masks]
     if missing:
-        near = alike(missing[0], masks) or next(iter(masks))
+        like = alike(missing[0], masks) or next(iter(masks))
         raise DataError(
             f"{folder}: {len(missing)} of {len(names)} images have no mask: "
-            f"{several([f'{name}.png' for name in missing])}; there is, for one, {near}.png"
+            f"{several([f'{name}.png' for name in missing])}; masks there are named like {like}.png"
         )

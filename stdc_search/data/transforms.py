@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as F
 from stdc_search.data.dataset import Dataset
 from stdc_search.spec.training import AugmentationSpec
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 """Of ImageNet, RGB on [0, 1]."""
 
 
@@ -37,7 +37,7 @@ def train_transform(
     scale_step: float | None,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """Colour jitter, flip, random scale and crop, as released (facts in MichaelFan01/STDC-Seg, `transform.py`).
+    """Colour jitter, flip, random scale and crop, as in the released code (MichaelFan01/STDC-Seg, `transform.py`).
 
     An image that is smaller than the crop after scaling is scaled up to it, aspect kept, never padded. The crop
     comes first here, at the size that scaling turns into (h, w), so that nothing is computed that is thrown away;
@@ -61,7 +61,7 @@ def train_transform(
     draws = torch.rand(7, generator=generator, dtype=torch.float64).tolist()
     brightness, contrast, saturation = (1 + jitter * (2 * draw - 1) for draw in draws[:3])
     (h, w), (height, width) = crop, label.shape
-    scale = max(_scale(draws[4], scales, scale_step), h / height, w / width)
+    scale = max(scale_from(draws[4], scales, scale_step), h / height, w / width)
     window = min(round(h / scale), height), min(round(w / scale), width)
     top, left = (
         int(draw * (whole - part + 1)) for draw, whole, part in zip(draws[5:], (height, width), window, strict=True)
@@ -86,7 +86,7 @@ def contrast_pivot(image: Tensor, brightness: float) -> Tensor:
     return F.rgb_to_grayscale(F.adjust_brightness(pixels, brightness)).mean()
 
 
-def _scale(draw: float, scales: tuple[float, float], step: float | None) -> float:
+def scale_from(draw: float, scales: tuple[float, float], step: float | None) -> float:
     """A scale from a draw in [0, 1): a multiple of the step in the range, or any number in it."""
     low, high = scales
     if step is None:

@@ -6,6 +6,7 @@ import json
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
@@ -20,6 +21,9 @@ from stdc_search.report.tables import print_table, save_table
 from stdc_search.report.words import conditions, constant_note, heading, legend, machine_note, summary
 from stdc_search.spec.base import UserError, write_atomically
 from stdc_search.spec.run import load
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +67,7 @@ def write_report(folder: Path) -> Report:
     frame = candidates(complete, objectives)
     table = shown(frame, objectives)
     title = heading(run, complete)
-    remarks = [
-        conditions(complete, _machines(folder)),
-        constant_note(complete),
-        machine_note(frame, objectives),
-    ]
+    remarks = [conditions(complete, _machines(folder)), constant_note(complete), machine_note(frame, objectives)]
     remarks = [remark for remark in remarks if remark]
     notes = [*remarks, legend(table), summary(found)]
     caption = " ".join(f"{sentence}." for sentence in [title, *remarks, legend(table)] if sentence)
@@ -76,9 +76,7 @@ def write_report(folder: Path) -> Report:
     if objectives:
         small_print = "\n".join(line for remark in remarks for line in textwrap.wrap(remark, 115))
         figure = draw_front(front_picture(frame, objectives, title, small_print))
-        pictures = folder / "report" / "front.png", folder / "report" / "front.svg"
-        for path in pictures:
-            write_atomically(path, encode(figure, path.suffix))
+        pictures = _write(figure, folder / "report" / "front.png"), _write(figure, folder / "report" / "front.svg")
         paths += pictures
         notes.append(f"picture: {pictures[0]}")
 
@@ -89,17 +87,20 @@ def write_report(folder: Path) -> Report:
         network = folder / "networks" / f"{winner.number:04d}"
         spec = network / "spec.yaml"
         if winner.score is not None and run.data is not None:
-            path = folder / "report" / "overlay.png"
             if (network / "sample").is_dir():
                 picture = overlay(network / "sample", run.data.class_names, winner.score, label(winner))
-                write_atomically(path, encode(draw_overlay(picture), ".png"))
-                paths += (path,)
-                notes.append(f"overlay: {path}")
+                paths += (_write(draw_overlay(picture), folder / "report" / "overlay.png"),)
+                notes.append(f"overlay: {paths[-1]}")
             else:
                 notes.append(f"no overlay: {network / 'sample'} is missing")
         by = first(objectives, "maximize") or next(iter(objectives), None)
         notes.append(f"best network by {FIGURES[by][0].removesuffix(' %')}: {spec}" if by else f"network: {spec}")
     return Report(frame, table, title, tuple(filter(None, notes)), paths, number, spec)
+
+
+def _write(figure: Figure, path: Path) -> Path:
+    write_atomically(path, encode(figure, path.suffix))
+    return path
 
 
 def _machines(folder: Path) -> dict[str, Machine]:

@@ -99,7 +99,8 @@ def first(objectives: Mapping[str, Direction], direction: Direction) -> str | No
 
 
 def _row(record: Record) -> dict[str, Any]:
-    content = record.model_dump(mode="json", exclude={"format", "state", "reason", "name"}, exclude_none=True)
+    not_figures = {"format", "state", "reason", "name", "sampler_notes"}
+    content = record.model_dump(mode="json", exclude=not_figures, exclude_none=True)
     content["image_size"] = "{}x{}".format(*record.image_size)
     content["values"] = {name: "null" if value is None else _plain(value) for name, value in record.values.items()}
     content["latency_also"] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import cycle, pairwise, product
@@ -16,6 +17,7 @@ from stdc_search.pareto import Direction
 from stdc_search.report.candidates import FIGURES, first
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis as Edge
     from matplotlib.figure import Figure
@@ -31,19 +33,30 @@ AXIS_TITLES = {
     "cost.paper_flops": "FLOPs by the paper's rule, 10⁹",
 }
 
-INK, QUIET, PALE = "#1f2933", "#6b7785", "#a9b8c9"
-COLOURS = {"sampler": "#0b6e99", "base": "#7b2d8b", "start": "#c2410c", "reference": "#c2410c"}
-WORDS = {
-    "front": "on the front",
-    "sampler": "trained, not on the front",
-    "base": "base",
-    "start": "start network",
-    "reference": "reference, outside of the space",
-}
-"""In the order of the legend."""
-MARKERS = {"*": 170, "D": 62, "P": 95, "^": 85, "v": 85, "X": 95, "<": 85, ">": 85}
-"""Of start networks and references, in turn, with sizes in square points."""
+INK, QUIET, PALE, SEARCHED, GIVEN = "#1f2933", "#6b7785", "#a9b8c9", "#0b6e99", "#c2410c"
 TITLE_PT, TEXT_PT, SMALL_PT = 12, 9.5, 8
+
+
+class Look(NamedTuple):
+    """How a kind of dot is drawn, and what the legend calls it."""
+
+    words: str
+    colour: str
+    marker: str = "o"
+
+
+LOOKS = {
+    "dominated": Look("trained, not on the front", PALE),
+    "front": Look("on the front", SEARCHED),
+    "base": Look("base", "#7b2d8b", "s"),
+    "start": Look("start network", GIVEN),
+    "reference": Look("reference, outside of the space", GIVEN),
+}
+"""By kind, the lowest first."""
+SIZES = {"o": 50, "s": 50, "*": 170, "D": 62, "P": 95, "^": 85, "v": 85, "X": 95, "<": 85, ">": 85}
+"""In square points, by marker."""
+GIVEN_MARKERS = tuple(SIZES)[2:]
+"""Of start networks and references, in turn."""
 
 
 class Dot(NamedTuple):
@@ -56,7 +69,8 @@ class Dot(NamedTuple):
     """The third objective, told by colour."""
     label: str
     """Empty for none."""
-    origin: str
+    kind: str
+    """Of LOOKS."""
     on_front: bool
 
 
@@ -118,7 +132,7 @@ def front_picture(
             y=float(values[y][i]),
             third=float(values[third][i]) if third else None,
             label=_label(row),
-            origin=row["origin"],
+            kind=_kind(row),
             on_front=row["front"],
         )
         for i, row in enumerate(frame.to_dict("records"))
@@ -132,6 +146,12 @@ def front_picture(
         dots=dots,
         constant=max(frame["score.constant_miou"].tolist()) if y == "score.miou" else None,
     )
+
+
+def _kind(row: Mapping[Any, Any]) -> str:
+    if row["origin"] != "sampler":
+        return row["origin"]
+    return "front" if row["front"] else "dominated"
 
 
 def _label(row: Mapping[Any, Any]) -> str:
@@ -156,12 +176,12 @@ def draw_front(picture: FrontPicture) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     _draw_frame(axes, picture)
-    _draw_dots(axes, picture)
-    handles = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    handles = _draw_dots(axes, picture)
     figure.legend(
-        handles=[handles[words] for words in WORDS.values() if words in handles],
+        handles=list(handles.values()),
+        labels=[LOOKS[kind].words for kind in handles],
         loc="outside lower center",
-        ncols=len(WORDS),
+        ncols=len(LOOKS),
         frameon=False,
         fontsize=SMALL_PT,
         labelcolor=INK,
@@ -250,33 +270,33 @@ def _label_edge(edge: Edge, axis: Axis, ratio: float | None) -> None:
     edge.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
-def _draw_dots(axes: Axes, picture: FrontPicture) -> None:
-    """The front's line, the candidates, and a marker of its own for each network that has a name."""
+def _draw_dots(axes: Axes, picture: FrontPicture) -> dict[str, Artist]:
+    """The front's line and the candidates; gives one artist of each kind for the legend."""
     if len(picture.line) > 1:
         x, y = zip(*_corners(picture), strict=True)
-        axes.plot(x, y, color=COLOURS["sampler"], linewidth=1.4, alpha=0.75, zorder=2)
-    face_of = _third_colours(axes, picture)
-    named = sorted(dot for dot in picture.dots if dot.origin in ("start", "reference"))
-    markers = dict(zip(named, cycle(MARKERS), strict=False))
-    seen: set[str] = set()
-    for dot in sorted(picture.dots, key=lambda dot: dot.on_front):
-        pale = dot.origin == "sampler" and not dot.on_front
-        colour = PALE if pale else COLOURS[dot.origin]
-        face = "white" if dot.origin == "reference" else face_of(dot) if face_of else colour
-        marker = markers.get(dot, "s" if dot.origin == "base" else "o")
-        words = WORDS["front" if dot.origin == "sampler" and dot.on_front else dot.origin]
-        axes.scatter(
-            dot.x,
-            dot.y,
-            s=MARKERS.get(marker, 24 if pale else 50),
+        axes.plot(x, y, color=SEARCHED, linewidth=1.4, alpha=0.75, zorder=2)
+    colour_of = _third_colours(axes, picture)
+    given = sorted(dot for dot in picture.dots if dot.kind in ("start", "reference"))
+    markers = dict(zip(given, cycle(GIVEN_MARKERS), strict=False))
+    groups: dict[tuple[str, str], list[Dot]] = defaultdict(list)
+    for dot in picture.dots:
+        groups[dot.kind, markers.get(dot, LOOKS[dot.kind].marker)].append(dot)
+    handles: dict[str, Artist] = {}
+    for (kind, marker), dots in sorted(groups.items(), key=lambda item: list(LOOKS).index(item[0][0])):
+        hollow, pale, colour = kind == "reference", kind == "dominated", LOOKS[kind].colour
+        rimmed = hollow or (colour_of is not None and not pale)
+        artist = axes.scatter(
+            [dot.x for dot in dots],
+            [dot.y for dot in dots],
+            s=24 if pale else SIZES[marker],
             marker=marker,
-            facecolor=face,
-            edgecolor=colour if dot.origin == "reference" or (face_of and not pale) else "white",
-            linewidth=1.5 if dot.origin == "reference" or (face_of and not pale) else 0.7,
-            label="_" * (words in seen) + words,  # an underscore keeps it out of the legend
-            zorder=3 + dot.on_front + (dot.origin != "sampler"),
+            facecolors=["white" if hollow else colour_of(dot) if colour_of else colour for dot in dots],
+            edgecolors=colour if rimmed else "white",
+            linewidths=1.5 if rimmed else 0.7,
+            zorder=3,
         )
-        seen.add(words)
+        handles.setdefault(kind, artist)
+    return handles
 
 
 def _third_colours(axes: Axes, picture: FrontPicture) -> Callable[[Dot], Any] | None:
@@ -302,7 +322,7 @@ def _draw_labels(axes: Axes, picture: FrontPicture) -> None:
     assert axes.figure is not None
     point = axes.figure.dpi / 72
     centres = axes.transData.transform([(dot.x, dot.y) for dot in picture.dots])
-    radii = np.array([4.5 if dot.origin == "sampler" else 5.5 for dot in picture.dots]) * point
+    radii = np.array([4.5 if dot.kind in ("front", "dominated") else 5.5 for dot in picture.dots]) * point
     taken = np.concatenate([centres - radii[:, None], centres + radii[:, None]], axis=1)
     corners = axes.transData.transform(_corners(picture)) if len(picture.line) > 1 else np.empty((0, 2))
     lines = [np.r_[np.minimum(a, b) - point, np.maximum(a, b) + point] for a, b in pairwise(corners)]
@@ -310,9 +330,9 @@ def _draw_labels(axes: Axes, picture: FrontPicture) -> None:
     bounds = np.array(axes.get_window_extent().extents)
     better = (-1 if picture.x.direction == "minimize" else 1, 1 if picture.y.direction == "maximize" else -1)
     labelled = [i for i, dot in enumerate(picture.dots) if dot.label]
-    for i in sorted(labelled, key=lambda i: (picture.dots[i].origin == "sampler", centres[i][0])):
+    for i in sorted(labelled, key=lambda i: (picture.dots[i].kind == "front", centres[i][0])):
         dot = picture.dots[i]
-        named = dot.origin != "sampler"
+        named = dot.kind != "front"
         text = axes.annotate(
             literal(dot.label),
             (dot.x, dot.y),
@@ -322,7 +342,7 @@ def _draw_labels(axes: Axes, picture: FrontPicture) -> None:
             va="center",
             size=TEXT_PT if named else SMALL_PT,
             weight="bold" if named else "normal",
-            color=COLOURS[dot.origin],
+            color=LOOKS[dot.kind].colour,
             zorder=8,
         )
         extent = text.get_window_extent()

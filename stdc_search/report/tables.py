@@ -110,14 +110,10 @@ def _rich_table(frame: pd.DataFrame, title: str, narrow: bool = False) -> Table:
     table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     text = cells(frame)
     for i, numbers in enumerate(_alignments(frame, "", "right")):
-        title = _title(frame.columns[i])
-        width = min(max(map(len, text.iloc[:, i]), default=0), FOLDED)
-        table.add_column(
-            Text(title),
-            justify="right" if numbers else "left",
-            overflow="fold",
-            width=max(width, *map(len, title.split())) if narrow else None,
-        )
+        name = _title(frame.columns[i])
+        width = max([*map(len, name.split()), min(FOLDED, max(map(len, text.iloc[:, i]), default=0))])
+        justify = "right" if numbers else "left"
+        table.add_column(Text(name), justify=justify, overflow="fold", width=width if narrow else None)
     for row in text.itertuples(index=False):
         table.add_row(*(Text(cell) for cell in row))
     return table

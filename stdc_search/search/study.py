@@ -129,7 +129,7 @@ class Study:
             params={name: self._parameter(name, value) for name, value in record.values.items()},
             distributions=self.distributions,
             user_attrs={"record": record.number, "name": record.name, "state": record.state},
-            system_attrs=record.sampler_notes,
+            system_attrs=dict(record.sampler_notes),  # Optuna adds the constraints to it
             constraints=constraints,
         )
 

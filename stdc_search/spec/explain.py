@@ -29,7 +29,7 @@ def explain(error: ValidationError, spec: type[BaseModel]) -> list[Problem]:
         cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, SpecError):
             problems += [problem.within(place.path) for problem in cause.problems]
-        elif detail["type"].startswith("union_tag"):
+        elif detail["type"].startswith("union_tag") and place.legal:
             tag = detail["input"].get("kind") if isinstance(detail["input"], Mapping) else None
             problems.append(Problem(f"{place.path}.kind".strip("."), _not_one_of(place.legal, tag)))
         else:
@@ -138,46 +138,52 @@ _TYPES = {
 
 
 def _message(detail: Mapping[str, Any], place: _Place) -> str:
-    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    if kind == "extra_forbidden" and place.owner:
-        return f"unknown; {closest(detail['loc'][-1], place.owner.model_fields)}"
-    if kind == "missing":
-        return f"missing{_help(place)}"
-    if kind == "literal_error":
-        return _not_one_of(place.legal, value)
-    if kind in _BOUNDS:
-        key, words, step = _BOUNDS[kind]
-        limit = context[key]
-        nearest = f"; nearest: {limit + step}" if step and isinstance(limit, int) else ""
-        return f"must be {words} {limit:g}, not {value}{nearest}"
-    if kind == "multiple_of":
-        unit = context["multiple_of"]
-        below = value // unit * unit
-        nearest = f"{below} or {below + unit}" if below else f"{unit}"
-        return f"must be a multiple of {unit}, not {value}; nearest: {nearest}"
-    if kind in _TYPES:
-        return f"must be {_TYPES[kind]}, not {shown(value)}{_as_number(kind, value)}"
-    if kind in ("too_short", "too_long"):
-        least = kind == "too_short"
-        count = context["min_length" if least else "max_length"]
-        items = "item" if count == 1 else "items"
-        return f"must have at {'least' if least else 'most'} {count} {items}, not {len(value)}"
+    value, context = detail["input"], detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden" if place.owner:
+            return f"unknown; {closest(detail['loc'][-1], place.owner.model_fields)}"
+        case "missing":
+            return f"missing{_help(place)}"
+        case "literal_error" if place.legal:
+            return _not_one_of(place.legal, value)
+        case "multiple_of":
+            unit = context["multiple_of"]
+            below = value // unit * unit
+            nearest = f"{below} or {below + unit}" if below else f"{unit}"
+            return f"must be a multiple of {unit}, not {value}; nearest: {nearest}"
+        case "too_short":
+            return f"must have at least {_items(context['min_length'])}, not {len(value)}"
+        case "too_long":
+            return f"must have at most {_items(context['max_length'])}, not {len(value)}"
+        case kind if kind in _BOUNDS:
+            key, words, step = _BOUNDS[kind]
+            limit = context[key]
+            if isinstance(limit, int):
+                return f"must be {words} {limit}, not {value}" + (f"; nearest: {limit + step}" if step else "")
+            return f"must be {words} {limit:g}, not {value}"
+        case kind if kind in _TYPES:
+            return f"must be {_TYPES[kind]}, not {shown(value)}{_as_number(kind, value)}"
     return detail["msg"].replace("Input should", "must")
 
 
 def _not_one_of(legal: list[Any], value: object) -> str:
-    listed = _either(legal)
+    rule = f"must be {_either(legal)}"
     if value is None:
-        return f"missing; must be {listed}"
+        return f"missing; {rule}"
+    rule = f"{rule}, not {shown(value)}"
     if isinstance(value, int | float) and all(isinstance(item, int) for item in legal):
-        return f"must be {listed}, not {value}; nearest: {min(legal, key=lambda item: abs(item - value))}"
+        return f"{rule}; nearest: {min(legal, key=lambda item: abs(item - value))}"
     meant = alike(value, map(str, legal))
-    return f"must be {listed}, not {shown(value)}" + (f"; did you mean {meant}?" if meant else "")
+    return f"{rule}; did you mean {meant}?" if meant else rule
 
 
 def _either(legal: list[Any]) -> str:
     *most, last = map(str, legal)
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def _items(count: int) -> str:
+    return f"{count} item" if count == 1 else f"{count} items"
 
 
 def _help(place: _Place) -> str:

@@ -64,13 +64,13 @@ def read(file: Path) -> Document:
 
 def missing(file: Path, others: tuple[str, ...] = ()) -> str:
     """What to say of a file that does not exist: the most similar name beside it or among `others`."""
-    if not file.parent.is_dir():
+    if not os.path.isdir(file.parent):
         return f"does not exist; there is no folder {file.parent}"
     return f"does not exist; {closest(file.name, (*others, *_specs_in(file.parent)))}"
 
 
 def _specs_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.suffix in _ENDINGS)
+    return sorted(path.name for path in folder.glob("*") if path.suffix in _ENDINGS)
 
 
 def _text(file: Path) -> str:
@@ -89,7 +89,7 @@ def _text(file: Path) -> str:
         message = missing(file)
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
-        if file.is_dir():
+        if os.path.isdir(file):
             message = f"a folder; give a spec in it: {', '.join(_specs_in(file)) or 'it has none'}"
     raise SpecError(Problem("", message, file))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -165,7 +166,7 @@ def _named_or_filed(start: Any, info: ValidationInfo) -> Any:
     if start in PRESETS:
         return StartSpec(name=start, network=PRESETS[start])
     file = Path((info.context or {}).get("folder", "."), start)
-    if not file.exists():
+    if not os.path.exists(file):  # Path.exists raises where the name is too long
         raise ValueError(f"{file} {missing(file, tuple(PRESETS))}")
     return StartSpec(name=file.stem, network=load(file, _NetworkOf).network)
 
@@ -206,6 +207,12 @@ class SearchSpec(Spec):
         for i, name in enumerate(names):
             if name in names[:i]:
                 raise at(f"start.{i}", f"a second network is called {name}; give each its own name, once")
+        return self
+
+    @model_validator(mode="after")
+    def _trials_for_every_start(self) -> SearchSpec:
+        if self.trials < len(self.start):
+            raise at("trials", f"{self.trials} are fewer than the {len(self.start)} networks of `start`; give as many")
         return self
 
     @property

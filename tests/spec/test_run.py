@@ -125,7 +125,8 @@ def test_sections_that_do_not_fit_are_told(complaints: Complaints, text: str, co
             "network.backbone.stages.2.width:\n      kind: choice\n      of:\n      - 64\n      - 100\n      - wide",
             [
                 "12: V.network.backbone.stages.2.width.of.1: 100 is not legal: network.backbone.stages.2.width: "
-                "`width` 100 is no multiple of 8, which `blocks` 4 needs (2^(blocks - 1)); the nearest that work: 96 or 104",
+                "`width` 100 is no multiple of 8, which `blocks` 4 needs (2^(blocks - 1)); "
+                "the nearest that work: 96 or 104",
                 "13: V.network.backbone.stages.2.width.of.2: 'wide' is not legal: network.backbone.stages.2.width: "
                 "must be a whole number, not 'wide'",
             ],

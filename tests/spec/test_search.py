@@ -154,6 +154,7 @@ def test_start_networks_are_inlined_when_dumped(tmp_path: Path) -> None:
         ("mien.yaml", "FOLDER/mien.yaml does not exist; did you mean `mine.yaml`?"),
         ("big", "FOLDER/big does not exist; legal: stdc1, stdc2, mine.yaml, run.yaml"),
         ("nets/mine.yaml", "FOLDER/nets/mine.yaml does not exist; there is no folder FOLDER/nets"),
+        ("x" * 300, f"FOLDER/{'x' * 300} does not exist; legal: stdc1, stdc2, mine.yaml, run.yaml"),
         ("5", "must be a mapping of names to values, not 5"),
     ],
 )

@@ -1,0 +1,59 @@
+"""Tiny data sets on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SIZE = (6, 8)
+"""(height, width) of what is written here."""
+
+
+def write_image(path: Path, size: tuple[int, int] = SIZE, mode: str = "RGB") -> Path:
+    """Noise, its own for each name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(list(path.name.encode())).integers(256, size=(*size, 3), dtype=np.uint8)
+    Image.fromarray(noise).convert(mode).save(path)
+    return path
+
+
+def write_mask(path: Path, ids: np.ndarray | int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.broadcast_to(np.array(ids, np.uint8), SIZE if np.ndim(ids) == 0 else np.shape(ids))).save(path)
+    return path
+
+
+def write_camvid_split(root: Path, split: str, frames: list[str], ending: str = "png") -> None:
+    """Images and labels of a split and its list, which names the images as PNGs."""
+    for frame in frames:
+        write_image(root / split / f"{frame}.{ending}")
+        write_mask(root / f"{split}annot" / f"{frame}.png", np.arange(48).reshape(SIZE) % 12)
+    lines = [f"{split}/{frame}.png {split}annot/{frame}.png" for frame in frames]
+    (root / f"{split}.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def camvid(tmp_path: Path) -> Path:
+    """A CamVid of three frames to train on and two to score."""
+    root = tmp_path / "camvid"
+    write_camvid_split(root, "train", ["a1", "a2", "a3"])
+    write_camvid_split(root, "val", ["b1", "b2"])
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a folder data set of the given names: images as JPEG, masks of ids 0 and 1 as PNG."""
+
+    def write(*names: str) -> Path:
+        root = tmp_path / "mine"
+        for name in names:
+            write_image(root / "images" / f"{name}.jpg")
+            write_mask(root / "masks" / f"{name}.png", np.arange(48).reshape(SIZE) % 2)
+        return root
+
+    return write

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+
+from stdc_search.data import DataError, check_dataset, open_dataset
+from stdc_search.spec.base import UserError
+from stdc_search.spec.data import CamvidSpec, DataSpec, FolderSpec, ScenesSpec
+
+KINDS = get_args(get_args(DataSpec)[0])
+
+
+@pytest.fixture
+def spec(request: pytest.FixtureRequest, camvid: Path, folder: Callable[..., Path]) -> DataSpec:
+    """A small data set of the kind that is the fixture's parameter."""
+    if request.param is ScenesSpec:
+        return ScenesSpec(kind="scenes", size=(32, 40), train=3, val=2)
+    if request.param is CamvidSpec:
+        return CamvidSpec(kind="camvid", root=camvid)
+    if request.param is FolderSpec:
+        return FolderSpec(kind="folder", root=folder("a", "b", "c", "d", "e"), class_names=("road", "tree"))
+    raise NotImplementedError(f"{request.param} has no data set here yet")
+
+
+each_kind = pytest.mark.parametrize("spec", KINDS, indirect=True)
+
+
+@each_kind
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_samples_are_uint8_images_and_labels_of_known_ids(spec: DataSpec, split: str) -> None:
+    data = open_dataset(spec, split)
+    assert data.class_names == spec.class_names
+    assert len(data) > 0
+    for index in range(len(data)):
+        image, label = data[index]
+        assert image.dtype == label.dtype == torch.uint8
+        assert image.shape == (3, *label.shape)
+        assert set(label.unique().tolist()) <= {*range(len(data.class_names)), 255}
+
+
+@each_kind
+def test_a_sample_is_the_same_each_time(spec: DataSpec) -> None:
+    first, second = open_dataset(spec, "train"), open_dataset(spec, "train")
+    for mine, theirs in ((first[1], second[1]), (first[1], first[1])):
+        assert torch.equal(mine[0], theirs[0]) and torch.equal(mine[1], theirs[1])
+
+
+@each_kind
+def test_train_and_val_share_no_image(spec: DataSpec) -> None:
+    train, val = open_dataset(spec, "train"), open_dataset(spec, "val")
+    assert {train.name(i) for i in range(len(train))}.isdisjoint(val.name(i) for i in range(len(val)))
+    assert not any(torch.equal(train[i][0], val[k][0]) for i in range(len(train)) for k in range(len(val)))
+
+
+@each_kind
+def test_one_pass_ends(spec: DataSpec) -> None:
+    data = open_dataset(spec, "val")
+    with pytest.raises(IndexError):
+        data[len(data)]
+
+
+def test_the_check_names_every_broken_file(camvid: Path) -> None:
+    (camvid / "train" / "a1.png").write_bytes(b"no image")
+    (camvid / "trainannot" / "a3.png").write_bytes(b"no image")
+    data = open_dataset(CamvidSpec(kind="camvid", root=camvid), "train")
+    with pytest.raises(DataError) as error:
+        check_dataset(data)
+    first, second = str(error.value).splitlines()
+    assert str(camvid / "train" / "a1.png") in first
+    assert str(camvid / "trainannot" / "a3.png") in second
+
+
+def test_the_check_of_a_whole_data_set_says_nothing(camvid: Path) -> None:
+    check_dataset(open_dataset(CamvidSpec(kind="camvid", root=camvid), "train"))
+
+
+def test_broken_data_is_a_persons_mistake() -> None:
+    assert issubclass(DataError, UserError) and issubclass(UserError, ValueError)

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stdc_search.data import DataError, open_dataset
+from stdc_search.data.dataset import Dataset, Split
+from stdc_search.data.folder import split_by_share
+from stdc_search.spec.data import FolderSpec, SplitByList, SplitByShare
+from tests.data.conftest import write_image, write_mask
+
+Writer = Callable[..., Path]
+NAMES = [f"n{k}" for k in range(10)]
+
+
+def opened(root: Path, split: Split = "train", **how: object) -> Dataset:
+    spec = FolderSpec.model_validate({"kind": "folder", "root": root, "class_names": ("road", "tree"), **how})
+    return open_dataset(spec, split)
+
+
+def listed(root: Path, train: str, val: str) -> dict[str, object]:
+    """A split by two lists with these lines."""
+    (root / "train.txt").write_text(train)
+    (root / "val.txt").write_text(val)
+    return {"split": SplitByList(kind="list")}
+
+
+def names(data: Dataset) -> list[str]:
+    return [data.name(index) for index in range(len(data))]
+
+
+def test_a_share_is_held_back_and_no_image_is_lost(folder: Writer) -> None:
+    root = folder(*NAMES)
+    train, val = names(opened(root)), names(opened(root, "val"))
+    assert len(val) == 2
+    assert sorted(train + val) == NAMES
+
+
+def test_the_seed_draws_another_share() -> None:
+    drawn = {tuple(split_by_share(NAMES, 0.3, seed, Path())["val"]) for seed in range(5)}
+    assert len(drawn) > 1
+
+
+def test_the_share_does_not_depend_on_the_order_on_disk() -> None:
+    assert split_by_share(NAMES, 0.3, 0, Path()) == split_by_share(NAMES[::-1], 0.3, 0, Path())
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
+@pytest.mark.parametrize("images", [2, 3, 7])
+def test_each_side_has_an_image(share: float, images: int) -> None:
+    sides = split_by_share(NAMES[:images], share, 0, Path())
+    assert sides["train"] and sides["val"]
+
+
+def test_a_new_image_moves_at_most_one_other_across() -> None:
+    before, after = (set(split_by_share(NAMES[:n], 0.3, 0, Path())["val"]) for n in (9, 10))
+    assert len(after - before - {NAMES[9]}) + len(before - after) <= 1
+
+
+def test_one_image_cannot_be_split(folder: Writer) -> None:
+    with pytest.raises(DataError, match="has 1 image; a split into train and val needs at least 2"):
+        opened(folder("a"))
+
+
+def test_lists_name_images_with_or_without_ending(folder: Writer) -> None:
+    root = folder("a", "b", "c.d", "unlisted")
+    how = listed(root, "a\nb.jpg\n", "c.d\n")
+    assert names(opened(root, **how)) == ["a", "b"]
+    assert names(opened(root, "val", **how)) == ["c.d"]
+
+
+def test_sub_folders_are_mirrored(folder: Writer) -> None:
+    root = folder("day/a", "night/a")
+    how = listed(root, "day/a", "night/a.jpg")
+    assert names(opened(root, **how)) == ["day/a"]
+    assert names(opened(root, "val", **how)) == ["night/a"]
+
+
+def test_images_that_are_not_listed_need_no_mask(folder: Writer) -> None:
+    root = folder("a", "b")
+    write_image(root / "images" / "c.jpg")
+    assert len(opened(root, **listed(root, "a", "b"))) == 1
+
+
+def test_a_listed_image_that_is_missing_is_an_error_with_the_nearest_name(folder: Writer) -> None:
+    root = folder("street1", "street2", "b")
+    with pytest.raises(DataError, match=r"train\.txt: 1 of 2 names have no image: streat1; did you mean `street1`"):
+        opened(root, **listed(root, "streat1\nstreet2", "b"))
+
+
+def test_an_image_on_both_lists_is_an_error(folder: Writer) -> None:
+    root = folder("a", "b")
+    with pytest.raises(DataError, match="1 images are both trained on and scored, b"):
+        opened(root, **listed(root, "a\nb", "b.jpg"))
+
+
+def test_an_image_twice_on_a_list_is_an_error(folder: Writer) -> None:
+    root = folder("a", "b")
+    with pytest.raises(DataError, match=r"train\.txt: names a more than once"):
+        opened(root, **listed(root, "a\na.jpg", "b"))
+
+
+def test_a_missing_list_is_an_error(folder: Writer) -> None:
+    with pytest.raises(DataError, match=r"train\.txt: no such list; .* holds images, masks"):
+        opened(folder("a", "b"), split=SplitByList(kind="list"))
+
+
+def test_images_without_masks_are_counted_and_the_way_masks_are_named_is_shown(folder: Writer) -> None:
+    root = folder("a", "b", "c")
+    for name in "ab":
+        (root / "masks" / f"{name}.png").unlink()
+    with pytest.raises(DataError, match=r"2 of 3 images have no mask: .*; masks there are named like c\.png"):
+        opened(root)
+
+
+def test_masks_without_an_image_are_a_warning(folder: Writer) -> None:
+    root = folder("a", "b")
+    write_mask(root / "masks" / "c.png")
+    with pytest.warns(UserWarning, match="1 masks have no image: c"):
+        assert len(opened(root)) == 1
+
+
+def test_two_images_of_one_name_are_an_error(folder: Writer) -> None:
+    root = folder("a", "b")
+    write_image(root / "images" / "a.png")
+    with pytest.raises(DataError, match=r"a\.jpg and a\.png have one name"):
+        opened(root)
+
+
+@pytest.mark.parametrize(("kind", "meant"), [("images", "imags"), ("masks", "mask")])
+def test_a_missing_folder_is_an_error_with_the_nearest_name(kind: str, meant: str, folder: Writer) -> None:
+    root = folder("a", "b")
+    (root / kind).rename(root / meant)
+    with pytest.raises(DataError, match=rf"{kind}: no such folder; did you mean `{meant}`"):
+        opened(root)
+
+
+def test_an_empty_folder_is_an_error(folder: Writer) -> None:
+    root = folder("a", "b")
+    shutil.rmtree(root / "masks")
+    (root / "masks").mkdir()
+    with pytest.raises(DataError, match=r"masks: holds no file that ends in \.png"):
+        opened(root)
+
+
+def test_hidden_files_and_other_endings_do_not_count(folder: Writer) -> None:
+    root = folder("a", "b")
+    for stray in ("images/._a.jpg", "images/.cache/c.jpg", "images/notes.txt", "masks/.DS_Store"):
+        (root / stray).parent.mkdir(exist_ok=True)
+        (root / stray).write_bytes(b"stray")
+    assert len(opened(root)) + len(opened(root, "val")) == 2
+
+
+def test_masks_may_lie_below_the_images(folder: Writer) -> None:
+    root = folder("a", "b")
+    shutil.move(root / "masks", root / "images" / "masks")
+    assert len(opened(root, masks="images/masks")) == 1
+
+
+def test_the_ignored_id_becomes_255(folder: Writer) -> None:
+    root = folder("a", "b")
+    for name in "ab":
+        write_mask(root / "masks" / f"{name}.png", 7)
+    assert opened(root, ignore=7)[0][1].unique().tolist() == [255]
+
+
+def test_an_unknown_id_is_an_error_when_it_is_read(folder: Writer) -> None:
+    root = folder("a", "b")
+    for name in "ab":
+        write_mask(root / "masks" / f"{name}.png", 2)
+    data = opened(root, split=SplitByShare(kind="share"))
+    with pytest.raises(DataError, match=r"has class id 2 .*; legal are 0 \(road\) to 1 \(tree\), and 255"):
+        data[0]

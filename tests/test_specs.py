@@ -1,0 +1,61 @@
+"""Every spec that ships: it loads, round-trips, builds, gives scores of the image's size, and costs what it did."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from stdc_search.builder import build
+from stdc_search.cost import count
+from stdc_search.spec.base import dump
+from stdc_search.spec.network import ClassifierSpec
+from stdc_search.spec.run import load
+
+SPECS = sorted([*Path("specs").glob("*.yaml"), *Path("specs").glob("*.json")])
+GOLDEN = Path("tests/golden/costs.json")
+
+
+@pytest.fixture(params=SPECS, ids=lambda path: path.name)
+def path(request) -> Path:
+    return request.param
+
+
+@pytest.mark.parametrize("ending", ["yaml", "json"])
+def test_a_shipped_spec_round_trips(path, ending, tmp_path):
+    spec = load(path)
+    dump(spec, tmp_path / f"copy.{ending}")
+    assert load(tmp_path / f"copy.{ending}") == spec
+
+
+def test_a_shipped_network_gives_scores_of_the_image_s_size(path):
+    network = load(path).network
+    module = build(network).eval()
+    with torch.inference_mode():
+        scores = module(torch.randn(1, 3, 64, 96))
+    assert scores.shape == ((1, network.classes) if isinstance(network, ClassifierSpec) else (1, network.classes, 64, 96))
+
+
+def test_a_shipped_network_costs_what_it_did(path):
+    """A change here changes a published number: say so in the CHANGELOG, and run `python -m tests.test_specs`."""
+    assert costs(path) == json.loads(GOLDEN.read_text())[path.name]
+
+
+def test_a_shipped_spec_opens_with_what_it_is_and_its_command(path):
+    if path.suffix == ".yaml":
+        head = path.read_text().split("image_size")[0]
+        assert head.startswith("# ")
+        assert f"stdc-search run specs/{path.name}" in head or f"stdc-search cost specs/{path.name}" in head
+
+
+def test_the_json_spec_equals_its_yaml():
+    assert load("specs/stdc1_seg50.json") == load("specs/stdc1_seg50.yaml")
+
+
+def costs(path: Path) -> dict[str, int]:
+    spec = load(path)
+    return count(spec.network, spec.image_size).model_dump()
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps({path.name: costs(path) for path in SPECS}, indent=2) + "\n")
