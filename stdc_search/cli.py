@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -148,7 +149,12 @@ def main() -> None:
 
         if not isinstance(error, UserError):
             raise
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(str(error), err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        typer.echo("the disk is full; what was finished is kept, and the same command goes on from it", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)

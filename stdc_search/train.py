@@ -2,7 +2,7 @@
 
 Original code: MichaelFan01/STDC-Seg, `train.py` and `optimizer_loss.py`. All that is random is a function of the
 seed, the epoch and an image's index, so that a training that was cut and went on equals an uncut one; bit for bit on
-a CPU.
+a CPU with as many threads.
 """
 
 from __future__ import annotations

@@ -62,13 +62,11 @@ def train_transform(
     brightness, contrast, saturation = (1 + jitter * (2 * draw - 1) for draw in draws[:3])
     (h, w), (height, width) = crop, label.shape
     scale = max(scale_from(draws[4], scales, scale_step), h / height, w / width)
-    window = min(round(h / scale), height), min(round(w / scale), width)
-    top, left = (
-        int(draw * (whole - part + 1)) for draw, whole, part in zip(draws[5:], (height, width), window, strict=True)
-    )
+    rows, columns = (max(min(round(part / scale), whole), 1) for part, whole in ((h, height), (w, width)))
+    top, left = int(draws[5] * (height - rows + 1)), int(draws[6] * (width - columns + 1))
 
     pivot = contrast_pivot(image, brightness)
-    image, label = (F.crop(part, top, left, *window) for part in (image, label[None]))
+    image, label = (F.crop(planes, top, left, rows, columns) for planes in (image, label[None]))
     # Smoothed where it shrinks, as PIL does; nearest with the same pixel centres.
     image = F.resize(image, list(crop), InterpolationMode.BILINEAR, antialias=True)
     label = F.resize(label, list(crop), InterpolationMode.NEAREST_EXACT)

@@ -8,6 +8,7 @@ its average pool counts the padding.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import torch
@@ -31,7 +32,7 @@ class StdcModule(nn.Module):
         widths = [out_channels >> i for i in range(1, blocks)]
         widths.append(widths[-1])
         self.blocks = nn.ModuleList([ConvX(in_channels, widths[0], kernel_size=1)])
-        self.blocks.extend(ConvX(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.blocks.extend(ConvX(a, b) for a, b in itertools.pairwise(widths))
         self.down: nn.Module = nn.Identity()
         self.skip: nn.Module = nn.Identity()
         if stride == 2:

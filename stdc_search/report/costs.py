@@ -31,15 +31,16 @@ def parts_frame(parts: Sequence[PartCost], image_size: tuple[int, int]) -> pd.Da
         parts, lambda part: (_stage(part.name), part.kind, part.output, part.cost)
     ):
         repeats = len(list(group))
-        after = output[1] if len(output) > 1 else 1
+        channels, *size = output
+        after = size[0] if size else 1
         rows.append(
             {
                 "stage": stage,
                 "part": kind,
-                "output": "×".join(map(str, output[1:])) or "1×1",
+                "output": "×".join(map(str, size)) or "1×1",
                 "stride": f"{round(height / after)}" if after <= height else f"1/{round(after / height)}",
                 "repeats": repeats,
-                "channels": output[0],
+                "channels": channels,
                 **_counts(sum([cost] * (repeats - 1), cost)),
             }
         )

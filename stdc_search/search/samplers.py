@@ -12,7 +12,7 @@ from stdc_search.spec.search import SamplerKind
 
 
 def make_sampler(kind: SamplerKind, seed: int) -> samplers.BaseSampler:
-    """A fresh sampler. It is made anew for each proposal, so that a run that was stopped goes on as if it had not been."""
+    """A fresh sampler, made anew for each proposal, so that a run that was stopped goes on as if it had not been."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         match kind:

@@ -31,7 +31,8 @@ def test_an_image_is_read_as_its_pixels(tmp_path: Path) -> None:
     path = write_image(tmp_path / "a.png")
     image = read_image(path)
     assert image.dtype == torch.uint8 and image.is_contiguous()
-    np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), np.asarray(Image.open(path)))
+    with Image.open(path) as stored:
+        np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), np.asarray(stored))
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1"])
@@ -62,8 +63,8 @@ def test_void_becomes_255_and_classes_keep_their_ids(tmp_path: Path) -> None:
 def test_of_a_palette_mask_the_indices_are_the_ids(tmp_path: Path) -> None:
     mask = Image.fromarray(np.array([[0, 1], [2, 9]], np.uint8))
     mask.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200] + [7] * 21)
+    assert mask.mode == "P"
     mask.save(tmp_path / "a.png")
-    assert Image.open(tmp_path / "a.png").mode == "P"
     assert label_of(tmp_path / "a.png").tolist() == [[0, 1], [2, 255]]
 
 

@@ -16,9 +16,9 @@ Writer = Callable[..., Path]
 NAMES = [f"n{k}" for k in range(10)]
 
 
-def opened(root: Path, split: Split = "train", **how: object) -> Dataset:
+def opened(root: Path, side: Split = "train", **how: object) -> Dataset:
     spec = FolderSpec.model_validate({"kind": "folder", "root": root, "class_names": ("road", "tree"), **how})
-    return open_dataset(spec, split)
+    return open_dataset(spec, side)
 
 
 def listed(root: Path, train: str, val: str) -> dict[str, object]:

@@ -63,7 +63,7 @@ def test_without_chance_the_sample_is_only_normalised() -> None:
     assert ids.dtype == torch.int64 and torch.equal(ids, label.long())
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
     crop=st.tuples(st.integers(1, 50), st.integers(1, 50)),
@@ -116,8 +116,8 @@ def test_a_flip_flips_both(seed: int) -> None:
 def test_about_the_given_share_is_flipped() -> None:
     image, label = columns(4, 8)
     how = {**PLAIN, "flip": 0.3}
-    results = [train_transform(image, label, crop=(4, 8), **{**how, "seed": seed})[1] for seed in range(400)]
-    assert 80 <= sum(bool(ids[0, 0] == 7) for ids in results) <= 160
+    results = [train_transform(image, label, crop=(4, 8), **{**how, "seed": seed})[1] for seed in range(200)]
+    assert 40 <= sum(bool(ids[0, 0] == 7) for ids in results) <= 80
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.0, 1.25, 2.0])
@@ -153,7 +153,7 @@ def test_a_small_image_is_scaled_up_to_the_crop_and_keeps_its_aspect() -> None:
 
 def test_crops_come_from_everywhere() -> None:
     image, label = columns(8, 12)
-    starts = {int(train_transform(image, label, crop=(8, 8), **{**PLAIN, "seed": k})[1][0, 0]) for k in range(200)}
+    starts = {int(train_transform(image, label, crop=(8, 8), **{**PLAIN, "seed": k})[1][0, 0]) for k in range(100)}
     assert starts == {0, 1, 2, 3, 4}
 
 
