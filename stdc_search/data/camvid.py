@@ -8,16 +8,17 @@ from stdc_search.data.dataset import DataError, Split
 from stdc_search.data.files import (
     LabelledFiles,
     Sample,
-    disjoint,
+    check_disjoint,
+    check_unique,
     hint,
     read_list,
     resolve_root,
     several,
-    unique,
 )
 from stdc_search.spec.data import CamvidSpec
 
 VOID = 11
+PLACE = "`data.root`, or --data-root, is the folder that holds train.txt, train and trainannot"
 
 
 def open_camvid(spec: CamvidSpec, split: Split, data_root: Path | None) -> LabelledFiles:
@@ -26,12 +27,12 @@ def open_camvid(spec: CamvidSpec, split: Split, data_root: Path | None) -> Label
     lists = {"train": ("train", "val") if spec.train == "trainval" else (spec.train,), "val": (spec.val,)}
     samples = [sample for name in lists[split] for sample in _listed(root / f"{name}.txt")]
     _paired(samples, root)
-    unique([sample.name for sample in samples], root)
+    check_unique([sample.name for sample in samples], root)
 
     other = [root / f"{name}.txt" for name in lists["val" if split == "train" else "train"]]
     others = [sample.name for path in other if path.is_file() for sample in _listed(path)]
     remedy = "`train: trainval` goes with `val: test`" if spec.train == "trainval" else "take them out of one list"
-    disjoint([sample.name for sample in samples], others, root, remedy)
+    check_disjoint([sample.name for sample in samples], others, root, remedy)
     return LabelledFiles(samples, spec.class_names, VOID)
 
 
@@ -42,7 +43,7 @@ def _listed(path: Path) -> list[Sample]:
     stem, since train and val lie in different folders.
     """
     samples = []
-    for line in read_list(path):
+    for line in read_list(path, PLACE):
         parts = [PurePosixPath(part.replace("\\", "/")).parts[-2:] for part in line.split()]
         if len(parts) != 2 or any(len(part) != 2 for part in parts):
             raise DataError(f"{path}: {line!r} is not of the form `train/x.png trainannot/x.png`")

@@ -102,21 +102,25 @@ def resolve_root(root: Path, data_root: Path | None) -> Path:
         start, named = Path(value), "$STDC_SEARCH_DATA"
     elif start is None:
         start, named = Path(), "the working folder, since neither --data-root nor $STDC_SEARCH_DATA is given"
-    path = start.expanduser() / root.expanduser()
+    path = (start.expanduser() / root.expanduser()).absolute()
     if not path.is_dir():
         whence = "" if root.is_absolute() else f" (`data.root` {root}, from {named})"
         raise DataError(f"{path}: no such folder{whence}{hint(path)}")
     return path
 
 
-def read_list(path: Path) -> list[str]:
+def read_list(path: Path, place: str) -> list[str]:
     """Lines of a list that are not blank, stripped.
 
+    Args:
+        path: the list.
+        place: said where the list is missing: where lists lie.
+
     Raises:
-        DataError: it is missing, no text, empty, or has a line twice.
+        DataError: it is missing, no text, or empty.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such list{hint(path)}")
+        raise DataError(f"{path}: no such list{hint(path)}; {place}")
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError:
@@ -127,7 +131,7 @@ def read_list(path: Path) -> list[str]:
     return lines
 
 
-def unique(names: Sequence[str], source: Path) -> None:
+def check_unique(names: Sequence[str], source: Path) -> None:
     """Raise if a list names an image twice."""
     seen: set[str] = set()
     twice = sorted({name for name in names if name in seen or seen.add(name)})
@@ -135,7 +139,7 @@ def unique(names: Sequence[str], source: Path) -> None:
         raise DataError(f"{source}: names {several(twice)} more than once; an image counts once")
 
 
-def disjoint(train: Iterable[str], val: Iterable[str], where: Path, remedy: str = "take them out of one") -> None:
+def check_disjoint(train: Iterable[str], val: Iterable[str], where: Path, remedy: str = "take them out of one") -> None:
     """Raise if an image is both trained on and scored."""
     both = sorted({*train} & {*val})
     if both:

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import assert_never
 
 from stdc_search.data.dataset import DataError, Split
-from stdc_search.data.files import LabelledFiles, Sample, disjoint, hint, read_list, resolve_root, several, unique
+from stdc_search.data.files import (
+    LabelledFiles,
+    Sample,
+    check_disjoint,
+    check_unique,
+    hint,
+    read_list,
+    resolve_root,
+    several,
+)
 from stdc_search.spec.data import FolderSpec, SplitByList, SplitByShare
 from stdc_search.spec.problems import alike
 
@@ -25,7 +34,7 @@ def open_folder(spec: FolderSpec, split: Split, data_root: Path | None) -> Label
     match spec.split:
         case SplitByList():
             names = {"train": _listed(root / spec.split.train, images), "val": _listed(root / spec.split.val, images)}
-            disjoint(names["train"], names["val"], root)
+            check_disjoint(names["train"], names["val"], root)
         case SplitByShare():
             names = split_by_share(sorted(images), spec.split.val, spec.split.seed, image_folder)
         case _:
@@ -71,7 +80,7 @@ def _files(folder: Path, endings: Collection[str], without: Path) -> dict[str, P
 def _listed(path: Path, images: dict[str, Path]) -> list[str]:
     """Names of a list, which may have an image's ending."""
     names = []
-    for line in read_list(path):
+    for line in read_list(path, "lists are given relative to `data.root`"):
         plain = Path(line.replace("\\", "/"))
         written = plain.as_posix()
         names.append(plain.with_suffix("").as_posix() if plain.suffix.lower() in IMAGE_ENDINGS else written)
@@ -82,7 +91,7 @@ def _listed(path: Path, images: dict[str, Path]) -> list[str]:
             f"{path}: {len(unknown)} of {len(names)} names have no image: {several(unknown)}; "
             + (f"did you mean `{meant}`?" if meant else f"images are named like `{next(iter(images))}`")
         )
-    unique(names, path)
+    check_unique(names, path)
     return names
 
 

@@ -59,7 +59,9 @@ def test_images_may_be_jpegs_where_the_list_says_png(camvid: Path) -> None:
 
 def test_a_missing_list_is_an_error_with_the_nearest_name(camvid: Path) -> None:
     (camvid / "val.txt").rename(camvid / "vals.txt")
-    with pytest.raises(DataError, match=r"val\.txt: no such list; did you mean `vals\.txt`\?"):
+    with pytest.raises(
+        DataError, match=r"val\.txt: no such list; did you mean `vals\.txt`\?; `data\.root`, or --data-root"
+    ):
         opened(camvid, "val")
 
 

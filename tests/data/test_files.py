@@ -124,7 +124,7 @@ def test_a_label_of_another_size_is_an_error_that_names_both(tmp_path: Path) -> 
 def test_lists_may_have_blank_lines_carriage_returns_and_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xef\xbb\xbfa\r\n\r\n  b \r\n")
-    assert read_list(path) == ["a", "b"]
+    assert read_list(path, "") == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_list_that_names_nothing_is_an_error(content: bytes, message: str, tmp
     path = tmp_path / "list.txt"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
-        read_list(path)
+        read_list(path, "")
 
 
 def test_a_relative_root_starts_from_the_argument_else_the_variable_else_here(
