@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -147,5 +147,5 @@ def _shape(value: Tensor | list[Tensor]) -> Shape | Shapes:
 
 def _empty(shape: Shape | Shapes) -> Tensor | list[Tensor]:
     if isinstance(shape[0], int):
-        return torch.empty(shape)
-    return [torch.empty(one) for one in shape]
+        return torch.empty(cast(Shape, shape))
+    return [torch.empty(one) for one in cast(Shapes, shape)]

@@ -93,6 +93,9 @@ class Machine(_Value):
     commit: str | None
 
 
+Origin = Literal["base", "start", "reference", "sampler"]
+
+
 class Record(_Value):
     """One candidate, finished one way or another."""
 
@@ -100,7 +103,7 @@ class Record(_Value):
     number: int
     """Also its folder: networks/0042."""
     state: Literal["complete", "rejected", "failed"]
-    origin: Literal["base", "start", "reference", "sampler"]
+    origin: Origin
     """`reference`: a start network outside of the space, never told to the sampler."""
     name: str | None = None
     """Of a start network."""

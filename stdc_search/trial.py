@@ -26,7 +26,7 @@ from stdc_search.models.segmenter import Segmenter
 from stdc_search.records import Record
 from stdc_search.spec.base import dump, write_atomically
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import LimitSpec
+from stdc_search.spec.search import LimitMetric, LimitSpec
 from stdc_search.train import CHECKPOINT, length, total_loss, train
 
 
@@ -66,7 +66,7 @@ def run_trial(
     draft: Record,
     datasets: Datasets | None,
     *,
-    limits: Mapping[str, LimitSpec] | None = None,
+    limits: Mapping[LimitMetric, LimitSpec] | None = None,
     progress: Progress = silent,
 ) -> Record:
     """Run one network as far as its spec says.
@@ -101,7 +101,7 @@ def run_trial(
 
 class _Trial:
     def __init__(
-        self, spec: RunSpec, folder: Path, draft: Record, limits: Mapping[str, LimitSpec], progress: Progress
+        self, spec: RunSpec, folder: Path, draft: Record, limits: Mapping[LimitMetric, LimitSpec], progress: Progress
     ) -> None:
         self.spec = spec
         self.folder = folder
@@ -143,6 +143,7 @@ class _Trial:
         folder = self.folder if first else self.folder / f"seed-{seed}"
         folder.mkdir(exist_ok=True)
         module = self.module(seed)
+        assert isinstance(module, Segmenter)
 
         def validate(module: nn.Module) -> float:
             return 100 * metrics.miou(metrics.evaluate(module, datasets.val, self.spec.image_size))

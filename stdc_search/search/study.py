@@ -25,11 +25,11 @@ from optuna.distributions import (
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from stdc_search.records import Record
+from stdc_search.records import Origin, Record
 from stdc_search.search.samplers import make_sampler
 from stdc_search.spec.base import SpecError, replace, value_at
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import Choice, FloatRange, IntRange, SearchSpec, StartSpec, VarySpec
+from stdc_search.spec.search import Choice, FloatRange, IntRange, Metric, SearchSpec, StartSpec, VarySpec
 
 PROPOSALS_OF_THE_SAMPLER = 10
 """Proposals already seen, in a row, after which the sampler is not asked again and one is drawn at random."""
@@ -48,7 +48,7 @@ class Proposal:
     """Varied values by their name in `search.vary`."""
     spec: RunSpec | None
     """Its run; none if the values are illegal together."""
-    origin: str
+    origin: Origin
     name: str | None = None
     reason: str | None = None
     """Why there is no run."""
@@ -141,7 +141,7 @@ class Study:
         if record.state != "rejected":
             self.trained += 1
 
-    def _value_or_worst(self, record: Record, objective: str) -> float:
+    def _value_or_worst(self, record: Record, objective: Metric) -> float:
         try:
             return record.metric(objective)
         except KeyError:
