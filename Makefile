@@ -80,7 +80,8 @@ fi >&2
 endef
 
 # $(call install,what,how much is downloaded). A .venv that was cut off while it was made or filled, or that lost its
-# Python, is made anew; pip's cache then spares the download. Where pip itself gives up, .venv is whole and is kept.
+# Python, is made anew; pip's cache then spares the download. Where pip itself gives up, .venv is whole and is kept;
+# where a signal ended pip (128 and more), it is not.
 define install
 if [ -e $(BEGUN) ] || ! { $(BIN)/python -c '$(USABLE)' && $(BIN)/python -m pip --version; } >/dev/null 2>&1; then \
 	$(find_python); \
@@ -92,5 +93,5 @@ echo '==> Installing into $(VENV); on Linux x86-64 this downloads about $(2)'; \
 quiet=; { [ -t 1 ] && [ -z "$$CI" ]; } || quiet=--quiet; \
 PIP_USE_PEP517=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	$(BIN)/python -m pip install $$quiet --editable '$(1)' --constraint constraints.txt; \
-failed=$$?; rm $(BEGUN); exit $$failed
+status=$$?; [ $$status -ge 128 ] || rm $(BEGUN); exit $$status
 endef

@@ -96,14 +96,16 @@ def time(
     from stdc_search.report.tables import show_table
     from stdc_search.spec.measurement import LatencySpec
 
-    names, entries, wanted = [], [], LatencySpec()
+    names, entries, warmups, repeats = [], [], [], []
     for name, run in _load_all(specs).items():
         wanted = run.latency or LatencySpec()
+        warmups.append(wanted.warmup)
+        repeats.append(wanted.repeats)
         module = build(run.network)
         for runtime in (wanted, *wanted.also):
             names.append(name)
             entries.append(Entry(module, run.image_size, runtime))
-    latencies = measure(entries, warmup=wanted.warmup, repeats=wanted.repeats)
+    latencies = measure(entries, warmup=max(warmups), repeats=max(repeats))
     show_table(latency_frame(zip(names, latencies, strict=True)), out / "time", title="Latency of one image")
 
 
@@ -152,10 +154,14 @@ def main() -> None:
         typer.echo(str(error), err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            typer.echo("the disk is full; what was finished is kept, and the same command goes on from it", err=True)
+        elif error.filename:
+            typer.echo(f"{error.filename}: {error.strerror}; give a path that can be written", err=True)
+        else:
             raise
-        typer.echo("the disk is full; what was finished is kept, and the same command goes on from it", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        sys.exit(130)
+    except SystemExit as error:
+        if error.code == 130:  # what typer makes of Ctrl-C
+            typer.echo("stopped; the same command goes on from here", err=True)
+        raise

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from stdc_search.report import Report, write_report
 from stdc_search.search.study import Proposal, Study, mirror
 from stdc_search.spec.base import SpecError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
+from stdc_search.train import CHECKPOINT, length
 from stdc_search.trial import Datasets, estimate_seconds, run_trial
 
 REJECTIONS = 1000
 """Candidates rejected in a row after which a search gives up."""
-FREE = {"search.trials", "data.root", "training.workers"}
+FREE = {"search.trials", "data.root", "training.workers", "training.score_every"}
 """What may differ from the spec that began a run folder."""
 
 
@@ -52,6 +54,8 @@ def run(
     if out is None:
         raise ValueError("`out` is missing: a spec that is no file needs a folder for its run")
     datasets = Datasets.open(spec, Path(data_root) if data_root is not None else None)
+    if datasets is not None and spec.training is not None:
+        length(spec.training, len(datasets.train))  # its mistakes are a person's, and come before a folder
     with _locked(Path(out)) as folder:
         return _Run(spec, folder, datasets, console or Console(quiet=True)).run()
 
@@ -63,39 +67,50 @@ class _Run:
         self.datasets = datasets
         self.console = console
         self.results = folder / "results.jsonl"
-        self.begin_folder()
         cut_torn_line(self.results)
-        self.records = read(self.results)
+        self.records = _read(self.results)
+        self.begin_folder()
         self.machine = note_machine(folder / "machine.json")
 
     def run(self) -> Report:
         if self.spec.search is not None:
             self.search()
-        elif not self.records:
+        elif not any(record.state == "complete" for record in self.records):
             self.plan(1)
-            self.try_candidate(Proposal(0, {}, self.spec, "base"))
+            self.try_candidate(Proposal(len(self.records), {}, self.spec, "base"))
         report = write_report(self.folder)
         report.print(self.console)
+        if not any(record.state == "complete" for record in self.records):
+            last = self.records[-1]
+            raise SpecError.of(
+                f"{self.folder}: no network was completed; {last.number:04d} {last.state}: {last.reason}"
+            )
         return report
 
     def search(self) -> None:
         assert self.spec.search is not None
         study = Study(self.spec, self.records)
         self.plan(self.spec.search.trials - study.trained)
-        rejected = 0
-        while (proposal := study.propose()) is not None and rejected < REJECTIONS:
+        while self.rejected_in_a_row() < REJECTIONS and (proposal := study.propose()) is not None:
             record = self.try_candidate(proposal)
             study.tell(proposal, record)
-            rejected = rejected + 1 if record.state == "rejected" else 0
             if record.state != "rejected":
                 mirror(study, self.records, self.folder / "study.db")
-        if rejected == REJECTIONS or not study.trained:
-            raise SpecError.of(
-                f"search: the last {rejected} candidates were all rejected, the last one since "
-                f"{self.records[-1].reason}; widen `limits`, or the ranges of `vary`"
+        if rejected := self.rejected_in_a_row():
+            self.say(
+                f"The last {rejected} candidates were all rejected, the last one since {self.records[-1].reason}; "
+                "to have more, widen `limits` or the ranges of `vary`."
             )
-        if study.trained < self.spec.search.trials:
-            self.console.print(f"The space is exhausted: all of it was tried with {study.trained} trainings.")
+        elif study.trained < self.spec.search.trials:
+            self.say(f"The space is exhausted: all of it was tried with {study.trained} trainings.")
+
+    def rejected_in_a_row(self) -> int:
+        """How many of the newest records are rejections."""
+        return sum(1 for _ in takewhile(lambda record: record.state == "rejected", reversed(self.records)))
+
+    def say(self, text: str) -> None:
+        """Print plain text; brackets in it are no markup."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def try_candidate(self, proposal: Proposal) -> Record:
         """Run a proposal and append its record."""
@@ -113,16 +128,18 @@ class _Run:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=self.machine.id,
         )
+        folder = self.folder / "networks" / f"{proposal.number:04d}"
         if spec is None:
             record = draft
         else:
             limits = self.spec.search.limits if self.spec.search and proposal.trial else {}
             with self.progress(proposal) as progress:
-                folder = self.folder / "networks" / f"{proposal.number:04d}"
                 record = run_trial(spec, folder, draft, self.datasets, limits=limits, progress=progress)
         append(self.results, record)
+        for checkpoint in folder.rglob(CHECKPOINT):  # only now is there nothing left to go on with
+            checkpoint.unlink()
         self.records.append(record)
-        self.console.print(_line(record), highlight=False)
+        self.say(_line(record))
         return record
 
     def begin_folder(self) -> None:
@@ -132,7 +149,7 @@ class _Run:
             SpecError: it says something else.
         """
         path = self.folder / "spec.yaml"
-        if path.exists():
+        if path.exists() and self.begun():
             different = _differences(load(path).model_dump(mode="json"), self.spec.model_dump(mode="json"))
             different = [line for name, line in different if name not in FREE]
             if different:
@@ -143,9 +160,13 @@ class _Run:
                 )
         write_atomically(path, dump(self.spec))
 
+    def begun(self) -> bool:
+        """Whether there is anything that another spec would not be comparable with."""
+        return bool(self.records) or any(self.folder.glob("networks/*/*"))
+
     def plan(self, trainings: int) -> None:
         """Say what is to come and about how long it takes."""
-        say = self.console.print
+        say = self.say
         if self.spec.search is not None:
             size = self.spec.search.size
             space = f"{size:,} combinations" if size != float("inf") else "infinitely many combinations"
@@ -174,7 +195,7 @@ class _Run:
     def progress(self, proposal: Proposal) -> Iterator[Any]:
         """A bar that shows what a trial does; gone when it is done."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -190,10 +211,20 @@ class _Run:
 def note_machine(path: Path) -> Machine:
     """Describe this machine and add it to a file of machines by their ids."""
     machine = describe_machine()
-    machines = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        machines = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):  # a damaged description of machines costs their description only
+        machines = {}
     machines[machine.id] = machine.model_dump(mode="json")
     write_atomically(path, json.dumps(machines, indent=2) + "\n")
     return machine
+
+
+def _read(path: Path) -> list[Record]:
+    try:
+        return read(path)
+    except ValueError as error:
+        raise SpecError.of(f"{error}; mend that line, or take it out") from None
 
 
 @contextmanager
@@ -233,6 +264,8 @@ def _line(record: Record) -> str:
         figures.append(f"{record.cost.macs / 1e9:.2f} GMACs")
     if record.reason:
         figures.append(f"{record.state}: {record.reason}")
+    if record.state == "failed":
+        figures.append(f"see networks/{record.number:04d}/error.txt")
     if record.seconds:
         figures.append(f"{sum(record.seconds.values()):.0f} s")
     return f"{title}: " + ", ".join(figures)

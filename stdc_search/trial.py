@@ -25,9 +25,9 @@ from stdc_search.latency import measure_network
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.records import Record
 from stdc_search.spec.base import dump, write_atomically
-from stdc_search.spec.run import RunSpec
+from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import LimitMetric, LimitSpec
-from stdc_search.train import CHECKPOINT, length, total_loss, train
+from stdc_search.train import length, total_loss, train
 
 
 class Progress(Protocol):
@@ -166,7 +166,6 @@ class _Trial:
                 lambda done, total: self.progress("score", done, total),
             )
         save_weights(module, folder / "weights.safetensors")
-        (folder / CHECKPOINT).unlink(missing_ok=True)
         if first:
             save_sample(module, datasets.val, self.spec.image_size, folder / "sample")
         return matrix
@@ -177,12 +176,11 @@ class _Trial:
 
     def begin_folder(self) -> None:
         """The folder with its spec; files of another candidate, left by a crash, are removed."""
-        text = dump(self.spec.without_search())
         path = self.folder / "spec.yaml"
-        if self.folder.exists() and not (path.exists() and path.read_text() == text):
+        if self.folder.exists() and not (path.exists() and load(path).identity == self.spec.identity):
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text)
+        dump(self.spec.without_search(), path)
 
     def check_limits(self, section: str) -> None:
         broken = []

@@ -94,3 +94,11 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
     done = stdc_search("report", tmp_path)
     assert done.returncode == 2
     assert str(tmp_path) in done.stderr
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    done = stdc_search("cost", "specs/stdc1.yaml", "--out", tmp_path / "file")
+    assert done.returncode == 2
+    assert str(tmp_path / "file") in done.stderr
+    assert "Traceback" not in done.stderr

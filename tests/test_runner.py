@@ -11,7 +11,7 @@ import pytest
 
 from stdc_search.records import read
 from stdc_search.runner import run
-from stdc_search.spec.base import SpecError, dump, replace
+from stdc_search.spec.base import SpecError, UserError, dump, replace
 from stdc_search.spec.run import load
 from tests.search_specs import tiny_search
 
@@ -66,6 +66,38 @@ def test_another_spec_on_a_run_folder_is_refused_with_what_differs(finished):
     assert (folder / "spec.yaml").read_text() == before
 
 
+def test_a_mistake_that_stops_a_run_before_its_first_training_leaves_no_folder(tmp_path):
+    with pytest.raises(UserError, match=r"`training\.batch` 9 is more than the 8 training images"):
+        run(replace(tiny_search(), {"training.batch": 9}), tmp_path / "batch")
+    assert not (tmp_path / "batch").exists()
+
+
+def test_cut_after_its_training_a_candidate_is_not_trained_again(tmp_path, monkeypatch):
+    from stdc_search import trial
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    spec = tiny_search().without_search()
+    save_sample = trial.save_sample
+    monkeypatch.setattr(trial, "save_sample", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, tmp_path / "cut")
+    monkeypatch.setattr(trial, "save_sample", save_sample)
+    monkeypatch.setattr(trial, "train", lambda *a, train=trial.train, **k: train(*a, **{**k, "progress": cut}))
+    run(spec, tmp_path / "cut")  # a step would call progress, and so be cut
+    (record,) = read(tmp_path / "cut" / "results.jsonl")
+    assert record.state == "complete"
+
+
+def test_a_damaged_line_of_records_is_named(tmp_path):
+    spec = tiny_search()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "results.jsonl").write_text("{}\n")
+    with pytest.raises(SpecError, match=r"results\.jsonl:1: is no record"):
+        run(spec, tmp_path / "damaged")
+
+
 def test_two_processes_do_not_share_a_folder(finished):
     from filelock import FileLock
 
@@ -95,8 +127,12 @@ def test_a_limit_rejects_before_training(tmp_path):
 
 def test_limits_that_nothing_meets_end_the_search_with_the_reason(tmp_path):
     spec = tiny_search(limits={"cost.parameters": {"at_most": 10}})
-    with pytest.raises(SpecError, match=r"18 candidates were all rejected.* cost\.parameters .* is above 10"):
-        run(spec, tmp_path / "impossible")
+    for _ in range(2):  # asked again, it says the same
+        with pytest.raises(
+            SpecError, match=r"no network was completed; 0017 rejected: cost\.parameters .* is above 10"
+        ):
+            run(spec, tmp_path / "impossible")
+    assert len(read(tmp_path / "impossible" / "results.jsonl")) == 18
 
 
 def test_a_candidate_that_fails_is_a_record_and_the_search_goes_on(tmp_path, monkeypatch):

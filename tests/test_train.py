@@ -428,11 +428,24 @@ def test_the_best_score_is_known_after_a_cut(tmp_path: Path) -> None:
     assert (tmp_path / BEST).read_bytes() == best
 
 
-def test_a_checkpoint_loads_without_running_code(tmp_path: Path) -> None:
+def test_a_checkpoint_holds_plain_values_only(tmp_path: Path) -> None:
     train(tiny(), Samples(), ADAMW, seed=0, folder=tmp_path)
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     tiny().load_state_dict(state["model"])
     assert [point["epoch"] for point in state["curve"]] == [1, 2, 3]
+
+
+def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+
+    class Code:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (trace,)
+
+    torch.save({"curve": Code()}, tmp_path / CHECKPOINT)
+    with pytest.warns(UserWarning, match="starts over"):
+        train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path)
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "other"])

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import random
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -148,7 +149,7 @@ class Study:
             direction = self.search.objectives[objective]
             index = list(self.search.objectives).index(objective)
             done = [t.values[index] for t in self.optuna_study.trials if t.state == TrialState.COMPLETE]
-            return 0.0 if direction == "maximize" else max(done, default=0.0)
+            return 0.0 if direction == "maximize" else max(done, default=sys.float_info.max)
 
     def _propose_start(self, start: StartSpec) -> Proposal:
         spec = self.spec.start_candidate(start)
@@ -222,7 +223,7 @@ def mirror(study: Study, records: Iterable[Record], path: Path) -> None:
     """Add what is missing to a SQLite file for Optuna's own tools, such as its dashboard."""
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
     directions = list(study.search.objectives.values())
-    copy = optuna.create_study(study_name=path.parent.name, storage=storage, directions=directions, load_if_exists=True)
+    copy = optuna.create_study(study_name="search", storage=storage, directions=directions, load_if_exists=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         copy.set_metric_names(list(study.search.objectives))

@@ -106,11 +106,17 @@ class RunSpec(Spec):
                     yield Problem(f"{place}.{key}", f"{shown(end)} is not legal: {error.brief}")
 
     def _start_misfits(self, search: SearchSpec) -> Iterator[Problem]:
+        names: dict[str, str] = {}
         for i, start in enumerate(search.start):
             try:
-                self.start_candidate(start)
+                identity = self.start_candidate(start).identity
             except SpecError as error:
                 yield Problem(f"search.start.{i}", f"{start.name} cannot be trained: {error.brief}")
+                continue
+            if identity in names:
+                message = f"{start.name} and {names[identity]} differ in nothing that varies, so they are one network"
+                yield Problem(f"search.start.{i}", f"{message}; vary what tells them apart, or take one out")
+            names[identity] = start.name
 
     def without_search(self) -> RunSpec:
         """The run of the file's own network."""
@@ -158,6 +164,9 @@ def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterat
     """Why a path cannot vary, given which entry of `vary` sets each path before it."""
     if path.split(".")[0] not in ("network", "training", "image_size"):
         yield f"`{path}` cannot vary; paths start with `network`, `training` or `image_size`"
+        return
+    if path in ("training.workers", "training.score_every", "training.seeds"):
+        yield f"`{path}` cannot vary: it changes no network; set it once, in `training`"
         return
     for other, name in setters.items():
         if f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}."):

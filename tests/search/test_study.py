@@ -145,7 +145,7 @@ def test_the_mirror_has_what_the_records_have(tmp_path):
     records = go(study)
     for _ in range(2):  # a second time adds nothing
         mirror(study, records, tmp_path / "study.db")
-    copy = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    copy = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert [trial.user_attrs["record"] for trial in copy.trials] == [record.number for record in records]
     assert [trial.values for trial in copy.trials] == [[r.score.miou, r.cost.macs] for r in records]
     assert copy.metric_names == ["score.miou", "cost.macs"]
