@@ -487,13 +487,20 @@ def test_a_training_goes_on_with_what_does_not_change_it(change, tmp_path: Path)
     assert len(train(tiny(), Samples(), SHORT.model_copy(update=change), seed=0, folder=tmp_path)) == 3
 
 
-def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("written_before", [0, 1], ids=["at the curve", "at the checkpoint"])
+def test_a_full_disk_leaves_the_checkpoint_before_it(
+    written_before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(Cut):
         train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path, progress=cut_after(3))
     content = (tmp_path / CHECKPOINT).read_bytes()
 
+    written: list[int] = []
+
     def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+        if len(written) == written_before:
+            raise OSError(28, "No space left on device")
+        written.append(descriptor)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
