@@ -118,8 +118,14 @@ def test_the_presets_are_the_papers_networks() -> None:
 
 
 def test_a_preset_is_named(tmp_path: Path) -> None:
-    starts = search_of(started(tmp_path, "stdc2", "stdc1")).start
-    assert [(start.name, start.network) for start in starts] == [(name, PRESETS[name]) for name in ("stdc2", "stdc1")]
+    for name, network in PRESETS.items():
+        (start,) = search_of(started(tmp_path, name)).start
+        assert (start.name, start.network) == (name, network)
+
+
+def test_two_start_networks_that_differ_in_nothing_that_varies_are_one(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="stdc1 and stdc2 differ in nothing that varies"):
+        started(tmp_path, "stdc2", "stdc1")
 
 
 def test_a_spec_file_is_found_from_the_folder_of_the_file_that_names_it(
