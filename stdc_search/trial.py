@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from stdc_search.records import Record
 from stdc_search.spec.base import dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import LimitMetric, LimitSpec
-from stdc_search.train import length, total_loss, train
+from stdc_search.train import length, save_weights, total_loss, train
 
 
 class Progress(Protocol):
@@ -233,12 +232,6 @@ def _least_seconds(run: Callable[[], None], repeats: int = 3) -> float:
         run()
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-def save_weights(module: nn.Module, path: Path) -> None:
-    """Write a module's state as safetensors, all or nothing."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    write_atomically(path, safetensors.torch.save(state))
 
 
 def save_sample(module: nn.Module, data: Dataset, image_size: tuple[int, int], folder: Path) -> None:
