@@ -50,17 +50,25 @@ def check(
     data_root: DataRoot = None,
 ) -> None:
     """Check specs, and say what they would do."""
+    from stdc_search.spec.base import UserError
     from stdc_search.spec.run import load
 
+    mistakes = False
     for path in specs:
-        spec = load(path)
-        typer.echo(f"{path}: {spec.summary}")
-        if data and spec.data is not None:
-            from stdc_search.data import check_dataset, open_dataset
+        try:
+            spec = load(path)
+            typer.echo(f"{path}: {spec.summary}")
+            if data and spec.data is not None:
+                from stdc_search.data import check_dataset, open_dataset
 
-            for split in ("train", "val"):
-                check_dataset(open_dataset(spec.data, split, data_root))
-            typer.echo(f"{path}: every image and label of {spec.data.kind} is whole")
+                for split in ("train", "val"):
+                    check_dataset(open_dataset(spec.data, split, data_root))
+                typer.echo(f"{path}: every image and label of {spec.data.kind} is whole")
+        except UserError as error:
+            typer.echo(str(error), err=True)
+            mistakes = True
+    if mistakes:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -89,11 +97,12 @@ def time(
     specs: Specs,
     out: Annotated[Path, typer.Option(help="Folder that gets the tables.")] = Path("runs/time"),
 ) -> None:
-    """Measure latency as each spec's section `latency` says, networks taking turns; save the tables."""
+    """Measure latency as each spec's section `latency` says, networks taking turns; save tables and machine."""
     from stdc_search.builder import build
-    from stdc_search.latency import Entry, measure
+    from stdc_search.latency import Entry, measure, note_machine
     from stdc_search.report.costs import latency_frame
     from stdc_search.report.tables import show_table
+    from stdc_search.report.words import device
     from stdc_search.spec.measurement import LatencySpec
 
     names, entries, warmups, repeats = [], [], [], []
@@ -106,7 +115,10 @@ def time(
             names.append(name)
             entries.append(Entry(module, run.image_size, runtime))
     latencies = measure(entries, warmup=max(warmups), repeats=max(repeats))
-    show_table(latency_frame(zip(names, latencies, strict=True)), out / "time", title="Latency of one image")
+    frame = latency_frame(zip(names, latencies, strict=True))
+    out.mkdir(parents=True, exist_ok=True)
+    title = f"Latency of one image on {device(note_machine(out / 'machine.json'))}"
+    show_table(frame, out / "time", title=title)
 
 
 @app.command()
@@ -135,11 +147,13 @@ def schema(
 
 
 def _load_all(paths: list[Path]) -> dict[str, RunSpec]:
-    """Specs by the stems of their files; by their paths where two stems are equal."""
+    """Specs by the stems of their files; by their paths, as a file name can have them, where two stems are equal."""
     from stdc_search.spec.run import load
 
+    paths = list(dict.fromkeys(paths))
     stems = [path.stem for path in paths]
-    return {path.stem if stems.count(path.stem) == 1 else str(path): load(path) for path in paths}
+    names = [path.stem if stems.count(path.stem) == 1 else "-".join(path.parts).strip("/.-") for path in paths]
+    return {name: load(path) for name, path in zip(names, paths, strict=True)}
 
 
 def main() -> None:
@@ -147,9 +161,10 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
+        from stdc_search.records import DamagedError
         from stdc_search.spec.base import UserError
 
-        if not isinstance(error, UserError):
+        if not isinstance(error, UserError | DamagedError):
             raise
         typer.echo(str(error), err=True)
         sys.exit(2)

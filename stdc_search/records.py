@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Cost(_Value):
@@ -93,6 +93,14 @@ class Machine(_Value):
     commit: str | None
 
 
+def read_machines(path: Path) -> dict[str, Machine]:
+    """Machines of a file by their ids; none where it is missing or damaged, which costs their description only."""
+    try:
+        return TypeAdapter(dict[str, Machine]).validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return {}
+
+
 Origin = Literal["base", "start", "reference", "sampler"]
 
 
@@ -140,6 +148,10 @@ class Record(_Value):
         return value
 
 
+class DamagedError(ValueError):
+    """A file of records is not as it was written: told to a person without traceback."""
+
+
 def append(path: Path, record: Record) -> None:
     """Add a record to a results file: one write, on disk when this returns."""
     line = record.model_dump_json() + "\n"
@@ -162,7 +174,7 @@ def read(path: Path) -> list[Record]:
     """Records of a results file, oldest first; none if there is no file. A torn last line is left out.
 
     Raises:
-        ValueError: another line is damaged.
+        DamagedError: another line is damaged.
     """
     if not path.exists():
         return []
@@ -172,7 +184,10 @@ def read(path: Path) -> list[Record]:
         try:
             records.append(Record.model_validate_json(line))
         except ValidationError as error:
-            raise ValueError(f"{path}:{number}: is no record of format 1: {error.errors()[0]['msg']}") from None
+            problem = error.errors()[0]["msg"]
+            raise DamagedError(
+                f"{path}:{number}: is no record of format 1: {problem}; mend that line, or take it out"
+            ) from None
     return records
 
 

@@ -14,14 +14,14 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stdc_search.latency import describe_machine
-from stdc_search.records import Machine, Record, append, cut_torn_line, read
+from stdc_search.latency import note_machine
+from stdc_search.records import Record, append, cut_torn_line, read
 from stdc_search.report import Report, write_report
 from stdc_search.search.study import Proposal, Study, mirror
 from stdc_search.spec.base import SpecError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.train import CHECKPOINT, length
-from stdc_search.trial import Datasets, estimate_seconds, run_trial
+from stdc_search.trial import BEGUN, Datasets, estimate_seconds, run_trial
 
 REJECTIONS = 1000
 """Candidates rejected in a row after which a search gives up."""
@@ -68,7 +68,7 @@ class _Run:
         self.console = console
         self.results = folder / "results.jsonl"
         cut_torn_line(self.results)
-        self.records = _read(self.results)
+        self.records = read(self.results)
         self.begin_folder()
         self.machine = note_machine(folder / "machine.json")
 
@@ -90,12 +90,14 @@ class _Run:
     def search(self) -> None:
         assert self.spec.search is not None
         study = Study(self.spec, self.records)
-        self.plan(self.spec.search.trials - study.trained)
+        most = self.spec.search.size + len(self.spec.search.start)  # references are no combinations of the space
+        self.plan(int(min(self.spec.search.trials, most)) - study.trained)
         while self.rejected_in_a_row() < REJECTIONS and (proposal := study.propose()) is not None:
             record = self.try_candidate(proposal)
             study.tell(proposal, record)
             if record.state != "rejected":
                 mirror(study, self.records, self.folder / "study.db")
+        mirror(study, self.records, self.folder / "study.db")
         if rejected := self.rejected_in_a_row():
             self.say(
                 f"The last {rejected} candidates were all rejected, the last one since {self.records[-1].reason}; "
@@ -136,8 +138,9 @@ class _Run:
             with self.progress(proposal) as progress:
                 record = run_trial(spec, folder, draft, self.datasets, limits=limits, progress=progress)
         append(self.results, record)
-        for checkpoint in folder.rglob(CHECKPOINT):  # only now is there nothing left to go on with
-            checkpoint.unlink()
+        for name in (CHECKPOINT, BEGUN):  # only now is there nothing left to go on with
+            for file in folder.rglob(name):
+                file.unlink()
         self.records.append(record)
         self.say(_line(record))
         return record
@@ -158,7 +161,8 @@ class _Run:
                     + "\n  ".join(different)
                     + "\nGive --out a new folder, or change these back."
                 )
-        write_atomically(path, dump(self.spec))
+        if not path.exists() or load(path) != self.spec:  # a person's own file keeps its comments
+            write_atomically(path, dump(self.spec))
 
     def begun(self) -> bool:
         """Whether there is anything that another spec would not be comparable with."""
@@ -173,23 +177,21 @@ class _Run:
             say(f"Space: {space} of {len(self.spec.search.vary)} varied things, before limits.")
         if self.spec.training is None:
             return
-        runs = max(0, trainings) * len(self.spec.training.seeds)
         done = sum(record.state != "rejected" for record in self.records)
-        if runs == 0:
-            say(f"Trainings: {done} done, none to do.")
+        if trainings <= 0:
+            say(f"Candidates: {done} trained, none to do.")
             return
-        seconds = self.seconds_a_candidate()
-        say(
-            f"Trainings: {done} done, {runs} to do, about {seconds * max(0, trainings) / 60:.0f} minutes in all "
-            f"({seconds / 60:.1f} each, by a short trial of the file's own network; larger ones take longer)."
-        )
-
-    def seconds_a_candidate(self) -> float:
         taken = [sum(record.seconds.values()) for record in self.records if record.state == "complete"]
         if taken:
-            return sum(taken) / len(taken)
-        assert self.datasets is not None
-        return estimate_seconds(self.spec, self.datasets)
+            seconds, basis = sum(taken) / len(taken), "the mean of those that are done"
+        else:
+            assert self.datasets is not None
+            seconds = estimate_seconds(self.spec, self.datasets)
+            basis = "by a short trial of the file's own network; larger ones take longer"
+        say(
+            f"Candidates: {done} trained, up to {trainings} to do, about {seconds * trainings / 60:.0f} minutes in all "
+            f"({seconds / 60:.1f} each, {basis})."
+        )
 
     @contextmanager
     def progress(self, proposal: Proposal) -> Iterator[Any]:
@@ -208,31 +210,14 @@ class _Run:
             )
 
 
-def note_machine(path: Path) -> Machine:
-    """Describe this machine and add it to a file of machines by their ids."""
-    machine = describe_machine()
-    try:
-        machines = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # a damaged description of machines costs their description only
-        machines = {}
-    machines[machine.id] = machine.model_dump(mode="json")
-    write_atomically(path, json.dumps(machines, indent=2) + "\n")
-    return machine
-
-
-def _read(path: Path) -> list[Record]:
-    try:
-        return read(path)
-    except ValueError as error:
-        raise SpecError.of(f"{error}; mend that line, or take it out") from None
-
-
 @contextmanager
 def _locked(folder: Path) -> Iterator[Path]:
     """The folder, made if it is missing, with no other process running in it."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
+            for orphan in folder.rglob(".*.*[0-9]"):  # what `write_atomically` was killed in
+                orphan.unlink()
             yield folder
     except Timeout:
         raise SpecError.of(

@@ -25,10 +25,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from stdc_search import losses
-from stdc_search.data import Dataset
+from stdc_search.data import DataError, Dataset
 from stdc_search.data.transforms import TrainingSamples
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.spec.base import UserError, write_atomically
@@ -84,7 +84,7 @@ def train(
         spec: the training.
         seed: of order, augmentation and dropout; the initial weights are the caller's.
         folder: an existing folder.
-        evaluate: mIoU in percent of the network as it is, asked every `spec.score_every` epochs.
+        evaluate: mIoU in percent of the network as it is, asked every `spec.score_every` epochs and after the last.
         progress: called with steps done, steps in all, and the loss.
 
     Returns:
@@ -120,9 +120,9 @@ def train(
             if progress is not None:
                 progress(step, steps, values[-1])
         seconds = perf_counter() - begin
-        due = spec.score_every is not None and (epoch + 1) % spec.score_every == 0
+        due = step == steps or (spec.score_every is not None and (epoch + 1) % spec.score_every == 0)
         miou = evaluate(module) if evaluate is not None and due else None
-        if miou is not None and all(miou > point.miou for point in curve if point.miou is not None):
+        if miou is not None and spec.score_every and all(miou > (point.miou or 0) for point in curve):
             save_weights(module, folder / BEST)
         curve.append(CurvePoint(epoch + 1, step, sum(values) / len(values), rate, miou, seconds))
         write_atomically(folder / CURVE, _csv(curve))
@@ -238,21 +238,39 @@ def _batches(
     data: Dataset, spec: TrainingSpec, seed: int, *, first_epoch: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """All batches from an epoch on to the last, on the device: one loader, so that no epoch waits for workers."""
-    samples = TrainingSamples(data, crop=spec.crop, augmentation=spec.augmentation, seed=seed)
+    samples = _Told(data, crop=spec.crop, augmentation=spec.augmentation, seed=seed)
     on_gpu = device.type == "cuda"
     workers = spec.workers if spec.workers is not None else on_gpu * min(8, os.cpu_count() or 1)
     loader = DataLoader(
         samples,
         batch_sampler=_keys(len(data), spec, seed, first_epoch),  # pyright: ignore[reportArgumentType]
         num_workers=workers,
+        collate_fn=_collate,
         pin_memory=on_gpu,
         generator=torch.Generator(),  # else it moves the global one when it starts, which is another epoch after a cut
     )
-    for images, labels in loader:
+    for batch in loader:
+        if isinstance(batch, DataError):
+            raise batch
+        images, labels = batch
         yield (
             images.to(device, non_blocking=True, memory_format=torch.channels_last),
             labels.to(device, non_blocking=True),
         )
+
+
+class _Told(TrainingSamples):
+    """Gives an error in place of a sample: raised in a worker it would come with that process's traceback."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        try:
+            return super().__getitem__(key)
+        except DataError as error:
+            return error
+
+
+def _collate(samples: list[Any]) -> Any:
+    return next((sample for sample in samples if isinstance(sample, DataError)), None) or default_collate(samples)
 
 
 def _keys(images: int, spec: TrainingSpec, seed: int, first_epoch: int) -> Iterator[list[tuple[int, int]]]:

@@ -9,24 +9,30 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from stdc_search import metrics
 from stdc_search.builder import build
 from stdc_search.cost import count, count_with_fvcore
 from stdc_search.data import DataError, Dataset, Split, open_dataset
+from stdc_search.data.transforms import TrainingSamples
 from stdc_search.latency import measure_network
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.records import Record
-from stdc_search.spec.base import dump, write_atomically
+from stdc_search.spec.base import UserError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import LimitMetric, LimitSpec
 from stdc_search.train import length, save_weights, total_loss, train
+
+BEGUN = "begun.json"
+"""What a candidate was found to be before its training, for one that was cut in it."""
 
 
 class Progress(Protocol):
@@ -79,17 +85,18 @@ def run_trial(
         progress: told what happens.
 
     Returns:
-        The record: complete, rejected by a limit, or failed with its error. Nothing is raised but for a person's
-        interrupt and for broken data, which would break every other trial too.
+        The record: complete, rejected by a limit or because its values are illegal together, or failed with its
+        error. Nothing is raised but for a person's interrupt and for broken data, which would break every other
+        trial too.
     """
     trial = _Trial(spec, folder, draft, limits or {}, progress)
     try:
         trial.run(datasets)
         return trial.record("complete")
-    except _Rejected as rejection:
-        return trial.record("rejected", str(rejection))
     except (DataError, OSError):
         raise
+    except (_Rejected, UserError) as rejection:
+        return trial.record("rejected", str(rejection))
     except Exception as error:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "error.txt", traceback.format_exc())
@@ -111,24 +118,27 @@ class _Trial:
         self.seconds: dict[str, float] = {}
 
     def record(self, state: str, reason: str | None = None) -> Record:
-        return self.draft.model_copy(update={**self.found, "seconds": self.seconds, "state": state, "reason": reason})
+        found = {**self.found, "seconds": self.seconds, "state": state, "reason": reason}
+        return Record(**{**dict(self.draft), **found})
 
     def run(self, datasets: Datasets | None) -> None:
         spec = self.spec
         with self.step("count"):
             self.found["cost"] = count(spec.network, spec.image_size)
         self.check_limits("cost")
-        module = self.module(spec.training.seeds[0] if spec.training else 0)
         self.begin_folder()
-        if spec.latency is not None:
-            with self.step("time"):
-                latency, also = measure_network(module, spec.image_size, spec.latency)
-            self.found |= {"latency": latency, "latency_also": also}
-            self.check_limits("latency")
-        with self.step("count"):
-            flops = count_with_fvcore(module, spec.image_size)
-        cost = self.found["cost"]
-        assert cost.fvcore_flops == flops, f"fvcore counts {flops} FLOPs, we {cost.fvcore_flops}"
+        if not self.resume():
+            module = self.module(spec.training.seeds[0] if spec.training else 0)
+            with self.step("count"):
+                flops = count_with_fvcore(module, spec.image_size)
+            cost = self.found["cost"]
+            assert cost.fvcore_flops == flops, f"fvcore counts {flops} FLOPs, we {cost.fvcore_flops}"
+            if spec.latency is not None:
+                with self.step("time"):
+                    latency, also = measure_network(module, spec.image_size, spec.latency)
+                self.found |= {"latency": latency, "latency_also": also}
+            write_atomically(self.folder / BEGUN, self.record("complete").model_dump_json())
+        self.check_limits("latency")
         if spec.training is not None:
             assert datasets is not None
             matrices = [self.train_and_score(seed, datasets) for seed in spec.training.seeds]
@@ -144,30 +154,36 @@ class _Trial:
         module = self.module(seed)
         assert isinstance(module, Segmenter)
 
-        def validate(module: nn.Module) -> float:
-            return 100 * metrics.miou(metrics.evaluate(module, datasets.val, self.spec.image_size))
+        matrices: list[Tensor] = []
 
-        with self.step("train"):
-            train(
-                module,
-                datasets.train,
-                training,
-                seed=seed,
-                folder=folder,
-                evaluate=validate,
-                progress=lambda done, total, _loss: self.progress("train", done, total),
-            )
-        with self.step("score"):
-            matrix = metrics.evaluate(
-                module,
-                datasets.val,
-                self.spec.image_size,
-                lambda done, total: self.progress("score", done, total),
-            )
+        def validate(module: nn.Module) -> float:
+            with self.step("score"):
+                matrices.append(
+                    metrics.evaluate(
+                        module,
+                        datasets.val,
+                        self.spec.image_size,
+                        lambda done, total: self.progress("score", done, total),
+                    )
+                )
+            return 100 * metrics.miou(matrices[-1])
+
+        curve = train(
+            module,
+            datasets.train,
+            training,
+            seed=seed,
+            folder=folder,
+            evaluate=validate,
+            progress=lambda done, total, _loss: self.progress("train", done, total),
+        )
+        self.spend("train", sum(point.seconds for point in curve))
+        if not matrices:  # cut after the last epoch
+            validate(module)
         save_weights(module, folder / "weights.safetensors")
         if first:
             save_sample(module, datasets.val, self.spec.image_size, folder / "sample")
-        return matrix
+        return matrices[-1]
 
     def module(self, seed: int) -> nn.Module:
         torch.manual_seed(seed)
@@ -180,6 +196,19 @@ class _Trial:
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         dump(self.spec.without_search(), path)
+
+    def resume(self) -> bool:
+        """Take over what was found in this folder, on this machine, before a training was cut."""
+        path = self.folder / BEGUN
+        try:
+            begun = Record.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return False
+        if begun.machine != self.draft.machine:
+            return False
+        self.found |= {"latency": begun.latency, "latency_also": begun.latency_also}
+        self.seconds = dict(begun.seconds)
+        return True
 
     def check_limits(self, section: str) -> None:
         broken = []
@@ -198,14 +227,17 @@ class _Trial:
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            self.spend(name, time.perf_counter() - start)
+
+    def spend(self, name: str, seconds: float) -> None:
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
 
 
 def estimate_seconds(spec: RunSpec, datasets: Datasets) -> float:
-    """About how long training and scoring take: the file's own network, from a few short steps and one image."""
+    """About how long a candidate takes: the file's own network, from a few short steps and one image."""
     assert spec.training is not None
     training = spec.training
-    steps, _ = length(training, len(datasets.train))
+    steps, epoch_steps = length(training, len(datasets.train))
     module = build(spec.network)
     assert isinstance(module, Segmenter)
     module.train().to(memory_format=torch.channels_last)
@@ -213,15 +245,23 @@ def estimate_seconds(spec: RunSpec, datasets: Datasets) -> float:
     images = torch.randn(few, 3, *training.crop).to(memory_format=torch.channels_last)
     labels = torch.zeros(few, *training.crop, dtype=torch.int64)
     image, label = datasets.val[0]
+    samples = TrainingSamples(datasets.train, crop=training.crop, augmentation=training.augmentation, seed=0)
 
     def step() -> None:
         total_loss(module, images, labels, training.loss).backward()
 
+    def load_images() -> None:
+        for index in range(few):
+            samples[0, index]
+
     def score() -> None:
         metrics.predict(module, image, spec.image_size, label.shape)
 
-    a_step, an_image = _least_seconds(step) * training.batch / few, _least_seconds(score)
-    return (steps * a_step + len(datasets.val) * an_image) * len(training.seeds)
+    a_step = (_least_seconds(step) + _least_seconds(load_images) * (not training.workers)) * training.batch / few
+    an_image = _least_seconds(score)
+    scorings = 1 + (ceil(steps / epoch_steps) - 1) // training.score_every if training.score_every else 1
+    timed = (spec.latency.warmup + spec.latency.repeats) * (1 + len(spec.latency.also)) if spec.latency else 0
+    return (steps * a_step + scorings * len(datasets.val) * an_image) * len(training.seeds) + timed * an_image
 
 
 def _least_seconds(run: Callable[[], None], repeats: int = 3) -> float:

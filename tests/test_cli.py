@@ -10,6 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from stdc_search.cli import app
+from stdc_search.records import read_machines
+from stdc_search.report.words import device
+from stdc_search.spec.base import dump
+from stdc_search.spec.measurement import LatencySpec
+from tests.search_specs import tiny_search
 
 SPECS = sorted(Path("specs").glob("*.yaml"))
 
@@ -96,9 +101,47 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
     assert str(tmp_path) in done.stderr
 
 
+def test_a_damaged_record_is_named(tmp_path):
+    dump(tiny_search(), tmp_path / "spec.yaml")
+    (tmp_path / "results.jsonl").write_text("{}\n")
+    done = stdc_search("report", tmp_path)
+    assert done.returncode == 2
+    assert f"{tmp_path / 'results.jsonl'}:1: is no record of format 1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     done = stdc_search("cost", "specs/stdc1.yaml", "--out", tmp_path / "file")
     assert done.returncode == 2
     assert str(tmp_path / "file") in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_check_looks_at_every_file(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text(f"network: {{kind: segmenter, {name}: 1}}\n")
+    done = stdc_search("check", tmp_path / "a.yaml", "specs/stdc1.yaml", tmp_path / "b.yaml")
+    assert done.returncode == 2
+    assert "network.a: unknown" in done.stderr
+    assert "network.b: unknown" in done.stderr
+    assert "classifier of 1000 classes" in done.stdout
+
+
+def test_two_files_of_one_name_have_two_rows(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.yaml").write_text("network: {kind: segmenter}\n")
+    done = stdc_search("cost", "a/x.yaml", "b/x.yaml", "b/x.yaml", "--parts", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").glob("*.csv")} == {"parts-a-x.yaml.csv", "parts-b-x.yaml.csv"}
+
+
+def test_times_come_with_their_machine(tmp_path):
+    spec = tiny_search().without_search().model_copy(update={"data": None, "training": None})
+    dump(spec.model_copy(update={"latency": LatencySpec(repeats=3)}), tmp_path / "tiny.yaml")
+    done = stdc_search("time", tmp_path / "tiny.yaml", "--out", tmp_path / "times")
+    assert done.returncode == 0, done.stderr
+    (machine,) = read_machines(tmp_path / "times" / "machine.json").values()
+    assert device(machine) in done.stdout
+    assert pd.read_csv(tmp_path / "times" / "time.csv")["repeats"].tolist() == [3]

@@ -1,8 +1,10 @@
 """Records survive what happens to a file."""
 
+import math
+
 import pytest
 
-from stdc_search.records import Cost, Record, append, cut_torn_line, read
+from stdc_search.records import Cost, Record, Score, append, cut_torn_line, read, read_machines
 
 
 def record(number: int, **more) -> Record:
@@ -57,3 +59,15 @@ def test_a_metric_has_a_dotted_name():
     assert one.metric("cost.macs") == 2
     with pytest.raises(KeyError, match=r"score\.miou"):
         one.metric("score.miou")
+
+
+def test_a_number_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="finite"):
+        Score(miou=math.nan, pixel_accuracy=1, iou={}, constant_miou=1, images=1, seed_miou=(1,))
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{", '{"a": {"id": "a"}}'])
+def test_a_damaged_description_of_machines_is_none(tmp_path, content):
+    if content is not None:
+        (tmp_path / "machine.json").write_text(content)
+    assert read_machines(tmp_path / "machine.json") == {}

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 
+import optuna
 import pytest
 
-from stdc_search.records import read
+from stdc_search.records import DamagedError, read
 from stdc_search.runner import run
 from stdc_search.spec.base import SpecError, UserError, dump, replace
+from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import load
 from tests.search_specs import tiny_search
 
@@ -90,11 +92,64 @@ def test_cut_after_its_training_a_candidate_is_not_trained_again(tmp_path, monke
     assert record.state == "complete"
 
 
+def test_cut_in_its_training_a_candidate_is_not_timed_again(tmp_path, monkeypatch):
+    from stdc_search import trial
+
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    spec = tiny_search().without_search().model_copy(update={"latency": LatencySpec(repeats=3)})
+    train = trial.train
+    monkeypatch.setattr(trial, "train", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, tmp_path / "cut")
+    monkeypatch.setattr(trial, "train", train)
+    monkeypatch.setattr(trial, "measure_network", cut)
+    run(spec, tmp_path / "cut")
+    (record,) = read(tmp_path / "cut" / "results.jsonl")
+    assert record.latency.samples == 3
+    assert set(record.seconds) == {"count", "time", "train", "score"}
+
+
+def test_a_damaged_mirror_is_made_anew(finished):
+    spec, folder, report = finished
+    trials = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}").trials
+    (folder / "study.db").write_bytes(b"x" * 5000)
+    assert run(spec, folder).shown.equals(report.shown)
+    again = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}").trials
+    assert [(trial.params, trial.values) for trial in again] == [(trial.params, trial.values) for trial in trials]
+
+
+def test_a_spec_that_lies_in_the_run_s_folder_keeps_its_comments(tmp_path):
+    path = tmp_path / "spec.yaml"
+    text = "# mine\n" + dump(replace(tiny_search(), {"search.trials": 1}))
+    path.write_text(text)
+    run(path, tmp_path)
+    assert path.read_text() == text
+
+
+def test_values_that_cannot_be_trained_together_are_rejected(tmp_path):
+    vary = {"training.schedule.warmup": {"kind": "choice", "of": [1, 99]}}
+    run(tiny_search(vary=vary, trials=2), tmp_path / "warm")
+    records = read(tmp_path / "warm" / "results.jsonl")
+    assert sorted(record.state for record in records) == ["complete", "rejected"]
+    rejected = next(record for record in records if record.state == "rejected")
+    assert "`training.schedule.warmup` 99 is as long as the training" in rejected.reason
+
+
+def test_what_a_killed_write_left_is_removed(finished):
+    spec, folder, _ = finished
+    orphan = folder / "networks" / "0000" / ".weights.safetensors.4242"
+    orphan.touch()
+    run(spec, folder)
+    assert not orphan.exists()
+
+
 def test_a_damaged_line_of_records_is_named(tmp_path):
     spec = tiny_search()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "results.jsonl").write_text("{}\n")
-    with pytest.raises(SpecError, match=r"results\.jsonl:1: is no record"):
+    with pytest.raises(DamagedError, match=r"results\.jsonl:1: is no record"):
         run(spec, tmp_path / "damaged")
 
 

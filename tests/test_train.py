@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from stdc_search import losses
 from stdc_search.builder import build
+from stdc_search.data import DataError
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.spec.base import UserError
 from stdc_search.spec.network import (
@@ -288,7 +289,7 @@ def test_the_curve_is_also_a_csv_file(tmp_path: Path) -> None:
     header, *rows = csv.reader((tmp_path / CURVE).read_text().splitlines())
     assert header == ["epoch", "step", "loss", "learning_rate", "miou", "seconds"]
     assert [[float(value) if value else None for value in row] for row in rows] == [list(astuple(p)) for p in curve]
-    assert [point.miou for point in curve] == [None, 12.5, None]
+    assert [point.miou for point in curve] == [None, 12.5, 12.5]
 
 
 def test_progress_tells_every_step(tmp_path: Path) -> None:
@@ -373,6 +374,17 @@ def test_a_finished_training_is_loaded_and_not_repeated(tmp_path: Path) -> None:
 
 
 @FORKS
+@pytest.mark.parametrize("workers", [0, 1])
+def test_broken_data_is_told_without_the_traceback_of_a_worker(tmp_path: Path, workers: int) -> None:
+    class Broken(Samples):
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+            raise DataError("x.png: is broken")
+
+    with pytest.raises(DataError, match=r"^x\.png: is broken$"):
+        train(tiny(), Broken(), SHORT.model_copy(update={"workers": workers}), seed=0, folder=tmp_path)
+
+
+@FORKS
 def test_workers_change_nothing(tmp_path: Path) -> None:
     results = []
     for workers in (0, 2):
@@ -413,6 +425,12 @@ def test_the_best_weights_are_those_of_the_best_score(tmp_path: Path) -> None:
     assert best.keys() == snapshots[1].keys()
     assert all(torch.equal(best[name], snapshots[1][name]) for name in best)
     tiny().load_state_dict(best)
+
+
+def test_the_last_epoch_is_scored_in_any_case(tmp_path: Path) -> None:
+    curve = train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path, evaluate=counting_scores(30.0))
+    assert [point.miou for point in curve] == [None, None, 30]
+    assert not (tmp_path / BEST).exists(), "it would be a second copy of the last weights"
 
 
 def test_the_best_score_is_known_after_a_cut(tmp_path: Path) -> None:

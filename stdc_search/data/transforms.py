@@ -5,8 +5,6 @@ What is random is a function of a seed that is passed in; no global generator is
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 import torch.utils.data
@@ -15,7 +13,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from stdc_search.data.dataset import Dataset
-from stdc_search.spec.training import AugmentationSpec
+from stdc_search.spec.training import AugmentationSpec, multiples
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 """Of ImageNet, RGB on [0, 1]."""
@@ -89,10 +87,8 @@ def scale_from(draw: float, scales: tuple[float, float], step: float | None) -> 
     low, high = scales
     if step is None:
         return low + draw * (high - low)
-    first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
-    if last < first:
-        raise ValueError(f"`scales` [{low}, {high}] hold no multiple of `scale_step` {step}; widen them, or null")
-    return step * (first + int(draw * (last - first + 1)))
+    legal = multiples(step, low, high)
+    return step * legal[int(draw * len(legal))]
 
 
 class TrainingSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from stdc_search.latency.loop import Clock, interleave, p95
-from stdc_search.latency.machine import describe_machine, physical_cores
+from stdc_search.latency.machine import describe_machine, note_machine, physical_cores
 from stdc_search.latency.runtimes import MismatchError, Prepared, prepare
 from stdc_search.records import Latency
 from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
 
-__all__ = ["Entry", "MismatchError", "describe_machine", "measure", "measure_network"]
+__all__ = ["Entry", "MismatchError", "describe_machine", "measure", "measure_network", "note_machine"]
 
 
 class Entry(NamedTuple):

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from stdc_search import __version__
-from stdc_search.records import Machine
+from stdc_search.records import Machine, read_machines
+from stdc_search.spec.base import write_atomically
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "onnxruntime-gpu", "optuna")
 
@@ -36,6 +37,14 @@ def describe_machine() -> Machine:
     )
     content = json.dumps(machine.model_dump(exclude={"id", "commit"}), sort_keys=True)
     return machine.model_copy(update={"id": hashlib.sha256(content.encode()).hexdigest()[:16]})
+
+
+def note_machine(path: Path) -> Machine:
+    """Describe this machine and add it to a file of machines by their ids."""
+    machine = describe_machine()
+    machines = {**read_machines(path), machine.id: machine}
+    write_atomically(path, json.dumps({key: value.model_dump() for key, value in machines.items()}, indent=2) + "\n")
+    return machine
 
 
 def physical_cores() -> int:

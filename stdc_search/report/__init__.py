@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from rich.console import Console
 
 from stdc_search import records
 from stdc_search.pareto import Direction
-from stdc_search.records import Machine
 from stdc_search.report.candidates import FIGURES, best, candidates, first, label, shown
 from stdc_search.report.overlay import draw_overlay, overlay
 from stdc_search.report.plots import draw_front, encode, front_picture
@@ -67,7 +65,11 @@ def write_report(folder: Path) -> Report:
     frame = candidates(complete, objectives)
     table = shown(frame, objectives)
     title = heading(run, complete)
-    remarks = [conditions(complete, _machines(folder)), constant_note(complete), machine_note(frame, objectives)]
+    remarks = [
+        conditions(complete, records.read_machines(folder / "machine.json")),
+        constant_note(complete),
+        machine_note(frame, objectives),
+    ]
     remarks = [remark for remark in remarks if remark]
     notes = [*remarks, legend(table), summary(found)]
     caption = " ".join(f"{sentence}." for sentence in [title, *remarks, legend(table)] if sentence)
@@ -101,10 +103,3 @@ def write_report(folder: Path) -> Report:
 def _write(figure: Figure, path: Path) -> Path:
     write_atomically(path, encode(figure, path.suffix))
     return path
-
-
-def _machines(folder: Path) -> dict[str, Machine]:
-    """Machines of a run by id; none if the file is missing."""
-    path = folder / "machine.json"
-    content = json.loads(path.read_text()) if path.exists() else {}
-    return {name: Machine.model_validate(machine) for name, machine in content.items()}

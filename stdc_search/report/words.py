@@ -52,12 +52,13 @@ def conditions(records: Sequence[Record], machines: Mapping[str, Machine]) -> st
         if timed is not None
     ]
     used = {record.machine for record in records}
-    parts += [
-        f"{machine.cpu}, {machine.cores} cores" if machine.device == "cpu" else machine.device
-        for name, machine in machines.items()
-        if name in used
-    ]
+    parts += [device(machine) for name, machine in machines.items() if name in used]
     return " · ".join(dict.fromkeys(parts))
+
+
+def device(machine: Machine) -> str:
+    """What networks run on there."""
+    return f"{machine.cpu}, {machine.cores} cores" if machine.device == "cpu" else machine.device
 
 
 def constant_note(records: Sequence[Record]) -> str:

@@ -11,8 +11,9 @@ import json
 import random
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import exp, log
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +220,16 @@ class Study:
         return vary.of[parameter] if isinstance(vary, Choice) else parameter
 
 
-def mirror(study: Study, records: Iterable[Record], path: Path) -> None:
-    """Add what is missing to a SQLite file for Optuna's own tools, such as its dashboard."""
+def mirror(study: Study, records: Sequence[Record], path: Path) -> None:
+    """Add what is missing to a SQLite file for Optuna's own tools, such as its dashboard; make a damaged one anew."""
+    try:
+        _add_missing(study, records, path)
+    except Exception:  # Optuna and what it stands on raise almost anything
+        path.unlink(missing_ok=True)
+        _add_missing(study, records, path)
+
+
+def _add_missing(study: Study, records: Sequence[Record], path: Path) -> None:
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
     directions = list(study.search.objectives.values())
     copy = optuna.create_study(study_name="search", storage=storage, directions=directions, load_if_exists=True)
@@ -283,7 +292,7 @@ def _draw(vary: VarySpec, rng: random.Random) -> Any:
         case IntRange():
             return rng.randrange(vary.low, vary.high + 1, vary.step)
         case FloatRange():
-            return rng.uniform(vary.low, vary.high)
+            return exp(rng.uniform(log(vary.low), log(vary.high))) if vary.log else rng.uniform(vary.low, vary.high)
         case Choice():
             return rng.choice(vary.of)
 

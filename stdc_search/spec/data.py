@@ -54,6 +54,12 @@ class CamvidSpec(Spec):
     def class_names(self) -> tuple[str, ...]:
         return CAMVID_CLASSES
 
+    @model_validator(mode="after")
+    def _scored_images_are_not_trained_on(self) -> CamvidSpec:
+        if self.train == "trainval" and self.val == "val":
+            raise at("val", "`train: trainval` trains on the images of `val: val`; score `test`")
+        return self
+
 
 class SplitByList(Spec):
     """Two text files, one name a line."""
@@ -85,7 +91,7 @@ class FolderSpec(Spec):
     """Folder of images, relative to `root`."""
     masks: FilePath = Path("masks")
     """Folder of one-channel PNG masks that hold class ids, relative to `root`."""
-    class_names: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)]
+    class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2, max_length=255)]
     """Names of the classes; the first is id 0."""
     ignore: Annotated[int, Field(ge=0, le=255)] = 255
     """Id of pixels that are neither trained on nor scored."""

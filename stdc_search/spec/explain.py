@@ -151,6 +151,8 @@ def _message(detail: Mapping[str, Any], place: _Place) -> str:
             below = value // unit * unit
             nearest = f"{below} or {below + unit}" if below else f"{unit}"
             return f"must be a multiple of {unit}, not {value}; nearest: {nearest}"
+        case "string_too_short":
+            return "must not be empty"
         case "too_short":
             return f"must have at least {_items(context['min_length'])}, not {len(value)}"
         case "too_long":

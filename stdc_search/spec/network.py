@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from stdc_search.spec.base import Spec, at
 
@@ -92,7 +92,7 @@ class DetailSpec(Spec):
 
     strides: Annotated[tuple[Literal[1, 2, 4, 8], ...], Field(min_length=1)] = (1, 2, 4)
     """Strides of the Laplacian whose maps make the detail target."""
-    weights: tuple[float, ...] | None = None
+    weights: tuple[NonNegativeFloat, ...] | None = None
     """Weight of each stride's map in the fusion. Default: 0.6, 0.3, 0.1 for strides 1, 2, 4 as released (the
     map of stride 4 then never decides a pixel), equal shares for any other strides."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.1

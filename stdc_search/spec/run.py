@@ -24,7 +24,7 @@ class RunSpec(Spec):
     """A run. What is absent is not done: a network alone gives its cost, `latency` its times, `data` and
     `training` a trained and scored network, `search` a front."""
 
-    image_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = (512, 1024)
+    image_size: tuple[Annotated[int, Field(ge=32, le=65_535)], Annotated[int, Field(ge=32, le=65_535)]] = (512, 1024)
     """[height, width] that the network sees when deployed: cost and latency are of it, scoring resizes images to
     it and logits back to the labels' size."""
     network: NetworkSpec

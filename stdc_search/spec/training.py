@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil, floor
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -56,13 +57,18 @@ class AugmentationSpec(Spec):
         low, high = self.scales
         if low > high:
             raise at("scales", f"`scales` [{low}, {high}] runs downwards; write [{high}, {low}]")
-        if self.scale_step is not None and high < self.scale_step:
+        if self.scale_step is not None and not multiples(self.scale_step, low, high):
             raise at(
                 "scale_step",
-                f"`scale_step` {self.scale_step} is above the largest of `scales`, {high}: no scale "
-                "is left; make it smaller, or null",
+                f"no multiple of `scale_step` {self.scale_step} lies within `scales` [{low}, {high}]; "
+                "make it smaller, or null",
             )
         return self
+
+
+def multiples(step: float, low: float, high: float) -> range:
+    """The whole numbers that times `step` lie from low to high, rounding left out of account."""
+    return range(ceil(low / step - 1e-6), floor(high / step + 1e-6) + 1)
 
 
 class LossSpec(Spec):
@@ -103,7 +109,7 @@ class TrainingSpec(Spec):
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
     """One training a seed; the score is their mean."""
     score_every: PositiveInt | None = None
-    """Epochs between points of the curve that have a validation mIoU; default: only the last has one."""
+    """Epochs between points of the curve that have a validation mIoU, which the last one always has."""
     workers: NonNegativeInt | None = None
     """Processes that load images. Default: none on a CPU, one a core (at most 8) beside a GPU."""
 

@@ -122,8 +122,8 @@ def test_a_frame_in_both_splits_is_an_error(split: Split, camvid: Path) -> None:
 
 
 def test_training_on_what_is_scored_is_an_error(camvid: Path) -> None:
-    with pytest.raises(DataError, match=r"b1, b2; `train: trainval` goes with `val: test`"):
-        opened(camvid, train="trainval")
+    with pytest.raises(ValueError, match=r"`train: trainval` trains on the images of `val: val`; score `test`"):
+        CamvidSpec(kind="camvid", train="trainval")
 
 
 def test_the_real_camvid_has_367_and_101_images_of_360_by_480(camvid_root: Path) -> None:

@@ -200,11 +200,6 @@ def test_without_a_step_scales_are_uniform_in_the_range() -> None:
     assert [scale_from(draw, (0.5, 2.5), None) for draw in (0.0, 0.25, 0.75)] == [0.5, 1.0, 2.0]
 
 
-def test_a_range_without_a_multiple_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"`scales` \[1.1, 1.2\] hold no multiple of `scale_step` 0.5"):
-        scale_from(0.5, (1.1, 1.2), 0.5)
-
-
 def training_samples(seed: int = 0, data: Dataset | None = None) -> TrainingSamples:
     return TrainingSamples(data or Samples(), crop=(16, 16), augmentation=AugmentationSpec(), seed=seed)
 

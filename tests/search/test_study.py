@@ -1,12 +1,14 @@
 """What a search proposes, and what it learns from records."""
 
+import random
 from typing import Any
 
 import optuna
 import pytest
 
 from stdc_search.records import Cost, Record, Score
-from stdc_search.search.study import Proposal, Study, mirror
+from stdc_search.search.study import Proposal, Study, _draw, mirror
+from stdc_search.spec.search import FloatRange
 from tests.search_specs import tiny_search
 
 SAMPLERS = ["tpe", "nsgaii", "nsgaiii", "gp", "random"]
@@ -149,3 +151,11 @@ def test_the_mirror_has_what_the_records_have(tmp_path):
     assert [trial.user_attrs["record"] for trial in copy.trials] == [record.number for record in records]
     assert [trial.values for trial in copy.trials] == [[r.score.miou, r.cost.macs] for r in records]
     assert copy.metric_names == ["score.miou", "cost.macs"]
+
+
+def test_a_range_on_the_logarithm_is_drawn_on_it():
+    rng = random.Random(0)
+    vary = FloatRange(kind="float", low=1e-4, high=1, log=True)
+    draws = [_draw(vary, rng) for _ in range(1000)]
+    assert 400 < sum(draw < 1e-2 for draw in draws) < 600
+    assert 1e-4 <= min(draws) < max(draws) <= 1

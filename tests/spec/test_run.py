@@ -290,13 +290,19 @@ def segmenters(classes: int) -> st.SearchStrategy[SegmenterSpec]:
 
 
 paths = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=9).map(Path)
-names = st.lists(st.text(max_size=9), min_size=2, max_size=30, unique=True).map(tuple)
+names = st.lists(st.text(min_size=1, max_size=9), min_size=2, max_size=30, unique=True).map(tuple)
 splits = st.builds(SplitByList, kind=st.just("list"), train=paths, val=paths) | st.builds(
     SplitByShare, kind=st.just("share"), val=shares
 )
 datasets = (
     st.builds(ScenesSpec, kind=st.just("scenes"), size=sizes, train=counts)
-    | st.builds(CamvidSpec, kind=st.just("camvid"), root=paths, train=st.sampled_from(("train", "trainval")))
+    | st.builds(
+        CamvidSpec,
+        kind=st.just("camvid"),
+        root=paths,
+        train=st.sampled_from(("train", "trainval")),
+        val=st.just("test"),
+    )
     | st.builds(FolderSpec, kind=st.just("folder"), root=paths, images=paths, class_names=names, split=splits)
 )
 optimizers = st.builds(SgdSpec, kind=st.just("sgd"), learning_rate=rates, momentum=shares) | st.builds(

@@ -32,8 +32,13 @@ Complaints = Callable[..., list[str]]
         ),
         (
             "{epochs: 1, augmentation: {scales: [0.1, 0.1]}}",
-            "training.augmentation.scale_step: `scale_step` 0.125 is above the largest of `scales`, 0.1: no scale "
-            "is left; make it smaller, or null",
+            "training.augmentation.scale_step: no multiple of `scale_step` 0.125 lies within `scales` [0.1, 0.1]; "
+            "make it smaller, or null",
+        ),
+        (
+            "{epochs: 1, augmentation: {scales: [1.1, 1.2], scale_step: 0.5}}",
+            "training.augmentation.scale_step: no multiple of `scale_step` 0.5 lies within `scales` [1.1, 1.2]; "
+            "make it smaller, or null",
         ),
         (
             "{epochs: 1, optimizer: {kind: adam}}",
