@@ -17,6 +17,9 @@ from torch import Tensor
 IGNORE = 255
 """Label of pixels that have no class."""
 
+SOFTNESS = 0.05
+"""Width of the soft threshold that a trained fusion kernel passes gradients through."""
+
 
 def ohem(logits: Tensor, labels: Tensor, threshold: float = 0.7, min_kept: float = 1 / 16) -> Tensor:
     """Mean cross-entropy of the hard pixels (online hard example mining).
@@ -43,31 +46,38 @@ def ohem(logits: Tensor, labels: Tensor, threshold: float = 0.7, min_kept: float
 def detail_target(
     labels: Tensor,
     strides: Sequence[int] = (1, 2, 4),
-    weights: Sequence[float] = (0.6, 0.3, 0.1),
+    weights: Sequence[float] | Tensor = (0.6, 0.3, 0.1),
     threshold: float = 0.1,
+    soft: bool = False,
 ) -> Tensor:
     """Where labels change: N, 1, H, W of zeros and ones (paper, Figure 5).
 
     A Laplacian of the class ids for each stride, each made 0 or 1 and enlarged to H x W, then their weighted sum made
     0 or 1. As released, 255 takes part as the highest id, only the side of a border that has the higher id is marked,
     so is the frame of the image unless it has id 0, and with the default weights stride 4 never decides a pixel: its
-    0.1 is not above 0.1. The weights are constants: the paper calls them trainable, but their gradient is zero.
+    0.1 is not above 0.1. The paper calls the weights trainable; the threshold gives them a gradient of zero, so that as
+    released weight decay alone moves them.
 
     Args:
         labels: N, H, W, integers.
         strides: strides of the Laplacian.
-        weights: one a stride.
+        weights: one a stride; a parameter gets a gradient, of zero unless `soft`.
         threshold: what is above it becomes 1, in each map and in their sum.
+        soft: whether the sum passes a sigmoid around the threshold in place of a step, which passes gradients.
     """
     size = labels.shape[1:]
     kernel = torch.full((1, 1, 3, 3), -1.0, device=labels.device)
     kernel[..., 1, 1] = 8
     edges = F.conv2d(labels.unsqueeze(1).float(), kernel, padding=1)
+    weights = torch.as_tensor(weights, device=labels.device).flatten()
     fused = torch.zeros_like(edges)
     for stride, weight in zip(strides, weights, strict=True):
         marked = (edges[..., ::stride, ::stride] > threshold).float()  # what a convolution of this stride gives
-        fused += weight * F.interpolate(marked, size=size, mode="nearest")
-    return (fused > threshold).float()
+        fused = fused + weight * F.interpolate(marked, size=size, mode="nearest")
+    if soft:
+        return torch.sigmoid((fused - threshold) / SOFTNESS)
+    target = (fused > threshold).float()
+    return target + 0 * weights.sum() if weights.requires_grad else target
 
 
 def detail(logits: Tensor, target: Tensor, dice: Literal["linear", "squared"] = "linear") -> tuple[Tensor, Tensor]:

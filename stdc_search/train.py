@@ -206,7 +206,7 @@ def total_loss(module: Segmenter, images: Tensor, labels: Tensor, spec: LossSpec
     output = module.forward_training(images)
     loss = hard(output.logits) + spec.auxiliary_weight * sum(map(hard, output.auxiliary))
     if output.detail is not None and (how := module.detail_target) is not None:
-        target = losses.detail_target(labels, how.strides, how.weights, how.threshold)
+        target = losses.detail_target(labels, how.strides, how.weights, how.threshold, how.soft)
         loss = loss + spec.detail_weight * sum(losses.detail(output.detail, target, spec.dice))
     return loss
 

@@ -7,18 +7,10 @@ from hypothesis import given, settings
 
 from stdc_search.builder import build
 from stdc_search.cost import count, count_parts, count_with_fvcore
-from stdc_search.spec.network import (
-    ClassifierSpec,
-    DecoderSpec,
-    DetailSpec,
-    HeadSpec,
-    NetworkSpec,
-    SegmenterSpec,
-    StageSpec,
-    StdcSpec,
-    StemSpec,
-)
+from stdc_search.models.segmenter import Segmenter
+from stdc_search.spec.network import ClassifierSpec, NetworkSpec
 from stdc_search.spec.search import PRESETS
+from tests.random_networks import networks
 
 
 def classifier(name: str) -> ClassifierSpec:
@@ -83,66 +75,47 @@ def test_counting_allocates_no_weights_and_draws_no_random_numbers():
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-@st.composite
-def networks(draw) -> NetworkSpec:
-    blocks = draw(st.integers(2, 5))
-    stages = draw(
-        st.lists(
-            st.builds(
-                StageSpec,
-                width=st.sampled_from([16, 32, 48]),
-                depth=st.integers(1, 3),
-                stride=st.sampled_from([1, 2]),
-                blocks=st.just(blocks),
-            ),
-            min_size=2,
-            max_size=4,
-        )
-    )
-    stem = draw(
-        st.lists(
-            st.builds(StemSpec, width=st.integers(1, 9), stride=st.sampled_from([1, 2])),
-            min_size=1,
-            max_size=3,
-        )
-    )
-    backbone = StdcSpec(stem=tuple(stem), stages=tuple(stages))
-    if draw(st.booleans()):
-        return ClassifierSpec(kind="classifier", classes=7, backbone=backbone, width=draw(st.integers(1, 9)), hidden=5)
-    return SegmenterSpec(
-        kind="segmenter",
-        classes=draw(st.integers(2, 5)),
-        backbone=backbone,
-        decoder=DecoderSpec(width=draw(st.integers(1, 9)), fusion_width=draw(st.sampled_from([4, 8, 12]))),
-        head=HeadSpec(width=draw(st.integers(1, 9))),
-        auxiliary=draw(st.sampled_from([None, HeadSpec(width=3)])),
-        detail=draw(st.sampled_from([None, DetailSpec(strides=(1,), stage=1, width=3)])),
-    )
+odd = st.integers(16, 34).map(lambda half: 2 * half + 1)
 
 
-@settings(max_examples=10, deadline=None)
-@given(network=networks(), image_size=st.tuples(st.integers(33, 70), st.integers(33, 70)))
-def test_remembered_counts_equal_fvcore_on_the_built_network(network, image_size):
-    module = build(network)
-    cost = count(network, image_size)
-    assert cost.fvcore_flops == count_with_fvcore(module, image_size)
-    heads = [child for name, child in module.named_children() if name in ("auxiliary", "detail") and child]
-    unused = sum(parameter.numel() for head in heads for parameter in head.parameters())
-    assert cost.parameters == sum(parameter.numel() for parameter in module.parameters()) - unused
-
-
-@settings(max_examples=10, deadline=None)
-@given(network=networks(), image_size=st.tuples(st.integers(33, 70), st.integers(33, 70)))
-def test_every_network_gives_scores_and_gradients_at_any_size(network, image_size):
+def hold_a_network_to_its_promises(network: NetworkSpec, image_size: tuple[int, int]) -> None:
+    """It maps any size to scores of that size, everything in it learns, and its remembered cost is fvcore's."""
+    torch.manual_seed(0)
     module = build(network).train()
     image = torch.randn(2, 3, *image_size)
-    if isinstance(network, ClassifierSpec):
+    if isinstance(module, Segmenter):
+        output = module.forward_training(image)
+        scores = [output.logits, *output.auxiliary]
+        assert all(score.shape == (2, network.classes, *image_size) for score in scores)
+        sum(score.sum() for score in [*scores, *([] if output.detail is None else [output.detail])]).backward()
+    else:
         module(image).sum().backward()
-        assert module.eval()(image).shape == (2, network.classes)
-        return
-    output = module.forward_training(image)
-    scores = [output.logits, *output.auxiliary]
-    assert all(score.shape == (2, network.classes, *image_size) for score in scores)
-    sum(score.sum() for score in [*scores, *([] if output.detail is None else [output.detail])]).backward()
-    assert all(parameter.grad is not None for parameter in module.parameters())
-    assert module.eval()(image).shape == (2, network.classes, *image_size)
+    learning = [(name, parameter) for name, parameter in module.named_parameters() if name not in UNTAUGHT]
+    assert [name for name, parameter in learning if parameter.grad is None] == []
+    size = image_size if isinstance(module, Segmenter) else ()
+    assert module.eval()(image).shape == (2, network.classes, *size)
+
+    cost = count(network, image_size)
+    assert cost.fvcore_flops == count_with_fvcore(module, image_size)
+    heads = [child for name, child in module.named_children() if name in ("auxiliary", "detail", "detail_target")]
+    unused = sum(parameter.numel() for head in heads for parameter in head.parameters())
+    assert cost.parameters == sum(parameter.numel() for parameter in module.parameters()) - unused
+    parts = [part.cost for part in count_parts(network, image_size)]
+    assert cost == sum(parts[1:], parts[0])
+
+
+UNTAUGHT = {"detail_target.weights", "hidden.bn.weight", "hidden.bn.bias"}
+"""What the losses teach, and what is never called."""
+
+
+@settings(max_examples=15, deadline=None)
+@given(network=networks, image_size=st.tuples(odd, odd))
+def test_every_network_keeps_its_promises(network, image_size):
+    hold_a_network_to_its_promises(network, image_size)
+
+
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@given(network=networks, image_size=st.tuples(odd, odd))
+def test_two_hundred_networks_keep_their_promises(network, image_size):
+    hold_a_network_to_its_promises(network, image_size)

@@ -8,6 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stdc_search import losses
+from stdc_search.models.segmenter import DetailTarget
+from stdc_search.spec.training import ScheduleSpec
+from stdc_search.train import learning_rate_factor
 
 DETAIL = {"strides": (1, 2, 4), "weights": (0.6, 0.3, 0.1), "threshold": 0.1}
 
@@ -240,3 +243,43 @@ def test_detail_losses_reach_the_head() -> None:
     target = losses.detail_target(torch.randint(4, (2, 8, 8), generator=torch.Generator().manual_seed(4)))
     torch.stack(losses.detail(logits, target)).sum().backward()
     assert logits.grad is not None and (logits.grad != 0).all()
+
+
+def test_a_decayed_kernel_shrinks_as_it_did_in_the_released_training() -> None:
+    """facts: 0.3 x factor falls to the threshold 0.1 in step 28,839, and the factor is 0.2101 after 60,000 steps."""
+    kernel = DetailTarget((1, 2, 4), (0.6, 0.3, 0.1), 0.1, "decayed")
+    optimizer = torch.optim.SGD(kernel.parameters(), lr=1, momentum=0.9, weight_decay=5e-4)
+    schedule = ScheduleSpec()
+    crossed = None
+    for step in range(60_000):
+        kernel.weights.grad = torch.zeros_like(kernel.weights)
+        optimizer.param_groups[0]["lr"] = 0.01 * learning_rate_factor(step, 60_000, schedule)
+        optimizer.step()
+        if crossed is None and kernel.weights[0, 1].item() <= 0.1:
+            crossed = step + 1
+    assert kernel.weights[0, 0].item() / 0.6 == pytest.approx(0.2101, abs=1e-3)
+    assert crossed == pytest.approx(28_839, abs=20)
+
+
+@pytest.mark.parametrize(("kernel", "gradient"), [("constant", None), ("decayed", False), ("trained", True)])
+def test_a_kernel_gets_the_gradient_that_its_name_says(kernel: str, gradient: bool | None) -> None:
+    how = DetailTarget((1, 2), (0.2, 0.1), 0.1, kernel)  # pyright: ignore[reportArgumentType]
+    labels = torch.randint(3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
+    target = losses.detail_target(labels, how.strides, how.weights, how.threshold, how.soft)
+    if gradient is None:
+        assert not target.requires_grad
+        assert list(how.parameters()) == []
+        return
+    logits = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    sum(losses.detail(logits, target)).backward()
+    assert how.weights.grad is not None
+    assert how.weights.grad.any() == gradient
+
+
+def test_a_soft_threshold_rises_through_one_half_at_the_threshold() -> None:
+    labels = torch.zeros(1, 9, 9, dtype=torch.int64)
+    labels[0, 4:, :] = 1
+    hard = losses.detail_target(labels, (1,), (0.5,), 0.1)
+    soft = losses.detail_target(labels, (1,), torch.tensor([0.5]), 0.1, soft=True)
+    assert torch.equal(soft > 0.5, hard > 0.5)
+    assert soft.max().item() == pytest.approx(torch.sigmoid(torch.tensor(0.4 / losses.SOFTNESS)).item())

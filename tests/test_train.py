@@ -17,13 +17,13 @@ from stdc_search.data import DataError
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.spec.base import UserError
 from stdc_search.spec.network import (
+    ConvSpec,
     DecoderSpec,
     DetailSpec,
     HeadSpec,
     SegmenterSpec,
     StageSpec,
     StdcSpec,
-    StemSpec,
 )
 from stdc_search.spec.training import AdamwSpec, LossSpec, ScheduleSpec, SgdSpec, TrainingSpec
 from stdc_search.train import (
@@ -43,7 +43,7 @@ TINY = SegmenterSpec(
     kind="segmenter",
     classes=3,
     backbone=StdcSpec(
-        stem=(StemSpec(width=4), StemSpec(width=4)),
+        stem=(ConvSpec(width=4), ConvSpec(width=4)),
         stages=(StageSpec(width=8, depth=1), StageSpec(width=8, depth=1), StageSpec(width=16, depth=1)),
     ),
     decoder=DecoderSpec(width=4, fusion_width=8),

@@ -25,13 +25,31 @@ class HiddenLayer(nn.Module):
         return self.dropout(self.relu(self.linear(x)))
 
 
+class AveragePool(nn.Module):
+    """Mean over the map: N, C, H, W -> N, C."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.average = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.average(x).flatten(1)
+
+
+class SquaredPool(AveragePool):
+    """Mean of the squares over the map, as released."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.square())
+
+
 class Classifier(nn.Module):
     """Image to scores of its classes.
 
     Args:
         backbone: image -> features of every stage.
         conv: last stage -> features.
-        pool: features -> N, C, 1, 1.
+        pool: features -> N, C.
         hidden: N, C -> N, hidden.
         out: N, hidden -> N, classes.
     """
@@ -49,4 +67,4 @@ class Classifier(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.conv(self.backbone(image)[-1])  # 1/32
-        return self.out(self.hidden(self.pool(x.square()).flatten(1)))
+        return self.out(self.hidden(self.pool(x)))

@@ -6,7 +6,7 @@ batch norms, which scale by |weight| + 1e-5; here they are plain ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -34,37 +34,53 @@ class AttentionRefinement(nn.Module):
 
 
 class ContextPath(nn.Module):
-    """Refines the deep stages from the global average upwards.
+    """Refines the deep stages from the deepest upwards.
 
     Args:
         in_channels: channels of every stage but the first, shallow to deep.
-        width: channels of each level that it gives.
+        widths: channels that each of them is refined to; a level that is given has those of the next shallower.
+        refine: in channels, out channels -> what refines a stage.
+        average: whether the deepest stage's global average is added to it.
     """
 
-    def __init__(self, in_channels: Sequence[int], width: int) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        widths: Sequence[int],
+        refine: Callable[[int, int], nn.Module] = AttentionRefinement,
+        average: bool = True,
+    ) -> None:
         super().__init__()
-        self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvX(in_channels[-1], width, kernel_size=1))
-        self.refine = nn.ModuleList(AttentionRefinement(channels, width) for channels in in_channels)
-        self.smooth = nn.ModuleList(ConvX(width, width) for _ in in_channels)
+        self.average = None
+        if average:
+            self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvX(in_channels[-1], widths[-1], kernel_size=1))
+        self.refine = nn.ModuleList(map(refine, in_channels, widths))
+        self.smooth = nn.ModuleList(map(ConvX, widths, level_widths(widths)))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """All stages' maps, shallow to deep, to levels of the sizes of all but the deepest."""
         *_, deepest = features
-        context = _nearest(self.average(deepest), deepest)
+        context = None if self.average is None else _nearest(self.average(deepest), deepest)
         levels: list[Tensor] = []
         for i in reversed(range(len(self.refine))):
-            context = context + self.refine[i](features[i + 1])
+            refined = self.refine[i](features[i + 1])
+            context = refined if context is None else context + refined
             context = self.smooth[i](_nearest(context, features[i]))
             levels.insert(0, context)
         return tuple(levels)
 
 
-class FeatureFusion(nn.Module):
-    """Concatenates the shallow stage and the context, and weighs channels by attention (FFM)."""
+def level_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    """Channels of the levels that a context path of these widths gives."""
+    return (widths[0], *widths[:-1])
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+
+class FeatureFusion(nn.Module):
+    """Concatenates the shallow map and the context, and weighs channels by attention (FFM)."""
+
+    def __init__(self, shallow_channels: int, context_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = ConvX(in_channels, out_channels, kernel_size=1)
+        self.conv = ConvX(shallow_channels + context_channels, out_channels, kernel_size=1)
         self.attention = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(out_channels, out_channels // 4, 1, bias=False),
@@ -78,13 +94,28 @@ class FeatureFusion(nn.Module):
         return x + x * self.attention(x)
 
 
-class Head(nn.Sequential):
-    """3x3 convolution, then 1x1 to the outputs; no dropout, no bias, as released."""
+class AdditiveFusion(nn.Module):
+    """Adds the shallow map and the context, each after a 1x1 convolution."""
 
-    def __init__(self, in_channels: int, width: int, outputs: int) -> None:
+    def __init__(self, shallow_channels: int, context_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = ConvX(in_channels, width)
+        self.shallow = ConvX(shallow_channels, out_channels, kernel_size=1)
+        self.context = ConvX(context_channels, out_channels, kernel_size=1)
+
+    def forward(self, shallow: Tensor, context: Tensor) -> Tensor:
+        return self.shallow(shallow) + self.context(context)
+
+
+class Head(nn.Module):
+    """3x3 convolutions, then 1x1 to the outputs; no dropout, no bias, as released."""
+
+    def __init__(self, in_channels: int, width: int, depth: int, outputs: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(*(ConvX(width if i else in_channels, width) for i in range(depth)))
         self.out = nn.Conv2d(width, outputs, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.convs(x))
 
 
 def _nearest(x: Tensor, like: Tensor) -> Tensor:

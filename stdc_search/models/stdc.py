@@ -1,20 +1,41 @@
 """STDC: short-term dense concatenate backbone.
 
 Paper: Fan et al. 2021, "Rethinking BiSeNet For Real-time Semantic Segmentation", section 3.1, Figure 3, Table 2.
-Original code: MichaelFan01/STDC-Seg, whose published weights this structure fits. Where code and paper differ, the
-code is followed: a strided module halves its map by a depthwise convolution before Block2, not inside of it, and
-its average pool counts the padding.
+Original code: MichaelFan01/STDC-Seg, whose published weights this structure fits by default. Where code and paper
+differ, the default follows the code: a strided module halves its map by a depthwise convolution before Block2, not
+inside of it, and its average pool counts the padding.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
 from stdc_search.models.layers import ConvX
+
+
+class DepthwiseDown(nn.Sequential):
+    """Halves a map by a depthwise 3x3 convolution and batch norm, without ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+
+class AverageDown(nn.AvgPool2d):
+    """Halves a map by a 3x3 average pool that counts the padding."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(3, stride=2, padding=1)
+
+
+Down = Callable[[int], nn.Module]
+"""Channels -> module that halves a map."""
 
 
 class StdcModule(nn.Module):
@@ -25,9 +46,19 @@ class StdcModule(nn.Module):
         out_channels: N; a multiple of 2^(blocks - 1).
         blocks: n; block i has N / 2^i channels, the last as many as the one before.
         stride: 1 or 2.
+        down: with stride 2, halves Block1's output on its way to Block2; none: Block2 has the stride.
+        skip: with stride 2, halves Block1's output that is concatenated; none: it is what `down` gives.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, blocks: int = 4, stride: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        blocks: int = 4,
+        stride: int = 1,
+        down: Down | None = DepthwiseDown,
+        skip: Down | None = AverageDown,
+    ) -> None:
         super().__init__()
         widths = [out_channels >> i for i in range(1, blocks)]
         widths.append(widths[-1])
@@ -35,22 +66,52 @@ class StdcModule(nn.Module):
         self.blocks.extend(ConvX(a, b) for a, b in itertools.pairwise(widths))
         self.down: nn.Module = nn.Identity()
         self.skip: nn.Module = nn.Identity()
+        self.shares_down = skip is None
         if stride == 2:
-            self.down = nn.Sequential(
-                nn.Conv2d(widths[0], widths[0], 3, stride=2, padding=1, groups=widths[0], bias=False),
-                nn.BatchNorm2d(widths[0]),
-            )
-            self.skip = nn.AvgPool2d(3, stride=2, padding=1)
+            if down is None:
+                self.blocks[1] = ConvX(widths[0], widths[1], stride=2)
+            else:
+                self.down = down(widths[0])
+            if skip is not None:
+                self.skip = skip(widths[0])
 
     def forward(self, x: Tensor) -> Tensor:
         first, *others = self.blocks
         x = first(x)
-        parts = [self.skip(x)]
-        x = self.down(x)
+        below = self.down(x)
+        parts = [below if self.shares_down else self.skip(x)]
         for block in others:
-            x = block(x)
-            parts.append(x)
+            below = block(below)
+            parts.append(below)
         return torch.cat(parts, dim=1)  # N/2 + N/4 + ... = N channels
+
+
+class AddStdcModule(StdcModule):
+    """The same, with its input added, as the released code can; no released network does.
+
+    An input of another shape goes through a depthwise 3x3 convolution where the map is halved, then a 1x1, each with
+    batch norm and without ReLU.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        blocks: int = 4,
+        stride: int = 1,
+        down: Down | None = DepthwiseDown,
+        skip: Down | None = AverageDown,
+    ) -> None:
+        super().__init__(in_channels, out_channels, blocks, stride, down, skip)
+        self.shortcut = nn.Sequential()
+        if stride == 2:
+            self.shortcut.extend(DepthwiseDown(in_channels))
+        if stride == 2 or in_channels != out_channels:
+            self.shortcut.append(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+            self.shortcut.append(nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.shortcut(x)
 
 
 class Backbone(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -67,21 +67,21 @@ def dump(spec: BaseModel, path: str | Path | None = None) -> str:
 
 
 def replace(spec: AnySpec, changes: Mapping[str, Any]) -> AnySpec:
-    """The spec with values set by dotted path (`network.backbone.stages.1.width`), validated from the top.
+    """The spec with values set by dotted path (`network.backbone.stages.1.width`), validated along the paths.
 
     Raises:
         SpecError: a path does not exist, or the values are illegal together.
     """
-    values: Any = spec.model_dump()
+    tree: dict[str, Any] = {}
     problems: list[Problem] = []
     for path, value in changes.items():
         try:
-            values = _with(values, path, plain(value))
+            _plant(tree, spec, path, plain(value), path)
         except SpecError as error:
             problems += error.problems
     if problems:
         raise SpecError(*problems)
-    return _validated(type(spec), values)
+    return _grown(spec, tree)
 
 
 def value_at(spec: BaseModel | Mapping[str, Any], path: str) -> Any:
@@ -124,14 +124,46 @@ def _validated(spec_class: type[AnySpec], values: Any, context: dict[str, Any] |
         raise SpecError(*explain(error, spec_class)) from None
 
 
-def _with(values: Any, path: str, value: Any, whole: str | None = None) -> Any:
-    """Plain values with the one at a dotted path exchanged."""
-    whole = whole or path
-    key, rest = _first_key(values, path, whole)
-    inner = _with(values[key], rest, value, whole) if rest else value
-    if isinstance(values, dict):
-        return {**values, key: inner}
-    return (*values[:key], inner, *values[key + 1 :])
+class _Leaf(NamedTuple):
+    """A value to be set, told from the mappings on the way to it."""
+
+    value: Any
+
+
+def _plant(tree: dict[Any, Any], spec: Any, path: str, value: Any, whole: str) -> None:
+    """Note in a tree of keys that the value at a dotted path of a spec is to be exchanged."""
+    key, rest = _first_key(spec, path, whole)
+    before = tree.get(key)
+    if not rest:
+        tree[key] = _Leaf(value)
+    elif isinstance(before, _Leaf):  # an earlier change has set the whole of it
+        branch: dict[Any, Any] = {}
+        _plant(branch, before.value, rest, value, whole)
+        tree[key] = _Leaf(_grown(before.value, branch))
+    else:
+        _plant(tree.setdefault(key, {}), _child(spec, key), rest, value, whole)
+
+
+def _grown(values: Any, tree: Mapping[Any, Any]) -> Any:
+    """Values with those of a tree in their places; what is not in the tree is legal as it is."""
+    grown, problems = {}, []
+    for key, branch in tree.items():
+        try:
+            grown[key] = branch.value if isinstance(branch, _Leaf) else _grown(_child(values, key), branch)
+        except SpecError as error:
+            problems += [problem.within(str(key)) for problem in error.problems]
+    if problems:
+        raise SpecError(*problems)
+    match values:
+        case BaseModel():
+            return _validated(type(values), {**dict(values), **grown})
+        case Mapping():
+            return {**values, **grown}
+    return tuple(grown.get(i, value) for i, value in enumerate(values))
+
+
+def _child(values: Any, key: Any) -> Any:
+    return getattr(values, key) if isinstance(values, BaseModel) else values[key]
 
 
 def _first_key(values: Any, path: str, whole: str) -> tuple[Any, str]:
@@ -140,6 +172,10 @@ def _first_key(values: Any, path: str, whole: str) -> tuple[Any, str]:
     above = whole.removesuffix(path).rstrip(".")
     parent = f"`{above}`" if above else "the spec"
     match values:
+        case BaseModel():
+            if word in type(values).model_fields:
+                return word, rest
+            legal = list(type(values).model_fields)
         case dict():
             keys = [key for key in values if f"{path}.".startswith(f"{key}.")]
             if keys:

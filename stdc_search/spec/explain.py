@@ -9,7 +9,7 @@ from math import isfinite
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 from pydantic.fields import FieldInfo
 
 from stdc_search.spec.problems import Problem, SpecError, alike, closest, shown
@@ -58,7 +58,9 @@ class _Place:
         owner = field = None
         for key in loc:
             specs = _specs(annotation)
-            if len(specs) > 1:  # pydantic names the union's member before what is inside of it
+            if key in (tagged := _tagged(annotation)):
+                annotation = tagged[key]
+            elif len(specs) > 1:  # pydantic names the union's member before what is inside of it
                 annotation = next((spec for spec in specs if key in _kinds(spec)), Any)
             elif key == "[key]":  # the key of a mapping is wrong, not its value
                 annotation = get_args(around)[0]
@@ -87,6 +89,16 @@ def _leaves(annotation: Any) -> list[Any]:
     if origin in (Union, UnionType):
         return [leaf for member in get_args(annotation) for leaf in _leaves(member)]
     return [annotation]
+
+
+def _tagged(annotation: Any) -> dict[Any, Any]:
+    """Members of a union by pydantic's `Tag`, where they have one."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _tagged(get_args(annotation)[0])
+    members = get_args(annotation) if origin in (Union, UnionType) else ()
+    tags = {member: tag for member in members for tag in getattr(member, "__metadata__", ()) if isinstance(tag, Tag)}
+    return {tag.tag: get_args(member)[0] for member, tag in tags.items()}
 
 
 def _specs(annotation: Any) -> list[type[BaseModel]]:

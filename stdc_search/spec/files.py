@@ -254,7 +254,7 @@ class _Representer(SafeRepresenter):
 
     def represent_mapping(self, tag: Any, mapping: Any, flow_style: bool | None = None) -> Any:
         node = super().represent_mapping(tag, mapping, flow_style)
-        if len(str(mapping)) > 100:
+        if len(str(mapping)) > 130:
             node.flow_style = False
         return node
 

@@ -1,24 +1,27 @@
-"""The network: STDC backbone, decoder, heads (Fan et al. 2021, sections 3.1 and 3.2)."""
+"""The network: backbone, decoder, heads (Fan et al. 2021, sections 3.1 and 3.2)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, Tag, model_validator
 
 from stdc_search.spec.base import Spec, at
 
 Stride = Literal[1, 2]
 
 
-class StemSpec(Spec):
-    """One 3x3 convolution of the stem (ConvX1 and ConvX2 in the paper's Table 2)."""
+class ConvSpec(Spec):
+    """Convolution, batch norm, ReLU: the paper's ConvX."""
 
     width: PositiveInt
     """Output channels."""
     stride: Stride = 2
     """2 halves the height and width."""
+    kernel: Literal[1, 3, 5, 7] = 3
+    """Height and width of the kernel."""
 
 
 class StageSpec(Spec):
@@ -32,6 +35,15 @@ class StageSpec(Spec):
     """Stride of the stage's first module."""
     blocks: Annotated[int, Field(ge=2, le=7)] = 4
     """Blocks n of an STDC module; block i has N / 2^i channels, the last one as many as the one before."""
+    fusion: Literal["cat", "add"] = "cat"
+    """`cat`: the blocks' outputs, concatenated; `add`: the module's input is added to them, as the released code can
+    and no released network does."""
+    down: Literal["depthwise", "strided", "average"] = "depthwise"
+    """How a module of stride 2 halves its map between Block1 and Block2: a depthwise 3x3 convolution as released,
+    Block2's own stride as in the paper's Figure 3c, or an average pool."""
+    skip: Literal["average", "depthwise", "shared"] = "average"
+    """How a module of stride 2 halves the output of Block1 that it concatenates: a 3x3 average pool as in the paper,
+    a depthwise 3x3 convolution of its own, or what `down` gives, as in the released code's `add`."""
 
     @model_validator(mode="after")
     def _width_divides_among_the_blocks(self) -> StageSpec:
@@ -46,22 +58,37 @@ class StageSpec(Spec):
             )
         return self
 
+    @model_validator(mode="after")
+    def _something_to_share(self) -> StageSpec:
+        if self.skip == "shared" and self.down == "strided":
+            raise at(
+                "skip",
+                "`skip: shared` needs a map that is halved before Block2, and with `down: strided` there is none; "
+                "use `skip: average` or `down: depthwise`",
+            )
+        return self
+
 
 class StdcSpec(Spec):
     """The STDC backbone (paper, Table 2)."""
 
     kind: Literal["stdc"] = "stdc"
-    stem: Annotated[tuple[StemSpec, ...], Field(min_length=1)] = (
-        StemSpec(width=32),
-        StemSpec(width=64),
+    stem: Annotated[tuple[ConvSpec, ...], Field(min_length=1)] = (
+        ConvSpec(width=32),
+        ConvSpec(width=64),
     )
-    """3x3 convolutions before the first stage."""
-    stages: tuple[StageSpec, ...] = (
+    """Convolutions before the first stage (ConvX1 and ConvX2 in Table 2)."""
+    stages: Annotated[tuple[StageSpec, ...], Field(min_length=1)] = (
         StageSpec(width=256),
         StageSpec(width=512),
         StageSpec(width=1024),
     )
     """Stages of STDC modules; the default is STDC1."""
+
+    @property
+    def levels(self) -> int:
+        """How many features a decoder can tap: one a stage."""
+        return len(self.stages)
 
     @property
     def reductions(self) -> tuple[int, ...]:
@@ -71,20 +98,104 @@ class StdcSpec(Spec):
         return tuple(stem * prod(strides[: i + 1]) for i in range(len(strides)))
 
 
+class TrunkSpec(Spec):
+    """A network of a library, up to its last tap (paper, Table 3)."""
+
+    kind: Literal["timm", "torchvision"]
+    """The library; timm comes with the extra `zoo`."""
+    model: Annotated[str, Field(min_length=1)]
+    """The model's name there."""
+    taps: Annotated[tuple[str, ...], Field(min_length=2)]
+    """Modules of the model whose outputs are the features, shallow to deep; each the last one of its size."""
+    truncated: bool = False
+    """Whether a tap may leave out convolutions that follow it at the same size, as timm's own taps of GhostNet do."""
+
+    @property
+    def levels(self) -> int:
+        """How many features a decoder can tap."""
+        return len(self.taps)
+
+    @model_validator(mode="after")
+    def _each_tap_once(self) -> TrunkSpec:
+        if len(set(self.taps)) < len(self.taps):
+            raise at("taps", f"`taps` {list(self.taps)} names a module twice; give each once")
+        return self
+
+
+def _backbone_tag(value: Any) -> Any:
+    kind = value.get("kind", "stdc") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return "trunk" if kind in ("timm", "torchvision") else kind
+
+
+Backbone = Annotated[
+    Annotated[StdcSpec, Tag("stdc")] | Annotated[TrunkSpec, Tag("trunk")], Discriminator(_backbone_tag)
+]
+"""`kind` is `stdc` where it is not written."""
+
+Widths = Annotated[
+    Annotated[PositiveInt, Tag("one")] | Annotated[tuple[PositiveInt, ...], Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+]
+"""One width for all levels, or one a level."""
+
+
+class SpatialSpec(Spec):
+    """BiSeNet's spatial path, whose features take the place of the first tapped stage's (paper, Table 4)."""
+
+    convs: Annotated[tuple[ConvSpec, ...], Field(min_length=1)] = (
+        ConvSpec(width=64, kernel=7),
+        ConvSpec(width=64),
+        ConvSpec(width=64),
+        ConvSpec(width=128, kernel=1, stride=1),
+    )
+    """Its convolutions, on the image."""
+
+    @property
+    def reduction(self) -> int:
+        """Image size over feature size."""
+        return prod(conv.stride for conv in self.convs)
+
+    def misfit(self, stage: int, reduction: int) -> str:
+        """What to say where it ends at another size than its stage."""
+        return (
+            f"strides multiply to {self.reduction}, but stage {stage}, whose place they take, is at 1/{reduction}; "
+            f"let them multiply to {reduction}"
+        )
+
+
 class DecoderSpec(Spec):
     """BiSeNet's context path and feature fusion, as in the paper's Figure 4."""
 
-    width: PositiveInt = 128
-    """Channels of the context path: attention refinement, global context and the convolutions after each sum."""
+    taps: Annotated[tuple[NonNegativeInt, ...], Field(min_length=2)] | None = None
+    """Indices of the stages that are fused, shallow to deep; null for all."""
+    width: Widths = 128
+    """Channels of the context path: attention refinement, global context and the convolutions after each sum. A list
+    has one width for each tapped stage but the first."""
+    context: Literal["pool", "none"] = "pool"
+    """`pool`: the context path starts from the deepest stage's global average; `none`: from the stage alone."""
+    refinement: Literal["attention", "plain"] = "attention"
+    """`attention`: attention refinement modules; `plain`: their 3x3 convolutions alone."""
+    fusion: Literal["attention", "add"] = "attention"
+    """`attention`: BiSeNet's feature fusion module; `add`: a 1x1 convolution of each, then their sum."""
     fusion_width: Annotated[int, Field(ge=4, multiple_of=4)] = 256
-    """Channels of the feature fusion module; its attention squeezes them to a quarter."""
+    """Channels of the fused map; its attention squeezes them to a quarter."""
+    spatial: SpatialSpec | None = None
+    """A spatial path in place of the first tapped stage's features; null for none."""
+
+    @model_validator(mode="after")
+    def _taps_deepen(self) -> DecoderSpec:
+        if self.taps and list(self.taps) != sorted(set(self.taps)):
+            raise at("taps", f"`taps` {list(self.taps)} must rise; write {sorted(set(self.taps))}")
+        return self
 
 
 class HeadSpec(Spec):
-    """A head: 3x3 convolution to `width` channels, then 1x1 to its outputs."""
+    """A head: 3x3 convolutions of `width` channels, then 1x1 to its outputs."""
 
     width: PositiveInt = 256
-    """Channels of the 3x3 convolution."""
+    """Channels of the 3x3 convolutions."""
+    depth: PositiveInt = 1
+    """Number of 3x3 convolutions."""
 
 
 class DetailSpec(Spec):
@@ -95,9 +206,12 @@ class DetailSpec(Spec):
     weights: tuple[NonNegativeFloat, ...] | None = None
     """Weight of each stride's map in the fusion. Default: 0.6, 0.3, 0.1 for strides 1, 2, 4 as released (the
     map of stride 4 then never decides a pixel), equal shares for any other strides."""
+    kernel: Literal["constant", "decayed", "trained"] = "constant"
+    """What training does to `weights`: nothing; weight decay alone, as the released code does in effect, since its
+    threshold passes no gradient; or gradients through a soft threshold, as the paper says."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """A fused value above it is detail."""
-    stage: Annotated[int, Field(ge=0)] = 0
+    stage: NonNegativeInt = 0
     """Index of the stage that is guided; 0 is the paper's Stage 3."""
     width: PositiveInt = 64
     """Channels of the detail head's 3x3 convolution."""
@@ -130,7 +244,7 @@ class SegmenterSpec(Spec):
     kind: Literal["segmenter"]
     classes: Annotated[int, Field(ge=2, le=255)] = 19
     """Number of classes, the ignored one not counted."""
-    backbone: StdcSpec = StdcSpec()
+    backbone: Backbone = StdcSpec()
     decoder: DecoderSpec = DecoderSpec()
     head: HeadSpec = HeadSpec()
     auxiliary: HeadSpec | None = HeadSpec(width=64)
@@ -139,20 +253,56 @@ class SegmenterSpec(Spec):
     detail: DetailSpec | None = DetailSpec()
     """Detail guidance, used in training only; null for none."""
 
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """Indices of the stages that the decoder fuses, shallow to deep."""
+        return self.decoder.taps or tuple(range(self.backbone.levels))
+
+    @property
+    def context_widths(self) -> tuple[int, ...]:
+        """Channels of each level of the context path, shallow to deep."""
+        width = self.decoder.width
+        return width if isinstance(width, tuple) else (width,) * (len(self.taps) - 1)
+
     @model_validator(mode="after")
     def _stages_for_the_decoder(self) -> SegmenterSpec:
-        stages = len(self.backbone.stages)
-        if stages < 2:
+        levels, taps = self.backbone.levels, self.taps
+        if levels < 2:
             raise at(
                 "backbone.stages",
-                f"`backbone.stages` has {stages} stage(s); the decoder fuses the first with the context "
+                f"`backbone.stages` has {levels} stage(s); the decoder fuses the first with the context "
                 "of the others: give at least 2",
             )
-        if self.detail is not None and self.detail.stage >= stages:
+        if taps[-1] >= levels:
+            raise at(
+                "decoder.taps", f"`decoder.taps` names {taps[-1]}, and the last of {levels} stages is {levels - 1}"
+            )
+        if taps[-1] < levels - 1:
+            raise at(
+                "decoder.taps",
+                f"`decoder.taps` ends with {taps[-1]}, so that nothing uses the stages after it; "
+                f"end with {levels - 1}, or take those stages out",
+            )
+        if len(self.context_widths) != len(taps) - 1:
+            raise at(
+                "decoder.width",
+                f"`decoder.width` has {len(self.context_widths)} widths for {len(taps)} tapped stages; give "
+                f"{len(taps) - 1}, one for each but the first, or one number for all",
+            )
+        if self.detail is not None and self.detail.stage >= levels:
             raise at(
                 "detail.stage",
-                f"`detail.stage` {self.detail.stage} is none of the {stages} stages; the last is {stages - 1}",
+                f"`detail.stage` {self.detail.stage} is none of the {levels} stages; the last is {levels - 1}",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _spatial_path_ends_at_the_size_of_its_stage(self) -> SegmenterSpec:
+        spatial = self.decoder.spatial
+        if spatial is not None and isinstance(self.backbone, StdcSpec):  # the builder knows a trunk's strides
+            wanted = self.backbone.reductions[self.taps[0]]
+            if spatial.reduction != wanted:
+                raise at("decoder.spatial.convs", spatial.misfit(self.taps[0], wanted))
         return self
 
 
@@ -163,7 +313,10 @@ class ClassifierSpec(Spec):
     classes: Annotated[int, Field(ge=2)] = 1000
     backbone: StdcSpec = StdcSpec()
     width: PositiveInt = 1024
-    """Channels of ConvX6, whose squares are averaged over the image, as released."""
+    """Channels of ConvX6."""
+    pooling: Literal["squared", "plain"] = "squared"
+    """What is averaged over the image: the squares of ConvX6's outputs, as released, or the outputs themselves, as
+    the paper reads."""
     hidden: PositiveInt = 1024
     """Outputs of FC1."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2

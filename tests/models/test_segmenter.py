@@ -29,6 +29,7 @@ def test_parts_have_the_released_parameter_counts(stdc1):
         "upsample": 0,
         "auxiliary": 2 * 75_072,
         "detail": 147_648,
+        "detail_target": 0,
     }
 
 
@@ -74,7 +75,7 @@ def test_attention_refinement_weighs_channels():
 
 
 def test_feature_fusion_adds_what_it_weighs():
-    module = FeatureFusion(10, 8).eval()
+    module = FeatureFusion(6, 4, 8).eval()
     shallow, context = torch.randn(1, 6, 4, 4), torch.randn(1, 4, 4, 4)
     fused = module.conv(torch.cat([shallow, context], 1))
     torch.testing.assert_close(module(shallow, context), fused * (1 + module.attention(fused)))
@@ -85,7 +86,7 @@ def test_initial_weights_have_the_released_spread():
     module = build(PRESETS["stdc1"])
     backbone = module.backbone.stages[2][1].blocks[1].conv.weight  # fan out: 256 x 9
     assert backbone.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)
-    head = module.head.conv.conv.weight  # fan in: 256 x 9
+    head = module.head.convs[0].conv.weight  # fan in: 256 x 9
     assert head.std().item() == pytest.approx((256 * 9) ** -0.5, rel=0.02)
 
 

@@ -59,18 +59,26 @@ def test_the_dump_has_every_default_in_its_order(run: RunSpec) -> None:
         "backbone:\n"
         "  kind: stdc\n"
         "  stem:\n"
-        "  - {width: 32, stride: 2}\n"
-        "  - {width: 64, stride: 2}\n"
+        "  - {width: 32, stride: 2, kernel: 3}\n"
+        "  - {width: 64, stride: 2, kernel: 3}\n"
         "  stages:\n"
-        "  - {width: 256, depth: 2, stride: 2, blocks: 4}\n"
-        "  - {width: 512, depth: 2, stride: 2, blocks: 4}\n"
-        "  - {width: 1024, depth: 2, stride: 2, blocks: 4}\n"
-        "decoder: {width: 128, fusion_width: 256}\n"
-        "head: {width: 256}\n"
-        "auxiliary: {width: 64}\n"
+        "  - {width: 256, depth: 2, stride: 2, blocks: 4, fusion: cat, down: depthwise, skip: average}\n"
+        "  - {width: 512, depth: 2, stride: 2, blocks: 4, fusion: cat, down: depthwise, skip: average}\n"
+        "  - {width: 1024, depth: 2, stride: 2, blocks: 4, fusion: cat, down: depthwise, skip: average}\n"
+        "decoder:\n"
+        "  taps: null\n"
+        "  width: 128\n"
+        "  context: pool\n"
+        "  refinement: attention\n"
+        "  fusion: attention\n"
+        "  fusion_width: 256\n"
+        "  spatial: null\n"
+        "head: {width: 256, depth: 1}\n"
+        "auxiliary: {width: 64, depth: 1}\n"
         "detail:\n"
         "  strides: [1, 2, 4]\n"
         "  weights: null\n"
+        "  kernel: constant\n"
         "  threshold: 0.1\n"
         "  stage: 0\n"
         "  width: 64\n"
@@ -91,8 +99,8 @@ def test_a_dump_with_a_path_is_written_there(tmp_path: Path, run: RunSpec) -> No
         ("image_size.1", 128, (64, 128)),
         ("network.backbone.stages.1.width", 128, 128),
         ("network.backbone.stages", (StageSpec(width=8), StageSpec(width=16)), None),
-        ("network.head", HeadSpec(width=5), {"width": 5}),
-        ("network.head", {"width": 5}, {"width": 5}),
+        ("network.head", HeadSpec(width=5), {"width": 5, "depth": 1}),
+        ("network.head", {"width": 5}, {"width": 5, "depth": 1}),
         ("network.detail", None, None),
         ("network", PRESETS["stdc2"].model_copy(update={"classes": 11}), None),
         ("search", None, None),

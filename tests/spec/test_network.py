@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
-from stdc_search.spec.network import ClassifierSpec, DetailSpec, SegmenterSpec, StageSpec, StdcSpec, StemSpec
+from stdc_search.spec.network import ClassifierSpec, ConvSpec, DetailSpec, SegmenterSpec, StageSpec, StdcSpec
 
 Complaints = Callable[..., list[str]]
 
@@ -22,7 +22,7 @@ def test_the_defaults_are_stdc1_for_cityscapes() -> None:
 
 
 def test_reductions_follow_from_the_strides() -> None:
-    stem = (StemSpec(width=8), StemSpec(width=8, stride=1))
+    stem = (ConvSpec(width=8), ConvSpec(width=8, stride=1))
     stages = (StageSpec(width=8, stride=1), StageSpec(width=8), StageSpec(width=8))
     assert StdcSpec(stem=stem, stages=stages).reductions == (2, 4, 8)
 
@@ -108,6 +108,50 @@ def test_detail_maps_have_the_released_weights_or_equal_shares(fields: dict, wei
             "decoder: {fusion_width: 30}",
             "run.yaml:3: network.decoder.fusion_width: must be a multiple of 4, not 30; nearest: 28 or 32",
         ),
+        (
+            "backbone: {stages: [{width: 64}, {width: 64, down: strided, skip: shared}]}",
+            "run.yaml:3: network.backbone.stages.1.skip: `skip: shared` needs a map that is halved before Block2, and "
+            "with `down: strided` there is none; use `skip: average` or `down: depthwise`",
+        ),
+        (
+            "decoder: {taps: [0, 1]}",
+            "run.yaml:3: network.decoder.taps: `decoder.taps` ends with 1, so that nothing uses the stages after it; "
+            "end with 2, or take those stages out",
+        ),
+        ("decoder: {taps: [2, 0]}", "run.yaml:3: network.decoder.taps: `taps` [2, 0] must rise; write [0, 2]"),
+        (
+            "decoder: {taps: [0, 3]}",
+            "run.yaml:3: network.decoder.taps: `decoder.taps` names 3, and the last of 3 stages is 2",
+        ),
+        (
+            "decoder: {width: [64, 64, 64]}",
+            "run.yaml:3: network.decoder.width: `decoder.width` has 3 widths for 3 tapped stages; give 2, one for each "
+            "but the first, or one number for all",
+        ),
+        ("decoder: {width: 0}", "run.yaml:3: network.decoder.width: must be above 0, not 0; nearest: 1"),
+        ("decoder: {width: [8, 0]}", "run.yaml:3: network.decoder.width.1: must be above 0, not 0; nearest: 1"),
+        ("decoder: {width: wide}", "run.yaml:3: network.decoder.width: must be a whole number, not 'wide'"),
+        (
+            "decoder: {spatial: {convs: [{width: 8}, {width: 8}]}}",
+            "run.yaml:3: network.decoder.spatial.convs: strides multiply to 4, but stage 0, whose place they take, is "
+            "at 1/8; let them multiply to 8",
+        ),
+        (
+            "backbone: {kind: tim, model: x, taps: [a, b]}",
+            "run.yaml:3: network.backbone.kind: must be stdc, timm or torchvision, not 'tim'; did you mean timm?",
+        ),
+        (
+            "backbone: {kind: timm, model: x, taps: [a, a]}",
+            "run.yaml:3: network.backbone.taps: `taps` ['a', 'a'] names a module twice; give each once",
+        ),
+        (
+            "backbone: {kind: timm, model: x, tap: [a, b], taps: [a, b]}",
+            "run.yaml:3: network.backbone.tap: unknown; did you mean `taps`?",
+        ),
+        (
+            "detail: {weights: [1, 1, -1]}",
+            "run.yaml:3: network.detail.weights.2: must be at least 0, not -1",
+        ),
         ("classes: 1", "run.yaml:3: network.classes: must be at least 2, not 1"),
         ("clases: 19", "run.yaml:3: network.clases: unknown; did you mean `classes`?"),
     ],
@@ -119,3 +163,18 @@ def test_what_a_segmenter_cannot_be_is_told(complaints: Complaints, section: str
 def test_a_classifier_has_no_decoder(complaints: Complaints) -> None:
     (complaint,) = complaints("network:\n  kind: classifier\n  decoder: {width: 64}\n")
     assert re.fullmatch(r"run.yaml:3: network.decoder: unknown; legal: kind, classes, backbone, .*", complaint)
+
+
+def test_one_width_is_for_all_levels_and_a_list_has_one_each() -> None:
+    def widths(width: object) -> tuple[int, ...]:
+        return SegmenterSpec.model_validate({"kind": "segmenter", "decoder": {"width": width}}).context_widths
+
+    assert widths(64) == (64, 64)
+    assert widths((64, 32)) == (64, 32)
+
+
+def test_a_backbone_without_a_kind_is_stdc() -> None:
+    backbone = {"stages": ({"width": 64}, {"width": 64})}
+    spec = SegmenterSpec.model_validate({"kind": "segmenter", "backbone": backbone})
+    assert isinstance(spec.backbone, StdcSpec)
+    assert spec.taps == (0, 1)

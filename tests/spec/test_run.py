@@ -15,18 +15,14 @@ from stdc_search.spec.base import SpecError, dump, replace, value_at
 from stdc_search.spec.data import CamvidSpec, FolderSpec, ScenesSpec, SplitByList, SplitByShare
 from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
 from stdc_search.spec.network import (
-    ClassifierSpec,
-    DecoderSpec,
     DetailSpec,
     HeadSpec,
     SegmenterSpec,
-    StageSpec,
-    StdcSpec,
-    StemSpec,
 )
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, LimitSpec, SearchSpec, StartSpec
 from stdc_search.spec.training import AdamwSpec, AugmentationSpec, LossSpec, ScheduleSpec, SgdSpec, TrainingSpec
+from tests.random_networks import networks, segmenters
 
 Complaints = Callable[..., list[str]]
 RUN = "image_size: [64, 96]\nnetwork: {kind: segmenter, classes: 11}\ndata: {kind: scenes}\ntraining: {epochs: 1}\n"
@@ -254,41 +250,6 @@ counts = st.integers(1, 300)
 shares = st.floats(0.01, 0.99)
 rates = st.floats(1e-30, 1e30)
 sizes = st.tuples(st.integers(32, 4096), st.integers(32, 4096))
-heads = st.builds(HeadSpec, width=counts)
-
-
-@st.composite
-def stages(draw: st.DrawFn) -> StageSpec:
-    blocks = draw(st.integers(2, 7))
-    width = draw(st.integers(1, 9)) * 2 ** (blocks - 1)
-    return StageSpec(width=width, blocks=blocks, depth=draw(counts), stride=draw(st.sampled_from((1, 2))))
-
-
-stems = st.builds(StemSpec, width=counts, stride=st.sampled_from((1, 2)))
-backbones = st.builds(
-    StdcSpec,
-    kind=st.just("stdc"),
-    stem=st.lists(stems, min_size=1, max_size=3).map(tuple),
-    stages=st.lists(stages(), min_size=2, max_size=4).map(tuple),
-)
-details = st.builds(
-    DetailSpec, strides=st.just((1, 2)), weights=st.none() | st.tuples(rates, rates), threshold=shares, stage=st.just(1)
-)
-
-
-def segmenters(classes: int) -> st.SearchStrategy[SegmenterSpec]:
-    return st.builds(
-        SegmenterSpec,
-        kind=st.just("segmenter"),
-        classes=st.just(classes),
-        backbone=backbones,
-        decoder=st.builds(DecoderSpec, width=counts, fusion_width=st.integers(1, 99).map(lambda width: 4 * width)),
-        head=heads,
-        auxiliary=st.none() | heads,
-        detail=st.none() | details,
-    )
-
-
 paths = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=9).map(Path)
 names = st.lists(st.text(min_size=1, max_size=9), min_size=2, max_size=30, unique=True).map(tuple)
 splits = st.builds(SplitByList, kind=st.just("list"), train=paths, val=paths) | st.builds(
@@ -359,8 +320,7 @@ def runs(draw: st.DrawFn) -> RunSpec:
             latency=draw(st.none() | latencies),
             search=draw(st.none() | searches),
         )
-    classifiers = st.builds(ClassifierSpec, kind=st.just("classifier"), backbone=backbones, dropout=shares)
-    return RunSpec(network=draw(segmenters(7) | classifiers), latency=draw(st.none() | latencies))
+    return RunSpec(network=draw(networks), latency=draw(st.none() | latencies))
 
 
 several = settings(

@@ -1,0 +1,129 @@
+"""Networks of timm and torchvision, up to their last tap (Fan et al. 2021, Table 3)."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Library = Literal["timm", "torchvision"]
+SIDE = 224
+"""Height and width of the image that a model is tried with."""
+
+
+class Trunk(nn.Module):
+    """A model without all that its taps do not need; initial weights are the library's.
+
+    Args:
+        library: where the model comes from.
+        model: its name there.
+        taps: modules whose outputs are the features, shallow to deep.
+    """
+
+    def __init__(self, library: Library, model: str, taps: Sequence[str]) -> None:
+        super().__init__()
+        if library == "timm":
+            from timm.models import create_feature_extractor
+        else:
+            from torchvision.models.feature_extraction import create_feature_extractor
+        nodes = {tap: str(i) for i, tap in enumerate(taps)}
+        whole = make_model(library, model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torchvision's, of nodes that differ in training: taps do not
+            self.model = create_feature_extractor(whole, return_nodes=nodes)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """N, 3, H, W -> the features of each tap."""
+        return tuple(self.model(image).values())
+
+
+class Features(NamedTuple):
+    """What a trunk gives."""
+
+    channels: tuple[int, ...]
+    reductions: tuple[int, ...]
+    """Image size over feature size."""
+
+
+@cache
+def features_of(library: Library, model: str, taps: tuple[str, ...], truncated: bool = False) -> Features:
+    """What the taps of a model give, found by running all of it on the `meta` device.
+
+    Raises:
+        ValueError: there is no such library, model or tap; a tap gives no map; or, unless `truncated`, a module
+            beside a tap follows it at its size. One whose convolutions are all 1x1 may: it belongs to the
+            classifier's head, as in EfficientNet.
+    """
+    with torch.device("meta"):
+        whole = make_model(library, model).eval()
+        image = torch.empty(1, 3, SIDE, SIDE)
+    modules = dict(whole.named_modules())
+    for tap in taps:
+        if tap not in modules:
+            raise ValueError(f"{model} has no module `{tap}`; {_like(tap, modules)}")
+    ran: list[tuple[str, Any]] = []
+    depths = {tap.count(".") for tap in taps}
+    for name, module in modules.items():
+        if name.count(".") in depths:
+            module.register_forward_hook(lambda _module, _inputs, output, name=name: ran.append((name, output)))
+    with torch.no_grad():
+        whole(image)
+    order, outputs = [name for name, _ in ran], dict(ran)
+    for tap in taps:
+        output = outputs.get(tap)
+        if not _is_map(output):
+            raise ValueError(f"`{tap}` of {model} gives no map of N, C, H, W; tap a module that does")
+        after = [
+            name
+            for name, later in ran[order.index(tap) + 1 :]
+            if name.count(".") == tap.count(".")
+            and _is_map(later)
+            and later.shape[2:] == output.shape[2:]
+            and any(isinstance(part, nn.Conv2d) and max(part.kernel_size) > 1 for part in modules[name].modules())
+        ]
+        if after and not truncated:
+            raise ValueError(
+                f"`{', '.join(after)}` of {model} follow `{tap}` at its size and would be left out of its features; "
+                f"tap the last of them, `{after[-1]}`, or allow it with `truncated: true`"
+            )
+    maps = [outputs[tap] for tap in taps]
+    return Features(
+        tuple(feature.shape[1] for feature in maps), tuple(round(SIDE / feature.shape[2]) for feature in maps)
+    )
+
+
+def _is_map(output: Any) -> bool:
+    return isinstance(output, Tensor) and output.ndim == 4
+
+
+def make_model(library: Library, model: str) -> nn.Module:
+    """A library's model with its initial weights.
+
+    Raises:
+        ValueError: the library is not installed or has no such model.
+    """
+    if library == "torchvision":
+        from torchvision import models
+
+        names = models.list_models()
+        if model in names:
+            return models.get_model(model, weights=None)
+    else:
+        try:
+            import timm
+        except ImportError:
+            raise ValueError("timm is not installed; type: pip install 'stdc-search[zoo]'") from None
+        names = timm.list_models()
+        if model in names:
+            return timm.create_model(model)
+    raise ValueError(f"{library} has no model `{model}`; {_like(model, names)}")
+
+
+def _like(word: str, words: Sequence[str] | dict[str, Any]) -> str:
+    near = difflib.get_close_matches(word, list(words), n=3, cutoff=0.5) or list(words)[-3:]
+    return f"there is {', '.join(f'`{name}`' for name in near)}"
