@@ -122,6 +122,35 @@ def time(
 
 
 @app.command()
+def space(
+    spec: Spec,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of tables and picture. Default: runs/space and the file's name.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Take so many networks, evenly spread. Default: all, up to a million.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
+) -> None:
+    """Count every network that a search spans, or a sample: how many, how large, where STDC1 and STDC2 lie."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from stdc_search.report.space import show_space
+    from stdc_search.search.space import landmarks, tabulate
+    from stdc_search.spec.base import UserError
+    from stdc_search.spec.run import load
+
+    run = load(spec)
+    if run.search is None:
+        raise UserError(f"{spec}: has no section `search`, so it is one network; `stdc-search cost` counts it")
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("networks")
+        table = tabulate(run, sample, seed=seed, progress=lambda n, of: bars.update(task, completed=n, total=of))
+    show_space(table, landmarks(run), run.search, out or Path("runs/space") / spec.stem, title=spec.stem)
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]) -> None:
     """Write the tables and pictures of a run again."""
     from rich.console import Console

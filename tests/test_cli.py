@@ -27,7 +27,7 @@ def stdc_search(*arguments: object, cwd: Path | None = None) -> subprocess.Compl
 
 def test_help_names_every_command():
     output = CliRunner().invoke(app, ["--help"]).output
-    assert all(f"\n  {name} " in output for name in ("run", "check", "cost", "time", "report", "schema"))
+    assert all(f"\n  {name} " in output for name in ("run", "check", "cost", "time", "space", "report", "schema"))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "specs/stdc1_seg50.yaml"], ["schema"]])
@@ -145,3 +145,14 @@ def test_times_come_with_their_machine(tmp_path):
     (machine,) = read_machines(tmp_path / "times" / "machine.json").values()
     assert device(machine) in done.stdout
     assert pd.read_csv(tmp_path / "times" / "time.csv")["repeats"].tolist() == [3]
+
+
+def test_space_tabulates_a_search_and_refuses_a_single_network(tmp_path):
+    dump(tiny_search(), tmp_path / "tiny.yaml")
+    done = stdc_search("space", tmp_path / "tiny.yaml", "--sample", 9, "--out", tmp_path / "space")
+    assert done.returncode == 0, done.stderr
+    assert "a sample of 9 combinations of 18: 9 are legal networks" in done.stdout
+    assert len(pd.read_csv(tmp_path / "space" / "networks.csv")) == 9
+    refused = stdc_search("space", "specs/stdc1.yaml")
+    assert refused.returncode == 2
+    assert "has no section `search`" in refused.stderr

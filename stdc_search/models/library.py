@@ -6,7 +6,7 @@ import difflib
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +97,7 @@ def features_of(library: Library, model: str, taps: tuple[str, ...], truncated: 
     )
 
 
-def _is_map(output: Any) -> bool:
+def _is_map(output: Any) -> TypeGuard[Tensor]:
     return isinstance(output, Tensor) and output.ndim == 4
 
 

@@ -21,8 +21,13 @@ REFERENCE = "reference"
 def label(record: Record) -> str:
     """What a candidate is called: STDC1, base, or as its folder."""
     if record.name is not None:
-        return record.name.upper() if record.name in PRESETS else record.name
+        return title_of(record.name)
     return "base" if record.origin == "base" else f"{record.number:04d}"
+
+
+def title_of(network: str) -> str:
+    """A start network's name as people write it."""
+    return network.upper() if network in PRESETS else network
 
 
 def heading(run: RunSpec, records: Sequence[Record]) -> str:

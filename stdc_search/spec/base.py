@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +23,7 @@ __all__ = [
     "load",
     "plain",
     "replace",
+    "replacer",
     "schema",
     "value_at",
     "write_atomically",
@@ -82,6 +83,48 @@ def replace(spec: AnySpec, changes: Mapping[str, Any]) -> AnySpec:
     if problems:
         raise SpecError(*problems)
     return _grown(spec, tree)
+
+
+def replacer(spec: AnySpec, options: Mapping[str, Sequence[Any]]) -> Callable[[Sequence[int]], AnySpec]:
+    """`replace` for a great many combinations of the same values: each sub-spec is validated once and remembered.
+
+    Args:
+        spec: where the values are set.
+        options: the values of each dotted path; no path lies within another.
+
+    Returns:
+        A function from the index of each path's value, in the paths' order, to the spec with these values; it raises
+        SpecError if they are illegal together.
+
+    Raises:
+        SpecError: a path does not exist.
+    """
+    tree: dict[str, Any] = {}
+    for slot, path in enumerate(options):
+        _plant(tree, spec, path, slot, path)
+    values = [[plain(value) for value in choices] for choices in options.values()]
+    known: dict[tuple[int, ...], Any] = {}
+
+    def grown(old: Any, tree: Mapping[Any, Any], indices: Sequence[int]) -> Any:
+        slots = [branch.value for branch in tree.values() if isinstance(branch, _Leaf)]
+        if len(slots) < len(tree):
+            return _exchanged(old, tree, lambda key, branch: part(old, key, branch, indices))
+        seen = (id(tree), *(indices[slot] for slot in slots))
+        if seen not in known:
+            try:
+                known[seen] = _exchanged(old, tree, lambda _, branch: values[branch.value][indices[branch.value]])
+            except SpecError as error:
+                known[seen] = error
+        if isinstance(known[seen], SpecError):
+            raise known[seen]
+        return known[seen]
+
+    def part(old: Any, key: Any, branch: Any, indices: Sequence[int]) -> Any:
+        if isinstance(branch, _Leaf):
+            return values[branch.value][indices[branch.value]]
+        return grown(_child(old, key), branch, indices)
+
+    return lambda indices: grown(spec, tree, indices)
 
 
 def value_at(spec: BaseModel | Mapping[str, Any], path: str) -> Any:
@@ -144,22 +187,31 @@ def _plant(tree: dict[Any, Any], spec: Any, path: str, value: Any, whole: str) -
         _plant(tree.setdefault(key, {}), _child(spec, key), rest, value, whole)
 
 
-def _grown(values: Any, tree: Mapping[Any, Any]) -> Any:
-    """Values with those of a tree in their places; what is not in the tree is legal as it is."""
-    grown, problems = {}, []
+def _grown(old: Any, tree: Mapping[Any, Any]) -> Any:
+    """Values with those of a tree in their places."""
+    return _exchanged(
+        old,
+        tree,
+        lambda key, branch: branch.value if isinstance(branch, _Leaf) else _grown(_child(old, key), branch),
+    )
+
+
+def _exchanged(old: Any, tree: Mapping[Any, Any], grow: Callable[[Any, Any], Any]) -> Any:
+    """Values with what has grown from a tree's branches in its place; all else is legal as it is."""
+    new, problems = {}, []
     for key, branch in tree.items():
         try:
-            grown[key] = branch.value if isinstance(branch, _Leaf) else _grown(_child(values, key), branch)
+            new[key] = grow(key, branch)
         except SpecError as error:
             problems += [problem.within(str(key)) for problem in error.problems]
     if problems:
         raise SpecError(*problems)
-    match values:
+    match old:
         case BaseModel():
-            return _validated(type(values), {**dict(values), **grown})
+            return _validated(type(old), {**old.__dict__, **new})
         case Mapping():
-            return {**values, **grown}
-    return tuple(grown.get(i, value) for i, value in enumerate(values))
+            return {**old, **new}
+    return tuple(new.get(i, value) for i, value in enumerate(old))
 
 
 def _child(values: Any, key: Any) -> Any:

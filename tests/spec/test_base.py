@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stdc_search.spec.base import SpecError, dump, replace, value_at
+from stdc_search.spec.base import SpecError, dump, replace, replacer, value_at
 from stdc_search.spec.network import DetailSpec, HeadSpec, SegmenterSpec, StageSpec
 from stdc_search.spec.run import RunSpec, load, schema
 from stdc_search.spec.search import PRESETS
@@ -198,3 +200,30 @@ def test_reading_a_spec_loads_nothing_heavy(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def outcome(make: Callable[[], RunSpec]) -> RunSpec | str:
+    """A spec, or what is wrong with it."""
+    try:
+        return make()
+    except SpecError as error:
+        return str(error)
+
+
+def test_a_replacer_makes_what_replace_makes(run: RunSpec) -> None:
+    options: dict[str, list[Any]] = {
+        "network.backbone.stages.0.width": [8, 12, 16],
+        "network.backbone.stages.0.blocks": [2, 3, 4],  # 12 cannot have 4
+        "network.detail": [None, {"strides": [1]}],
+        "image_size.1": [64, 96],
+    }
+    make = replacer(run, options)
+    for _ in range(2):  # the second time from memory
+        for indices in itertools.product(*(range(len(choices)) for choices in options.values())):
+            changes = {path: options[path][i] for path, i in zip(options, indices, strict=True)}
+            assert outcome(lambda: make(indices)) == outcome(lambda: replace(run, changes))  # noqa: B023
+
+
+def test_a_replacer_names_a_path_that_does_not_exist(run: RunSpec) -> None:
+    with pytest.raises(SpecError, match=r"there is no `heads` in `network`"):
+        replacer(run, {"network.heads": [1]})

@@ -1,0 +1,154 @@
+"""A tabulated space in a table, a sentence and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stdc_search.report.plots import AXIS_TITLES, GIVEN, INK, PALE, QUIET, SMALL_PT, TEXT_PT, TITLE_PT, encode, literal
+from stdc_search.report.tables import print_table, save_table
+from stdc_search.report.words import title_of
+from stdc_search.spec.base import write_atomically
+from stdc_search.spec.search import LimitMetric, LimitSpec, SearchSpec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+QUANTILES = {
+    "smallest": 0.0,
+    "5 %": 0.05,
+    "25 %": 0.25,
+    "median": 0.5,
+    "75 %": 0.75,
+    "95 %": 0.95,
+    "largest": 1.0,
+}
+
+
+def show_space(
+    table: pd.DataFrame, landmarks: Mapping[str, tuple[int, ...]], search: SearchSpec, folder: Path, title: str
+) -> None:
+    """Print a space's table and save it, every network and the picture beside it."""
+    note = space_note(table, search.size, search.limits)
+    frame = quantile_frame(table, landmarks)
+    paths = [*save_table(frame, folder / "quantiles", caption=f"{title}: {note}"), folder / "networks.csv"]
+    write_atomically(paths[-1], table.to_csv(index=False, lineterminator="\n"))
+    if np.asarray(table["legal"]).any():
+        figure = draw_space(table, landmarks, search.limits, title)
+        for path in (folder / "space.png", folder / "space.svg"):
+            write_atomically(path, encode(figure, path.suffix))
+            paths.append(path)
+    print_table(frame, title, [note, *(f"saved: {path}" for path in paths)])
+
+
+def quantile_frame(table: pd.DataFrame, landmarks: Mapping[str, tuple[int, ...]]) -> pd.DataFrame:
+    """Quantiles of the legal networks' costs, then the landmarks, with the share of networks that cost less.
+
+    Args:
+        table: of `search.space.tabulate`.
+        landmarks: parameters, macs, fvcore_flops and paper_flops by name.
+    """
+    macs, parameters = _legal(table, "macs"), _legal(table, "parameters")
+    rows = [
+        {"network": name, "GMACs": _at(macs, share) / 1e9, "params M": _at(parameters, share) / 1e6}
+        for name, share in QUANTILES.items()
+    ]
+    for name, costs in landmarks.items():
+        rows.append(
+            {
+                "network": title_of(name),
+                "GMACs": costs[1] / 1e9,
+                "params M": costs[0] / 1e6,
+                "fewer GMACs %": _share(macs < costs[1]),
+                "fewer params %": _share(parameters < costs[0]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def space_note(table: pd.DataFrame, size: float, limits: Mapping[LimitMetric, LimitSpec]) -> str:
+    """How many networks there are, are legal, and lie inside the limits."""
+    whole = f"all {len(table):,}" if len(table) == size else f"a sample of {len(table):,}"
+    of = f" of {size:,.0f}" if len(table) != size and np.isfinite(size) else ""
+    legal, inside = (int(np.sum(np.asarray(table[name]))) for name in ("legal", "inside"))
+    parts = [f"{whole} combinations{of}: {legal:,} are legal networks"]
+    costs = [name for name in limits if name.startswith("cost.")]
+    if costs:
+        parts.append(f"{inside:,} ({100 * inside / max(legal, 1):.1f} %) lie inside the limits on {', '.join(costs)}")
+    if timed := [name for name in limits if name.startswith("latency.")]:
+        parts.append(f"{', '.join(timed)} is not looked at")
+    return "; ".join(parts)
+
+
+def draw_space(
+    table: pd.DataFrame,
+    landmarks: Mapping[str, tuple[int, ...]],
+    limits: Mapping[LimitMetric, LimitSpec],
+    title: str,
+) -> Figure:
+    """Where the networks lie, multiply-adds along x and parameters along y, both on the logarithm."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
+
+    figure = Figure(figsize=(7.6, 5.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(literal(title), loc="left", size=TITLE_PT, weight="bold", color=INK)
+    macs, parameters = _legal(table, "macs") / 1e9, _legal(table, "parameters") / 1e6
+    colours = LinearSegmentedColormap.from_list("networks", ["#dfe6ee", "#0b6e99", "#083d56"])
+    cells = axes.hexbin(macs, parameters, xscale="log", yscale="log", gridsize=60, mincnt=1, cmap=colours, bins="log")
+    bar = figure.colorbar(cells, ax=axes, pad=0.01)
+    bar.set_label("networks a cell", color=INK, size=TEXT_PT)
+    bar.ax.tick_params(labelcolor=INK, labelsize=SMALL_PT, color=PALE)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    small: Any = {"textcoords": "offset points", "fontsize": SMALL_PT, "color": QUIET}
+    dashed: Any = {"color": QUIET, "linewidth": 1, "linestyle": (0, (5, 4))}
+    if limit := limits.get("cost.macs"):
+        axes.axvline(limit.at_most / 1e9, **dashed)
+        axes.annotate(
+            "limit",
+            (limit.at_most / 1e9, 1),
+            (-3, -3),
+            xycoords=axes.get_xaxis_transform(),
+            ha="right",
+            va="top",
+            **small,
+        )
+    if limit := limits.get("cost.parameters"):
+        axes.axhline(limit.at_most / 1e6, **dashed)
+        axes.annotate("limit", (0, limit.at_most / 1e6), (3, 3), xycoords=axes.get_yaxis_transform(), **small)
+    for name, costs in landmarks.items():
+        place = (costs[1] / 1e9, costs[0] / 1e6)
+        axes.plot(*place, "*", color=GIVEN, markersize=13, markeredgecolor="white")
+        text = axes.annotate(title_of(name), place, (8, -3), **{**small, "fontsize": TEXT_PT, "color": GIVEN})
+        text.set_path_effects([withStroke(linewidth=3, foreground="white")])
+    axes.set_xlabel(AXIS_TITLES["cost.macs"], color=INK, size=TEXT_PT)
+    axes.set_ylabel(AXIS_TITLES["cost.parameters"], color=INK, size=TEXT_PT)
+    axes.grid(color="#e4e7eb", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.tick_params(which="both", labelcolor=INK, labelsize=SMALL_PT + 0.5, color=PALE)
+    for edge in (axes.xaxis, axes.yaxis):
+        edge.set_major_formatter(lambda value, _: f"{value:g}")
+        edge.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    return figure
+
+
+def _legal(table: pd.DataFrame, column: str) -> NDArray[Any]:
+    return np.asarray(table[column])[np.asarray(table["legal"])]
+
+
+def _share(true: NDArray[Any]) -> float:
+    return 100 * float(true.mean()) if len(true) else float("nan")
+
+
+def _at(values: NDArray[Any], share: float) -> float:
+    return float("nan") if not len(values) else float(np.quantile(values, share, method="nearest"))

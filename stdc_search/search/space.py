@@ -1,0 +1,177 @@
+"""All networks that a search section spans, or a sample of them, with their exact costs."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stdc_search.cost import Counts, count_quickly
+from stdc_search.spec.base import SpecError, replacer
+from stdc_search.spec.run import RunSpec
+from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, StartSpec, VarySpec
+
+WHOLE, SAMPLE = 1_000_000, 100_000
+"""Spaces up to the first number are tabulated whole; of larger ones, and infinite ones, the second many."""
+CHUNK = 4096
+"""Networks that a process counts at a time."""
+ILLEGAL = -1
+COSTS = Counts._fields
+
+
+def tabulate(
+    spec: RunSpec,
+    sample: int | None = None,
+    *,
+    seed: int = 0,
+    processes: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Count every network of a space, or a sample in which each value of each varied thing is as frequent.
+
+    Args:
+        spec: a run with a search.
+        sample: how many networks; default: all if they are at most `WHOLE`, else `SAMPLE`.
+        seed: of the sample.
+        processes: default: one a core; small tables take one.
+        progress: called with the number of networks done and of all.
+
+    Returns:
+        A row a network: the varied values by their names, `legal`, the numbers of `Cost` (0 where it is not legal), and
+        whether it is legal and `inside` of the limits on cost; times are not looked at.
+    """
+    assert spec.search is not None
+    vary = spec.search.vary
+    if sample is None and spec.search.size > WHOLE:
+        sample = SAMPLE
+    options, indices = _sampled(vary, sample, seed) if sample else _all(vary)
+    chunks = [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
+    counts = []
+    for done in _counted(spec, options, chunks, processes or os.cpu_count() or 1):
+        counts.append(done)
+        if progress is not None:
+            progress(min(len(counts) * CHUNK, len(indices)), len(indices))
+    table = pd.DataFrame({name: _column(choices)[indices[:, i]] for i, (name, choices) in enumerate(options.items())})
+    costs = np.concatenate(counts)
+    table["legal"] = legal = costs[:, 0] != ILLEGAL
+    table[list(COSTS)] = np.where(legal[:, None], costs, 0)
+    inside = legal
+    for metric, limit in spec.search.limits.items():
+        if metric.startswith("cost."):
+            inside = inside & (table[metric.removeprefix("cost.")].to_numpy() <= limit.at_most)
+    table["inside"] = inside
+    return table
+
+
+def landmarks(spec: RunSpec) -> dict[str, Counts]:
+    """Costs of STDC1, STDC2 and the search's own start networks, as the search would train them."""
+    assert spec.search is not None
+    presets = tuple(StartSpec(name=name, network=network) for name, network in PRESETS.items())
+    found = {}
+    for start in (*presets, *spec.search.start):
+        try:
+            run = spec.start_candidate(start)
+        except SpecError:  # a network of other parts, such as a library's trunk, has no such landmark
+            continue
+        found[start.name] = count_quickly(run.network, run.image_size)
+    return found
+
+
+def _all(vary: Mapping[str, VarySpec]) -> tuple[dict[str, Sequence[Any]], NDArray[np.intp]]:
+    """The values of each varied thing, and every combination of their indices."""
+    options = {name: _grid(one) for name, one in vary.items()}
+    sizes = [len(choices) for choices in options.values()]
+    return options, np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), axis=1)
+
+
+def _sampled(vary: Mapping[str, VarySpec], sample: int, seed: int) -> tuple[dict[str, Sequence[Any]], NDArray[np.intp]]:
+    """The same for a Latin hypercube: along each varied thing the values are evenly spread, and shuffled."""
+    rng = np.random.default_rng(seed)
+    options, columns = {}, []
+    for name, one in vary.items():
+        choices = _spread(one, sample, rng) if isinstance(one, FloatRange) else _grid(one)
+        options[name] = choices
+        first = rng.permutation(len(choices))  # the values that come once more than the others
+        columns.append(rng.permutation(np.resize(first, sample)))
+    return options, np.stack(columns, axis=1)
+
+
+def _grid(vary: VarySpec) -> Sequence[Any]:
+    match vary:
+        case IntRange():
+            return range(vary.low, vary.high + 1, vary.step)
+        case Choice():
+            return vary.of
+        case FloatRange() if vary.low == vary.high:
+            return (vary.low,)
+    raise AssertionError("a range of real numbers makes a space infinite, and so a sample")
+
+
+def _spread(vary: FloatRange, count: int, rng: np.random.Generator) -> list[float]:
+    low, high = (math.log(vary.low), math.log(vary.high)) if vary.log else (vary.low, vary.high)
+    points = low + (high - low) * (np.arange(count) + rng.random(count)) / count
+    return (np.exp(points) if vary.log else points).clip(vary.low, vary.high).tolist()
+
+
+def _counted(
+    spec: RunSpec, options: Mapping[str, Sequence[Any]], chunks: Sequence[NDArray[np.intp]], processes: int
+) -> Any:
+    """The counts of each chunk, in their order."""
+    if processes == 1 or len(chunks) <= 2 * processes:
+        return map(_Counter(spec, options), chunks)
+    return _counted_by_processes(spec, options, chunks, processes)
+
+
+def _counted_by_processes(
+    spec: RunSpec, options: Mapping[str, Sequence[Any]], chunks: Sequence[NDArray[np.intp]], processes: int
+) -> Any:
+    context = multiprocessing.get_context("spawn")  # torch has threads, which a fork would not take along
+    with ProcessPoolExecutor(processes, context, _begin, (spec, options)) as pool:
+        yield from pool.map(_count_chunk, chunks)
+
+
+class _Counter:
+    """Costs of combinations, given by the index of each varied thing's value."""
+
+    def __init__(self, spec: RunSpec, options: Mapping[str, Sequence[Any]]) -> None:
+        assert spec.search is not None
+        paths = {name: vary.sets or (name,) for name, vary in spec.search.vary.items()}
+        self.slots = [i for i, name in enumerate(options) for _ in paths[name]]
+        self.make = replacer(spec.without_search(), {path: options[name] for name in options for path in paths[name]})
+
+    def __call__(self, indices: NDArray[np.intp]) -> NDArray[np.int64]:
+        counts = np.full((len(indices), len(COSTS)), ILLEGAL, np.int64)
+        for row, combination in enumerate(indices[:, self.slots].tolist()):
+            try:
+                run = self.make(combination)
+            except SpecError:
+                continue
+            counts[row] = count_quickly(run.network, run.image_size)
+        return counts
+
+
+_COUNTER: list[_Counter] = []
+"""A process's own."""
+
+
+def _begin(spec: RunSpec, options: Mapping[str, Sequence[Any]]) -> None:
+    _COUNTER[:] = [_Counter(spec, options)]
+
+
+def _count_chunk(indices: NDArray[np.intp]) -> NDArray[np.int64]:
+    return _COUNTER[0](indices)
+
+
+def _column(choices: Sequence[Any]) -> NDArray[Any]:
+    """Values as a column; lists and sub-specs as JSON."""
+    if all(isinstance(choice, int | float | str) for choice in choices):
+        return np.asarray(choices)
+    return np.asarray([choice if isinstance(choice, str) else json.dumps(choice) for choice in choices])
