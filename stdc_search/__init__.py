@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stdc_search.spec.base import replace as replace
     from stdc_search.spec.run import load as load
     from stdc_search.spec.run import schema as schema
+    from stdc_search.weights import load_weights as load_weights
 
 _HOMES = {
     "load": "spec.run",
@@ -29,6 +30,7 @@ _HOMES = {
     "count": "cost",
     "measure": "latency",
     "run": "runner",
+    "load_weights": "weights",
 }
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -132,7 +132,7 @@ def build_segmenter(spec: SegmenterSpec, backbone: nn.Module, make: Make) -> Seg
     levels = level_widths(spec.context_widths)
     auxiliary: list[nn.Module] = []
     if (how := spec.auxiliary) is not None:
-        auxiliary = [make(Head, width, how.width, how.depth, spec.classes) for width in levels]
+        auxiliary = [make(Head, width, how.width, how.depth, spec.classes, how.bias) for width in levels]
     detail, detail_stage, detail_target = None, 0, None
     if (how := spec.detail) is not None:
         detail, detail_stage = make(Head, channels[how.stage], how.width, 1, 1), how.stage
@@ -142,7 +142,7 @@ def build_segmenter(spec: SegmenterSpec, backbone: nn.Module, make: Make) -> Seg
         spatial=spatial,
         context=make(ContextPath, tuple(deep), spec.context_widths, refine, average),
         fusion=make(FUSIONS[decoder.fusion], shallow, levels[0], decoder.fusion_width),
-        head=make(Head, decoder.fusion_width, spec.head.width, spec.head.depth, spec.classes),
+        head=make(Head, decoder.fusion_width, spec.head.width, spec.head.depth, spec.classes, spec.head.bias),
         upsample=make(Upsample),
         taps=taps,
         auxiliary=auxiliary,

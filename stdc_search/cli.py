@@ -122,6 +122,25 @@ def time(
 
 
 @app.command()
+def weights(
+    spec: Spec,
+    checkpoint: Annotated[Path, typer.Argument(help="Weights: our own, released or mmsegmentation's.")],
+    out: Annotated[Path, typer.Option(help="File that gets them as safetensors.", show_default=False)],
+    partial: Annotated[bool, typer.Option("--partial", help="Take what fits, and list what does not.")] = False,
+) -> None:
+    """Turn a checkpoint into weights of a spec's network."""
+    from stdc_search.builder import build
+    from stdc_search.spec.run import load
+    from stdc_search.weights import load_weights, save_weights
+
+    module = build(load(spec).network)
+    loaded = load_weights(module, checkpoint, partial=partial)
+    save_weights(module, out)
+    for line in (str(loaded), *loaded.misfits, f"saved: {out}"):
+        typer.echo(line)
+
+
+@app.command()
 def space(
     spec: Spec,
     out: Annotated[

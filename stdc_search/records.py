@@ -77,6 +77,17 @@ class Score(_Value):
     """mIoU of each of `training.seeds`."""
 
 
+class StartedFrom(_Value):
+    """Weights of another training that a candidate began with."""
+
+    file: str
+    """Name of the file."""
+    taken: int
+    """Tensors of the network that were found in it with their shape."""
+    tensors: int
+    """Tensors of the network."""
+
+
 class Machine(_Value):
     """Where a record was made."""
 
@@ -123,6 +134,7 @@ class Record(_Value):
     sampler_notes: dict[str, Any] = {}
     """What the sampler wrote on Optuna's trial, such as NSGA-II's generation."""
     cost: Cost | None = None
+    started_from: StartedFrom | None = None
     latency: Latency | None = None
     latency_also: tuple[Latency, ...] = ()
     score: Score | None = None

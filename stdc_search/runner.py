@@ -18,7 +18,7 @@ from stdc_search.latency import note_machine
 from stdc_search.records import Record, append, cut_torn_line, read
 from stdc_search.report import Report, write_report
 from stdc_search.search.study import Proposal, Study, mirror
-from stdc_search.spec.base import SpecError, dump, write_atomically
+from stdc_search.spec.base import Problem, SpecError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.train import CHECKPOINT, length
 from stdc_search.trial import BEGUN, Datasets, estimate_seconds, run_trial
@@ -54,6 +54,8 @@ def run(
     if out is None:
         raise ValueError("`out` is missing: a spec that is no file needs a folder for its run")
     datasets = Datasets.open(spec, Path(data_root) if data_root is not None else None)
+    if spec.training is not None and (weights := spec.training.start_from) is not None and not weights.is_file():
+        raise SpecError(Problem("training.start_from", f"{weights} does not exist; give a file of weights, or null"))
     if datasets is not None and spec.training is not None:
         length(spec.training, len(datasets.train))  # its mistakes are a person's, and come before a folder
     with _locked(Path(out)) as folder:

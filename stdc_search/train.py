@@ -20,7 +20,6 @@ from time import perf_counter
 from typing import Any, assert_never
 
 import numpy as np
-import safetensors.torch
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -33,6 +32,7 @@ from stdc_search.data.transforms import TrainingSamples
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.spec.base import UserError, write_atomically
 from stdc_search.spec.training import AdamwSpec, LossSpec, ScheduleSpec, SgdSpec, TrainingSpec
+from stdc_search.weights import save_weights
 
 CHECKPOINT, BEST, CURVE = "checkpoint.pt", "best.safetensors", "curve.csv"
 HEADS = ("fusion", "head", "auxiliary", "detail")
@@ -211,12 +211,6 @@ def total_loss(module: Segmenter, images: Tensor, labels: Tensor, spec: LossSpec
     return loss
 
 
-def save_weights(module: nn.Module, path: Path) -> None:
-    """Write a module's state as safetensors, whole or not at all."""
-    state = {name: value.contiguous() for name, value in module.state_dict().items()}  # it takes no channels_last
-    write_atomically(path, safetensors.torch.save(state))
-
-
 def _optimizer(groups: list[dict[str, Any]], spec: SgdSpec | AdamwSpec) -> Optimizer:
     match spec:
         case SgdSpec():
@@ -288,7 +282,7 @@ def _randomness(seed: int, epoch: int) -> np.random.SeedSequence:
 
 def _origin(spec: TrainingSpec, seed: int, images: int) -> dict[str, Any]:
     """What a checkpoint must agree with to be gone on from."""
-    told = spec.model_dump(mode="json", exclude={"seeds", "score_every", "workers"})
+    told = spec.model_dump(mode="json", exclude={"seeds", "score_every", "workers", "start_from"})
     return {**told, "seed": seed, "images": images}
 
 

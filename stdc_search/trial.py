@@ -25,11 +25,12 @@ from stdc_search.data import DataError, Dataset, Split, open_dataset
 from stdc_search.data.transforms import TrainingSamples
 from stdc_search.latency import measure_network
 from stdc_search.models.segmenter import Segmenter
-from stdc_search.records import Record
+from stdc_search.records import Record, StartedFrom
 from stdc_search.spec.base import UserError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import LimitMetric, LimitSpec
-from stdc_search.train import length, save_weights, total_loss, train
+from stdc_search.train import length, total_loss, train
+from stdc_search.weights import WeightsError, load_weights, save_weights
 
 BEGUN = "begun.json"
 """What a candidate was found to be before its training, for one that was cut in it."""
@@ -86,14 +87,14 @@ def run_trial(
 
     Returns:
         The record: complete, rejected by a limit or because its values are illegal together, or failed with its
-        error. Nothing is raised but for a person's interrupt and for broken data, which would break every other
-        trial too.
+        error. Nothing is raised but for a person's interrupt and for broken data or weights, which would break every
+        other trial too.
     """
     trial = _Trial(spec, folder, draft, limits or {}, progress)
     try:
         trial.run(datasets)
         return trial.record("complete")
-    except (DataError, OSError):
+    except (DataError, WeightsError, OSError):
         raise
     except (_Rejected, UserError) as rejection:
         return trial.record("rejected", str(rejection))
@@ -186,8 +187,14 @@ class _Trial:
         return matrices[-1]
 
     def module(self, seed: int) -> nn.Module:
+        """The network with the initial weights of a seed, and over them those that the training starts from."""
         torch.manual_seed(seed)
-        return build(self.spec.network)
+        module = build(self.spec.network)
+        if self.spec.training is not None and (file := self.spec.training.start_from) is not None:
+            loaded = load_weights(module, file, partial=True)
+            tensors = len(loaded.taken) + len(loaded.missing) + len(loaded.misshapen)
+            self.found["started_from"] = StartedFrom(file=file.name, taken=len(loaded.taken), tensors=tensors)
+        return module
 
     def begin_folder(self) -> None:
         """The folder with its spec; files of another candidate, left by a crash, are removed."""

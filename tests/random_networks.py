@@ -19,7 +19,7 @@ from stdc_search.spec.network import (
 widths = st.integers(1, 9)
 strides = st.sampled_from([1, 2])
 convs = st.builds(ConvSpec, width=widths, stride=strides, kernel=st.sampled_from([1, 3, 5, 7]))
-heads = st.builds(HeadSpec, width=widths, depth=st.integers(1, 2))
+heads = st.builds(HeadSpec, width=widths, depth=st.integers(1, 2), bias=st.booleans())
 
 
 @st.composite

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from stdc_search.cli import app
@@ -14,6 +15,7 @@ from stdc_search.records import read_machines
 from stdc_search.report.words import device
 from stdc_search.spec.base import dump
 from stdc_search.spec.measurement import LatencySpec
+from tests.released import classification
 from tests.search_specs import tiny_search
 
 SPECS = sorted(Path("specs").glob("*.yaml"))
@@ -27,7 +29,9 @@ def stdc_search(*arguments: object, cwd: Path | None = None) -> subprocess.Compl
 
 def test_help_names_every_command():
     output = CliRunner().invoke(app, ["--help"]).output
-    assert all(f"\n  {name} " in output for name in ("run", "check", "cost", "time", "space", "report", "schema"))
+    assert all(
+        f"\n  {name} " in output for name in ("run", "check", "cost", "time", "weights", "space", "report", "schema")
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "specs/stdc1_seg50.yaml"], ["schema"]])
@@ -156,3 +160,20 @@ def test_space_tabulates_a_search_and_refuses_a_single_network(tmp_path):
     refused = stdc_search("space", "specs/stdc1.yaml")
     assert refused.returncode == 2
     assert "has no section `search`" in refused.stderr
+
+
+def test_weights_turns_a_released_checkpoint_into_ours(tmp_path):
+    torch.save({"state_dict": classification("stdc1")}, tmp_path / "STDCNet813M_73.91.tar")
+    out = tmp_path / "stdc1.safetensors"
+    done = stdc_search("weights", "specs/stdc1.yaml", tmp_path / "STDCNet813M_73.91.tar", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "released classification: 187 of 187 tensors taken, 174 of the file set aside" in done.stdout
+    again = stdc_search("weights", "specs/stdc1.yaml", out, "--out", tmp_path / "again.safetensors")
+    assert "own: 187 of 187 tensors taken" in again.stdout
+    refused = stdc_search("weights", "specs/stdc1_seg50.yaml", out, "--out", tmp_path / "seg.safetensors")
+    assert refused.returncode == 2
+    assert "missing: context.average.1.conv.weight" in refused.stderr
+    assert not (tmp_path / "seg.safetensors").exists()
+    partly = stdc_search("weights", "specs/stdc1_seg50.yaml", out, "--partial", "--out", tmp_path / "seg.safetensors")
+    assert partly.returncode == 0, partly.stderr
+    assert "11 unexpected: conv.conv.weight" in partly.stdout

@@ -9,6 +9,7 @@ import time
 
 import optuna
 import pytest
+import torch
 
 from stdc_search.records import DamagedError, read
 from stdc_search.runner import run
@@ -135,6 +136,30 @@ def test_values_that_cannot_be_trained_together_are_rejected(tmp_path):
     assert sorted(record.state for record in records) == ["complete", "rejected"]
     rejected = next(record for record in records if record.state == "rejected")
     assert "`training.schedule.warmup` 99 is as long as the training" in rejected.reason
+
+
+def test_candidates_start_from_the_tensors_that_fit_and_say_how_many(finished, tmp_path):
+    _, folder, _ = finished
+    weights = folder / "networks" / "0000" / "weights.safetensors"
+    spec = replace(tiny_search(), {"training.start_from": weights, "search.trials": 3})
+    run(spec, tmp_path / "warm")
+    began = [record.started_from for record in read(tmp_path / "warm" / "results.jsonl")]
+    assert all(start.file == "weights.safetensors" and 0 < start.taken <= start.tensors for start in began)
+    assert len({start.taken for start in began}) > 1
+
+
+def test_weights_that_do_not_exist_stop_a_run_before_its_folder(tmp_path):
+    spec = replace(tiny_search(), {"training.start_from": tmp_path / "no.safetensors"})
+    with pytest.raises(SpecError, match=r"training\.start_from: .*no\.safetensors does not exist"):
+        run(spec, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_which_nothing_fits_stop_a_run(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    spec = replace(tiny_search(), {"training.start_from": tmp_path / "other.pth"})
+    with pytest.raises(UserError, match="unknown kind"):
+        run(spec, tmp_path / "out")
 
 
 def test_what_a_killed_write_left_is_removed(finished):

@@ -107,12 +107,12 @@ class AdditiveFusion(nn.Module):
 
 
 class Head(nn.Module):
-    """3x3 convolutions, then 1x1 to the outputs; no dropout, no bias, as released."""
+    """3x3 convolutions, then 1x1 to the outputs; no dropout, as released."""
 
-    def __init__(self, in_channels: int, width: int, depth: int, outputs: int) -> None:
+    def __init__(self, in_channels: int, width: int, depth: int, outputs: int, bias: bool = False) -> None:
         super().__init__()
         self.convs = nn.Sequential(*(ConvX(width if i else in_channels, width) for i in range(depth)))
-        self.out = nn.Conv2d(width, outputs, 1, bias=False)
+        self.out = nn.Conv2d(width, outputs, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.convs(x))

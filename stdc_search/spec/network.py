@@ -196,6 +196,8 @@ class HeadSpec(Spec):
     """Channels of the 3x3 convolutions."""
     depth: PositiveInt = 1
     """Number of 3x3 convolutions."""
+    bias: bool = False
+    """Whether the 1x1 convolution has a bias: none as released, one in mmsegmentation's weights."""
 
 
 class DetailSpec(Spec):

@@ -41,6 +41,8 @@ class RunSpec(Spec):
             include={"image_size", "network", "data", "training"},
             exclude={"data": {"root"}, "training": {"workers", "score_every"}},
         )
+        if (training := content["training"]) and training["start_from"]:
+            training["start_from"] = Path(training["start_from"]).name
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

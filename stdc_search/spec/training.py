@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import os
 from math import ceil, floor
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PlainSerializer,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    model_validator,
+)
 
 from stdc_search.spec.base import Spec, at
+
+
+def _from_the_specs_folder(path: Any, info: ValidationInfo) -> Any:
+    if isinstance(path, str):
+        path = Path(path)
+    if isinstance(path, Path) and info.context:
+        return Path(os.path.abspath(info.context["folder"] / path))  # a copy of the spec lies elsewhere
+    return path
+
+
+WeightsPath = Annotated[
+    Path,
+    BeforeValidator(_from_the_specs_folder, json_schema_input_type=str),
+    PlainSerializer(Path.as_posix, when_used="json"),
+]
 
 
 class SgdSpec(Spec):
@@ -97,6 +124,9 @@ class TrainingSpec(Spec):
     """Images a step; at least 2, since norms after global pooling need more than one value."""
     crop: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = (512, 1024)
     """[height, width] of the training crops; an image that is smaller after scaling is scaled up to it."""
+    start_from: WeightsPath | None = None
+    """File of weights that a network takes what fits from before it is trained: our own, or a released checkpoint,
+    such as the ImageNet classifier that the paper's segmenters start from. Relative to the spec's file."""
     augmentation: AugmentationSpec = AugmentationSpec()
     loss: LossSpec = LossSpec()
     optimizer: Annotated[SgdSpec | AdamwSpec, Field(discriminator="kind")] = SgdSpec(kind="sgd")

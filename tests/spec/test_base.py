@@ -75,8 +75,8 @@ def test_the_dump_has_every_default_in_its_order(run: RunSpec) -> None:
         "  fusion: attention\n"
         "  fusion_width: 256\n"
         "  spatial: null\n"
-        "head: {width: 256, depth: 1}\n"
-        "auxiliary: {width: 64, depth: 1}\n"
+        "head: {width: 256, depth: 1, bias: false}\n"
+        "auxiliary: {width: 64, depth: 1, bias: false}\n"
         "detail:\n"
         "  strides: [1, 2, 4]\n"
         "  weights: null\n"
@@ -101,8 +101,8 @@ def test_a_dump_with_a_path_is_written_there(tmp_path: Path, run: RunSpec) -> No
         ("image_size.1", 128, (64, 128)),
         ("network.backbone.stages.1.width", 128, 128),
         ("network.backbone.stages", (StageSpec(width=8), StageSpec(width=16)), None),
-        ("network.head", HeadSpec(width=5), {"width": 5, "depth": 1}),
-        ("network.head", {"width": 5}, {"width": 5, "depth": 1}),
+        ("network.head", HeadSpec(width=5), {"width": 5, "depth": 1, "bias": False}),
+        ("network.head", {"width": 5}, {"width": 5, "depth": 1, "bias": False}),
         ("network.detail", None, None),
         ("network", PRESETS["stdc2"].model_copy(update={"classes": 11}), None),
         ("search", None, None),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from stdc_search.spec.base import dump
+from stdc_search.spec.run import load
 
 Complaints = Callable[..., list[str]]
 
@@ -57,3 +61,21 @@ Complaints = Callable[..., list[str]]
 def test_what_cannot_be_trained_is_told(complaints: Complaints, training: str, complaint: str) -> None:
     text = f"network: {{kind: segmenter, classes: 11}}\ndata: {{kind: scenes}}\n\ntraining: {training}\n"
     assert complaints(text) == [f"run.yaml:4: {complaint}"]
+
+
+def test_weights_to_start_from_lie_beside_the_spec_wherever_its_copy_lies(tmp_path: Path) -> None:
+    (tmp_path / "specs").mkdir()
+    path = tmp_path / "specs" / "run.yaml"
+    text = (
+        "network: {{kind: segmenter, classes: 11}}\ndata: {{kind: scenes}}\ntraining: {{epochs: 1, start_from: {}}}\n"
+    )
+    path.write_text(text.format("../net.tar"))
+    spec = load(path)
+    assert spec.training is not None
+    assert spec.training.start_from == tmp_path / "net.tar"
+    dump(spec, tmp_path / "copy.yaml")
+    assert load(tmp_path / "copy.yaml") == spec
+    path.write_text(text.format("../elsewhere/net.tar"))
+    assert load(path).identity == spec.identity
+    path.write_text(text.format("null"))
+    assert load(path).identity != spec.identity
