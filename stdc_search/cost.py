@@ -82,7 +82,11 @@ def count_parts(network: NetworkSpec, image_size: tuple[int, int]) -> list[PartC
     module = build(network, _stand_ins(ran))
     module((1, 3, *image_size))
     names = {child: name for name, child in module.named_modules()}
-    return [
+    trunk = []
+    if isinstance(network.backbone, TrunkSpec):
+        ran = ran[1:]
+        trunk = _trunk_parts(network.backbone, (1, 3, *image_size))
+    return trunk + [
         PartCost(name=names[part], kind=part.part.__name__, output=outputs[0][1:], cost=Cost(**counts._asdict()))
         for part, outputs, counts in ran
     ]
@@ -135,6 +139,18 @@ def _count_chain(parts: Callable[[Make], Iterable[nn.Module]], shape: Shape) -> 
     ran: list[_Ran] = []
     output = nn.Sequential(*parts(_stand_ins(ran)))(shape)
     return _sum(*(counts for _, _, counts in ran)), output
+
+
+def _trunk_parts(spec: TrunkSpec, image: Shape) -> list[PartCost]:
+    """A part a tap: what a trunk up to it costs more than up to the one before."""
+    parts, before = [], Counts()
+    for i, tap in enumerate(spec.taps):
+        upto = spec.model_copy(update={"taps": spec.taps[: i + 1], "truncated": True})
+        counts, shapes = _count_trunk(upto, image)  # pyright: ignore[reportArgumentType]
+        more = Counts(*(new - old for new, old in zip(counts, before, strict=True)))
+        parts.append(PartCost(name=tap, kind=spec.model, output=shapes[-1][1:], cost=Cost(**more._asdict())))
+        before = counts
+    return parts
 
 
 @cache

@@ -176,4 +176,4 @@ def test_weights_turns_a_released_checkpoint_into_ours(tmp_path):
     assert not (tmp_path / "seg.safetensors").exists()
     partly = stdc_search("weights", "specs/stdc1_seg50.yaml", out, "--partial", "--out", tmp_path / "seg.safetensors")
     assert partly.returncode == 0, partly.stderr
-    assert "11 unexpected: conv.conv.weight" in partly.stdout
+    assert "11 unexpected: " in partly.stdout

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stdc_search.builder import build
-from stdc_search.cost import count, count_with_fvcore
+from stdc_search.cost import count, count_parts, count_with_fvcore
 from stdc_search.models.library import features_of
 from stdc_search.spec.base import SpecError, replace
 from stdc_search.spec.run import load
@@ -60,6 +60,15 @@ def test_what_a_library_does_not_have_is_told(changes, message):
     for use in (build, lambda network: count(network, (64, 64))):
         with pytest.raises(SpecError, match=message):
             use(wrong)
+
+
+def test_a_trunk_has_a_row_a_tap_and_they_add_up():
+    network = load("specs/resnet18_seg50.yaml").network
+    parts = count_parts(network, (224, 224))
+    assert [part.name for part in parts[:3]] == ["layer2", "layer3", "layer4"]
+    assert [part.output for part in parts[:3]] == [(128, 28, 28), (256, 14, 14), (512, 7, 7)]
+    assert sum(part.cost.parameters for part in parts[:3]) == 11_176_512
+    assert sum(part.cost.macs for part in parts) == count(network, (224, 224)).macs
 
 
 def test_a_spatial_path_must_end_at_the_size_of_the_trunks_stage():

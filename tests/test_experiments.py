@@ -1,0 +1,27 @@
+"""What an experiment's command makes is what lies in its folder, where nothing in it is measured or trained."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = sorted(Path("experiments").glob("*/make.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.parent.name)
+def test_a_counted_experiment_gives_the_tables_that_are_kept(script, tmp_path):
+    if "table3" in script.parent.name:
+        pytest.importorskip("timm", reason="the extra `zoo` is not installed")
+    spec = importlib.util.spec_from_file_location(script.parent.name, script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(tmp_path)
+    tables = [path for path in tmp_path.iterdir() if path.suffix in (".csv", ".md", ".tex")]
+    assert tables
+    for path in tables:
+        assert path.read_text() == (script.parent / path.name).read_text()
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in Path("experiments").glob("*/README.md")), ids=str)
+def test_every_experiment_stands_in_the_list(folder):
+    assert f"]({folder.name}/README.md)" in Path("experiments/README.md").read_text()
