@@ -19,7 +19,7 @@ from stdc_search.models.decoder import (
 from stdc_search.models.layers import ConvX, Upsample
 from stdc_search.models.library import Features, Trunk, features_of
 from stdc_search.models.segmenter import DetailTarget, Segmenter
-from stdc_search.models.stdc import AddStdcModule, AverageDown, Backbone, DepthwiseDown, StdcModule
+from stdc_search.models.stdc import AverageDown, Backbone, DepthwiseDown, Shortcut, StdcModule
 from stdc_search.spec.base import at
 from stdc_search.spec.network import (
     ClassifierSpec,
@@ -32,7 +32,7 @@ from stdc_search.spec.network import (
 )
 
 # The words of the specs and what they stand for.
-MODULES = {"cat": StdcModule, "add": AddStdcModule}
+SHORTCUTS = {"cat": None, "add": Shortcut}
 DOWN = {"depthwise": DepthwiseDown, "strided": None, "average": AverageDown}
 SKIP = {"average": AverageDown, "depthwise": DepthwiseDown, "shared": None}
 POOLS = {"squared": SquaredPool, "plain": AveragePool}
@@ -108,12 +108,10 @@ def build_convs(convs: tuple[ConvSpec, ...], channels: int, make: Make) -> Itera
 
 def build_stage(spec: StageSpec, channels: int, make: Make) -> Iterator[nn.Module]:
     """The modules of a stage whose input has so many channels."""
-    module = MODULES[spec.fusion]
+    down, skip, shortcut = DOWN[spec.down], SKIP[spec.skip], SHORTCUTS[spec.fusion]
     for i in range(spec.depth):
-        if i == 0 and spec.stride == 2:
-            yield make(module, channels, spec.width, spec.blocks, 2, DOWN[spec.down], SKIP[spec.skip])
-        else:
-            yield make(module, channels, spec.width, spec.blocks)
+        stride = spec.stride if i == 0 else 1
+        yield make(StdcModule, channels, spec.width, spec.blocks, stride, down, skip, shortcut)
         channels = spec.width
 
 

@@ -34,6 +34,22 @@ class AverageDown(nn.AvgPool2d):
         super().__init__(3, stride=2, padding=1)
 
 
+class Shortcut(nn.Sequential):
+    """A module's input in the shape of its output, as the released code can add it; no released network does.
+
+    A depthwise 3x3 convolution where the map is halved, then a 1x1 where the shape changes, each with batch norm and
+    without ReLU.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        if stride == 2:
+            self.extend(DepthwiseDown(in_channels))
+        if stride == 2 or in_channels != out_channels:
+            self.append(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+            self.append(nn.BatchNorm2d(out_channels))
+
+
 Down = Callable[[int], nn.Module]
 """Channels -> module that halves a map."""
 
@@ -48,6 +64,7 @@ class StdcModule(nn.Module):
         stride: 1 or 2.
         down: with stride 2, halves Block1's output on its way to Block2; none: Block2 has the stride.
         skip: with stride 2, halves Block1's output that is concatenated; none: it is what `down` gives.
+        shortcut: in channels, out channels, stride -> what brings the input to be added into shape; none: not added.
     """
 
     def __init__(
@@ -58,6 +75,7 @@ class StdcModule(nn.Module):
         stride: int = 1,
         down: Down | None = DepthwiseDown,
         skip: Down | None = AverageDown,
+        shortcut: Callable[[int, int, int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         widths = [out_channels >> i for i in range(1, blocks)]
@@ -67,6 +85,7 @@ class StdcModule(nn.Module):
         self.down: nn.Module = nn.Identity()
         self.skip: nn.Module = nn.Identity()
         self.shares_down = skip is None
+        self.shortcut = None if shortcut is None else shortcut(in_channels, out_channels, stride)
         if stride == 2:
             if down is None:
                 self.blocks[1] = ConvX(widths[0], widths[1], stride=2)
@@ -77,41 +96,14 @@ class StdcModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, *others = self.blocks
-        x = first(x)
-        below = self.down(x)
-        parts = [below if self.shares_down else self.skip(x)]
+        wide = first(x)
+        below = self.down(wide)
+        parts = [below if self.shares_down else self.skip(wide)]
         for block in others:
             below = block(below)
             parts.append(below)
-        return torch.cat(parts, dim=1)  # N/2 + N/4 + ... = N channels
-
-
-class AddStdcModule(StdcModule):
-    """The same, with its input added, as the released code can; no released network does.
-
-    An input of another shape goes through a depthwise 3x3 convolution where the map is halved, then a 1x1, each with
-    batch norm and without ReLU.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        blocks: int = 4,
-        stride: int = 1,
-        down: Down | None = DepthwiseDown,
-        skip: Down | None = AverageDown,
-    ) -> None:
-        super().__init__(in_channels, out_channels, blocks, stride, down, skip)
-        self.shortcut = nn.Sequential()
-        if stride == 2:
-            self.shortcut.extend(DepthwiseDown(in_channels))
-        if stride == 2 or in_channels != out_channels:
-            self.shortcut.append(nn.Conv2d(in_channels, out_channels, 1, bias=False))
-            self.shortcut.append(nn.BatchNorm2d(out_channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + self.shortcut(x)
+        fused = torch.cat(parts, dim=1)  # N/2 + N/4 + ... = N channels
+        return fused if self.shortcut is None else fused + self.shortcut(x)
 
 
 class Backbone(nn.Module):
