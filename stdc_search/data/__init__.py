@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import assert_never
 
 from stdc_search.data.camvid import open_camvid
+from stdc_search.data.cityscapes import open_cityscapes
 from stdc_search.data.dataset import DataError, Dataset, Split, check_dataset
 from stdc_search.data.folder import open_folder
 from stdc_search.data.scenes import Scenes
-from stdc_search.spec.data import CamvidSpec, DataSpec, FolderSpec, ScenesSpec
+from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ScenesSpec
 
 __all__ = ["DataError", "Dataset", "Split", "check_dataset", "open_dataset"]
 
@@ -32,6 +33,8 @@ def open_dataset(spec: DataSpec, split: Split, data_root: Path | None = None) ->
             return Scenes(spec, split)
         case CamvidSpec():
             return open_camvid(spec, split, data_root)
+        case CityscapesSpec():
+            return open_cityscapes(spec, split, data_root)
         case FolderSpec():
             return open_folder(spec, split, data_root)
     assert_never(spec)

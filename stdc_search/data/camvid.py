@@ -11,6 +11,7 @@ from stdc_search.data.files import (
     check_disjoint,
     check_unique,
     hint,
+    plain_ids,
     read_list,
     resolve_root,
     several,
@@ -33,7 +34,7 @@ def open_camvid(spec: CamvidSpec, split: Split, data_root: Path | None) -> Label
     others = [sample.name for path in other if path.is_file() for sample in _listed(path)]
     remedy = "`train: trainval` goes with `val: test`" if spec.train == "trainval" else "take them out of one list"
     check_disjoint([sample.name for sample in samples], others, root, remedy)
-    return LabelledFiles(samples, spec.class_names, VOID)
+    return LabelledFiles(samples, spec.class_names, plain_ids(len(spec.class_names), VOID))
 
 
 def _listed(path: Path) -> list[Sample]:

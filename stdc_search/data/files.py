@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,12 +29,12 @@ class LabelledFiles:
 
     Args:
         samples: what it holds, in its order.
-        class_names: one an id.
-        void: the id in the label files of pixels that have no class.
+        class_names: one a class.
+        ids: the class of each id in the label files, none for pixels that have no class.
     """
 
-    def __init__(self, samples: Sequence[Sample], class_names: tuple[str, ...], void: int) -> None:
-        self.samples, self.class_names, self.void = samples, class_names, void
+    def __init__(self, samples: Sequence[Sample], class_names: tuple[str, ...], ids: Mapping[int, int | None]) -> None:
+        self.samples, self.class_names, self.ids = samples, class_names, ids
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -44,7 +44,7 @@ class LabelledFiles:
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         sample = self.samples[index]
-        image, label = read_image(sample.image), read_label(sample.label, self.class_names, self.void)
+        image, label = read_image(sample.image), read_label(sample.label, self.class_names, self.ids)
         if image.shape[1:] != label.shape:
             (height, width), (image_height, image_width) = label.shape, image.shape[1:]
             raise DataError(
@@ -62,8 +62,19 @@ def read_image(path: Path) -> Tensor:
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
-def read_label(path: Path, class_names: Sequence[str], void: int) -> Tensor:
-    """A mask file as uint8 H, W: ids of classes, 255 for `void`. Of a palette image, the indices are the ids."""
+def plain_ids(classes: int, void: int) -> dict[int, int | None]:
+    """Ids of masks that count the classes from 0, and have one for pixels without a class."""
+    return {**{index: index for index in range(classes)}, void: None}
+
+
+def read_label(path: Path, class_names: Sequence[str], ids: Mapping[int, int | None]) -> Tensor:
+    """A mask file as uint8 H, W: indices of classes, 255 for none. Of a palette image, the indices are the ids.
+
+    Args:
+        path: the file.
+        class_names: one a class, for messages.
+        ids: the class of each id in the file.
+    """
     mask = _decoded(path)
     if mask.format != "PNG":
         raise DataError(f"{path}: is a {mask.format}, which need not keep ids as they are; masks are PNGs")
@@ -71,15 +82,20 @@ def read_label(path: Path, class_names: Sequence[str], void: int) -> Tensor:
         raise DataError(
             f"{path}: has mode {mask.mode}; a mask has one channel of 8 bits that holds class ids (mode L or P)"
         )
-    ids, classes = np.asarray(mask), len(class_names)
-    counts = np.bincount(ids.ravel(), minlength=256)
-    unknown = [id for id in np.flatnonzero(counts).tolist() if id >= classes and id != void]
+    content = np.asarray(mask)
+    counts = np.bincount(content.ravel(), minlength=256)
+    unknown = [id for id in np.flatnonzero(counts).tolist() if id not in ids]
     if unknown:
+        first, *_, last = [id for id, index in ids.items() if index is not None]
+        void = [id for id, index in ids.items() if index is None]
         raise DataError(
-            f"{path}: has class id {several(unknown)} ({counts[unknown].sum()} pixels); legal are 0 ({class_names[0]}) "
-            f"to {classes - 1} ({class_names[-1]}), and {void} for pixels without a class"
+            f"{path}: has class id {several(unknown)} ({counts[unknown].sum()} pixels); legal are {first} "
+            f"({class_names[0]}) to {last} ({class_names[-1]}), and {several(void)} for pixels without a class"
         )
-    return torch.from_numpy(np.where(ids == void, np.uint8(IGNORED), ids))
+    table = np.full(256, IGNORED, np.uint8)
+    for id, index in ids.items():
+        table[id] = IGNORED if index is None else index
+    return torch.from_numpy(table[content])
 
 
 def _decoded(path: Path) -> Image.Image:

@@ -15,6 +15,7 @@ from stdc_search.data.files import (
     check_disjoint,
     check_unique,
     hint,
+    plain_ids,
     read_list,
     resolve_root,
     several,
@@ -43,7 +44,7 @@ def open_folder(spec: FolderSpec, split: Split, data_root: Path | None) -> Label
     if orphans := sorted(masks.keys() - images.keys()):
         warnings.warn(f"{mask_folder}: {len(orphans)} masks have no image: {several(orphans)}", stacklevel=2)
     samples = [Sample(name, images[name], masks[name]) for name in names[split]]
-    return LabelledFiles(samples, spec.class_names, spec.ignore)
+    return LabelledFiles(samples, spec.class_names, plain_ids(len(spec.class_names), spec.ignore))
 
 
 def split_by_share(names: Sequence[str], share: float, seed: int, folder: Path) -> dict[Split, list[str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from stdc_search.pareto import Direction
 from stdc_search.records import Machine, Record
 from stdc_search.report.tables import MARK
-from stdc_search.spec.data import CamvidSpec, DataSpec
+from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import PRESETS
 
@@ -44,6 +44,8 @@ def _data_set(data: DataSpec) -> str:
     match data:
         case CamvidSpec():
             return f"CamVid {data.val}"
+        case CityscapesSpec():
+            return f"Cityscapes {data.val}"
         case _:
             return data.kind
 

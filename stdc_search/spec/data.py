@@ -14,6 +14,12 @@ CAMVID_CLASSES = (
 )  # fmt: skip
 """CamVid's 11 classes in the order of their ids; 11 is void."""
 
+CITYSCAPES_CLASSES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+    "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+"""Cityscapes' 19 classes in the order of their train ids."""
+
 FilePath = Annotated[
     Path,
     BeforeValidator(lambda path: Path(path) if isinstance(path, str) else path),
@@ -59,6 +65,23 @@ class CamvidSpec(Spec):
         if self.train == "trainval" and self.val == "val":
             raise at("val", "`train: trainval` trains on the images of `val: val`; score `test`")
         return self
+
+
+class CityscapesSpec(Spec):
+    """Cityscapes as it is distributed: `leftImg8bit/` and `gtFine/` with label ids, of which 19 are classes."""
+
+    kind: Literal["cityscapes"]
+    root: FilePath = Path(".")
+    """Folder that holds `leftImg8bit` and `gtFine`; a relative one starts from `--data-root`, else from
+    $STDC_SEARCH_DATA, else from the working folder."""
+    train: Literal["train", "trainval"] = "train"
+    """Split that is trained on; the paper's test results are of `trainval`, whose scores on val say nothing."""
+    val: Literal["val"] = "val"
+    """Split that is scored; the labels of the test split are not public."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return CITYSCAPES_CLASSES
 
 
 class SplitByList(Spec):
@@ -111,4 +134,4 @@ class FolderSpec(Spec):
         return self
 
 
-DataSpec = Annotated[ScenesSpec | CamvidSpec | FolderSpec, Field(discriminator="kind")]
+DataSpec = Annotated[ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec, Field(discriminator="kind")]

@@ -12,6 +12,7 @@ from stdc_search.data.files import (
     LabelledFiles,
     Sample,
     hint,
+    plain_ids,
     read_image,
     read_label,
     read_list,
@@ -24,7 +25,7 @@ CLASSES = ("road", "tree", "sign")
 
 
 def label_of(path: Path) -> torch.Tensor:
-    return read_label(path, CLASSES, void=9)
+    return read_label(path, CLASSES, plain_ids(len(CLASSES), void=9))
 
 
 def test_an_image_is_read_as_its_pixels(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_a_label_of_another_size_is_an_error_that_names_both(tmp_path: Path) -> 
     image = write_image(tmp_path / "image.png")
     label = write_mask(tmp_path / "label.png", np.zeros((3, 4)))
     with pytest.raises(DataError) as error:
-        LabelledFiles([Sample("a", image, label)], CLASSES, 255)[0]
+        LabelledFiles([Sample("a", image, label)], CLASSES, plain_ids(len(CLASSES), 255))[0]
     assert str(error.value) == (
         f"{label}: is 3 x 4 (height x width), its image {image} 6 x 8; both must be of one size"
     )

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stdc_search.spec.base import SpecError, dump, replace, value_at
-from stdc_search.spec.data import CamvidSpec, FolderSpec, ScenesSpec, SplitByList, SplitByShare
+from stdc_search.spec.data import CamvidSpec, CityscapesSpec, FolderSpec, ScenesSpec, SplitByList, SplitByShare
 from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
 from stdc_search.spec.network import (
     DetailSpec,
@@ -264,6 +264,7 @@ datasets = (
         train=st.sampled_from(("train", "trainval")),
         val=st.just("test"),
     )
+    | st.builds(CityscapesSpec, kind=st.just("cityscapes"), root=paths, train=st.sampled_from(("train", "trainval")))
     | st.builds(FolderSpec, kind=st.just("folder"), root=paths, images=paths, class_names=names, split=splits)
 )
 optimizers = st.builds(SgdSpec, kind=st.just("sgd"), learning_rate=rates, momentum=shares) | st.builds(
