@@ -129,12 +129,21 @@ def weights(
     partial: Annotated[bool, typer.Option("--partial", help="Take what fits, and list what does not.")] = False,
 ) -> None:
     """Turn a checkpoint into weights of a spec's network."""
+    import torch
+
     from stdc_search.builder import build
+    from stdc_search.spec.base import UserError
     from stdc_search.spec.run import load
     from stdc_search.weights import load_weights, save_weights
 
+    if out.suffix != ".safetensors":
+        raise UserError(f"{out}: is to be written as safetensors; let its name end with .safetensors")
+    torch.manual_seed(0)  # of what `--partial` leaves to chance
     module = build(load(spec).network)
     loaded = load_weights(module, checkpoint, partial=partial)
+    if not loaded.taken:
+        raise UserError(f"{checkpoint}: nothing of it fits:\n  " + "\n  ".join(loaded.misfits))
+    out.parent.mkdir(parents=True, exist_ok=True)
     save_weights(module, out)
     for line in (str(loaded), *loaded.misfits, f"saved: {out}"):
         typer.echo(line)

@@ -85,7 +85,7 @@ def detail(logits: Tensor, target: Tensor, dice: Literal["linear", "squared"] = 
 
     Args:
         logits: N, 1, h, w; enlarged to the target's size.
-        target: N, 1, H, W of zeros and ones.
+        target: N, 1, H, W of zeros and ones, or between them.
         dice: denominator, of sums (released code) or sums of squares (paper, Equation 5).
     """
     logits = F.interpolate(logits, size=target.shape[2:], mode="bilinear", align_corners=True)
@@ -94,5 +94,5 @@ def detail(logits: Tensor, target: Tensor, dice: Literal["linear", "squared"] = 
     truth = target.flatten(1)
     power = 1 if dice == "linear" else 2
     overlap = (found * truth).sum(1)
-    total = found.pow(power).sum(1) + truth.sum(1)  # the truth is its own square
+    total = found.pow(power).sum(1) + truth.pow(power).sum(1)
     return bce, (1 - (2 * overlap + 1) / (total + 1)).mean()

@@ -249,6 +249,8 @@ def _line(record: Record) -> str:
         figures.append(f"{record.latency.median_ms:.1f} ms")
     if record.cost:
         figures.append(f"{record.cost.macs / 1e9:.2f} GMACs")
+    if record.started_from:
+        figures.append("{taken} of {tensors} tensors from {file}".format(**record.started_from.model_dump()))
     if record.reason:
         figures.append(f"{record.state}: {record.reason}")
     if record.state == "failed":

@@ -72,20 +72,20 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
         partial: whether to take what fits; else all must.
 
     Raises:
-        WeightsError: the file cannot be read without running code of its own, is of no known kind, has nothing that
-            fits or, unless `partial`, something that does not. The module is then as it was.
+        WeightsError: the file cannot be read without running code of its own, is of no known kind or, unless `partial`,
+            has something that does not fit. The module is then as it was.
     """
     path = Path(path)
     kind, state, set_aside = _recognised(_read(path), path)
     own = module.state_dict()
-    heads = {head for head in TRAINING_HEADS if not any(name.startswith(head) for name in own)}
-    for name in [name for name in state if name.startswith(tuple(heads))]:
+    absent = tuple(head for head in TRAINING_HEADS if not any(name.startswith(head) for name in own))
+    for name in [name for name in state if name.startswith(absent)]:
         set_aside.append(state.pop(name)[0])
     fitting = {name: tensor for name, (_, tensor) in state.items() if name in own and tensor.shape == own[name].shape}
     found = Loaded(
         kind=kind,
-        taken=tuple(fitting),
-        missing=tuple(name for name in own if name not in state and not _is_counter(name)),
+        taken=tuple(name for name in fitting if not _is_counter(name)),
+        missing=tuple(name for name in own if name not in state and not _is_dispensable(name)),
         unexpected=tuple(there for name, (there, _) in state.items() if name not in own and not _is_counter(name)),
         misshapen=tuple(
             f"{name} {tuple(state[name][1].shape)} in the file, {tuple(tensor.shape)} here"
@@ -94,7 +94,7 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
         ),
         set_aside=tuple(set_aside),
     )
-    if found.misfits and (not partial or not fitting):
+    if found.misfits and not partial:
         raise WeightsError(f"{path}: {kind} weights that do not fit:\n  " + "\n  ".join(found.misfits))
     module.load_state_dict(fitting, strict=False)
     return found
@@ -110,7 +110,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     """All tensors of a file, by its own names."""
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            return _tensors(safetensors.torch.load_file(path))
         with warnings.catch_warnings(), torch.serialization.safe_globals(_plain_types()):
             warnings.simplefilter("ignore", UserWarning)  # of old pickle protocols
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -129,8 +129,17 @@ def _read(path: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    tensors = content.items() if isinstance(content, Mapping) else ()
-    return {str(name).removeprefix("module."): value for name, value in tensors if isinstance(value, Tensor)}
+    return _tensors(content if isinstance(content, Mapping) else {})
+
+
+def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """What is a plain tensor, without the prefix that training on several devices leaves."""
+    plain = {
+        str(name).removeprefix("module."): value
+        for name, value in content.items()
+        if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta and not value.is_complex()
+    }
+    return plain
 
 
 def _plain_types() -> list[Any]:
@@ -167,7 +176,10 @@ def _translated(state: State, rename: Rename) -> tuple[Translated, list[str]]:
     translated: Translated = {}
     set_aside = []
     for there, tensor in state.items():
-        name = rename(there)
+        try:
+            name = rename(there)
+        except ValueError:  # it only begins like a name that is known
+            name = there
         if name is None:
             set_aside.append(there)
         else:
@@ -203,7 +215,7 @@ def _released_segmentation(state: dict[str, Tensor]) -> Rename:
     """Also folds the activated norms of all but the backbone, in place."""
     for name, tensor in state.items():
         if re.search(r"\.bn(?:_atten)?\.weight$", name) and not name.startswith("cp.backbone."):
-            state[name] = tensor.abs() + EPSILON
+            state[name] = tensor.float().abs() + EPSILON
     backbone = _released_classification(state, "cp.backbone.")
     parts = {
         "cp.arm16.conv": "context.refine.0.conv",
@@ -239,8 +251,7 @@ def _released_segmentation(state: dict[str, Tensor]) -> Rename:
 
 
 def _mmsegmentation(state: State) -> Rename:
-    first = next(name for name in state if re.search(r"stages\.0\.conv\.weight$", name))
-    prefix = first.removesuffix("stages.0.conv.weight")
+    prefix = next(match[1] for name in state if (match := re.match(r"(.*?)stages\.\d+\.\d+\.layers\.", name)))
     stem = len({name for name in state if re.match(re.escape(prefix) + r"stages\.\d+\.conv\.", name)})
     parts = {
         "backbone.arms.0.conv_layer": "context.refine.1.conv",  # 1/32 comes first
@@ -271,7 +282,7 @@ def _mmsegmentation(state: State) -> Rename:
             for there, here in (("layers.", "blocks."), ("downsample.conv.", "down.0."), ("downsample.bn.", "down.1.")):
                 rest = re.sub(f"^{re.escape(there)}", here, rest)
             return f"backbone.stages.{int(index) - stem}.{place}.{rest}"
-        if name.startswith(("auxiliary_head.2.", f"{prefix}final_conv.", "x2.", "x4.", "x8.", "x16.", "x32.")):
+        if name.startswith(("auxiliary_head.2.", f"{prefix}final_conv.")) or re.search(r"(^|\.)x(2|4|8|16|32)\.", name):
             return None  # a detail head of two channels, the classifier's layer, copies that its converter left
         return _by_parts(name, parts)
 
@@ -288,6 +299,11 @@ def _places(state: State, module: re.Pattern[str]) -> dict[int, tuple[int, int]]
         stage, place = (stage + 1, 0) if index in strided or stage < 0 else (stage, place + 1)
         places[index] = stage, place
     return places
+
+
+def _is_dispensable(name: str) -> bool:
+    """Whether a file need not have it: a count of batches, or the fusion kernel, which no released file holds."""
+    return _is_counter(name) or name.startswith("detail_target.")
 
 
 def _is_counter(name: str) -> bool:

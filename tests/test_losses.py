@@ -276,6 +276,11 @@ def test_a_kernel_gets_the_gradient_that_its_name_says(kernel: str, gradient: bo
     assert how.weights.grad.any() == gradient
 
 
+def test_a_perfect_soft_target_has_no_squared_dice_loss() -> None:
+    half = torch.full((1, 1, 64, 64), 0.5)
+    assert losses.detail(torch.zeros(1, 1, 64, 64), half, "squared")[1].item() == pytest.approx(0, abs=1e-6)
+
+
 def test_a_soft_threshold_rises_through_one_half_at_the_threshold() -> None:
     labels = torch.zeros(1, 9, 9, dtype=torch.int64)
     labels[0, 4:, :] = 1

@@ -101,7 +101,7 @@ def test_a_segmenter_takes_the_backbone_of_a_released_classifier(tmp_path):
     with pytest.raises(WeightsError, match=r"missing: context\.average"):
         load_weights(module, tmp_path / "net.tar")
     loaded = load_weights(module, tmp_path / "net.tar", partial=True)
-    assert len(loaded.taken) == 174
+    assert len(loaded.taken) == 145
     assert all(name.startswith("backbone.") for name in loaded.taken)
     assert len(loaded.unexpected) == 11
     assert len(loaded.set_aside) == 174
@@ -185,3 +185,44 @@ def test_a_refused_file_leaves_the_module_as_it_was(tmp_path):
     with pytest.raises(WeightsError, match=r"of another shape: backbone\.stem\.0\.conv\.weight \(32, 3, 3, 3\) in the"):
         load_weights(module, tmp_path / "large.safetensors")
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_weights_of_another_network_are_taken_as_none(tmp_path):
+    torch.save(classification("stdc1"), tmp_path / "net.tar")
+    loaded = load_weights(build(tiny_search().network), tmp_path / "net.tar", partial=True)
+    assert loaded.taken == ()
+
+
+@pytest.mark.parametrize(
+    "extra", ["features.extra.weight", "features", "features.x", "features.2", "features.2.conv_list.0.conv.weight.x"]
+)
+def test_a_name_that_only_begins_like_a_known_one_is_unexpected(tmp_path, extra):
+    torch.save({**classification("stdc1"), extra: torch.zeros(2)}, tmp_path / "net.tar")
+    with pytest.raises(WeightsError, match=f"1 unexpected: {extra}"):
+        load_weights(build(classifier("stdc1")), tmp_path / "net.tar")
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "backbone.backbone."])
+def test_mmsegmentations_backbone_is_known_by_any_prefix(tmp_path, prefix):
+    theirs = as_mmsegmentation(segmentation("stdc1"), "stdc1")
+    whole = "backbone.backbone."
+    state = {prefix + name.removeprefix(whole): value for name, value in theirs.items() if name.startswith(whole)}
+    torch.save({**state, "stages.foo": torch.zeros(1)}, tmp_path / "backbone.pth")
+    module = build(PRESETS["stdc1"])
+    loaded = load_weights(module, tmp_path / "backbone.pth", partial=True)
+    assert len(loaded.taken) == 145
+    assert torch.equal(module.backbone.stem[1].conv.weight, theirs["backbone.backbone.stages.1.conv.weight"])
+
+
+def test_a_prefix_of_training_on_several_devices_and_half_precision_are_read(tmp_path):
+    state = {f"module.{name}": value.half() for name, value in segmentation("stdc1").items()}
+    torch.save(state, tmp_path / "ddp.pth")
+    assert load_weights(build(PRESETS["stdc1"]), tmp_path / "ddp.pth").misfits == []
+
+
+def test_tensors_that_are_not_plain_are_passed_over(tmp_path):
+    state = classification("stdc1")
+    state["fc.weight"] = state["fc.weight"].to_sparse()
+    torch.save(state, tmp_path / "net.tar")
+    with pytest.raises(WeightsError, match=r"1 missing: hidden\.linear\.weight"):
+        load_weights(build(classifier("stdc1")), tmp_path / "net.tar")

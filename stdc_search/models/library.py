@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple, TypeGuard
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 Library = Literal["timm", "torchvision"]
-SIDE = 224
-"""Height and width of the image that a model is tried with."""
+SIZE = (256, 512)
+"""Height and width of the image that a model is tried with; they differ, so that a map tells which way it lies."""
 
 
 class Trunk(nn.Module):
@@ -55,13 +55,14 @@ def features_of(library: Library, model: str, taps: tuple[str, ...], truncated: 
     """What the taps of a model give, found by running all of it on the `meta` device.
 
     Raises:
-        ValueError: there is no such library, model or tap; a tap gives no map; or, unless `truncated`, a module
-            beside a tap follows it at its size. One whose convolutions are all 1x1 may: it belongs to the
-            classifier's head, as in EfficientNet.
+        ValueError: there is no such library, model or tap; the model does not take images of any size, or a tap gives
+            no map; the taps do not deepen; or, unless `truncated`, a module beside a tap follows it at its size, or
+            at any size after the last. One whose convolutions are all 1x1 may: it belongs to the classifier's head,
+            as in EfficientNet.
     """
     with torch.device("meta"):
         whole = make_model(library, model).eval()
-        image = torch.empty(1, 3, SIDE, SIDE)
+        image = torch.empty(1, 3, *SIZE)
     modules = dict(whole.named_modules())
     for tap in taps:
         if tap not in modules:
@@ -71,30 +72,44 @@ def features_of(library: Library, model: str, taps: tuple[str, ...], truncated: 
     for name, module in modules.items():
         if name.count(".") in depths:
             module.register_forward_hook(lambda _module, _inputs, output, name=name: ran.append((name, output)))
-    with torch.no_grad():
-        whole(image)
-    order, outputs = [name for name, _ in ran], dict(ran)
+    try:
+        with torch.no_grad():
+            whole(image)
+    except Exception as error:  # a library's models raise what they like
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{model} cannot be a trunk: it fails on an image of {SIZE[0]} x {SIZE[1]}: {told}") from None
+    ends = {name: i for i, (name, _) in enumerate(ran)}  # of a module that runs twice, the last time
+    outputs = dict(ran)
+    reductions = []
     for tap in taps:
         output = outputs.get(tap)
-        if not _is_map(output):
+        if not _is_map(output) or (down := _reduction(output)) is None:
             raise ValueError(f"`{tap}` of {model} gives no map of N, C, H, W; tap a module that does")
+        reductions.append(down)
+        if down < max(reductions):
+            raise ValueError(f"`{tap}` of {model} is at 1/{down}, after one at 1/{max(reductions)}; taps must deepen")
         after = [
             name
-            for name, later in ran[order.index(tap) + 1 :]
-            if name.count(".") == tap.count(".")
-            and _is_map(later)
-            and later.shape[2:] == output.shape[2:]
+            for name, end in ends.items()
+            if end > ends[tap]
+            and name.count(".") == tap.count(".")
+            and _is_map(outputs[name])
+            and (tap == taps[-1] or outputs[name].shape[2:] == output.shape[2:])
             and any(isinstance(part, nn.Conv2d) and max(part.kernel_size) > 1 for part in modules[name].modules())
         ]
         if after and not truncated:
+            follow = "follows" if len(after) == 1 else "follow"
             raise ValueError(
-                f"`{', '.join(after)}` of {model} follow `{tap}` at its size and would be left out of its features; "
+                f"`{', '.join(after)}` of {model} {follow} `{tap}` and would be left out of its features; "
                 f"tap the last of them, `{after[-1]}`, or allow it with `truncated: true`"
             )
-    maps = [outputs[tap] for tap in taps]
-    return Features(
-        tuple(feature.shape[1] for feature in maps), tuple(round(SIDE / feature.shape[2]) for feature in maps)
-    )
+    return Features(tuple(outputs[tap].shape[1] for tap in taps), tuple(reductions))
+
+
+def _reduction(feature: Tensor) -> int | None:
+    """Image size over a map's size; none where the two edges tell of different ones, as those of N, H, W, C do."""
+    (height, width), (rows, columns) = SIZE, feature.shape[2:]
+    return round(height / rows) if round(height / rows) == round(width / columns) else None
 
 
 def _is_map(output: Any) -> TypeGuard[Tensor]:
@@ -112,7 +127,9 @@ def make_model(library: Library, model: str) -> nn.Module:
 
         names = models.list_models()
         if model in names:
-            return models.get_model(model, weights=None)
+            nested = (*models.list_models(models.segmentation), *models.list_models(models.detection))
+            parts = {"weights_backbone": None} if model in nested else {}
+            return _made(lambda: models.get_model(model, weights=None, **parts))
     else:
         try:
             import timm
@@ -120,8 +137,18 @@ def make_model(library: Library, model: str) -> nn.Module:
             raise ValueError("timm is not installed; type: pip install 'stdc-search[zoo]'") from None
         names = timm.list_models()
         if model in names:
-            return timm.create_model(model)
+            return _made(lambda: timm.create_model(model))
     raise ValueError(f"{library} has no model `{model}`; {_like(model, names)}")
+
+
+def _made(make: Callable[[], nn.Module]) -> nn.Module:
+    """A model on the default device, by way of the CPU where it cannot be made on `meta`."""
+    try:
+        return make()
+    except NotImplementedError:
+        device = torch.get_default_device()
+        with torch.device("cpu"):
+            return make().to(device)
 
 
 def _like(word: str, words: Sequence[str] | dict[str, Any]) -> str:

@@ -19,6 +19,8 @@ from stdc_search.spec.search import LimitMetric, LimitSpec, SearchSpec
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LEGAL, INSIDE = "legal network", "inside the limits"
+"""Columns of a space's table."""
 QUANTILES = {
     "smallest": 0.0,
     "5 %": 0.05,
@@ -38,7 +40,7 @@ def show_space(
     frame = quantile_frame(table, landmarks)
     paths = [*save_table(frame, folder / "quantiles", caption=f"{title}: {note}"), folder / "networks.csv"]
     write_atomically(paths[-1], table.to_csv(index=False, lineterminator="\n"))
-    if np.asarray(table["legal"]).any():
+    if np.asarray(table[LEGAL]).any():
         figure = draw_space(table, landmarks, search.limits, title)
         for path in (folder / "space.png", folder / "space.svg"):
             write_atomically(path, encode(figure, path.suffix))
@@ -53,7 +55,7 @@ def quantile_frame(table: pd.DataFrame, landmarks: Mapping[str, tuple[int, ...]]
         table: of `search.space.tabulate`.
         landmarks: parameters, macs, fvcore_flops and paper_flops by name.
     """
-    macs, parameters = _legal(table, "macs"), _legal(table, "parameters")
+    macs, parameters = _legal(table, "cost.macs"), _legal(table, "cost.parameters")
     rows = [
         {"network": name, "GMACs": _at(macs, share) / 1e9, "params M": _at(parameters, share) / 1e6}
         for name, share in QUANTILES.items()
@@ -75,7 +77,7 @@ def space_note(table: pd.DataFrame, size: float, limits: Mapping[LimitMetric, Li
     """How many networks there are, are legal, and lie inside the limits."""
     whole = f"all {len(table):,}" if len(table) == size else f"a sample of {len(table):,}"
     of = f" of {size:,.0f}" if len(table) != size and np.isfinite(size) else ""
-    legal, inside = (int(np.sum(np.asarray(table[name]))) for name in ("legal", "inside"))
+    legal, inside = (int(np.sum(np.asarray(table[name]))) for name in (LEGAL, INSIDE))
     parts = [f"{whole} combinations{of}: {legal:,} are legal networks"]
     costs = [name for name in limits if name.startswith("cost.")]
     if costs:
@@ -101,7 +103,7 @@ def draw_space(
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(literal(title), loc="left", size=TITLE_PT, weight="bold", color=INK)
-    macs, parameters = _legal(table, "macs") / 1e9, _legal(table, "parameters") / 1e6
+    macs, parameters = _legal(table, "cost.macs") / 1e9, _legal(table, "cost.parameters") / 1e6
     colours = LinearSegmentedColormap.from_list("networks", ["#dfe6ee", "#0b6e99", "#083d56"])
     cells = axes.hexbin(macs, parameters, xscale="log", yscale="log", gridsize=60, mincnt=1, cmap=colours, bins="log")
     bar = figure.colorbar(cells, ax=axes, pad=0.01)
@@ -143,7 +145,7 @@ def draw_space(
 
 
 def _legal(table: pd.DataFrame, column: str) -> NDArray[Any]:
-    return np.asarray(table[column])[np.asarray(table["legal"])]
+    return np.asarray(table[column])[np.asarray(table[LEGAL])]
 
 
 def _share(true: NDArray[Any]) -> float:

@@ -24,7 +24,8 @@ WHOLE, SAMPLE = 1_000_000, 100_000
 CHUNK = 4096
 """Networks that a process counts at a time."""
 ILLEGAL = -1
-COSTS = Counts._fields
+COSTS = tuple(f"cost.{name}" for name in Counts._fields)
+LEGAL, INSIDE = "legal network", "inside the limits"
 
 
 def tabulate(
@@ -45,13 +46,15 @@ def tabulate(
         progress: called with the number of networks done and of all.
 
     Returns:
-        A row a network: the varied values by their names, `legal`, the numbers of `Cost` (0 where it is not legal), and
-        whether it is legal and `inside` of the limits on cost; times are not looked at.
+        A row a network: the varied values by their names, whether it is a `LEGAL` one, its costs (0 where it is not),
+        and whether it lies `INSIDE` the limits on cost; times are not looked at.
     """
     assert spec.search is not None
     vary = spec.search.vary
     if sample is None and spec.search.size > WHOLE:
         sample = SAMPLE
+    if sample is not None and sample >= spec.search.size:
+        sample = None
     options, indices = _sampled(vary, sample, seed) if sample else _all(vary)
     chunks = [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
     counts = []
@@ -61,27 +64,27 @@ def tabulate(
             progress(min(len(counts) * CHUNK, len(indices)), len(indices))
     table = pd.DataFrame({name: _column(choices)[indices[:, i]] for i, (name, choices) in enumerate(options.items())})
     costs = np.concatenate(counts)
-    table["legal"] = legal = costs[:, 0] != ILLEGAL
+    table[LEGAL] = legal = costs[:, 0] != ILLEGAL
     table[list(COSTS)] = np.where(legal[:, None], costs, 0)
     inside = legal
     for metric, limit in spec.search.limits.items():
-        if metric.startswith("cost."):
-            inside = inside & (table[metric.removeprefix("cost.")].to_numpy() <= limit.at_most)
-    table["inside"] = inside
+        if metric in COSTS:
+            inside = inside & (table[metric].to_numpy() <= limit.at_most)
+    table[INSIDE] = inside
     return table
 
 
 def landmarks(spec: RunSpec) -> dict[str, Counts]:
-    """Costs of STDC1, STDC2 and the search's own start networks, as the search would train them."""
+    """Costs of the search's start networks, and of STDC1 and STDC2 where what varies can make their backbones."""
     assert spec.search is not None
-    presets = tuple(StartSpec(name=name, network=network) for name, network in PRESETS.items())
     found = {}
-    for start in (*presets, *spec.search.start):
+    for start in (*spec.search.start, *(StartSpec(name=name, network=network) for name, network in PRESETS.items())):
         try:
             run = spec.start_candidate(start)
+            if start in spec.search.start or run.network.backbone == start.network.backbone:
+                found.setdefault(start.name, count_quickly(run.network, run.image_size))
         except SpecError:  # a network of other parts, such as a library's trunk, has no such landmark
             continue
-        found[start.name] = count_quickly(run.network, run.image_size)
     return found
 
 
@@ -97,10 +100,16 @@ def _sampled(vary: Mapping[str, VarySpec], sample: int, seed: int) -> tuple[dict
     rng = np.random.default_rng(seed)
     options, columns = {}, []
     for name, one in vary.items():
-        choices = _spread(one, sample, rng) if isinstance(one, FloatRange) else _grid(one)
-        options[name] = choices
-        first = rng.permutation(len(choices))  # the values that come once more than the others
-        columns.append(rng.permutation(np.resize(first, sample)))
+        if isinstance(one, FloatRange):
+            options[name], column = _spread(one, sample, rng), np.arange(sample)
+        else:
+            choices = _grid(one)
+            first = rng.permutation(min(len(choices), sample))  # these values come once more than the others
+            spread = (np.arange(sample) + rng.random(sample)) * len(choices) / sample
+            column = np.resize(first, sample) if len(choices) <= sample else spread.astype(np.intp)
+            used, column = np.unique(column, return_inverse=True)
+            options[name] = [choices[i] for i in used.tolist()]
+        columns.append(rng.permutation(column))
     return options, np.stack(columns, axis=1)
 
 
@@ -152,9 +161,9 @@ class _Counter:
         for row, combination in enumerate(indices[:, self.slots].tolist()):
             try:
                 run = self.make(combination)
+                counts[row] = count_quickly(run.network, run.image_size)
             except SpecError:
                 continue
-            counts[row] = count_quickly(run.network, run.image_size)
         return counts
 
 

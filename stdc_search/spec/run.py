@@ -41,8 +41,8 @@ class RunSpec(Spec):
             include={"image_size", "network", "data", "training"},
             exclude={"data": {"root"}, "training": {"workers", "score_every"}},
         )
-        if (training := content["training"]) and training["start_from"]:
-            training["start_from"] = Path(training["start_from"]).name
+        if (training := content["training"]) and (weights := training["start_from"]):
+            training["start_from"] = _digest(weights)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -162,13 +162,22 @@ def schema() -> dict[str, Any]:
     return base.schema(RunSpec)
 
 
+def _digest(file: str) -> str:
+    """Hash of a file's content; its path where it is missing, for a spec can be looked at without its files."""
+    try:
+        with open(file, "rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError:
+        return file
+
+
 def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterator[str]:
     """Why a path cannot vary, given which entry of `vary` sets each path before it."""
     if path.split(".")[0] not in ("network", "training", "image_size"):
         yield f"`{path}` cannot vary; paths start with `network`, `training` or `image_size`"
         return
-    if path in ("training.workers", "training.score_every", "training.seeds"):
-        yield f"`{path}` cannot vary: it changes no network; set it once, in `training`"
+    if path in ("training.workers", "training.score_every", "training.seeds", "training.start_from"):
+        yield f"`{path}` cannot vary: it is one for all candidates; set it once, in `training`"
         return
     for other, name in setters.items():
         if f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}."):

@@ -25,9 +25,10 @@ from stdc_search.spec.base import Spec, at
 def _from_the_specs_folder(path: Any, info: ValidationInfo) -> Any:
     if isinstance(path, str):
         path = Path(path)
-    if isinstance(path, Path) and info.context:
-        return Path(os.path.abspath(info.context["folder"] / path))  # a copy of the spec lies elsewhere
-    return path
+    if not isinstance(path, Path):
+        return path
+    folder = (info.context or {}).get("folder", ".")
+    return Path(os.path.abspath(Path(folder, path.expanduser())))  # since a copy of the spec lies elsewhere
 
 
 WeightsPath = Annotated[

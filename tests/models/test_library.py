@@ -37,10 +37,10 @@ def test_features_are_those_of_the_taps():
 
 def test_timms_own_taps_of_ghostnet_are_refused_and_the_right_one_is_named():
     with pytest.raises(
-        ValueError, match=r"`blocks\.4` of ghostnet_100 follow `blocks\.3` .* tap the last of them, `bl"
+        ValueError, match=r"`blocks\.4` of ghostnet_100 follows `blocks\.3` .* tap the last of them, `bl"
     ):
         features_of("timm", "ghostnet_100", ("blocks.3", "blocks.5", "blocks.7"))
-    with pytest.raises(ValueError, match=r"`blocks\.8` of ghostnet_100 follow `blocks\.7`"):
+    with pytest.raises(ValueError, match=r"`blocks\.8` of ghostnet_100 follows `blocks\.7`"):
         features_of("timm", "ghostnet_100", ("blocks.4", "blocks.6", "blocks.7"))
     truncated = features_of("timm", "ghostnet_100", ("blocks.3", "blocks.5", "blocks.7"), truncated=True)
     assert truncated.channels == (40, 80, 160)
@@ -51,7 +51,23 @@ def test_timms_own_taps_of_ghostnet_are_refused_and_the_right_one_is_named():
     [
         ({"model": "ghostnt_100"}, r"network\.backbone: timm has no model `ghostnt_100`; there is `ghostnet_100`"),
         ({"taps": ("blocks.4", "block.8")}, r"ghostnet_100 has no module `block\.8`; there is `blocks\.8`"),
-        ({"taps": ("blocks.8", "classifier")}, r"`classifier` of ghostnet_100 gives no map"),
+        ({"taps": ("blocks.4", "classifier")}, r"`classifier` of ghostnet_100 gives no map"),
+        (
+            {"taps": ("blocks.8", "blocks.4")},
+            r"`blocks\.4` of ghostnet_100 is at 1/8, after one at 1/32; taps must",
+        ),
+        (
+            {"taps": ("blocks.4", "blocks.6")},
+            r"`blocks\.7, blocks\.8` of ghostnet_100 follow `blocks\.6` and would be",
+        ),
+        (
+            {"kind": "torchvision", "model": "swin_t", "taps": ("features.3", "features.5")},
+            r"`features\.3` of swin_t gives no map of N, C, H, W",
+        ),
+        (
+            {"kind": "torchvision", "model": "raft_small", "taps": ("feature_encoder", "context_encoder")},
+            r"raft_small cannot be a trunk: it fails on an image of 256 x 512",
+        ),
     ],
 )
 def test_what_a_library_does_not_have_is_told(changes, message):
@@ -84,6 +100,8 @@ def test_a_spatial_path_must_end_at_the_size_of_the_trunks_stage():
         ("timm", "convnext_atto", ("stages.1", "stages.2", "stages.3")),  # layer norms
         ("timm", "mobilevit_xxs", ("stages.2", "stages.3", "stages.4")),  # attention
         ("torchvision", "resnet18", ("layer2", "layer3", "layer4")),
+        ("torchvision", "resnet18", ("layer2.1.relu", "layer3.1.relu", "layer4.1.relu")),  # each runs twice
+        ("torchvision", "regnet_y_400mf", ("trunk_output.block2", "trunk_output.block3", "trunk_output.block4")),
     ],
 )
 def test_counts_of_a_trunk_equal_fvcores(library, model, taps):

@@ -3,17 +3,22 @@
 import pandas as pd
 import pytest
 
-from stdc_search.report.space import draw_space, quantile_frame, show_space, space_note
+from stdc_search.report.space import INSIDE, LEGAL, draw_space, quantile_frame, show_space, space_note
 from stdc_search.spec.search import LimitSpec
 from tests.search_specs import tiny_search
 
 
 @pytest.fixture
 def table() -> pd.DataFrame:
-    rows = [
-        {"depth": i, "legal": i < 100, "parameters": i * 10**6, "macs": i * 10**9, "inside": i < 50} for i in range(101)
-    ]
-    return pd.DataFrame(rows).iloc[1:]
+    numbers = range(1, 101)
+    return pd.DataFrame(
+        {
+            LEGAL: [i < 100 for i in numbers],
+            "cost.parameters": [i * 10**6 for i in numbers],
+            "cost.macs": [i * 10**9 for i in numbers],
+            INSIDE: [i < 50 for i in numbers],
+        }
+    )
 
 
 def test_quantiles_are_of_legal_networks_and_landmarks_have_their_rank(table):
@@ -50,5 +55,7 @@ def test_everything_is_saved(table, tmp_path):
 
 
 def test_a_space_without_a_legal_network_has_no_picture(table, tmp_path):
-    show_space(table.assign(legal=False, inside=False), {"stdc1": (1, 1, 1, 1)}, tiny_search().search, tmp_path, "t")
+    show_space(
+        table.assign(**{LEGAL: False, INSIDE: False}), {"stdc1": (1, 1, 1, 1)}, tiny_search().search, tmp_path, "t"
+    )
     assert not (tmp_path / "space.png").exists()

@@ -5,10 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from stdc_search.cost import count
+from stdc_search.cost import count, count_quickly
 from stdc_search.search import space
-from stdc_search.search.space import COSTS, landmarks, tabulate
+from stdc_search.search.space import COSTS, INSIDE, LEGAL, landmarks, tabulate
 from stdc_search.spec.base import SpecError, replace
+from stdc_search.spec.run import load
+from stdc_search.spec.search import PRESETS
 from tests.search_specs import tiny_search
 
 VARY = {
@@ -26,23 +28,23 @@ VARY = {
 
 
 def test_every_network_of_a_space_is_counted_as_by_itself():
-    limit = int(tabulate(tiny_search(vary=VARY))["parameters"].quantile(0.6))
+    limit = int(tabulate(tiny_search(vary=VARY))["cost.parameters"].quantile(0.6))
     spec = tiny_search(vary=VARY, limits={"cost.parameters": {"at_most": limit}})
     table = tabulate(spec)
     assert len(table) == spec.search.size == 2 * 3 * 3 * 2 * 2
     combinations = itertools.product(*(space._grid(vary) for vary in spec.search.vary.values()))
-    for row, values in zip(table.itertuples(index=False), combinations, strict=True):
+    for row, values in zip(table.to_dict("records"), combinations, strict=True):
         try:
             run = spec.candidate(dict(zip(VARY, values, strict=True)))
         except SpecError:
-            assert not row.legal
-            assert not row.inside
+            assert not row[LEGAL]
+            assert not row[INSIDE]
             continue
         cost = count(run.network, run.image_size)
-        assert row.legal
-        assert [getattr(row, name) for name in COSTS] == [getattr(cost, name) for name in COSTS]
-        assert row.inside == (cost.parameters <= limit)
-    assert 0 < table["inside"].sum() < table["legal"].sum() < len(table)
+        assert row[LEGAL]
+        assert [row[name] for name in COSTS] == list(cost.model_dump().values())
+        assert row[INSIDE] == (cost.parameters <= limit)
+    assert 0 < table[INSIDE].sum() < table[LEGAL].sum() < len(table)
     assert list(table)[: len(VARY)] == list(VARY)
 
 
@@ -81,22 +83,50 @@ def test_progress_ends_with_all():
     assert seen[-1] == (18, 18)
 
 
-def test_landmarks_are_the_presets_as_the_search_would_train_them():
-    spec = replace(tiny_search(), {"image_size": (64, 64)})
-    found = landmarks(spec)
+def test_landmarks_are_presets_that_the_space_can_make_and_the_start_networks():
+    assert landmarks(tiny_search()) == {}, "its widths are not STDC1's"
+    start = {"name": "mine", "network": tiny_search().network}
+    assert list(landmarks(tiny_search(start=[start]))) == ["mine"]
+    found = landmarks(load("specs/stdc_space.yaml"))
     assert list(found) == ["stdc1", "stdc2"]
-    assert found["stdc2"].macs > found["stdc1"].macs
-    assert found["stdc1"].macs < 1e9, "only what varies is STDC1's"
+    assert found["stdc1"] == count_quickly(replace(PRESETS["stdc1"], {"classes": 11}), (512, 1024))
+
+
+def test_a_sample_as_large_as_the_space_is_the_space():
+    spec = tiny_search()
+    assert tabulate(spec, 18).equals(tabulate(spec))
+    assert tabulate(spec, 99).equals(tabulate(spec))
+
+
+def test_a_sample_of_a_vast_range_is_spread_over_it():
+    vary = {"training.batch": {"kind": "int", "low": 2, "high": 100_000_001}}
+    batches = np.sort(tabulate(tiny_search(vary=vary), 10)["training.batch"])
+    assert ((batches - 2) // 10**7).tolist() == list(range(10))
+
+
+def test_what_cannot_be_built_is_no_legal_network():
+    pytest.importorskip("timm", reason="the extra `zoo` is not installed")
+    trunks = [
+        {"kind": "timm", "model": model, "taps": ["layer2", "layer3", "layer4"]} for model in ("resnet18", "no18")
+    ]
+    table = tabulate(tiny_search(vary={"network.backbone": {"kind": "choice", "of": trunks}}))
+    assert table[LEGAL].tolist() == [True, False]
+
+
+def test_names_of_ones_own_take_no_column_from_the_costs():
+    vary = {name: {"kind": "int", "low": 1, "high": 2, "sets": [path]} for name, path in (
+        ("macs", "network.backbone.stages.0.depth"), ("legal", "network.backbone.stages.1.depth"))}  # fmt: skip
+    table = tabulate(tiny_search(vary=vary))
+    assert table["macs"].tolist() == [1, 1, 2, 2]
+    assert table["legal"].tolist() == [1, 2, 1, 2]
+    assert table[LEGAL].all()
 
 
 @pytest.mark.slow
 def test_half_a_million_networks_are_exact():
-    from stdc_search.spec.run import load
-
     spec = load("specs/stdc_space.yaml")
     table = tabulate(spec)
     assert len(table) == 512_000
-    for row in table.sample(200, random_state=0).itertuples(index=False):
-        run = spec.candidate(dict(zip(spec.search.vary, row, strict=False)))
-        cost = count(run.network, run.image_size)
-        assert [getattr(row, name) for name in COSTS] == [getattr(cost, name) for name in COSTS]
+    for row in table.sample(200, random_state=0).to_dict("records"):
+        run = spec.candidate({name: row[name] for name in spec.search.vary})
+        assert [row[name] for name in COSTS] == list(count(run.network, run.image_size).model_dump().values())

@@ -75,7 +75,13 @@ def test_weights_to_start_from_lie_beside_the_spec_wherever_its_copy_lies(tmp_pa
     assert spec.training.start_from == tmp_path / "net.tar"
     dump(spec, tmp_path / "copy.yaml")
     assert load(tmp_path / "copy.yaml") == spec
-    path.write_text(text.format("../elsewhere/net.tar"))
-    assert load(path).identity == spec.identity
+    (tmp_path / "net.tar").write_bytes(b"weights")
+    (tmp_path / "copy.tar").write_bytes(b"weights")
+    (tmp_path / "other.tar").write_bytes(b"others")
+    same = [load(path).identity]
+    path.write_text(text.format("../copy.tar"))
+    same.append(load(path).identity)
+    path.write_text(text.format("../other.tar"))
+    assert same[0] == same[1] != load(path).identity
     path.write_text(text.format("null"))
-    assert load(path).identity != spec.identity
+    assert load(path).identity not in same
