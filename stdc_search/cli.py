@@ -122,6 +122,36 @@ def time(
 
 
 @app.command()
+def predict(
+    spec: Spec,
+    weights: Annotated[Path, typer.Argument(help="Weights of its network.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the label maps and overlays.")] = Path("runs/predict"),
+    label_ids: Annotated[
+        bool, typer.Option("--label-ids", help="Write Cityscapes' label ids, as its server takes them.")
+    ] = False,
+) -> None:
+    """Write the label map of each image, and the image with its classes in colour."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from stdc_search.predict import predict
+    from stdc_search.spec.run import load
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("images")
+        written = predict(
+            load(spec),
+            weights,
+            images,
+            out,
+            label_ids=label_ids,
+            progress=lambda n, of: bars.update(task, completed=n, total=of),
+        )
+    typer.echo(f"{len(written)} files in {out}")
+
+
+@app.command()
 def weights(
     spec: Spec,
     checkpoint: Annotated[Path, typer.Argument(help="Weights: our own, released or mmsegmentation's.")],

@@ -19,7 +19,7 @@ PACKAGE = "stdc_search"
 
 LINES = (
     ("cli",),
-    ("runner",),
+    ("runner", "predict"),
     ("report", "search"),
     ("pareto", "trial"),
     ("cost", "latency", "train"),

@@ -15,6 +15,8 @@ from torch import Tensor
 from stdc_search.data.dataset import IGNORED, DataError
 from stdc_search.spec.problems import alike
 
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
 
 class Sample(NamedTuple):
     name: str

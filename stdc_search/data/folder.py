@@ -10,6 +10,7 @@ from typing import assert_never
 
 from stdc_search.data.dataset import DataError, Split
 from stdc_search.data.files import (
+    IMAGE_ENDINGS,
     LabelledFiles,
     Sample,
     check_disjoint,
@@ -22,8 +23,6 @@ from stdc_search.data.files import (
 )
 from stdc_search.spec.data import FolderSpec, SplitByList, SplitByShare
 from stdc_search.spec.problems import alike
-
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def open_folder(spec: FolderSpec, split: Split, data_root: Path | None) -> LabelledFiles:

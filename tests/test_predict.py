@@ -1,0 +1,96 @@
+"""A network on people's images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stdc_search import metrics
+from stdc_search.builder import build
+from stdc_search.data.cityscapes import LABEL_IDS
+from stdc_search.data.files import read_image
+from stdc_search.predict import predict
+from stdc_search.report.overlay import colours
+from stdc_search.spec.base import UserError, replace
+from stdc_search.spec.data import CAMVID_CLASSES
+from stdc_search.weights import save_weights
+from tests.search_specs import tiny_search
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return tiny_search().without_search()
+
+
+@pytest.fixture(scope="module")
+def weights(spec, tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(build(spec.network), path)
+    return path
+
+
+def photograph(path: Path, size=(30, 50), seed: int = 0) -> Path:
+    pixels = np.random.default_rng(seed).integers(256, size=(*size, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_a_label_map_has_the_image_s_size_its_classes_and_their_colours(spec, weights, tmp_path):
+    path = photograph(tmp_path / "a.png")
+    written = predict(spec, weights, [path], tmp_path / "out")
+    assert [file.name for file in written] == ["a.png", "a_overlay.png"]
+    torch.manual_seed(0)
+    expected = metrics.predict(build(spec.network), read_image(path), spec.image_size, (30, 50))
+    with Image.open(tmp_path / "out" / "a.png") as mask:
+        assert np.array_equal(np.asarray(mask), expected.numpy())
+        assert np.array_equal(np.asarray(mask.convert("RGB")), colours(CAMVID_CLASSES)[expected.numpy()])
+    with Image.open(tmp_path / "out" / "a_overlay.png") as over:
+        assert over.size == (50, 30)
+
+
+def test_a_folder_is_all_images_below_it_in_their_places(spec, weights, tmp_path):
+    for i, name in enumerate(("x/a.png", "x/deep/b.jpg", "y.png")):
+        photograph(tmp_path / "in" / name, seed=i)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    predict(spec, weights, [tmp_path / "in"], tmp_path / "out")
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")) == [
+        "x/a.png", "x/a_overlay.png", "x/deep/b.png", "x/deep/b_overlay.png", "y.png", "y_overlay.png",
+    ]  # fmt: skip
+
+
+def test_label_ids_are_those_that_the_cityscapes_server_takes(spec, tmp_path):
+    spec = replace(spec.model_copy(update={"data": None, "training": None}), {"network.classes": 19})
+    torch.manual_seed(0)
+    module = build(spec.network)
+    save_weights(module, tmp_path / "w.safetensors")
+    path = photograph(tmp_path / "berlin_000000_000019_leftImg8bit.png")
+    (written,) = predict(spec, tmp_path / "w.safetensors", [path], tmp_path / "out", label_ids=True)
+    expected = metrics.predict(module, read_image(path), spec.image_size, (30, 50))
+    with Image.open(written) as found:
+        assert found.mode == "L"
+        assert np.array_equal(np.asarray(found), np.asarray(LABEL_IDS)[expected.numpy()])
+
+
+def test_label_ids_of_other_classes_are_refused(spec, weights, tmp_path):
+    with pytest.raises(UserError, match="Cityscapes' 19 classes, and the network has 11"):
+        predict(spec, weights, [photograph(tmp_path / "a.png")], tmp_path / "out", label_ids=True)
+
+
+def test_what_cannot_be_predicted_is_told_before_anything_is_written(spec, weights, tmp_path):
+    one, two = photograph(tmp_path / "1" / "a.png"), photograph(tmp_path / "2" / "a.jpg")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    for images, message in (
+        ([one, two], r"several images would be written to .*a\.png"),
+        ([tmp_path / "empty"], "holds no image that ends in"),
+        ([tmp_path / "broken.png"], "cannot be read"),
+        ([tmp_path / "missing.png"], "cannot be read"),
+        ([photograph(tmp_path / "out" / "b.png")], r"b\.png would be written over"),
+    ):
+        with pytest.raises(UserError, match=message):
+            predict(spec, weights, images, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["b.png"]
