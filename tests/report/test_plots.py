@@ -11,7 +11,8 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from stdc_search.report.candidates import candidates
-from stdc_search.report.plots import FrontPicture, draw_front, encode, front_picture, literal, place_label
+from stdc_search.report.labels import place_label
+from stdc_search.report.plots import FrontPicture, draw_front, encode, front_picture, literal
 from tests.report.fakes import OBJECTIVES, record
 
 RECORDS = [
