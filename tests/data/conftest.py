@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stdc_search.data.cityscapes import LABEL_IDS, VOID_IDS
+
 SIZE = (6, 8)
 """(height, width) of what is written here."""
 
@@ -42,6 +44,31 @@ def camvid(tmp_path: Path) -> Path:
     root = tmp_path / "camvid"
     write_camvid_split(root, "train", ["a1", "a2", "a3"])
     write_camvid_split(root, "val", ["b1", "b2"])
+    return root
+
+
+def write_cityscapes_split(root: Path, split: str, city: str, frames: int, seed: int = 0) -> None:
+    """Images of 32 x 64 and labels of cells that hold any id."""
+    rng = np.random.default_rng(seed)
+    for kind in ("leftImg8bit", "gtFine"):
+        (root / kind / split / city).mkdir(parents=True)
+    for frame in range(frames):
+        name = f"{city}_{frame:06d}_000019"
+        pixels = rng.integers(256, size=(32, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png")
+        cells = rng.choice([*LABEL_IDS, *VOID_IDS], size=(8, 16)).astype(np.uint8)
+        Image.fromarray(cells.repeat(4, 0).repeat(4, 1)).save(
+            root / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
+        )
+
+
+@pytest.fixture
+def cityscapes(tmp_path: Path) -> Path:
+    """A Cityscapes of two cities to train on and one to score."""
+    root = tmp_path / "cityscapes"
+    write_cityscapes_split(root, "train", "aachen", 2)
+    write_cityscapes_split(root, "train", "ulm", 1, seed=1)
+    write_cityscapes_split(root, "val", "frankfurt", 4, seed=2)
     return root
 
 

@@ -9,18 +9,20 @@ import torch
 
 from stdc_search.data import DataError, check_dataset, open_dataset
 from stdc_search.spec.base import UserError
-from stdc_search.spec.data import CamvidSpec, DataSpec, FolderSpec, ScenesSpec
+from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ScenesSpec
 
 KINDS = get_args(get_args(DataSpec)[0])
 
 
 @pytest.fixture
-def spec(request: pytest.FixtureRequest, camvid: Path, folder: Callable[..., Path]) -> DataSpec:
+def spec(request: pytest.FixtureRequest, camvid: Path, cityscapes: Path, folder: Callable[..., Path]) -> DataSpec:
     """A small data set of the kind that is the fixture's parameter."""
     if request.param is ScenesSpec:
         return ScenesSpec(kind="scenes", size=(32, 40), train=3, val=2)
     if request.param is CamvidSpec:
         return CamvidSpec(kind="camvid", root=camvid)
+    if request.param is CityscapesSpec:
+        return CityscapesSpec(kind="cityscapes", root=cityscapes)
     if request.param is FolderSpec:
         return FolderSpec(kind="folder", root=folder("a", "b", "c", "d", "e"), class_names=("road", "tree"))
     raise NotImplementedError(f"{request.param} has no data set here yet")
