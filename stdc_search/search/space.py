@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stdc_search.cost import Counts, count_quickly
+from stdc_search.report.space import INSIDE, LEGAL
 from stdc_search.spec.base import SpecError, replacer
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, StartSpec, VarySpec
@@ -25,7 +26,6 @@ CHUNK = 4096
 """Networks that a process counts at a time."""
 ILLEGAL = -1
 COSTS = tuple(f"cost.{name}" for name in Counts._fields)
-LEGAL, INSIDE = "legal network", "inside the limits"
 
 
 def tabulate(
