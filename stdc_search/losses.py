@@ -1,4 +1,4 @@
-"""Losses of STDC-Seg: OHEM cross-entropy, and the detail guidance's target, BCE and dice (Fan et al. 2021, 3.2.2).
+"""Losses of STDC-Seg: cross-entropy, OHEM, and the detail guidance's target, BCE and dice (Fan et al. 2021, 3.2.2).
 
 Original code: MichaelFan01/STDC-Seg, `loss/`. Where it differs from the paper, it is followed; the differences are
 named below.
@@ -21,26 +21,70 @@ SOFTNESS = 0.05
 """Width of the soft threshold that a trained fusion kernel passes gradients through."""
 
 
-def ohem(logits: Tensor, labels: Tensor, threshold: float = 0.7, min_kept: float = 1 / 16) -> Tensor:
+def cross_entropy(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Mean cross-entropy of the labelled pixels, 0 where there are none.
+
+    As in PyTorch, the mean is weighted where classes are.
+
+    Args:
+        logits: N, classes, H, W, or N, classes.
+        labels: N, H, W, or N, int64; 255 is ignored.
+        class_weights: classes.
+        label_smoothing: share of the probability that is spread over all classes.
+    """
+    logits = logits.contiguous()  # one copy here spares cross-entropy, forward and backward, several of its own
+    total = F.cross_entropy(
+        logits,
+        labels,
+        class_weights,
+        ignore_index=IGNORE,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
+    labelled = labels != IGNORE
+    count = labelled.sum() if class_weights is None else class_weights[labels[labelled]].sum()
+    return total / count.clamp(min=torch.finfo(total.dtype).tiny)
+
+
+def ohem(
+    logits: Tensor,
+    labels: Tensor,
+    threshold: float = 0.7,
+    min_kept: float = 1 / 16,
+    class_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """Mean cross-entropy of the hard pixels (online hard example mining).
 
-    Hard are the pixels whose class has a probability under `threshold`, but at least the hardest `min_kept` of all.
-    Ignored pixels have loss 0 and count among all, as released; a batch of nothing else has loss 0.
+    Hard are the pixels whose class has a probability under `threshold`, but at least the hardest `min_kept` of all;
+    with class weights or smoothing, those whose loss is above that of the threshold. Ignored pixels have loss 0 and
+    count among all, as released; a batch of nothing else has loss 0.
 
     Args:
         logits: N, classes, H, W.
         labels: N, H, W, int64; 255 is ignored.
         threshold: probability, above 0 and below 1.
         min_kept: share of the pixels, above 0 and at most 1.
+        class_weights: classes.
+        label_smoothing: share of a pixel's probability that is spread over all classes.
     """
-    logits = logits.contiguous()  # one copy here spares cross-entropy, forward and backward, several of its own
-    losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    logits = logits.contiguous()
+    losses = F.cross_entropy(
+        logits, labels, class_weights, ignore_index=IGNORE, reduction="none", label_smoothing=label_smoothing
+    )
     fewest = max(1, int(losses.numel() * min_kept))
     hard = losses.detach() > -log(threshold)
     count = int(hard.sum())
     if count > fewest:
         return (losses * hard).sum() / count  # a product keeps NaN, where selecting the hard ones would hide it
     return losses.flatten().topk(fewest, sorted=False).values.mean()
+
+
+def log_weights(shares: Tensor) -> Tensor:
+    """Weight of each class by its share of the pixels: 1 / log(1.1 + share), from 1.3 for all to 10.5 for none."""
+    return 1 / torch.log(1.1 + shares)
 
 
 def detail_target(
@@ -80,19 +124,41 @@ def detail_target(
     return target + 0 * weights.sum() if weights.requires_grad else target
 
 
-def detail(logits: Tensor, target: Tensor, dice: Literal["linear", "squared"] = "linear") -> tuple[Tensor, Tensor]:
+def detail(
+    logits: Tensor,
+    labels: Tensor,
+    strides: Sequence[int] = (1, 2, 4),
+    weights: Sequence[float] | Tensor = (0.6, 0.3, 0.1),
+    threshold: float = 0.1,
+    *,
+    soft: bool = False,
+    dice: Literal["linear", "squared"] = "linear",
+    ignored: Literal["counted", "masked"] = "counted",
+) -> tuple[Tensor, Tensor]:
     """BCE and dice loss of the detail head; the paper adds them with equal weight.
 
     Args:
-        logits: N, 1, h, w; enlarged to the target's size.
-        target: N, 1, H, W of zeros and ones, or between them.
+        logits: N, 1, h, w; enlarged to the labels' size.
+        labels: N, H, W, integers; 255 has no class.
+        strides: as `weights`, `threshold` and `soft`, of the target (`detail_target`).
+        weights: one a stride.
+        threshold: of the target.
+        soft: whether the target passes gradients to the weights.
         dice: denominator, of sums (released code) or sums of squares (paper, Equation 5).
+        ignored: whether pixels without a class count, as released, or are left out of both losses.
     """
+    target = detail_target(labels, strides, weights, threshold, soft)
     logits = F.interpolate(logits, size=target.shape[2:], mode="bilinear", align_corners=True)
-    bce = F.binary_cross_entropy_with_logits(logits, target)
-    found = logits.sigmoid().flatten(1)
-    truth = target.flatten(1)
+    found = logits.sigmoid()
+    if ignored == "counted":
+        bce = F.binary_cross_entropy_with_logits(logits, target)
+    else:
+        counted = (labels != IGNORE).unsqueeze(1)
+        bce = (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * counted).sum()
+        bce = bce / counted.sum().clamp(min=1)
+        found, target = found * counted, target * counted
+    found, target = found.flatten(1), target.flatten(1)
     power = 1 if dice == "linear" else 2
-    overlap = (found * truth).sum(1)
-    total = found.pow(power).sum(1) + truth.pow(power).sum(1)
+    overlap = (found * target).sum(1)
+    total = found.pow(power).sum(1) + target.pow(power).sum(1)
     return bce, (1 - (2 * overlap + 1) / (total + 1)).mean()

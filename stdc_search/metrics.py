@@ -1,25 +1,108 @@
-"""Accuracy of label maps, from a confusion matrix to the score of a record.
+"""Accuracy of label maps and of images' classes, from counts to the score of a record.
 
-Everything here is a fraction, but `score`: a record is in percent.
+Everything here is a fraction, but scores: a record is in percent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from math import isnan
+from dataclasses import dataclass
+from itertools import product
+from math import ceil, isnan
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stdc_search.data import DataError, Dataset
-from stdc_search.data.transforms import normalise
+from stdc_search.data.transforms import center_crop, normalise
 from stdc_search.losses import IGNORE
-from stdc_search.records import Score
+from stdc_search.records import ImageScore, Score
 
 BATCH_PIXELS = 2**20
 """Pixels of the label maps that `evaluate` holds scores of at a time; one image may have more."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """How a network looks at an image; by default once, at the size that it is deployed at, as in the paper.
+
+    Args:
+        image_size: (height, width) that the network sees.
+        scales: multiples of it; of several, probabilities are averaged.
+        flip: whether it sees each mirrored, too.
+        window: (height, width) of the part that it sees at a time; None shows the whole image.
+        overlap: share of a window that the next one covers too, at least.
+    """
+
+    image_size: tuple[int, int]
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    window: tuple[int, int] | None = None
+    overlap: float = 1 / 3
+
+    def scores(self, module: nn.Module, images: Tensor, size: Sequence[int]) -> Tensor:
+        """Logits, or where there are several views their mean probabilities: N, classes and the given (height, width).
+
+        Args:
+            module: image float N, 3, h, w -> scores N, classes, h, w.
+            images: uint8 N, 3, H, W.
+            size: (height, width).
+        """
+        images = normalise(images.to(next(module.parameters()).device))
+        flips = (False, True) if self.flip else (False,)
+        views = list(product(self.scales, flips))
+        if len(views) == 1:
+            return _resize(self._view(module, images, *views[0]), size)
+        return torch.stack([_resize(self._view(module, images, *view), size).softmax(1) for view in views]).mean(0)
+
+    def _view(self, module: nn.Module, images: Tensor, scale: float, flipped: bool) -> Tensor:
+        seen = _resize(images, [max(round(side * scale), 1) for side in self.image_size])
+        if flipped:
+            return self._windows(module, seen.flip(3)).flip(3)
+        return self._windows(module, seen)
+
+    def _windows(self, module: nn.Module, images: Tensor) -> Tensor:
+        if self.window is None:
+            return module(images)
+        boxes = list(
+            product(
+                *(windows(side, part, self.overlap) for side, part in zip(images.shape[2:], self.window, strict=True))
+            )
+        )
+        total = count = None
+        for rows, columns in boxes:
+            scores = module(images[..., rows, columns])
+            if total is None or count is None:
+                total = scores.new_zeros(*scores.shape[:2], *images.shape[2:])
+                count = torch.zeros_like(total[:1, :1])
+            total[..., rows, columns] += scores
+            count[..., rows, columns] += 1
+        assert total is not None and count is not None
+        return total / count
+
+
+def windows(side: int, part: int, overlap: float) -> list[slice]:
+    """Evenly spread parts that cover a side, each sharing at least `overlap` of itself with the next."""
+    if part >= side:
+        return [slice(0, side)]
+    count = ceil((side - part) / max(part * (1 - overlap), 1)) + 1
+    return [slice(start, start + part) for start in (round(i * (side - part) / (count - 1)) for i in range(count))]
+
+
+class Counts(NamedTuple):
+    """What label maps got right; counts of several images add up."""
+
+    confusion: Tensor
+    """How often class `row` was predicted as class `column`: int64, classes x classes."""
+    boundary: Tensor
+    """Of each class the predicted boundary pixels, those of them that are right, the true ones, those that were found:
+    int64, 4 x classes."""
+
+    def plus(self, other: Counts) -> Counts:
+        return Counts(self.confusion + other.confusion, self.boundary + other.boundary)
 
 
 def confusion_matrix(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -56,6 +139,59 @@ def pixel_accuracy(matrix: Tensor) -> float:
     return (matrix.diagonal().sum() / matrix.sum()).item()
 
 
+def boundary_counts(predictions: Tensor, labels: Tensor, classes: int, tolerance: int) -> Tensor:
+    """`Counts.boundary` of one label map.
+
+    A pixel lies on its class's boundary where one of its four neighbours has another class. It is right, or found,
+    where the other map has a boundary pixel of its class within `tolerance` pixels. What is ignored takes no part.
+
+    Args:
+        predictions: class ids, H, W.
+        labels: class ids, H, W; 255 is left out.
+        classes: number of classes.
+        tolerance: pixels, as a Euclidean distance.
+    """
+    truth = labels.long()
+    predicted = predictions.long().masked_fill(truth == IGNORE, IGNORE)
+    reach = range(-tolerance, tolerance + 1)
+    disc = [(y, x) for y in reach for x in reach if y * y + x * x <= tolerance**2]
+    width = labels.shape[1] + 2 * tolerance
+    steps = torch.tensor([y * width + x for y, x in disc], device=labels.device)
+    marks = [
+        F.pad(torch.where(on_boundary(m), m, IGNORE), [tolerance] * 4, value=IGNORE).flatten()
+        for m in (predicted, truth)
+    ]
+    rows = []
+    for mine, other in (marks, marks[::-1]):
+        places = (mine != IGNORE).nonzero().squeeze(1)
+        ids = mine[places]
+        near = (other[places[:, None] + steps] == ids[:, None]).any(1)
+        rows += [torch.bincount(ids, minlength=classes), torch.bincount(ids[near], minlength=classes)]
+    return torch.stack(rows)
+
+
+def on_boundary(labels: Tensor) -> Tensor:
+    """Pixels with a neighbour to the left, right, above or below of another class: bool, H, W."""
+    found = torch.zeros_like(labels, dtype=torch.bool)
+    for mine, other in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
+        change = (mine != other) & (mine != IGNORE) & (other != IGNORE)
+        height, width = change.shape
+        found[-height:, -width:] |= change
+        found[:height, :width] |= change
+    return found
+
+
+def boundary_f(counts: Tensor) -> float:
+    """Mean over classes of the F-score of their boundaries: 2 / (1 / precision + 1 / recall), both over all images.
+
+    Classes without boundaries in labels and predictions are left out; NaN where all are.
+    """
+    predicted, right, true, found = counts.double()
+    precision, recall = right / predicted.clamp(min=1), found / true.clamp(min=1)
+    scores = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
+    return scores[predicted + true > 0].mean().item()
+
+
 def constant_miou(matrix: Tensor) -> float:
     """Mean IoU of predicting the labels' commonest class everywhere, over the classes that labels have."""
     counts = matrix.sum(1).double()
@@ -63,67 +199,143 @@ def constant_miou(matrix: Tensor) -> float:
 
 
 @torch.inference_mode()
-def predict(module: nn.Module, image: Tensor, image_size: tuple[int, int], size: Sequence[int]) -> Tensor:
+def predict(module: nn.Module, image: Tensor, views: Views, size: Sequence[int]) -> Tensor:
     """Label map of one image, as `evaluate` makes it: int64, of the given (height, width), on the CPU.
 
     Args:
         module: image float N, 3, h, w -> scores N, classes, h, w; left in the mode that it was in.
         image: uint8 3, H, W.
-        image_size: (height, width) that the network sees.
+        views: how the network looks at it.
         size: (height, width) of the label map.
     """
     with _in_eval_mode(module):
-        return _scores(module, image.unsqueeze(0), image_size, size).argmax(1)[0].cpu()
+        return views.scores(module, image.unsqueeze(0), size).argmax(1)[0].cpu()
 
 
 @torch.inference_mode()
 def evaluate(
     module: nn.Module,
     data: Dataset,
-    image_size: tuple[int, int],
+    views: Views,
+    indices: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """Confusion matrix of a network over a data set: int64, classes x classes, on the CPU.
+    *,
+    tolerance: int = 3,
+) -> Counts:
+    """What the label maps of a network got right over a data set, on the CPU.
 
-    As in the paper, images are resized to `image_size` and scores back to the labels' size, both bilinear with
-    corners aligned. The module is used where it is, in eval mode, and left in the mode that it was in.
+    As in the paper, images are resized to what the network sees and scores back to the labels' size, both bilinear
+    with corners aligned. The module is used where it is, in eval mode, and left in the mode that it was in.
 
     Args:
         module: image float N, 3, h, w -> scores N, classes, h, w.
         data: images and labels; sizes may differ from image to image.
-        image_size: (height, width) that the network sees.
+        views: how the network looks at an image.
+        indices: of the images that are looked at; default: all.
         progress: called with the number of images done and of all.
+        tolerance: pixels that a boundary may be off.
 
     Raises:
         DataError: an image cannot be read, or no pixel of any has a class.
         ValueError: a label is neither a class of the network nor 255.
     """
-    matrix, done = torch.tensor(0), 0
+    indices = range(len(data)) if indices is None else indices
+    total, done = None, 0
     with _in_eval_mode(module):
-        for images, labels in _batches(data):
-            scores = _scores(module, images, image_size, labels.shape[1:])
-            matrix = matrix + confusion_matrix(scores.argmax(1), labels.to(scores.device), classes=scores.shape[1])
+        for images, labels in _batches(data, indices):
+            scores = views.scores(module, images, labels.shape[1:])
+            predictions, labels = scores.argmax(1), labels.to(scores.device)
+            classes = scores.shape[1]
+            boundaries = (boundary_counts(p, t, classes, tolerance) for p, t in zip(predictions, labels, strict=True))
+            counts = Counts(confusion_matrix(predictions, labels, classes), torch.stack(list(boundaries)).sum(0))
+            total = total.plus(counts) if total is not None else counts
             done += len(images)
             if progress is not None:
-                progress(done, len(data))
-    if not matrix.any():
+                progress(done, len(indices))
+    if total is None or not total.confusion.any():
         raise DataError("no pixel of the validation labels has a class, all are ignored; there is nothing to score")
-    return matrix.cpu()
+    return Counts(*(part.cpu() for part in total))
 
 
-def score(matrices: Sequence[Tensor], class_names: Sequence[str], images: int) -> Score:
+class ImageCounts(NamedTuple):
+    """What classes of images were right; counts of several parts of a data set add up."""
+
+    top: Tensor
+    """Images whose class has the highest score, and among the five highest: int64, 2."""
+    labels: Tensor
+    """Images of each class: int64, classes."""
+
+
+@torch.inference_mode()
+def evaluate_images(
+    module: nn.Module,
+    data: Dataset,
+    image_size: tuple[int, int],
+    indices: Sequence[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageCounts:
+    """What classes of images a network got right over a data set, on the CPU; of each its middle is looked at.
+
+    Args:
+        module: image float N, 3, h, w -> scores N, classes.
+        data: images and their classes.
+        image_size: (height, width) that the network sees.
+        indices: of the images that are looked at; default: all.
+        progress: called with the number of images done and of all.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    indices = range(len(data)) if indices is None else indices
+    device = next(module.parameters()).device
+    top, seen = torch.zeros(2, dtype=torch.int64), []
+    batch = max(BATCH_PIXELS // (image_size[0] * image_size[1]), 1)
+    with _in_eval_mode(module):
+        for start in range(0, len(indices), batch):
+            samples = [data[i] for i in indices[start : start + batch]]
+            images = torch.stack([center_crop(image, image_size) for image, _ in samples]).to(device)
+            labels = torch.stack([label for _, label in samples])
+            scores = module(normalise(images)).cpu()
+            best = scores.topk(min(5, scores.shape[1])).indices == labels[:, None]
+            top += torch.stack([best[:, 0].sum(), best.any(1).sum()])
+            seen.append(torch.bincount(labels, minlength=scores.shape[1]))
+            if progress is not None:
+                progress(start + len(samples), len(indices))
+    return ImageCounts(top, torch.stack(seen).sum(0))
+
+
+def image_score(counts: Sequence[ImageCounts]) -> ImageScore:
+    """The score of a classifier, in percent: means over trainings.
+
+    Args:
+        counts: of each seed's training.
+    """
+    images = counts[0].labels.sum()
+    per_seed = [(100 * each.top / images).tolist() for each in counts]
+    return ImageScore(
+        top1=_mean([top1 for top1, _ in per_seed]),
+        top5=_mean([top5 for _, top5 in per_seed]),
+        constant_top1=(100 * counts[0].labels.max() / images).item(),
+        images=int(images),
+        seed_top1=tuple(top1 for top1, _ in per_seed),
+    )
+
+
+def score(counts: Sequence[Counts], class_names: Sequence[str], images: int) -> Score:
     """The score of a network, in percent: means over trainings.
 
     Args:
-        matrices: confusion matrix of each seed's training.
+        counts: of each seed's training.
         class_names: one a class.
         images: number of images that were scored.
     """
+    matrices = [each.confusion for each in counts]
     per_seed = [100 * miou(matrix) for matrix in matrices]
     per_class = torch.stack([iou(matrix) for matrix in matrices]).nanmean(0).mul(100).tolist()
     return Score(
         miou=_mean(per_seed),
         pixel_accuracy=_mean([100 * pixel_accuracy(matrix) for matrix in matrices]),
+        boundary_f=_mean([100 * boundary_f(each.boundary) for each in counts]),
         iou={name: None if isnan(value) else value for name, value in zip(class_names, per_class, strict=True)},
         constant_miou=100 * constant_miou(matrices[0]),
         images=images,
@@ -141,16 +353,10 @@ def _in_eval_mode(module: nn.Module) -> Iterator[None]:
         module.train(was_training)
 
 
-def _scores(module: nn.Module, images: Tensor, image_size: Sequence[int], size: Sequence[int]) -> Tensor:
-    """uint8 N, 3, H, W -> N, classes and the given (height, width)."""
-    images = images.to(next(module.parameters()).device)
-    return _resize(module(_resize(normalise(images), image_size)), size)
-
-
-def _batches(data: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(data: Dataset, indices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
     """Runs of samples of one size, as many as `BATCH_PIXELS` allow: N, 3, H, W and N, H, W."""
     batch: list[tuple[Tensor, Tensor]] = []
-    for i in range(len(data)):
+    for i in indices:
         image, label = data[i]
         if batch and ((len(batch) + 1) * label.numel() > BATCH_PIXELS or image.shape != batch[0][0].shape):
             yield _stack(batch)

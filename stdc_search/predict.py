@@ -16,8 +16,9 @@ from stdc_search.data.files import IMAGE_ENDINGS, read_image
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.report.overlay import blend, colours
 from stdc_search.spec.base import UserError
-from stdc_search.spec.data import CITYSCAPES_CLASSES
+from stdc_search.spec.data import CITYSCAPES_CLASSES, ImagenetSpec
 from stdc_search.spec.run import RunSpec
+from stdc_search.tasks import views
 from stdc_search.weights import load_weights
 
 
@@ -55,7 +56,9 @@ def predict(
             f"label ids are of Cityscapes' {len(CITYSCAPES_CLASSES)} classes, and the network has {classes}"
         )
     load_weights(module, weights)
-    names = spec.data.class_names if spec.data else tuple(f"class {i}" for i in range(spec.network.classes))
+    how, data = views(spec), spec.data
+    assert not isinstance(data, ImagenetSpec)
+    names = data.class_names if data else tuple(f"class {i}" for i in range(spec.network.classes))
     palette = colours(names)
     found = list(_found(images))
     if clashing := {name for name, _ in found if [other for other, _ in found].count(name) > 1}:
@@ -66,7 +69,7 @@ def predict(
     written = []
     for done, (name, path) in enumerate(found, start=1):
         image = read_image(path)
-        labels = metrics.predict(module, image, spec.image_size, image.shape[1:]).to(torch.uint8).numpy()
+        labels = metrics.predict(module, image, how, image.shape[1:]).to(torch.uint8).numpy()
         place = out / f"{name}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         if label_ids:

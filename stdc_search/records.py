@@ -64,10 +64,12 @@ class Latency(_Value):
 
 
 class Score(_Value):
-    """Accuracy on the validation images, of the last epoch's weights; in percent, means over seeds."""
+    """Accuracy of label maps on the validation images, of the last epoch's weights; in percent, means over seeds."""
 
     miou: float
     pixel_accuracy: float
+    boundary_f: float | None = None
+    """F-score of the boundaries between classes; none in records that are older than it."""
     iou: dict[str, float | None]
     """IoU a class; none for a class that neither labels nor predictions have."""
     constant_miou: float
@@ -75,6 +77,20 @@ class Score(_Value):
     images: int
     seed_miou: tuple[float, ...]
     """mIoU of each of `training.seeds`."""
+
+
+class ImageScore(_Value):
+    """Accuracy of the classes of whole images; otherwise as `Score`."""
+
+    top1: float
+    """Images whose class has the highest score."""
+    top5: float
+    """Images whose class is among the five highest."""
+    constant_top1: float
+    """top1 of predicting the commonest class for every image."""
+    images: int
+    seed_top1: tuple[float, ...]
+    """top1 of each of `training.seeds`."""
 
 
 class StartedFrom(_Value):
@@ -137,7 +153,7 @@ class Record(_Value):
     started_from: StartedFrom | None = None
     latency: Latency | None = None
     latency_also: tuple[Latency, ...] = ()
-    score: Score | None = None
+    score: Score | ImageScore | None = None
     reason: str | None = None
     """Why it was rejected or failed."""
     seconds: dict[str, float] = {}

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stdc_search.latency import note_machine
-from stdc_search.records import Record, append, cut_torn_line, read
+from stdc_search.records import ImageScore, Record, Score, append, cut_torn_line, read
 from stdc_search.report import Report, write_report
 from stdc_search.search.study import Proposal, Study, mirror
 from stdc_search.spec.base import Problem, SpecError, dump, write_atomically
@@ -25,7 +25,7 @@ from stdc_search.trial import BEGUN, Datasets, estimate_seconds, run_trial
 
 REJECTIONS = 1000
 """Candidates rejected in a row after which a search gives up."""
-FREE = {"search.trials", "data.root", "training.workers", "training.score_every"}
+FREE = {"search.trials", "data.root", "training.workers", "training.score_every", "training.cache_gb"}
 """What may differ from the spec that began a run folder."""
 
 
@@ -243,8 +243,13 @@ def _line(record: Record) -> str:
     """One line on a finished candidate."""
     title = f"{record.number:04d} {record.name or ''}".strip()
     figures = []
-    if record.score:
-        figures.append(f"mIoU {record.score.miou:.1f} %")
+    match record.score:
+        case Score(miou=miou):
+            figures.append(f"mIoU {miou:.1f} %")
+        case ImageScore(top1=top1):
+            figures.append(f"top-1 {top1:.1f} %")
+        case None:
+            pass
     if record.latency:
         figures.append(f"{record.latency.median_ms:.1f} ms")
     if record.cost:

@@ -1,8 +1,8 @@
-"""Training of a segmentation network: schedule, parameter groups, losses, checkpoints (paper, section 4.2).
+"""Training: schedule, parameter groups, devices, checkpoints (paper, section 4.2).
 
 Original code: MichaelFan01/STDC-Seg, `train.py` and `optimizer_loss.py`. All that is random is a function of the
 seed, the epoch and an image's index, so that a training that was cut and went on equals an uncut one; bit for bit on
-a CPU with as many threads.
+a CPU with as many threads. What is learned is a task's business (`tasks.py`): it gives the samples and the loss.
 """
 
 from __future__ import annotations
@@ -14,30 +14,46 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
-from math import ceil, isfinite
+from math import ceil, cos, isfinite, pi
 from pathlib import Path
 from time import perf_counter
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
-from torch.utils.data import DataLoader, default_collate
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from stdc_search import losses
-from stdc_search.data import DataError, Dataset
-from stdc_search.data.transforms import TrainingSamples
-from stdc_search.models.segmenter import Segmenter
+from stdc_search.data import DataError
 from stdc_search.spec.base import UserError, write_atomically
-from stdc_search.spec.training import AdamwSpec, LossSpec, ScheduleSpec, SgdSpec, TrainingSpec
+from stdc_search.spec.training import AdamwSpec, CosineSpec, PolySpec, ScheduleSpec, SgdSpec, TrainingSpec
 from stdc_search.weights import save_weights
 
 CHECKPOINT, BEST, CURVE = "checkpoint.pt", "best.safetensors", "curve.csv"
 HEADS = ("fusion", "head", "auxiliary", "detail")
 """Parts of a segmenter that learn at `head_rate` times the rate of the rest."""
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""A network, images float N, 3, H, W, and their targets -> a number to be lowered."""
+
+
+class Samples(Protocol):
+    """Training samples by (epoch, index), each a function of these two and a seed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[int, int], /) -> tuple[Tensor, Tensor]:
+        """Image float32 3, h, w, normalised, and its target.
+
+        Raises:
+            DataError: the files are broken.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,8 +68,8 @@ class CurvePoint:
     """Mean over the epoch's steps."""
     learning_rate: float
     """Of the epoch's last step, without `head_rate`."""
-    miou: float | None
-    """What `evaluate` gave; none where the epoch was not scored."""
+    score: float | None
+    """What `evaluate` gave: mIoU or top-1 accuracy, in percent; none where the epoch was not scored."""
     seconds: float
     """Wall-clock time of the epoch's steps, loading included, scoring not."""
 
@@ -63,8 +79,9 @@ class TrainingDiverged(RuntimeError):
 
 
 def train(
-    module: Segmenter,
-    data: Dataset,
+    module: nn.Module,
+    samples: Samples,
+    loss: Loss,
     spec: TrainingSpec,
     *,
     seed: int,
@@ -76,15 +93,18 @@ def train(
 
     After each epoch `folder` has the checkpoint, the curve, and the weights that scored best so far, each written
     whole or not at all. What comes after an epoch's checkpoint is done again: it gives the same. Torch's global
-    generator is seeded anew for each epoch.
+    generator is seeded anew for each epoch. Where several processes train together (accelerate), each takes its share
+    of every batch and the first one writes.
 
     Args:
-        module: the network with its initial weights; left on the device that accelerate finds.
-        data: training images and labels.
+        module: the network with its initial weights; left on the device that accelerate finds, with the weights of
+            the last step, or with their average where `spec.ema` has one.
+        samples: what it learns from.
+        loss: what it lowers.
         spec: the training.
-        seed: of order, augmentation and dropout; the initial weights are the caller's.
+        seed: of order and dropout; the initial weights and the samples are the caller's.
         folder: an existing folder.
-        evaluate: mIoU in percent of the network as it is, asked every `spec.score_every` epochs and after the last.
+        evaluate: score in percent of the network as it is, asked every `spec.score_every` epochs and after the last.
         progress: called with steps done, steps in all, and the loss.
 
     Returns:
@@ -95,38 +115,58 @@ def train(
             another training.
         TrainingDiverged: the loss is not finite; the step was not taken.
     """
-    steps, epoch_steps = length(spec, len(data))
-    device: torch.device = Accelerator().device
-    module.to(device).to(memory_format=torch.channels_last)
+    steps, epoch_steps = length(spec, len(samples))
+    accelerator = _accelerator(spec)
+    if spec.batch % accelerator.num_processes:
+        raise UserError(
+            f"`training.batch` {spec.batch} cannot be shared evenly by {accelerator.num_processes} processes"
+        )
+    module.to(accelerator.device).to(memory_format=torch.channels_last)
     optimizer = _optimizer(parameter_groups(module, spec), spec.optimizer)
-    origin = _origin(spec, seed, len(data))
-    curve = _resume(folder / CHECKPOINT, module, optimizer, origin)
-    batches = _batches(data, spec, seed, first_epoch=len(curve), device=device)
+    average = AveragedModel(module, multi_avg_fn=_ema(spec.ema.decay), use_buffers=True) if spec.ema else None
+    run = _State(module, optimizer, average, accelerator.scaler, _origin(spec, seed, len(samples)))
+    curve = run.resume(folder / CHECKPOINT)
+    step_module = _Step(module, loss)
+    if spec.compile:
+        step_module.compile()
+    step_loss, stepper = accelerator.prepare(step_module, optimizer)
+    batches = _batches(samples, spec, seed, first_epoch=len(curve), accelerator=accelerator)
     for epoch in range(len(curve), ceil(steps / epoch_steps)):
         torch.manual_seed(int(_randomness(seed, epoch).generate_state(1, np.uint64)[0]))
-        module.train()
+        _train_mode(module, spec)
         begin, step, rate, values = perf_counter(), epoch * epoch_steps, 0.0, []
-        for images, labels in islice(batches, epoch_steps):
+        for images, targets in islice(batches, epoch_steps):
             rate = spec.optimizer.learning_rate * learning_rate_factor(step, steps, spec.schedule)
-            loss = total_loss(module, images, labels, spec.loss)
-            values.append(loss.item())
+            value = step_loss(images, targets)
+            values.append(value.item())
             if not isfinite(values[-1]):
                 raise TrainingDiverged(
                     f"the loss is {values[-1]} at step {step} of {steps}, learning rate {rate:.3g}; "
                     "a lower learning rate or a longer warm-up may help"
                 )
-            _update(optimizer, loss, rate)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["rate"]
+            stepper.zero_grad()
+            accelerator.backward(value)
+            stepper.step()
+            if average is not None:
+                average.update_parameters(module)
             step += 1
             if progress is not None:
                 progress(step, steps, values[-1])
         seconds = perf_counter() - begin
         due = step == steps or (spec.score_every is not None and (epoch + 1) % spec.score_every == 0)
-        miou = evaluate(module) if evaluate is not None and due else None
-        if miou is not None and spec.score_every and all(miou > (point.miou or 0) for point in curve):
-            save_weights(module, folder / BEST)
-        curve.append(CurvePoint(epoch + 1, step, sum(values) / len(values), rate, miou, seconds))
-        write_atomically(folder / CURVE, _csv(curve))
-        write_atomically(folder / CHECKPOINT, _checkpoint(module, optimizer, origin, curve))
+        score = evaluate(run.scored) if evaluate is not None and due else None
+        best = score is not None and spec.score_every and all(score > (point.score or 0) for point in curve)
+        curve.append(CurvePoint(epoch + 1, step, sum(values) / len(values), rate, score, seconds))
+        if accelerator.is_main_process:
+            if best:
+                save_weights(run.scored, folder / BEST)
+            write_atomically(folder / CURVE, _csv(curve))
+            write_atomically(folder / CHECKPOINT, run.checkpoint(curve))
+    if average is not None:
+        module.load_state_dict(average.module.state_dict())
+    accelerator.free_memory()
     return curve
 
 
@@ -152,7 +192,7 @@ def length(spec: TrainingSpec, images: int) -> tuple[int, int]:
 
 
 def learning_rate_factor(step: int, steps: int, schedule: ScheduleSpec) -> float:
-    """Learning rate over its largest: an exponential rise from `warmup_start`, then "poly" towards 0.
+    """Learning rate over its largest: a rise from `warmup_start`, then a fall towards 0.
 
     Args:
         step: optimiser steps done, from 0.
@@ -160,18 +200,29 @@ def learning_rate_factor(step: int, steps: int, schedule: ScheduleSpec) -> float
         schedule: the two parts.
     """
     if step < schedule.warmup:
-        return schedule.warmup_start ** (1 - step / schedule.warmup)
-    return (1 - (step - schedule.warmup) / (steps - schedule.warmup)) ** schedule.power
+        done = step / schedule.warmup
+        match schedule.warmup_shape:
+            case "exponential":
+                return schedule.warmup_start ** (1 - done)
+            case "linear":
+                return schedule.warmup_start + (1 - schedule.warmup_start) * done
+    done = (step - schedule.warmup) / (steps - schedule.warmup)
+    match schedule:
+        case PolySpec():
+            return (1 - done) ** schedule.power
+        case CosineSpec():
+            return (1 + cos(pi * done)) / 2
+    assert_never(schedule)
 
 
-def parameter_groups(module: Segmenter, spec: TrainingSpec) -> list[dict[str, Any]]:
+def parameter_groups(module: nn.Module, spec: TrainingSpec) -> list[dict[str, Any]]:
     """Parameters as an optimiser takes them, in up to four groups: the rest or the heads, decayed or not.
 
     Norms and biases are not decayed. Where `spec.backbone_norms` is "frozen", the backbone's norms are in no group
     and need no gradient; their running statistics still move. `rate` of a group multiplies the learning rate.
     """
-    for part in module.backbone.modules():
-        if isinstance(part, NORMS):
+    for name, part in module.named_modules():
+        if isinstance(part, NORMS) and name.startswith("backbone."):
             part.requires_grad_(spec.backbone_norms == "trained")
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {
         (head, decayed): [] for head in (False, True) for decayed in (True, False)
@@ -190,25 +241,39 @@ def parameter_groups(module: Segmenter, spec: TrainingSpec) -> list[dict[str, An
     ]
 
 
-def total_loss(module: Segmenter, images: Tensor, labels: Tensor, spec: LossSpec) -> Tensor:
-    """OHEM cross-entropy of the head and of each auxiliary head, BCE and dice of the detail head, weighted.
+class _Step(nn.Module):
+    """A step's forward half as one module, which is what accelerate wraps: autocast, several processes."""
 
-    Args:
-        module: the network, in the mode that it is to be used in.
-        images: float N, 3, H, W.
-        labels: int64 N, H, W; 255 is ignored.
-        spec: the losses.
-    """
+    def __init__(self, module: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.module, self.loss = module, loss
 
-    def hard(logits: Tensor) -> Tensor:
-        return losses.ohem(logits, labels, spec.ohem_threshold, spec.ohem_min_kept)
+    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
+        return self.loss(self.module, images, targets)
 
-    output = module.forward_training(images)
-    loss = hard(output.logits) + spec.auxiliary_weight * sum(map(hard, output.auxiliary))
-    if output.detail is not None and (how := module.detail_target) is not None:
-        target = losses.detail_target(labels, how.strides, how.weights, how.threshold, how.soft)
-        loss = loss + spec.detail_weight * sum(losses.detail(output.detail, target, spec.dice))
-    return loss
+
+def _accelerator(spec: TrainingSpec) -> Accelerator:
+    """A new one for each training: their precisions may differ, and it keeps what it prepared."""
+    AcceleratorState._reset_state()
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # the classifier's norm that is never called
+    precision = "no" if spec.precision == "fp32" else spec.precision
+    return Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
+
+
+def _train_mode(module: nn.Module, spec: TrainingSpec) -> None:
+    module.train()
+    if spec.norm_statistics == "fixed":
+        for part in module.modules():
+            if isinstance(part, NORMS):
+                part.eval()
+
+
+def _ema(decay: float) -> Callable[[Any, Any, Any], None]:
+    def update(averages: Any, current: Any, steps: Tensor) -> None:
+        share = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        get_ema_multi_avg_fn(share)(averages, current, steps)
+
+    return update
 
 
 def _optimizer(groups: list[dict[str, Any]], spec: SgdSpec | AdamwSpec) -> Optimizer:
@@ -220,24 +285,18 @@ def _optimizer(groups: list[dict[str, Any]], spec: SgdSpec | AdamwSpec) -> Optim
     assert_never(spec)
 
 
-def _update(optimizer: Optimizer, loss: Tensor, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["rate"]
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-
-
 def _batches(
-    data: Dataset, spec: TrainingSpec, seed: int, *, first_epoch: int, device: torch.device
+    samples: Samples, spec: TrainingSpec, seed: int, *, first_epoch: int, accelerator: Accelerator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """All batches from an epoch on to the last, on the device: one loader, so that no epoch waits for workers."""
-    samples = _Told(data, crop=spec.crop, augmentation=spec.augmentation, seed=seed)
+    """This process's share of all batches from an epoch on to the last, on the device: one loader, so that no epoch
+    waits for workers."""
+    device = accelerator.device
     on_gpu = device.type == "cuda"
     workers = spec.workers if spec.workers is not None else on_gpu * min(8, os.cpu_count() or 1)
+    keys = _keys(len(samples), spec, seed, first_epoch)
     loader = DataLoader(
-        samples,
-        batch_sampler=_keys(len(data), spec, seed, first_epoch),  # pyright: ignore[reportArgumentType]
+        _Told(samples),
+        batch_sampler=(batch[accelerator.process_index :: accelerator.num_processes] for batch in keys),  # pyright: ignore[reportArgumentType]
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=on_gpu,
@@ -246,19 +305,22 @@ def _batches(
     for batch in loader:
         if isinstance(batch, DataError):
             raise batch
-        images, labels = batch
+        images, targets = batch
         yield (
             images.to(device, non_blocking=True, memory_format=torch.channels_last),
-            labels.to(device, non_blocking=True),
+            targets.to(device, non_blocking=True),
         )
 
 
-class _Told(TrainingSamples):
+class _Told(Dataset[Any]):
     """Gives an error in place of a sample: raised in a worker it would come with that process's traceback."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         try:
-            return super().__getitem__(key)
+            return self.samples[key]
         except DataError as error:
             return error
 
@@ -282,44 +344,58 @@ def _randomness(seed: int, epoch: int) -> np.random.SeedSequence:
 
 def _origin(spec: TrainingSpec, seed: int, images: int) -> dict[str, Any]:
     """What a checkpoint must agree with to be gone on from."""
-    told = spec.model_dump(mode="json", exclude={"seeds", "score_every", "workers", "start_from"})
+    told = spec.model_dump(mode="json", exclude={"seeds", "score_every", "workers", "cache_gb", "start_from"})
     return {**told, "seed": seed, "images": images}
 
 
-def _checkpoint(module: nn.Module, optimizer: Optimizer, origin: dict[str, Any], curve: list[CurvePoint]) -> bytes:
-    buffer = io.BytesIO()
-    state = {
-        "origin": origin,
-        "curve": [asdict(point) for point in curve],
-        "model": module.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    torch.save(state, buffer)
-    return buffer.getvalue()
+@dataclass
+class _State:
+    """All that a training goes on from."""
 
+    module: nn.Module
+    optimizer: Optimizer
+    average: AveragedModel | None
+    scaler: Any
+    """Of the gradients, with fp16."""
+    origin: dict[str, Any]
 
-def _resume(path: Path, module: nn.Module, optimizer: Optimizer, origin: dict[str, Any]) -> list[CurvePoint]:
-    """The curve of a checkpoint, whose weights and optimiser are loaded; empty if there is none to go on from."""
-    if not path.exists():
-        return []
-    content = io.BytesIO(path.read_bytes())
-    try:
-        state = torch.load(content, weights_only=True, map_location="cpu")
-        curve = [CurvePoint(**point) for point in state["curve"]]
-        made_by = state["origin"]
-    except Exception as error:  # a damaged file raises almost anything
-        warnings.warn(f"{path} is damaged ({error}); the training starts over", stacklevel=3)
-        return []
-    differences = [
-        f"{name} {made_by.get(name)} there and {value} here"
-        for name, value in origin.items()
-        if made_by.get(name) != value
-    ]
-    if differences:
-        raise UserError(f"{path}: is of another training ({'; '.join(differences)}); use another folder")
-    module.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return curve
+    @property
+    def scored(self) -> nn.Module:
+        """The network that is scored and saved."""
+        return self.module if self.average is None else self.average.module
+
+    def parts(self) -> dict[str, Any]:
+        parts = {"model": self.module, "optimizer": self.optimizer, "average": self.average, "scaler": self.scaler}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def checkpoint(self, curve: list[CurvePoint]) -> bytes:
+        buffer = io.BytesIO()
+        state: dict[str, Any] = {"origin": self.origin, "curve": [asdict(point) for point in curve]}
+        torch.save(state | {name: part.state_dict() for name, part in self.parts().items()}, buffer)
+        return buffer.getvalue()
+
+    def resume(self, path: Path) -> list[CurvePoint]:
+        """The curve of a checkpoint, whose state is loaded; empty if there is none to go on from."""
+        if not path.exists():
+            return []
+        content = io.BytesIO(path.read_bytes())
+        try:
+            state = torch.load(content, weights_only=True, map_location="cpu")
+            curve = [CurvePoint(**point) for point in state["curve"]]
+            made_by = state["origin"]
+        except Exception as error:  # a damaged file raises almost anything
+            warnings.warn(f"{path} is damaged ({error}); the training starts over", stacklevel=3)
+            return []
+        differences = [
+            f"{name} {made_by.get(name)} there and {value} here"
+            for name, value in self.origin.items()
+            if made_by.get(name) != value
+        ]
+        if differences:
+            raise UserError(f"{path}: is of another training ({'; '.join(differences)}); use another folder")
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+        return curve
 
 
 def _csv(curve: list[CurvePoint]) -> str:

@@ -14,22 +14,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import default_collate
 
-from stdc_search import metrics
 from stdc_search.builder import build
 from stdc_search.cost import count, count_with_fvcore
-from stdc_search.data import DataError, Dataset, Split, open_dataset
-from stdc_search.data.transforms import TrainingSamples
+from stdc_search.data import DataError, Split, open_dataset
+from stdc_search.data.cache import Cached
 from stdc_search.latency import measure_network
-from stdc_search.models.segmenter import Segmenter
 from stdc_search.records import Record, StartedFrom
 from stdc_search.spec.base import UserError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import LimitMetric, LimitSpec
-from stdc_search.train import length, total_loss, train
+from stdc_search.tasks import task_of
+from stdc_search.train import length, train
 from stdc_search.weights import WeightsError, load_weights, save_weights
 
 BEGUN = "begun.json"
@@ -50,8 +49,8 @@ def silent(step: str, done: int, total: int, /) -> None:
 class Datasets:
     """What is trained on and what is scored."""
 
-    train: Dataset
-    val: Dataset
+    train: Cached
+    val: Cached
 
     @classmethod
     def open(cls, spec: RunSpec, data_root: Path | None) -> Datasets | None:
@@ -59,7 +58,9 @@ class Datasets:
         if spec.data is None:
             return None
         splits: tuple[Split, Split] = ("train", "val")
-        return cls(*(open_dataset(spec.data, split, data_root) for split in splits))
+        opened = [open_dataset(spec.data, split, data_root) for split in splits]
+        share = (spec.training.cache_gb if spec.training else 0.0) * 1e9 / sum(map(len, opened))
+        return cls(*(Cached(data, share * len(data)) for data in opened))
 
 
 class _Rejected(Exception):
@@ -111,6 +112,7 @@ class _Trial:
         self, spec: RunSpec, folder: Path, draft: Record, limits: Mapping[LimitMetric, LimitSpec], progress: Progress
     ) -> None:
         self.spec = spec
+        self.task = task_of(spec)
         self.folder = folder
         self.draft = draft
         self.limits = limits
@@ -142,36 +144,31 @@ class _Trial:
         self.check_limits("latency")
         if spec.training is not None:
             assert datasets is not None
-            matrices = [self.train_and_score(seed, datasets) for seed in spec.training.seeds]
-            self.found["score"] = metrics.score(matrices, datasets.val.class_names, len(datasets.val))
+            found = [self.train_and_score(seed, datasets) for seed in spec.training.seeds]
+            self.found["score"] = self.task.score(found, datasets.val)
 
-    def train_and_score(self, seed: int, datasets: Datasets) -> Tensor:
-        """Confusion matrix after the training of one seed. The first one's files lie in the folder itself."""
+    def train_and_score(self, seed: int, datasets: Datasets) -> Any:
+        """What the network of one seed got right after its training. The first one's files lie in the folder itself."""
         training = self.spec.training
         assert training is not None
         first = seed == training.seeds[0]
         folder = self.folder if first else self.folder / f"seed-{seed}"
         folder.mkdir(exist_ok=True)
+        datasets.train.fill()
+        datasets.val.fill()
         module = self.module(seed)
-        assert isinstance(module, Segmenter)
-
-        matrices: list[Tensor] = []
+        found: list[Any] = []
 
         def validate(module: nn.Module) -> float:
             with self.step("score"):
-                matrices.append(
-                    metrics.evaluate(
-                        module,
-                        datasets.val,
-                        self.spec.image_size,
-                        lambda done, total: self.progress("score", done, total),
-                    )
-                )
-            return 100 * metrics.miou(matrices[-1])
+                told = lambda done, total: self.progress("score", done, total)  # noqa: E731
+                found.append(self.task.evaluate(module, datasets.val, told=told))
+            return self.task.headline(found[-1])
 
         curve = train(
             module,
-            datasets.train,
+            self.task.samples(datasets.train, seed),
+            self.task.loss(datasets.train),
             training,
             seed=seed,
             folder=folder,
@@ -179,12 +176,12 @@ class _Trial:
             progress=lambda done, total, _loss: self.progress("train", done, total),
         )
         self.spend("train", sum(point.seconds for point in curve))
-        if not matrices:  # cut after the last epoch
+        if not found:  # cut after the last epoch
             validate(module)
         save_weights(module, folder / "weights.safetensors")
         if first:
-            save_sample(module, datasets.val, self.spec.image_size, folder / "sample")
-        return matrices[-1]
+            self.task.save_sample(module, datasets.val, folder / "sample")
+        return found[-1]
 
     def module(self, seed: int) -> nn.Module:
         """The network with the initial weights of a seed, and over them those that the training starts from."""
@@ -245,24 +242,22 @@ def estimate_seconds(spec: RunSpec, datasets: Datasets) -> float:
     assert spec.training is not None
     training = spec.training
     steps, epoch_steps = length(training, len(datasets.train))
-    module = build(spec.network)
-    assert isinstance(module, Segmenter)
-    module.train().to(memory_format=torch.channels_last)
-    few = min(training.batch, 4)
-    images = torch.randn(few, 3, *training.crop).to(memory_format=torch.channels_last)
-    labels = torch.zeros(few, *training.crop, dtype=torch.int64)
-    image, label = datasets.val[0]
-    samples = TrainingSamples(datasets.train, crop=training.crop, augmentation=training.augmentation, seed=0)
+    task = task_of(spec)
+    module = build(spec.network).train().to(memory_format=torch.channels_last)
+    samples, loss = task.samples(datasets.train, seed=0), task.loss(datasets.train)
+    few = min(training.batch, 4, len(samples))
+    images, targets = default_collate([samples[0, index] for index in range(few)])
+    images = images.to(memory_format=torch.channels_last)
 
     def step() -> None:
-        total_loss(module, images, labels, training.loss).backward()
+        loss(module, images, targets).backward()
 
     def load_images() -> None:
         for index in range(few):
             samples[0, index]
 
     def score() -> None:
-        metrics.predict(module, image, spec.image_size, label.shape)
+        task.evaluate(module, datasets.val, [0])
 
     a_step = (_least_seconds(step) + _least_seconds(load_images) * (not training.workers)) * training.batch / few
     an_image = _least_seconds(score)
@@ -279,16 +274,3 @@ def _least_seconds(run: Callable[[], None], repeats: int = 3) -> float:
         run()
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-def save_sample(module: nn.Module, data: Dataset, image_size: tuple[int, int], folder: Path) -> None:
-    """Write the middle image of a data set, its labels and the network's as PNGs, for the report to draw."""
-    image, label = data[len(data) // 2]
-    prediction = metrics.predict(module, image, image_size, label.shape)
-    folder.mkdir(exist_ok=True)
-    for name, content in {
-        "image": image.permute(1, 2, 0),
-        "truth": label,
-        "prediction": prediction.to(torch.uint8),
-    }.items():
-        Image.fromarray(content.contiguous().cpu().numpy()).save(folder / f"{name}.png")

@@ -22,7 +22,7 @@ LINES = (
     ("runner", "predict"),
     ("report", "search"),
     ("pareto", "trial"),
-    ("cost", "latency", "train"),
+    ("cost", "latency", "train", "tasks"),
     ("export", "weights"),
     ("builder", "data", "losses", "metrics"),
     ("models",),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stdc_search import losses
 from stdc_search.models.segmenter import DetailTarget
-from stdc_search.spec.training import ScheduleSpec
+from stdc_search.spec.training import PolySpec
 from stdc_search.train import learning_rate_factor
 
 DETAIL = {"strides": (1, 2, 4), "weights": (0.6, 0.3, 0.1), "threshold": 0.1}
@@ -120,6 +120,34 @@ def test_ohem_of_a_nan_is_nan(hard: int) -> None:
     assert losses.ohem(logits, labels).isnan()
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 1.0, 2.0, 4.0, 8.0])])
+def test_cross_entropy_is_torchs_mean_over_labelled_pixels(weights: Tensor | None, smoothing: float) -> None:
+    logits, labels = random_batch()
+    expected = F.cross_entropy(logits, labels, weights, ignore_index=255, label_smoothing=smoothing)
+    torch.testing.assert_close(losses.cross_entropy(logits, labels, weights, smoothing), expected)
+
+
+def test_cross_entropy_of_ignored_pixels_only_is_zero_with_zero_gradient() -> None:
+    logits, labels = random_batch()
+    loss = losses.cross_entropy(logits, torch.full_like(labels, 255), torch.ones(5))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.item() == 0 and not gradient.any()
+
+
+def test_ohem_weighs_and_smoothes_each_pixel() -> None:
+    logits, labels = random_batch(scale=2)
+    weights = torch.tensor([0.5, 1.0, 2.0, 4.0, 8.0])
+    each = F.cross_entropy(logits, labels, weights, ignore_index=255, reduction="none", label_smoothing=0.1)
+    hard = each > -log(0.7)
+    torch.testing.assert_close(losses.ohem(logits, labels, 0.7, 1 / 16, weights, 0.1), each[hard].mean())
+
+
+def test_rare_classes_weigh_more() -> None:
+    shares = torch.tensor([0.0, 0.01, 0.3, 1.0])
+    torch.testing.assert_close(losses.log_weights(shares), torch.tensor([1 / log(1.1 + x) for x in shares.tolist()]))
+
+
 def brute_force_target(
     labels: list[list[int]], strides: tuple[int, ...], weights: tuple[float, ...], threshold: float
 ) -> list[list[float]]:
@@ -215,33 +243,57 @@ def test_detail_target_takes_uint8_labels() -> None:
     assert torch.equal(losses.detail_target(labels.byte()), losses.detail_target(labels))
 
 
+@pytest.mark.parametrize("ignored", ["counted", "masked"])
+@pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("dice", ["linear", "squared"])
-def test_detail_losses_equal_their_formulas(dice) -> None:
+def test_detail_losses_equal_their_formulas(dice, soft: bool, ignored) -> None:
     generator = torch.Generator().manual_seed(3)
     logits = torch.randn(2, 1, 3, 4, generator=generator)
-    target = torch.randint(2, (2, 1, 9, 10), generator=generator).float()
-    bce, loss = losses.detail(logits, target, dice)
-    p = F.interpolate(logits, size=(9, 10), mode="bilinear", align_corners=True).sigmoid()
-    expected_bce = -(target * p.log() + (1 - target) * (1 - p).log()).mean()
-    expected = 0.0
-    for p_one, g in zip(p, target, strict=True):
-        below = (p_one + g).sum() if dice == "linear" else (p_one**2 + g**2).sum()
-        expected += (1 - (2 * (p_one * g).sum() + 1) / (below + 1)) / 2
-    torch.testing.assert_close(bce, expected_bce)
+    labels = torch.randint(4, (2, 9, 10), generator=generator)
+    labels[torch.rand(2, 9, 10, generator=generator) < 0.1] = 255
+    how = {"strides": (1, 2), "weights": torch.tensor([0.15, 0.1]), "threshold": 0.1, "soft": soft}
+    bce, loss = losses.detail(logits, labels, **how, dice=dice, ignored=ignored)
+    probabilities = F.interpolate(logits, size=(9, 10), mode="bilinear", align_corners=True).sigmoid()
+    target = losses.detail_target(labels, **how)
+    pixels, expected = [], 0.0
+    for i in range(2):
+        kept = torch.full((9, 10), True) if ignored == "counted" else labels[i] != 255
+        p, g = probabilities[i, 0][kept], target[i, 0][kept]
+        pixels.append(-(g * p.log() + (1 - g) * (1 - p).log()))
+        below = (p + g).sum() if dice == "linear" else (p**2 + g**2).sum()
+        expected += (1 - (2 * (p * g).sum() + 1) / (below + 1)) / 2
+    torch.testing.assert_close(bce, torch.cat(pixels).mean())
     torch.testing.assert_close(loss, torch.as_tensor(expected))
 
 
+def test_masked_detail_losses_do_not_depend_on_the_head_where_nothing_is_labelled() -> None:
+    logits = torch.zeros(1, 1, 8, 8, requires_grad=True)
+    labels = torch.randint(4, (1, 8, 8), generator=torch.Generator().manual_seed(4))
+    labels[:, :, 4:] = 255
+    torch.stack(losses.detail(logits, labels, ignored="masked")).sum().backward()
+    assert logits.grad is not None
+    assert not logits.grad[..., 4:].any() and logits.grad[..., :4].all()
+
+
+def test_masked_detail_losses_of_ignored_pixels_only_are_zero() -> None:
+    logits = torch.zeros(1, 1, 8, 8, requires_grad=True)
+    both = torch.stack(losses.detail(logits, torch.full((1, 8, 8), 255), ignored="masked"))
+    assert both.tolist() == [0, 0]
+    both.sum().backward()
+    assert logits.grad is not None and not logits.grad.any()
+
+
 def test_detail_losses_vanish_for_a_sure_and_right_head() -> None:
-    target = torch.zeros(1, 1, 8, 8)
-    target[..., 2:5] = 1
-    bce, dice = losses.detail(200 * target - 100, target)
+    labels = torch.zeros(1, 8, 8, dtype=torch.int64)
+    labels[:, :, 2:5] = 1
+    bce, dice = losses.detail(200 * losses.detail_target(labels) - 100, labels)
     torch.testing.assert_close(torch.stack([bce, dice]), torch.zeros(2), atol=1e-6, rtol=0)
 
 
 def test_detail_losses_reach_the_head() -> None:
     logits = torch.zeros(2, 1, 2, 2, requires_grad=True)
-    target = losses.detail_target(torch.randint(4, (2, 8, 8), generator=torch.Generator().manual_seed(4)))
-    torch.stack(losses.detail(logits, target)).sum().backward()
+    labels = torch.randint(4, (2, 8, 8), generator=torch.Generator().manual_seed(4))
+    torch.stack(losses.detail(logits, labels)).sum().backward()
     assert logits.grad is not None and (logits.grad != 0).all()
 
 
@@ -249,7 +301,7 @@ def test_a_decayed_kernel_shrinks_as_it_did_in_the_released_training() -> None:
     """facts: 0.3 x factor falls to the threshold 0.1 in step 28,839, and the factor is 0.2101 after 60,000 steps."""
     kernel = DetailTarget((1, 2, 4), (0.6, 0.3, 0.1), 0.1, "decayed")
     optimizer = torch.optim.SGD(kernel.parameters(), lr=1, momentum=0.9, weight_decay=5e-4)
-    schedule = ScheduleSpec()
+    schedule = PolySpec()
     crossed = None
     for step in range(60_000):
         kernel.weights.grad = torch.zeros_like(kernel.weights)
@@ -265,20 +317,14 @@ def test_a_decayed_kernel_shrinks_as_it_did_in_the_released_training() -> None:
 def test_a_kernel_gets_the_gradient_that_its_name_says(kernel: str, gradient: bool | None) -> None:
     how = DetailTarget((1, 2), (0.2, 0.1), 0.1, kernel)  # pyright: ignore[reportArgumentType]
     labels = torch.randint(3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
-    target = losses.detail_target(labels, how.strides, how.weights, how.threshold, how.soft)
     if gradient is None:
-        assert not target.requires_grad
+        assert not losses.detail_target(labels, how.strides, how.weights, how.threshold, how.soft).requires_grad
         assert list(how.parameters()) == []
         return
     logits = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    sum(losses.detail(logits, target)).backward()
+    sum(losses.detail(logits, labels, how.strides, how.weights, how.threshold, soft=how.soft)).backward()
     assert how.weights.grad is not None
     assert how.weights.grad.any() == gradient
-
-
-def test_a_perfect_soft_target_has_no_squared_dice_loss() -> None:
-    half = torch.full((1, 1, 64, 64), 0.5)
-    assert losses.detail(torch.zeros(1, 1, 64, 64), half, "squared")[1].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_a_soft_threshold_rises_through_one_half_at_the_threshold() -> None:

@@ -76,17 +76,17 @@ def test_a_mistake_that_stops_a_run_before_its_first_training_leaves_no_folder(t
 
 
 def test_cut_after_its_training_a_candidate_is_not_trained_again(tmp_path, monkeypatch):
-    from stdc_search import trial
+    from stdc_search import tasks, trial
 
     def cut(*_):
         raise KeyboardInterrupt
 
     spec = tiny_search().without_search()
-    save_sample = trial.save_sample
-    monkeypatch.setattr(trial, "save_sample", cut)
+    save_sample = tasks.Segmentation.save_sample
+    monkeypatch.setattr(tasks.Segmentation, "save_sample", cut)
     with pytest.raises(KeyboardInterrupt):
         run(spec, tmp_path / "cut")
-    monkeypatch.setattr(trial, "save_sample", save_sample)
+    monkeypatch.setattr(tasks.Segmentation, "save_sample", save_sample)
     monkeypatch.setattr(trial, "train", lambda *a, train=trial.train, **k: train(*a, **{**k, "progress": cut}))
     run(spec, tmp_path / "cut")  # a step would call progress, and so be cut
     (record,) = read(tmp_path / "cut" / "results.jsonl")

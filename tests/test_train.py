@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from stdc_search import losses
 from stdc_search.builder import build
-from stdc_search.data import DataError
+from stdc_search.data import DataError, Dataset
+from stdc_search.data.transforms import TrainingSamples
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.spec.base import UserError
 from stdc_search.spec.network import (
@@ -25,7 +27,8 @@ from stdc_search.spec.network import (
     StageSpec,
     StdcSpec,
 )
-from stdc_search.spec.training import AdamwSpec, LossSpec, ScheduleSpec, SgdSpec, TrainingSpec
+from stdc_search.spec.training import AdamwSpec, OhemSpec, PolySpec, SegmentationLossSpec, SgdSpec, TrainingSpec
+from stdc_search.tasks import SegmentationLoss
 from stdc_search.train import (
     BEST,
     CHECKPOINT,
@@ -35,8 +38,9 @@ from stdc_search.train import (
     learning_rate_factor,
     length,
     parameter_groups,
-    total_loss,
-    train,
+)
+from stdc_search.train import (
+    train as train_on,
 )
 
 TINY = SegmenterSpec(
@@ -57,7 +61,7 @@ SHORT = TrainingSpec(
     crop=(32, 32),
     optimizer=SgdSpec(kind="sgd", learning_rate=0.02),
     backbone_norms="trained",
-    schedule=ScheduleSpec(warmup=2),
+    schedule=PolySpec(warmup=2),
     workers=0,
 )
 ADAMW = SHORT.model_copy(update={"optimizer": AdamwSpec(kind="adamw")})
@@ -99,6 +103,11 @@ class Noted(Samples):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         self.given.append(index)
         return super().__getitem__(index)
+
+
+def train(module: nn.Module, data: Dataset, spec: TrainingSpec, *, seed: int, **how: Any) -> list[CurvePoint]:
+    samples = TrainingSamples(data, crop=spec.crop, augmentation=spec.augmentation, seed=seed)
+    return train_on(module, samples, SegmentationLoss(spec.loss), spec, seed=seed, **how)
 
 
 class Cut(Exception):
@@ -151,7 +160,7 @@ def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
 
 
 def test_the_schedule_is_the_papers_at_its_defaults() -> None:
-    schedule, rate = ScheduleSpec(), SgdSpec(kind="sgd").learning_rate
+    schedule, rate = PolySpec(), SgdSpec(kind="sgd").learning_rate
     factors = {step: learning_rate_factor(step, 60_000, schedule) for step in (0, 500, 1000, 30_500, 59_999)}
     assert rate * factors[0] == pytest.approx(1e-5)
     assert rate * factors[500] == pytest.approx((1e-5 * 1e-2) ** 0.5)  # exponential: the geometric mean half-way
@@ -161,13 +170,13 @@ def test_the_schedule_is_the_papers_at_its_defaults() -> None:
 
 
 def test_the_schedule_rises_in_the_warm_up_and_falls_after_it() -> None:
-    factors = [learning_rate_factor(step, 50, ScheduleSpec(warmup=10)) for step in range(50)]
+    factors = [learning_rate_factor(step, 50, PolySpec(warmup=10)) for step in range(50)]
     assert factors[:11] == sorted(factors[:11]) and factors[10] == 1
     assert factors[10:] == sorted(factors[10:], reverse=True) and factors[-1] > 0
 
 
 def test_without_warm_up_the_first_step_has_the_whole_learning_rate() -> None:
-    assert learning_rate_factor(0, 1, ScheduleSpec(warmup=0)) == 1
+    assert learning_rate_factor(0, 1, PolySpec(warmup=0)) == 1
 
 
 @pytest.mark.parametrize(
@@ -189,7 +198,7 @@ def test_a_batch_of_more_than_all_images_is_an_error() -> None:
 
 
 def test_a_warm_up_as_long_as_the_training_is_an_error_that_names_both(tmp_path: Path) -> None:
-    spec = SHORT.model_copy(update={"schedule": ScheduleSpec(warmup=6)})
+    spec = SHORT.model_copy(update={"schedule": PolySpec(warmup=6)})
     with pytest.raises(UserError, match=r"`training.schedule.warmup` 6 .* 6 steps .*; use 5 or less"):
         train(tiny(), Samples(), spec, seed=0, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -243,28 +252,30 @@ OTHER_DETAIL = TINY.model_copy(
     update={"detail": DetailSpec(strides=(2, 8), weights=(0.7, 0.2), threshold=0.3, width=4)}
 )
 BARE = TINY.model_copy(update={"auxiliary": None, "detail": None})
-OTHER_LOSS = LossSpec(ohem_threshold=0.3, ohem_min_kept=0.5, auxiliary_weight=0.3, detail_weight=2, dice="squared")
+OTHER_LOSS = SegmentationLossSpec(
+    ohem=OhemSpec(threshold=0.3, min_kept=0.5), auxiliary_weight=0.3, detail_weight=2, dice="squared"
+)
 
 
 @pytest.mark.parametrize("network", [TINY, OTHER_DETAIL, BARE], ids=["tiny", "other detail", "bare"])
-@pytest.mark.parametrize("loss", [LossSpec(), OTHER_LOSS], ids=["default", "other loss"])
-def test_total_loss_is_the_weighted_sum_of_its_parts(network: SegmenterSpec, loss: LossSpec) -> None:
+@pytest.mark.parametrize("loss", [SegmentationLossSpec(), OTHER_LOSS], ids=["default", "other loss"])
+def test_total_loss_is_the_weighted_sum_of_its_parts(network: SegmenterSpec, loss: SegmentationLossSpec) -> None:
     module = tiny(network)
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     labels = torch.randint(3, (2, 64, 64), generator=torch.Generator().manual_seed(1))
     output = module.forward_training(images)
+    assert loss.ohem is not None
     main, *auxiliary = (
-        losses.ohem(logits, labels, loss.ohem_threshold, loss.ohem_min_kept)
+        losses.ohem(logits, labels, loss.ohem.threshold, loss.ohem.min_kept)
         for logits in (output.logits, *output.auxiliary)
     )
     expected = main + loss.auxiliary_weight * sum(auxiliary)
     if network.detail is not None:
         assert output.detail is not None
         how = network.detail
-        target = losses.detail_target(labels, how.strides, how.fusion_weights, how.threshold)
-        bce, dice = losses.detail(output.detail, target, loss.dice)
+        bce, dice = losses.detail(output.detail, labels, how.strides, how.fusion_weights, how.threshold, dice=loss.dice)
         expected = expected + loss.detail_weight * (bce + dice)
-    torch.testing.assert_close(total_loss(module, images, labels, loss), expected)
+    torch.testing.assert_close(SegmentationLoss(loss)(module, images, labels), expected)
 
 
 @pytest.mark.parametrize("spec", [SHORT, ADAMW], ids=["sgd", "adamw"])
@@ -280,16 +291,16 @@ def test_the_curve_counts_epochs_steps_and_learning_rates(tmp_path: Path) -> Non
     assert [(point.epoch, point.step) for point in curve] == [(1, 2), (2, 4), (3, 5)]
     rates = [0.02 * learning_rate_factor(step, 5, spec.schedule) for step in (1, 3, 4)]
     assert [point.learning_rate for point in curve] == pytest.approx(rates)
-    assert all(point.seconds > 0 and point.miou is None for point in curve)
+    assert all(point.seconds > 0 and point.score is None for point in curve)
 
 
 def test_the_curve_is_also_a_csv_file(tmp_path: Path) -> None:
     spec = SHORT.model_copy(update={"score_every": 2})
     curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=lambda module: 12.5)
     header, *rows = csv.reader((tmp_path / CURVE).read_text().splitlines())
-    assert header == ["epoch", "step", "loss", "learning_rate", "miou", "seconds"]
+    assert header == ["epoch", "step", "loss", "learning_rate", "score", "seconds"]
     assert [[float(value) if value else None for value in row] for row in rows] == [list(astuple(p)) for p in curve]
-    assert [point.miou for point in curve] == [None, 12.5, 12.5]
+    assert [point.score for point in curve] == [None, 12.5, 12.5]
 
 
 def test_progress_tells_every_step(tmp_path: Path) -> None:
@@ -429,7 +440,7 @@ def test_the_best_weights_are_those_of_the_best_score(tmp_path: Path) -> None:
 
 def test_the_last_epoch_is_scored_in_any_case(tmp_path: Path) -> None:
     curve = train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path, evaluate=counting_scores(30.0))
-    assert [point.miou for point in curve] == [None, None, 30]
+    assert [point.score for point in curve] == [None, None, 30]
     assert not (tmp_path / BEST).exists(), "it would be a second copy of the last weights"
 
 
@@ -442,7 +453,7 @@ def test_the_best_score_is_known_after_a_cut(tmp_path: Path) -> None:
         )  # fmt: skip
     best = (tmp_path / BEST).read_bytes()
     curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=counting_scores(20.0, 10.0))
-    assert [point.miou for point in curve] == [30, 20, 10]
+    assert [point.score for point in curve] == [30, 20, 10]
     assert (tmp_path / BEST).read_bytes() == best
 
 

@@ -7,12 +7,13 @@ from typing import assert_never
 
 from stdc_search.data.camvid import open_camvid
 from stdc_search.data.cityscapes import open_cityscapes
-from stdc_search.data.dataset import DataError, Dataset, Split, check_dataset
+from stdc_search.data.dataset import DataError, Dataset, Split, check_dataset, class_shares
 from stdc_search.data.folder import open_folder
+from stdc_search.data.imagenet import open_imagenet
 from stdc_search.data.scenes import Scenes
-from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ScenesSpec
+from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ImagenetSpec, ScenesSpec
 
-__all__ = ["DataError", "Dataset", "Split", "check_dataset", "open_dataset"]
+__all__ = ["DataError", "Dataset", "Split", "check_dataset", "class_shares", "open_dataset"]
 
 
 def open_dataset(spec: DataSpec, split: Split, data_root: Path | None = None) -> Dataset:
@@ -37,4 +38,6 @@ def open_dataset(spec: DataSpec, split: Split, data_root: Path | None = None) ->
             return open_cityscapes(spec, split, data_root)
         case FolderSpec():
             return open_folder(spec, split, data_root)
+        case ImagenetSpec():
+            return open_imagenet(spec, split, data_root)
     assert_never(spec)

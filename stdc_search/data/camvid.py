@@ -1,4 +1,4 @@
-"""CamVid in the public 480 x 360 layout: 11 classes and void, lists of image and label paths."""
+"""CamVid, 11 classes and void: the SegNet tutorial's 480 x 360 copy and its lists, or the original 960 x 720 frames."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from pathlib import Path, PurePosixPath
 
 from stdc_search.data.dataset import DataError, Split
 from stdc_search.data.files import (
+    ColourMasks,
+    IdMasks,
     LabelledFiles,
     Sample,
     check_disjoint,
     check_unique,
     hint,
-    plain_ids,
     read_list,
     resolve_root,
     several,
@@ -19,12 +20,32 @@ from stdc_search.data.files import (
 from stdc_search.spec.data import CamvidSpec
 
 VOID = 11
+FRAMES, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
+COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "sky": ((128, 128, 128),),  # Sky
+    # Archway, Bridge, Building, Tunnel, Wall
+    "building": ((192, 0, 128), (0, 128, 64), (128, 0, 0), (64, 0, 64), (64, 192, 0)),
+    "pole": ((192, 192, 128), (0, 0, 64)),  # Column_Pole, TrafficCone
+    "road": ((128, 64, 128), (128, 0, 192), (192, 0, 64)),  # Road, LaneMkgsDriv, LaneMkgsNonDriv
+    "pavement": ((0, 0, 192), (64, 192, 128), (128, 128, 192)),  # Sidewalk, ParkingBlock, RoadShoulder
+    "tree": ((128, 128, 0), (192, 192, 0)),  # Tree, VegetationMisc
+    "sign": ((192, 128, 128), (128, 128, 64), (0, 64, 64)),  # SignSymbol, Misc_Text, TrafficLight
+    "fence": ((64, 64, 128),),  # Fence
+    # Car, SUVPickupTruck, Truck_Bus, Train, OtherMoving
+    "car": ((64, 0, 128), (64, 128, 192), (192, 128, 192), (192, 64, 128), (128, 64, 64)),
+    # Pedestrian, Child, CartLuggagePram, Animal
+    "pedestrian": ((64, 64, 0), (192, 128, 64), (64, 0, 192), (64, 128, 64)),
+    "bicyclist": ((0, 128, 192), (192, 0, 192)),  # Bicyclist, MotorcycleScooter
+}
+"""The original 31 classes, by their colours, in the 11 that the SegNet tutorial made of them; black is void."""
 PLACE = "`data.root`, or --data-root, is the folder that holds train.txt, train and trainannot"
 
 
 def open_camvid(spec: CamvidSpec, split: Split, data_root: Path | None) -> LabelledFiles:
     """One split; the lists of the other one, where they lie there, must not share an image with it."""
     root = resolve_root(spec.root, data_root)
+    if spec.layout == "original":
+        return _original(spec, split, root)
     lists = {"train": ("train", "val") if spec.train == "trainval" else (spec.train,), "val": (spec.val,)}
     samples = [sample for name in lists[split] for sample in _listed(root / f"{name}.txt")]
     _paired(samples, root)
@@ -34,7 +55,41 @@ def open_camvid(spec: CamvidSpec, split: Split, data_root: Path | None) -> Label
     others = [sample.name for path in other if path.is_file() for sample in _listed(path)]
     remedy = "`train: trainval` goes with `val: test`" if spec.train == "trainval" else "take them out of one list"
     check_disjoint([sample.name for sample in samples], others, root, remedy)
-    return LabelledFiles(samples, spec.class_names, plain_ids(len(spec.class_names), VOID))
+    return LabelledFiles(samples, spec.class_names, IdMasks.plain(spec.class_names, VOID))
+
+
+def split_of(frame: str) -> str:
+    """The split of a frame in the SegNet tutorial's lists: 367 train, 101 val, 233 test."""
+    sequence, _, number = frame.rpartition("_")
+    if sequence == "Seq05VD" or (sequence == "0001TP" and int(number) >= 8550):
+        return "test"
+    if sequence == "0016E5" and 7959 <= int(number) <= 8159 and int(number) % 2:
+        return "val"
+    return "train"
+
+
+def _original(spec: CamvidSpec, split: Split, root: Path) -> LabelledFiles:
+    for folder in (root / FRAMES, root / LABELS):
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder{hint(folder)}; `data.root` holds {FRAMES} and {LABELS}")
+    chosen = spec.train if split == "train" else spec.val
+    splits = ("train", "val") if chosen == "trainval" else (chosen,)
+    frames = sorted((root / FRAMES).glob("*.png"))
+    odd = [path.name for path in frames if not path.stem.rpartition("_")[2].removeprefix("f").isdecimal()]
+    if odd:
+        raise DataError(
+            f"{root / FRAMES}: {several(odd)} is no frame of CamVid, such as 0001TP_006690.png; move it away"
+        )
+    samples = [
+        Sample(path.stem, path, root / LABELS / f"{path.stem}_L.png")
+        for path in frames
+        if split_of(path.stem) in splits
+    ]
+    if not samples:
+        raise DataError(f"{root / FRAMES}: has no frame of {chosen}; frames are named like 0001TP_006690.png")
+    _paired(samples, root)
+    classes = {colour: index for index, name in enumerate(spec.class_names) for colour in COLOURS[name]}
+    return LabelledFiles(samples, spec.class_names, ColourMasks({**classes, (0, 0, 0): None}))
 
 
 def _listed(path: Path) -> list[Sample]:

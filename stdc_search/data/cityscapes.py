@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stdc_search.data.dataset import DataError, Split
-from stdc_search.data.files import LabelledFiles, Sample, hint, resolve_root, several
+from stdc_search.data.files import IdMasks, LabelledFiles, Sample, hint, resolve_root, several
 from stdc_search.spec.data import CityscapesSpec
 
 IMAGE, LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
@@ -22,7 +22,7 @@ def open_cityscapes(spec: CityscapesSpec, split: Split, data_root: Path | None) 
     folders = ("train", "val") if chosen == "trainval" else (chosen,)
     samples = [sample for folder in folders for sample in _samples(root, folder)]
     ids = {**dict.fromkeys(VOID_IDS), **{id: index for index, id in enumerate(LABEL_IDS)}}
-    return LabelledFiles(samples, spec.class_names, ids)
+    return LabelledFiles(samples, spec.class_names, IdMasks(spec.class_names, ids))
 
 
 def _samples(root: Path, split: str) -> list[Sample]:

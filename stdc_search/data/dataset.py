@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from stdc_search.spec.base import UserError
@@ -18,7 +20,7 @@ class DataError(UserError):
 
 
 class Dataset(Protocol):
-    """Images and labels of one split, in a fixed order."""
+    """Images and labels of one split, in a fixed order: of each pixel, or of the image."""
 
     @property
     def class_names(self) -> tuple[str, ...]: ...
@@ -30,7 +32,9 @@ class Dataset(Protocol):
         ...
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Image uint8 3, H, W, and label uint8 H, W of ids from 0 to classes - 1 and 255; do not write into them.
+        """Image uint8 3, H, W, and its label; do not write into them.
+
+        The label is uint8 H, W of ids from 0 to classes - 1 and 255 for no class, or one such id, int64.
 
         Raises:
             DataError: the files are broken.
@@ -52,3 +56,17 @@ def check_dataset(dataset: Dataset) -> None:
             problems.append(str(error))
     if problems:
         raise DataError("\n".join(problems))
+
+
+@lru_cache(maxsize=1)  # candidates of a search train on one data set
+def class_shares(dataset: Dataset) -> Tensor:
+    """Share of the labelled pixels that each class has: float32, one a class, zeros where nothing is labelled.
+
+    Raises:
+        DataError: a file is broken.
+    """
+    counts = torch.zeros(256, dtype=torch.int64)
+    for index in range(len(dataset)):
+        counts += torch.bincount(dataset[index][1].flatten(), minlength=256)
+    counts = counts[: len(dataset.class_names)].float()
+    return counts / counts.sum().clamp(min=1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,19 +25,31 @@ class Sample(NamedTuple):
     label: Path
 
 
-class LabelledFiles:
-    """A data set of image files and label files, read anew each time.
+class Masks(Protocol):
+    """How mask files say which class a pixel has."""
 
-    An orientation in EXIF is left out of account, in images as in labels: pixels are taken as they are stored.
+    def read(self, path: Path) -> Tensor:
+        """A mask as uint8 H, W: indices of classes, 255 for none.
+
+        Raises:
+            DataError: the file is broken, or says something else.
+        """
+        ...
+
+
+class LabelledFiles:
+    """A data set of image files and mask files, read anew each time.
+
+    An orientation in EXIF is left out of account, in images as in masks: pixels are taken as they are stored.
 
     Args:
         samples: what it holds, in its order.
         class_names: one a class.
-        ids: the class of each id in the label files, none for pixels that have no class.
+        masks: reads the masks.
     """
 
-    def __init__(self, samples: Sequence[Sample], class_names: tuple[str, ...], ids: Mapping[int, int | None]) -> None:
-        self.samples, self.class_names, self.ids = samples, class_names, ids
+    def __init__(self, samples: Sequence[Sample], class_names: tuple[str, ...], masks: Masks) -> None:
+        self.samples, self.class_names, self.masks = samples, class_names, masks
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -46,7 +59,7 @@ class LabelledFiles:
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         sample = self.samples[index]
-        image, label = read_image(sample.image), read_label(sample.label, self.class_names, self.ids)
+        image, label = read_image(sample.image), self.masks.read(sample.label)
         if image.shape[1:] != label.shape:
             (height, width), (image_height, image_width) = label.shape, image.shape[1:]
             raise DataError(
@@ -64,40 +77,102 @@ def read_image(path: Path) -> Tensor:
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
-def plain_ids(classes: int, void: int) -> dict[int, int | None]:
-    """Ids of masks that count the classes from 0, and have one for pixels without a class."""
-    return {**{index: index for index in range(classes)}, void: None}
-
-
-def read_label(path: Path, class_names: Sequence[str], ids: Mapping[int, int | None]) -> Tensor:
-    """A mask file as uint8 H, W: indices of classes, 255 for none. Of a palette image, the indices are the ids.
+@dataclass(frozen=True)
+class IdMasks:
+    """One channel of ids; of a palette image, the indices are the ids.
 
     Args:
-        path: the file.
-        class_names: one a class, for messages.
-        ids: the class of each id in the file.
+        class_names: one a class.
+        ids: the class of each id in the files, none for pixels that have no class.
     """
+
+    class_names: tuple[str, ...]
+    ids: Mapping[int, int | None]
+
+    @classmethod
+    def plain(cls, class_names: tuple[str, ...], void: int) -> IdMasks:
+        """Of masks that count the classes from 0, and have one id for pixels without a class."""
+        return cls(class_names, {**{index: index for index in range(len(class_names))}, void: None})
+
+    def read(self, path: Path) -> Tensor:
+        mask = _png(path)
+        if mask.mode not in ("L", "P"):  # with 1 bit, white may mean 1 or 255
+            raise DataError(
+                f"{path}: has mode {mask.mode}; a mask has one channel of 8 bits that holds class ids (mode L or P). "
+                "Masks in colours or in black and white are read too: `data.encoding`"
+            )
+        content = np.asarray(mask)
+        counts = np.bincount(content.ravel(), minlength=256)
+        unknown = [id for id in np.flatnonzero(counts).tolist() if id not in self.ids]
+        if unknown:
+            first, *_, last = [id for id, index in self.ids.items() if index is not None]
+            void = [id for id, index in self.ids.items() if index is None]
+            raise DataError(
+                f"{path}: has class id {several(unknown)} ({counts[unknown].sum()} pixels); legal are {first} "
+                f"({self.class_names[0]}) to {last} ({self.class_names[-1]}), and {several(void)} for pixels without a "
+                "class"
+            )
+        table = np.full(256, IGNORED, np.uint8)
+        for id, index in self.ids.items():
+            table[id] = IGNORED if index is None else index
+        return torch.from_numpy(table[content])
+
+
+class ColourMasks:
+    """A colour a class.
+
+    Args:
+        colours: the class of each (red, green, blue), none for pixels that have no class.
+    """
+
+    def __init__(self, colours: Mapping[tuple[int, int, int], int | None]) -> None:
+        codes = np.array([_code(np.array(colour, np.uint8)) for colour in colours])
+        order = codes.argsort()
+        self.codes = codes[order]
+        self.indices = np.array([IGNORED if i is None else i for i in colours.values()], np.uint8)[order]
+
+    def read(self, path: Path) -> Tensor:
+        mask = _png(path)
+        if mask.mode not in ("RGB", "RGBA", "P"):
+            raise DataError(f"{path}: has mode {mask.mode}; a mask of colours is RGB")
+        content = _code(np.array(mask.convert("RGB")))
+        places = np.searchsorted(self.codes, content).clip(max=len(self.codes) - 1)
+        unknown = self.codes[places] != content
+        if unknown.any():
+            first, counts = np.unique(content[unknown], return_counts=True)
+            colour = [int(first[counts.argmax()]) >> shift & 255 for shift in (16, 8, 0)]
+            raise DataError(
+                f"{path}: {int(unknown.sum())} pixels have a colour that is no class, the commonest is {colour} "
+                "([red, green, blue]); name it in `data.encoding`, or mend the mask (smoothed borders? a JPEG once?)"
+            )
+        return torch.from_numpy(self.indices[places])
+
+
+class BinaryMasks:
+    """Black, 0, is the first class, white, 1 or 255, the second."""
+
+    def read(self, path: Path) -> Tensor:
+        mask = _png(path)
+        if mask.mode not in ("1", "L", "P"):
+            raise DataError(f"{path}: has mode {mask.mode}; a binary mask has one channel (mode 1, L or P)")
+        content = np.asarray(mask).astype(np.uint8)
+        values = np.unique(content).tolist()
+        if not (set(values) <= {0, 1} or set(values) <= {0, 255}):
+            raise DataError(f"{path}: has the values {several(values)}; a binary mask has 0, and either 1 or 255")
+        return torch.from_numpy((content > 0).astype(np.uint8))
+
+
+def _code(pixels: np.ndarray) -> np.ndarray:
+    """Red, green, blue along the last axis as one number."""
+    red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _png(path: Path) -> Image.Image:
     mask = _decoded(path)
     if mask.format != "PNG":
         raise DataError(f"{path}: is a {mask.format}, which need not keep ids as they are; masks are PNGs")
-    if mask.mode not in ("L", "P"):  # with 1 bit, white may mean 1 or 255
-        raise DataError(
-            f"{path}: has mode {mask.mode}; a mask has one channel of 8 bits that holds class ids (mode L or P)"
-        )
-    content = np.asarray(mask)
-    counts = np.bincount(content.ravel(), minlength=256)
-    unknown = [id for id in np.flatnonzero(counts).tolist() if id not in ids]
-    if unknown:
-        first, *_, last = [id for id, index in ids.items() if index is not None]
-        void = [id for id, index in ids.items() if index is None]
-        raise DataError(
-            f"{path}: has class id {several(unknown)} ({counts[unknown].sum()} pixels); legal are {first} "
-            f"({class_names[0]}) to {last} ({class_names[-1]}), and {several(void)} for pixels without a class"
-        )
-    table = np.full(256, IGNORED, np.uint8)
-    for id, index in ids.items():
-        table[id] = IGNORED if index is None else index
-    return torch.from_numpy(table[content])
+    return mask
 
 
 def _decoded(path: Path) -> Image.Image:

@@ -1,7 +1,8 @@
-"""People's own data: a folder of images and a folder of masks, paired by relative path without its ending."""
+"""People's own data: images and masks in two folders, paired by relative path without its ending, or in a list."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import warnings
 from collections.abc import Collection, Sequence
@@ -11,39 +12,96 @@ from typing import assert_never
 from stdc_search.data.dataset import DataError, Split
 from stdc_search.data.files import (
     IMAGE_ENDINGS,
+    BinaryMasks,
+    ColourMasks,
+    IdMasks,
     LabelledFiles,
+    Masks,
     Sample,
     check_disjoint,
     check_unique,
     hint,
-    plain_ids,
     read_list,
     resolve_root,
     several,
 )
-from stdc_search.spec.data import FolderSpec, SplitByList, SplitByShare
+from stdc_search.spec.data import (
+    BinarySpec,
+    ColoursSpec,
+    FolderSpec,
+    IdsSpec,
+    SplitByColumn,
+    SplitByList,
+    SplitByShare,
+)
 from stdc_search.spec.problems import alike
 
 
 def open_folder(spec: FolderSpec, split: Split, data_root: Path | None) -> LabelledFiles:
-    """One split. A mask without an image is a warning; a listed image without its mask is an error."""
+    """One split. A mask without an image is a warning; an image of either split without its mask is an error."""
     root = resolve_root(spec.root, data_root)
-    image_folder, mask_folder = root / spec.images, root / spec.masks
-    images = _files(image_folder, IMAGE_ENDINGS, without=mask_folder)
-    masks = _files(mask_folder, (".png",), without=image_folder)
+    source = root / (spec.pairs or spec.images)
+    if spec.pairs is not None:
+        pairs, listed = _pairs(source, root)
+        images, masks = {name: pair.image for name, pair in pairs.items()}, {}
+    else:
+        pairs, listed = {}, {}
+        images = _files(root / spec.images, IMAGE_ENDINGS, without=root / spec.masks)
+        masks = _files(root / spec.masks, (".png",), without=root / spec.images)
     match spec.split:
         case SplitByList():
             names = {"train": _listed(root / spec.split.train, images), "val": _listed(root / spec.split.val, images)}
             check_disjoint(names["train"], names["val"], root)
         case SplitByShare():
-            names = split_by_share(sorted(images), spec.split.val, spec.split.seed, image_folder)
+            if listed:
+                raise DataError(f"{source}: has a column `split`; use it by `split: {{kind: column}}`")
+            names = split_by_share(sorted(images), spec.split.val, spec.split.seed, source)
+        case SplitByColumn():
+            names = {part: [name for name in pairs if listed.get(name) == part] for part in ("train", "val")}
+            if empty := [part for part, its in names.items() if not its]:
+                raise DataError(f"{source}: no line says {empty[0]} in its column `split`")
         case _:
             assert_never(spec.split)
-    _all_masked([*names["train"], *names["val"]], masks, mask_folder)
-    if orphans := sorted(masks.keys() - images.keys()):
-        warnings.warn(f"{mask_folder}: {len(orphans)} masks have no image: {several(orphans)}", stacklevel=2)
-    samples = [Sample(name, images[name], masks[name]) for name in names[split]]
-    return LabelledFiles(samples, spec.class_names, plain_ids(len(spec.class_names), spec.ignore))
+    if spec.pairs is None:
+        _all_masked([*names["train"], *names["val"]], masks, root / spec.masks)
+        if orphans := sorted(masks.keys() - images.keys()):
+            warnings.warn(f"{root / spec.masks}: {len(orphans)} masks have no image: {several(orphans)}", stacklevel=2)
+        pairs = {name: Sample(name, images[name], masks[name]) for name in names[split]}
+    return LabelledFiles([pairs[name] for name in names[split]], spec.class_names, _masks(spec))
+
+
+def _masks(spec: FolderSpec) -> Masks:
+    match spec.encoding:
+        case IdsSpec(ignore=ignore):
+            return IdMasks.plain(spec.class_names, ignore)
+        case ColoursSpec(colours=colours, ignore=ignored):
+            return ColourMasks({**{c: i for i, c in enumerate(colours)}, **dict.fromkeys(ignored)})
+        case BinarySpec():
+            return BinaryMasks()
+    assert_never(spec.encoding)
+
+
+def _pairs(path: Path, root: Path) -> tuple[dict[str, Sample], dict[str, str]]:
+    """Samples of a CSV file by name, and the split of each where it says so."""
+    lines = list(csv.DictReader(read_list(path, "it is given relative to `data.root`"), skipinitialspace=True))
+    columns = list(lines[0]) if lines else []
+    if missing := [name for name in ("image", "mask") if name not in columns]:
+        has = f"its first line has {', '.join(map(str, columns))}" if lines else "it has no line after its first"
+        raise DataError(f"{path}: has no column {' and no column '.join(missing)}; {has}; write `image,mask` there")
+    samples, splits = {}, {}
+    for number, line in enumerate(lines, start=2):
+        if not line["image"] or not line["mask"]:
+            raise DataError(f"{path}:{number}: names no image or no mask; a line has both")
+        name = Path(line["image"]).with_suffix("").as_posix()
+        samples[name] = Sample(name, root / line["image"], root / line["mask"])
+        if "split" in columns:
+            if line["split"] not in ("train", "val", "test"):
+                raise DataError(f"{path}:{number}: split {line['split']!r}; legal are train, val and test")
+            splits[name] = line["split"]
+    check_unique([line["image"] for line in lines], path)
+    if lost := [str(file) for _, *pair in samples.values() for file in pair if not file.is_file()]:
+        raise DataError(f"{path}: {len(lost)} files of it do not exist: {several(lost)}{hint(Path(lost[0]))}")
+    return samples, splits
 
 
 def split_by_share(names: Sequence[str], share: float, seed: int, folder: Path) -> dict[Split, list[str]]:

@@ -5,6 +5,10 @@ What is random is a function of a seed that is passed in; no global generator is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import exp, log, sqrt
+from typing import assert_never
+
 import numpy as np
 import torch
 import torch.utils.data
@@ -13,10 +17,12 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from stdc_search.data.dataset import Dataset
-from stdc_search.spec.training import AugmentationSpec, multiples
+from stdc_search.spec.training import AugmentationSpec, ResizedCropSpec, ScaledCropSpec, multiples
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 """Of ImageNet, RGB on [0, 1]."""
+CENTER = 224 / 256
+"""Share of an image's height or width, whichever is the less of them, that a classifier is scored on."""
 
 
 def normalise(image: Tensor) -> Tensor:
@@ -24,16 +30,8 @@ def normalise(image: Tensor) -> Tensor:
     return F.normalize(F.to_dtype(image, torch.float32, scale=True), MEAN, STD)
 
 
-def train_transform(
-    image: Tensor,
-    label: Tensor,
-    *,
-    crop: tuple[int, int],
-    jitter: float,
-    flip: float,
-    scales: tuple[float, float],
-    scale_step: float | None,
-    seed: int,
+def scaled_crop(
+    image: Tensor, label: Tensor, crop: tuple[int, int], how: ScaledCropSpec, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Colour jitter, flip, random scale and crop, as in the released code (MichaelFan01/STDC-Seg, `transform.py`).
 
@@ -46,34 +44,83 @@ def train_transform(
         image: uint8 3, H, W.
         label: uint8 H, W.
         crop: (h, w) of the result.
-        jitter: brightness, contrast and saturation are multiplied by factors from [1 - jitter, 1 + jitter].
-        flip: probability of a horizontal flip.
-        scales: range of the random scale.
-        scale_step: scales are multiples of it; None draws from the whole range.
+        how: probabilities and ranges.
         seed: of all that is random.
 
     Returns:
         Image float32 3, h, w, normalised, and label int64 h, w.
     """
-    generator = torch.Generator().manual_seed(seed)
-    draws = torch.rand(7, generator=generator, dtype=torch.float64).tolist()
-    brightness, contrast, saturation = (1 + jitter * (2 * draw - 1) for draw in draws[:3])
+    draws = _draws(seed)
     (h, w), (height, width) = crop, label.shape
-    scale = max(scale_from(draws[4], scales, scale_step), h / height, w / width)
+    scale = max(scale_from(draws[4], how.scales, how.scale_step), h / height, w / width)
     rows, columns = (max(min(round(part / scale), whole), 1) for part, whole in ((h, height), (w, width)))
     top, left = int(draws[5] * (height - rows + 1)), int(draws[6] * (width - columns + 1))
 
-    pivot = contrast_pivot(image, brightness)
-    image, label = (F.crop(planes, top, left, rows, columns) for planes in (image, label[None]))
-    # Smoothed where it shrinks, as PIL does; nearest with the same pixel centres.
-    image = F.resize(image, list(crop), InterpolationMode.BILINEAR, antialias=True)
-    label = F.resize(label, list(crop), InterpolationMode.NEAREST_EXACT)
-    if draws[3] < flip:
-        image, label = F.horizontal_flip(image), F.horizontal_flip(label)
-    image = F.adjust_brightness(F.to_dtype(image, torch.float32, scale=True), brightness)
-    image = (image * contrast + (1 - contrast) * pivot).clamp_(0, 1)
-    image = F.adjust_saturation(image, saturation)
-    return F.normalize(image, MEAN, STD, inplace=True), label[0].long()
+    box = [top, left, rows, columns]
+    label = F.resize(F.crop(label[None], *box), list(crop), InterpolationMode.NEAREST_EXACT)
+    if flipped := draws[3] < how.flip:
+        label = F.horizontal_flip(label)
+    return _image(image, box, crop, flipped, [1 + how.jitter * (2 * draw - 1) for draw in draws[:3]]), label[0].long()
+
+
+def resized_crop(image: Tensor, crop: tuple[int, int], how: ResizedCropSpec, seed: int) -> Tensor:
+    """A part of the image of random area and aspect, made as large as the crop, perhaps flipped and jittered.
+
+    Where a part of the drawn aspect and area is higher or wider than the image, it is cut to it.
+
+    Args:
+        image: uint8 3, H, W.
+        crop: (h, w) of the result.
+        how: probabilities and ranges.
+        seed: of all that is random.
+
+    Returns:
+        float32 3, h, w, normalised.
+    """
+    draws = _draws(seed)
+    height, width = image.shape[1:]
+    area = (how.area[0] + draws[4] * (how.area[1] - how.area[0])) * height * width
+    low, high = map(log, how.aspect)
+    aspect = exp(low + draws[7] * (high - low))
+    rows, columns = (
+        max(min(round(part), whole), 1) for part, whole in ((sqrt(area / aspect), height), (sqrt(area * aspect), width))
+    )
+    box = [int(draws[5] * (height - rows + 1)), int(draws[6] * (width - columns + 1)), rows, columns]
+    return _image(image, box, crop, draws[3] < how.flip, [1 + how.jitter * (2 * draw - 1) for draw in draws[:3]])
+
+
+def center_crop(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The middle of an image: its part of the wanted aspect, less a margin, resized to (h, w); uint8 3, h, w.
+
+    Of 256 rows 224 are left, as is usual for ImageNet.
+    """
+    height, width = image.shape[1:]
+    scale = CENTER * min(height / size[0], width / size[1])
+    rows, columns = (max(round(part * scale), 1) for part in size)
+    middle = F.crop(image, (height - rows) // 2, (width - columns) // 2, rows, columns)
+    return F.resize(middle, list(size), InterpolationMode.BILINEAR, antialias=True)
+
+
+def _draws(seed: int) -> list[float]:
+    """Brightness, contrast, saturation, flip, scale, top, left, aspect: each in [0, 1)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(8, generator=generator, dtype=torch.float64).tolist()
+
+
+def _image(image: Tensor, box: list[int], crop: tuple[int, int], flipped: bool, factors: Sequence[float]) -> Tensor:
+    """uint8 3, H, W -> float32 3, h, w: the box (top, left, rows, columns), resized, flipped, jittered, normalised."""
+    brightness, contrast, saturation = factors
+    jittered = any(factor != 1 for factor in factors)
+    pivot = contrast_pivot(image, brightness) if jittered else None
+    image = F.resize(F.crop(image, *box), list(crop), InterpolationMode.BILINEAR, antialias=True)  # smoothed, as in PIL
+    if flipped:
+        image = F.horizontal_flip(image)
+    image = F.to_dtype(image, torch.float32, scale=True)
+    if pivot is not None:
+        image = F.adjust_brightness(image, brightness)
+        image = (image * contrast + (1 - contrast) * pivot).clamp_(0, 1)
+        image = F.adjust_saturation(image, saturation)
+    return F.normalize(image, MEAN, STD, inplace=True)
 
 
 def contrast_pivot(image: Tensor, brightness: float) -> Tensor:
@@ -101,18 +148,13 @@ class TrainingSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
         return len(self.data)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Image float32 3, h, w and label int64 h, w of the index in the epoch."""
+        """Image float32 3, h, w and label, int64 h, w or one number, of the index in the epoch."""
         image, label = self.data[key[1]]
         # As spawn key: an entropy of (seed, epoch, 0) would equal one of (seed, epoch).
         seed = int(np.random.SeedSequence(self.seed, spawn_key=key).generate_state(1)[0])
-        how = self.augmentation
-        return train_transform(
-            image,
-            label,
-            crop=self.crop,
-            jitter=how.jitter,
-            flip=how.flip,
-            scales=how.scales,
-            scale_step=how.scale_step,
-            seed=seed,
-        )
+        match self.augmentation:
+            case ScaledCropSpec():
+                return scaled_crop(image, label, self.crop, self.augmentation, seed)
+            case ResizedCropSpec():
+                return resized_crop(image, self.crop, self.augmentation, seed), label
+        assert_never(self.augmentation)

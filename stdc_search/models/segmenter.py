@@ -106,15 +106,15 @@ class Segmenter(nn.Module):
         tapped, levels = self._encode(image, self.backbone(image))
         return self.upsample(self.head(self.fusion(tapped[0], levels[0])), image)
 
-    def forward_training(self, image: Tensor) -> TrainingOutput:
-        """As `forward`, with the heads that only training uses."""
+    def forward_training(self, image: Tensor, *, auxiliary: bool = True, detail: bool = True) -> TrainingOutput:
+        """As `forward`, with the heads that only training uses, or some of them."""
         features = self.backbone(image)
         tapped, levels = self._encode(image, features)
-        heads = zip(self.auxiliary, levels, strict=False)
+        heads = zip(self.auxiliary if auxiliary else (), levels, strict=False)
         return TrainingOutput(
             logits=self.upsample(self.head(self.fusion(tapped[0], levels[0])), image),
             auxiliary=tuple(self.upsample(head(level), image) for head, level in heads),
-            detail=self.detail(features[self.detail_stage]) if self.detail is not None else None,
+            detail=self.detail(features[self.detail_stage]) if self.detail is not None and detail else None,
         )
 
     def _encode(self, image: Tensor, features: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[Tensor]]:

@@ -12,12 +12,14 @@ from rich.console import Console
 
 from stdc_search import records
 from stdc_search.pareto import Direction
+from stdc_search.records import Score
 from stdc_search.report.candidates import FIGURES, best, candidates, first, label, shown
 from stdc_search.report.overlay import draw_overlay, overlay
 from stdc_search.report.plots import draw_front, encode, front_picture
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.report.words import conditions, constant_note, heading, legend, machine_note, summary
 from stdc_search.spec.base import UserError, write_atomically
+from stdc_search.spec.data import ImagenetSpec
 from stdc_search.spec.run import load
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ def write_report(folder: Path) -> Report:
     if winner is not None:
         network = folder / "networks" / f"{winner.number:04d}"
         spec = network / "spec.yaml"
-        if winner.score is not None and run.data is not None:
+        if isinstance(winner.score, Score) and run.data is not None and not isinstance(run.data, ImagenetSpec):
             if (network / "sample").is_dir():
                 picture = overlay(network / "sample", run.data.class_names, winner.score, label(winner))
                 paths += (_write(draw_overlay(picture), folder / "report" / "overlay.png"),)

@@ -16,6 +16,9 @@ from stdc_search.report.words import REFERENCE, label, short_titles
 FIGURES = {
     "score.miou": ("mIoU %", 1.0),
     "score.pixel_accuracy": ("pixel accuracy %", 1.0),
+    "score.boundary_f": ("boundary F %", 1.0),
+    "score.top1": ("top-1 %", 1.0),
+    "score.top5": ("top-5 %", 1.0),
     "latency.median_ms": ("median ms", 1.0),
     "latency.p95_ms": ("p95 ms", 1.0),
     "latency.fps": ("FPS", 1.0),
@@ -26,7 +29,15 @@ FIGURES = {
 }
 """Title, with its unit last, and what a number is divided by to be in that unit."""
 
-ALWAYS = ("score.miou", "latency.median_ms", "latency.p95_ms", "latency.fps", "cost.macs", "cost.parameters")
+ALWAYS = (
+    "score.miou",
+    "score.top1",
+    "latency.median_ms",
+    "latency.p95_ms",
+    "latency.fps",
+    "cost.macs",
+    "cost.parameters",
+)
 """Figures that are drawn whether they are objectives or not."""
 
 

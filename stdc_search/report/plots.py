@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 AXIS_TITLES = {
     "score.miou": "mIoU, %",
     "score.pixel_accuracy": "pixel accuracy, %",
+    "score.boundary_f": "F-score of boundaries, %",
+    "score.top1": "top-1 accuracy, %",
+    "score.top5": "top-5 accuracy, %",
     "latency.median_ms": "latency, median ms an image",
     "latency.p95_ms": "latency, 95th percentile, ms an image",
     "cost.macs": "multiply-adds, GMACs",
@@ -123,7 +126,7 @@ def front_picture(
     x, y = first(objectives, "minimize"), first(objectives, "maximize")
     rest = [name for name in objectives if name not in (x, y)]
     x = x or (rest.pop(0) if rest else "cost.macs")
-    y = y or (rest.pop(0) if rest else "score.miou")
+    y = y or (rest.pop(0) if rest else "score.miou" if "score.miou" in frame else "score.top1")
     third = rest[0] if rest else None
     values = {name: np.array(frame[name], dtype=float) / FIGURES[name][1] for name in (x, y, third) if name}
     dots = tuple(
@@ -145,7 +148,7 @@ def front_picture(
         y=_axis(y, objectives, values[y]),
         third=_axis(third, objectives, values[third]) if third else None,
         dots=dots,
-        constant=max(frame["score.constant_miou"].tolist()) if y == "score.miou" else None,
+        constant=max(frame[f"score.constant_{y[6:]}"].tolist()) if y in ("score.miou", "score.top1") else None,
     )
 
 

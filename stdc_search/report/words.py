@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from stdc_search.pareto import Direction
-from stdc_search.records import Machine, Record
+from stdc_search.records import ImageScore, Machine, Record, Score
 from stdc_search.report.tables import MARK
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec
 from stdc_search.spec.run import RunSpec
@@ -69,9 +69,13 @@ def device(machine: Machine) -> str:
 
 
 def constant_note(records: Sequence[Record]) -> str:
-    """The mIoU that a network must beat; empty if nothing was scored."""
-    scores = [record.score.constant_miou for record in records if record.score is not None]
-    return f"Predicting the commonest class everywhere gives mIoU {max(scores):.1f} %" if scores else ""
+    """The accuracy that a network must beat; empty if nothing was scored."""
+    scores = [record.score for record in records if record.score is not None]
+    maps = [score.constant_miou for score in scores if isinstance(score, Score)]
+    images = [score.constant_top1 for score in scores if isinstance(score, ImageScore)]
+    if maps:
+        return f"Predicting the commonest class everywhere gives mIoU {max(maps):.1f} %"
+    return f"Predicting the commonest class for every image gives top-1 {max(images):.1f} %" if images else ""
 
 
 def machine_note(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> str:

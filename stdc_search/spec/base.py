@@ -19,6 +19,7 @@ __all__ = [
     "SpecError",
     "UserError",
     "at",
+    "default_kind",
     "dump",
     "load",
     "plain",
@@ -37,6 +38,11 @@ class Spec(BaseModel):
 
 
 AnySpec = TypeVar("AnySpec", bound=BaseModel)
+
+
+def default_kind(kind: str) -> Callable[[Any], Any]:
+    """Discriminator of a union whose members are told apart by `kind`, which need not be written for one of them."""
+    return lambda value: value.get("kind", kind) if isinstance(value, Mapping) else getattr(value, "kind", None)
 
 
 def load(path: str | Path, spec_class: type[AnySpec]) -> AnySpec:

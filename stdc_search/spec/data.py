@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PlainSerializer, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PlainSerializer,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
-from stdc_search.spec.base import Spec, at
+from stdc_search.spec.base import Spec, at, default_kind
 
 CAMVID_CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
@@ -43,14 +52,21 @@ class ScenesSpec(Spec):
     def class_names(self) -> tuple[str, ...]:
         return CAMVID_CLASSES
 
+    @property
+    def classes(self) -> int:
+        return len(CAMVID_CLASSES)
+
 
 class CamvidSpec(Spec):
-    """CamVid in the public 480 x 360 layout: `train.txt`, `train/`, `trainannot/`, `val.txt`, ..."""
+    """CamVid, 11 classes: the 480 x 360 copy of the SegNet tutorial, or the original frames."""
 
     kind: Literal["camvid"]
     root: FilePath = Path(".")
-    """Folder that holds `train.txt`; a relative one starts from `--data-root`, else from $STDC_SEARCH_DATA, else
-    from the working folder."""
+    """Folder that holds `train.txt`, or `701_StillsRaw_full`; a relative one starts from `--data-root`, else from
+    $STDC_SEARCH_DATA, else from the working folder."""
+    layout: Literal["segnet", "original"] = "segnet"
+    """segnet: 480 x 360, `train.txt`, `train/`, `trainannot/`, ...; original: `701_StillsRaw_full/` and
+    `LabeledApproved_full/`, 960 x 720, whose 32 colours are mapped to the 11 classes, split as in the other."""
     train: Literal["train", "trainval"] = "train"
     """Split that is trained on."""
     val: Literal["val", "test"] = "val"
@@ -59,6 +75,10 @@ class CamvidSpec(Spec):
     @property
     def class_names(self) -> tuple[str, ...]:
         return CAMVID_CLASSES
+
+    @property
+    def classes(self) -> int:
+        return len(CAMVID_CLASSES)
 
     @model_validator(mode="after")
     def _scored_images_are_not_trained_on(self) -> CamvidSpec:
@@ -83,6 +103,10 @@ class CityscapesSpec(Spec):
     def class_names(self) -> tuple[str, ...]:
         return CITYSCAPES_CLASSES
 
+    @property
+    def classes(self) -> int:
+        return len(CITYSCAPES_CLASSES)
+
 
 class SplitByList(Spec):
     """Two text files, one name a line."""
@@ -103,35 +127,126 @@ class SplitByShare(Spec):
     seed: NonNegativeInt = 0
 
 
-class FolderSpec(Spec):
-    """Your own data: a folder of images and a folder of masks, paired by name without its ending."""
+class SplitByColumn(Spec):
+    """The column `split` of the list of pairs says train or val."""
 
-    kind: Literal["folder"]
-    root: FilePath = Path(".")
-    """Folder that holds `images` and `masks`; a relative one starts from `--data-root`, else from
-    $STDC_SEARCH_DATA, else from the working folder."""
-    images: FilePath = Path("images")
-    """Folder of images, relative to `root`."""
-    masks: FilePath = Path("masks")
-    """Folder of one-channel PNG masks that hold class ids, relative to `root`."""
-    class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2, max_length=255)]
-    """Names of the classes; the first is id 0."""
+    kind: Literal["column"]
+
+
+class IdsSpec(Spec):
+    """One channel of class ids."""
+
+    kind: Literal["ids"] = "ids"
     ignore: Annotated[int, Field(ge=0, le=255)] = 255
     """Id of pixels that are neither trained on nor scored."""
-    split: Annotated[SplitByList | SplitByShare, Field(discriminator="kind")] = SplitByShare(kind="share")
+
+
+Colour = tuple[
+    Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
+]
+"""Red, green, blue."""
+
+
+class ColoursSpec(Spec):
+    """A colour a class."""
+
+    kind: Literal["colours"]
+    colours: tuple[Colour, ...]
+    """[red, green, blue] of each class, in the order of `class_names`."""
+    ignore: tuple[Colour, ...] = ((0, 0, 0),)
+    """Colours of pixels that are neither trained on nor scored."""
 
     @model_validator(mode="after")
-    def _names_and_ignored_id(self) -> FolderSpec:
-        twice = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
-        if twice:
-            raise at("class_names", f"`class_names` has {', '.join(twice)} twice; each class needs its own name")
-        if self.ignore < len(self.class_names):
+    def _one_meaning_each(self) -> ColoursSpec:
+        every = (*self.colours, *self.ignore)
+        if twice := sorted({colour for colour in every if every.count(colour) > 1}):
             raise at(
-                "ignore",
-                f"`ignore` {self.ignore} is the id of class {self.class_names[self.ignore]!r}; "
-                f"use {len(self.class_names)} or more, 255 as a rule",
+                "colours", f"{', '.join(str(list(colour)) for colour in twice)} stands twice; a colour has one meaning"
             )
         return self
 
 
-DataSpec = Annotated[ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec, Field(discriminator="kind")]
+class BinarySpec(Spec):
+    """Black and white: 0 is the first class, 1 or 255 the second."""
+
+    kind: Literal["binary"]
+
+
+Encoding = Annotated[
+    Annotated[IdsSpec, Tag("ids")] | Annotated[ColoursSpec, Tag("colours")] | Annotated[BinarySpec, Tag("binary")],
+    Discriminator(default_kind("ids")),
+]
+"""`kind` is `ids` where it is not written."""
+
+
+class FolderSpec(Spec):
+    """Your own data: images and masks in two folders, paired by name without its ending, or in a list of pairs."""
+
+    kind: Literal["folder"]
+    root: FilePath = Path(".")
+    """Folder that holds the data; a relative one starts from `--data-root`, else from $STDC_SEARCH_DATA, else from the
+    working folder."""
+    images: FilePath = Path("images")
+    """Folder of images, relative to `root`."""
+    masks: FilePath = Path("masks")
+    """Folder of PNG masks, relative to `root`."""
+    pairs: FilePath | None = None
+    """CSV file with the columns `image` and `mask`, and `split` if it says so, in place of the two folders; it and its
+    paths are relative to `root`."""
+    class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2, max_length=255)]
+    """Names of the classes; the first is id 0."""
+    encoding: Encoding = IdsSpec()
+    """How masks say which class a pixel has."""
+    split: Annotated[SplitByList | SplitByShare | SplitByColumn, Field(discriminator="kind")] = SplitByShare(
+        kind="share"
+    )
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> FolderSpec:
+        names = self.class_names
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise at("class_names", f"`class_names` has {', '.join(twice)} twice; each class needs its own name")
+        match self.encoding:
+            case IdsSpec(ignore=ignore) if ignore < len(names):
+                message = (
+                    f"`ignore` {ignore} is the id of class {names[ignore]!r}; use {len(names)} or more, 255 as a rule"
+                )
+                raise at("encoding.ignore", message)
+            case ColoursSpec(colours=colours) if len(colours) != len(names):
+                message = (
+                    f"{len(colours)} `colours` for {len(names)} `class_names` ({', '.join(names)}); give one a class"
+                )
+                raise at("encoding.colours", message)
+            case BinarySpec() if len(names) != 2:
+                raise at("class_names", f"{len(names)} `class_names` for `binary` masks, which have 2; name both")
+            case _:
+                pass
+        if self.pairs is None and isinstance(self.split, SplitByColumn):
+            raise at("split", "`column` is of a list of pairs; give `pairs`, or split by list or share")
+        if self.pairs is not None and isinstance(self.split, SplitByList):
+            raise at("split", "`list` goes with folders; with `pairs` use column or share")
+        if self.pairs is not None and (self.images, self.masks) != (Path("images"), Path("masks")):
+            raise at("pairs", "takes the place of `images` and `masks`; give one or the other")
+        return self
+
+
+class ImagenetSpec(Spec):
+    """Images to classify: a folder a class, such as ImageNet's `train/n01440764/*.JPEG`."""
+
+    kind: Literal["imagenet"]
+    root: FilePath = Path(".")
+    """Folder that holds the splits' folders; a relative one starts from `--data-root`, else from $STDC_SEARCH_DATA,
+    else from the working folder."""
+    train: FilePath = Path("train")
+    """Folder that is trained on, relative to `root`, with a folder a class."""
+    val: FilePath = Path("val")
+    """Folder that is scored, with the same classes."""
+    classes: Annotated[int, Field(ge=2)] = 1000
+    """How many classes there are; their names are those of the folders, in order."""
+
+
+DataSpec = Annotated[ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec | ImagenetSpec, Field(discriminator="kind")]

@@ -1,12 +1,14 @@
-"""The measurement: on which runtime a network is timed, and how."""
+"""The measurement: on which runtime a network is timed, and how; how its accuracy is scored."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from stdc_search.spec.base import Spec
+
+Side = Annotated[int, Field(ge=32)]
 
 
 class RuntimeSpec(Spec):
@@ -29,3 +31,30 @@ class LatencySpec(RuntimeSpec):
     """Runs that count; with several networks they take turns."""
     also: tuple[RuntimeSpec, ...] = ()
     """Further runtimes, reported beside the first."""
+
+
+class WindowSpec(Spec):
+    """Parts of an image that a network sees one after the other; where they overlap, the mean counts."""
+
+    size: tuple[Side, Side]
+    """[height, width] of a window, at the size that the image is scaled to."""
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 1 / 3
+    """Share of a window that the next one covers too, at least."""
+
+
+class EvaluationSpec(Spec):
+    """How accuracy is scored. The defaults are the paper's: one scale, no flip, labels at their full size."""
+
+    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
+    """Scales of `image_size` that a network sees; probabilities are averaged."""
+    flip: bool = False
+    """Whether it sees each image mirrored, too."""
+    window: WindowSpec | None = None
+    """Sliding windows; null shows the network the whole image."""
+    boundary: PositiveInt = 3
+    """Pixels that a boundary may be off to be right, for `score.boundary_f`."""
+
+    @property
+    def views(self) -> int:
+        """How often a network looks at an image."""
+        return len(self.scales) * (1 + self.flip)

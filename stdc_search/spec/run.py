@@ -6,17 +6,17 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, model_validator
 
 from stdc_search.spec import base
 from stdc_search.spec.base import Spec, SpecError, replace, value_at
-from stdc_search.spec.data import DataSpec
-from stdc_search.spec.measurement import LatencySpec
+from stdc_search.spec.data import DataSpec, ImagenetSpec
+from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec
 from stdc_search.spec.problems import Problem, shown
-from stdc_search.spec.search import SearchSpec, StartSpec
+from stdc_search.spec.search import ImageMetric, PixelMetric, SearchSpec, StartSpec
 from stdc_search.spec.training import TrainingSpec
 
 
@@ -30,16 +30,17 @@ class RunSpec(Spec):
     network: NetworkSpec
     data: DataSpec | None = None
     training: TrainingSpec | None = None
+    evaluation: EvaluationSpec = EvaluationSpec()
     latency: LatencySpec | None = None
     search: SearchSpec | None = None
 
     @property
     def identity(self) -> str:
-        """Hash of network, data, training and image size, without paths: equal for equal trainings."""
+        """Hash of network, data, training, evaluation and image size, without paths: equal for equal scores."""
         content = self.model_dump(
             mode="json",
-            include={"image_size", "network", "data", "training"},
-            exclude={"data": {"root"}, "training": {"workers", "score_every"}},
+            include={"image_size", "network", "data", "training", "evaluation"},
+            exclude={"data": {"root"}, "training": {"workers", "score_every", "cache_gb"}},
         )
         if (training := content["training"]) and (weights := training["start_from"]):
             training["start_from"] = _digest(weights)
@@ -76,20 +77,43 @@ class RunSpec(Spec):
             present, absent = ("data", "training") if self.data else ("training", "data")
             yield Problem(present, f"has no effect without `{absent}`; add `{absent}`, or take it out")
         if self.data is not None:
-            names = self.data.class_names
-            if isinstance(self.network, ClassifierSpec):
-                message = f"`data.kind` {self.data.kind!r} has masks, which a classifier cannot learn"
-                yield Problem("network.kind", f"{message}; use segmenter")
-            elif self.network.classes != len(names):
-                message = f"{self.network.classes} classes, but `data` has {len(names)} ({', '.join(names)})"
-                yield Problem("network.classes", f"{message}; write {len(names)}")
+            yield from self._task_misfits(self.data)
         if self.search is not None:
             if self.training is None:
                 yield Problem("search", "trains its candidates; add the sections `data` and `training`")
             for section in ("objectives", "limits"):
                 for metric in getattr(self.search, section):
+                    its = get_args(ImageMetric if isinstance(self.network, ClassifierSpec) else PixelMetric)
+                    if metric.startswith("score.") and metric not in its:
+                        message = f"is not measured of a {self.network.kind}; it has {', '.join(its)}"
+                        yield Problem(f"search.{section}.{metric}", message)
                     if metric.startswith("latency.") and self.latency is None:
                         yield Problem(f"search.{section}.{metric}", "is not measured; add a section `latency`")
+
+    def _task_misfits(self, data: DataSpec) -> Iterator[Problem]:
+        """Data, augmentation and loss are of masks for a segmenter, of whole images for a classifier."""
+        classifies = isinstance(self.network, ClassifierSpec)
+        if isinstance(data, ImagenetSpec) != classifies:
+            has, cannot, remedy = (
+                ("masks", "a classifier", "segmenter")
+                if classifies
+                else ("a class an image", "a segmenter", "classifier")
+            )
+            yield Problem(
+                "network.kind", f"`data.kind` {data.kind!r} has {has}, which {cannot} cannot learn; use {remedy}"
+            )
+        elif self.network.classes != data.classes:
+            names = "" if isinstance(data, ImagenetSpec) else f" ({', '.join(data.class_names)})"
+            message = f"{self.network.classes} classes, but `data` has {data.classes}{names}; write {data.classes}"
+            yield Problem("network.classes", message)
+        elif self.training is not None:
+            wanted = ("resized_crop", "classification") if classifies else ("scaled_crop", "segmentation")
+            if classifies and self.evaluation != EvaluationSpec():
+                yield Problem("evaluation", "is of label maps, and this network is a classifier; take it out")
+            for part, kind in zip(("augmentation", "loss"), wanted, strict=True):
+                if (given := getattr(self.training, part).kind) != kind:
+                    message = f"{given!r} is not for a {self.network.kind}; use {kind}"
+                    yield Problem(f"training.{part}.kind", message)
 
     def _vary_misfits(self, search: SearchSpec) -> Iterator[Problem]:
         run = self.without_search()
@@ -176,7 +200,13 @@ def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterat
     if path.split(".")[0] not in ("network", "training", "image_size"):
         yield f"`{path}` cannot vary; paths start with `network`, `training` or `image_size`"
         return
-    if path in ("training.workers", "training.score_every", "training.seeds", "training.start_from"):
+    if path in (
+        "training.workers",
+        "training.cache_gb",
+        "training.score_every",
+        "training.seeds",
+        "training.start_from",
+    ):
         yield f"`{path}` cannot vary: it is one for all candidates; set it once, in `training`"
         return
     for other, name in setters.items():

@@ -31,7 +31,9 @@ LimitMetric = Literal[
     "latency.p95_ms",
 ]
 """What is known before training."""
-Metric = Literal[LimitMetric, "score.miou", "score.pixel_accuracy"]
+PixelMetric = Literal["score.miou", "score.pixel_accuracy", "score.boundary_f"]
+ImageMetric = Literal["score.top1", "score.top5"]
+Metric = Literal[LimitMetric, PixelMetric, ImageMetric]
 
 Sets = Annotated[tuple[str, ...], Field(min_length=1)] | None
 

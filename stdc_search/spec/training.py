@@ -9,17 +9,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
+    Discriminator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PlainSerializer,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationInfo,
     model_validator,
 )
 
-from stdc_search.spec.base import Spec, at
+from stdc_search.spec.base import Spec, at, default_kind
 
 
 def _from_the_specs_folder(path: Any, info: ValidationInfo) -> Any:
@@ -36,6 +38,9 @@ WeightsPath = Annotated[
     BeforeValidator(_from_the_specs_folder, json_schema_input_type=str),
     PlainSerializer(Path.as_posix, when_used="json"),
 ]
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class SgdSpec(Spec):
@@ -58,19 +63,38 @@ class AdamwSpec(Spec):
     """Of convolutions and linear layers; norms have none."""
 
 
-class ScheduleSpec(Spec):
-    """Warm-up, then "poly": learning rate x (1 - step / steps)^power."""
-
-    power: PositiveFloat = 0.9
+class _WarmupSpec(Spec):
     warmup: NonNegativeInt = 1000
-    """Steps of warm-up. The released code's rise is exponential; the paper does not say."""
+    """Steps of warm-up; the paper has 1000 for Cityscapes, 200 for CamVid and 5 epochs for ImageNet."""
     warmup_start: PositiveFloat = 1e-3
     """Share of the learning rate at step 0: 1e-5 of 0.01 in the released code."""
+    warmup_shape: Literal["exponential", "linear"] = "exponential"
+    """How it rises: exponentially in the released code; the paper does not say."""
 
 
-class AugmentationSpec(Spec):
-    """What is done to a training image, in this order."""
+class PolySpec(_WarmupSpec):
+    """Warm-up, then "poly": learning rate x (1 - step / steps)^power."""
 
+    kind: Literal["poly"] = "poly"
+    power: PositiveFloat = 0.9
+
+
+class CosineSpec(_WarmupSpec):
+    """Warm-up, then half a cosine towards 0, as the paper trains on ImageNet."""
+
+    kind: Literal["cosine"]
+
+
+ScheduleSpec = Annotated[
+    Annotated[PolySpec, Tag("poly")] | Annotated[CosineSpec, Tag("cosine")], Discriminator(default_kind("poly"))
+]
+"""`kind` is `poly` where it is not written."""
+
+
+class ScaledCropSpec(Spec):
+    """A crop of the scaled image, for masks: what is done to a training image, in this order."""
+
+    kind: Literal["scaled_crop"] = "scaled_crop"
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Brightness, contrast and saturation are each multiplied by a factor from [1 - jitter, 1 + jitter]."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -81,7 +105,7 @@ class AugmentationSpec(Spec):
     """Scales are multiples of it, as released; null draws from the whole range."""
 
     @model_validator(mode="after")
-    def _range(self) -> AugmentationSpec:
+    def _range(self) -> ScaledCropSpec:
         low, high = self.scales
         if low > high:
             raise at("scales", f"`scales` [{low}, {high}] runs downwards; write [{high}, {low}]")
@@ -94,24 +118,95 @@ class AugmentationSpec(Spec):
         return self
 
 
+class ResizedCropSpec(Spec):
+    """A part of the image, of random size and shape, made as large as the crop: for classes of images.
+
+    The paper says "as in ResNet"; area and aspect are what is meant by that as a rule.
+    """
+
+    kind: Literal["resized_crop"]
+    area: tuple[Share, Share] = (0.08, 1.0)
+    """Range of the part's share of the image."""
+    aspect: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
+    """Range of its width over its height, drawn on the logarithm."""
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Probability of a horizontal flip."""
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Brightness, contrast and saturation are each multiplied by a factor from [1 - jitter, 1 + jitter]."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> ResizedCropSpec:
+        for name in ("area", "aspect"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise at(name, f"`{name}` [{low}, {high}] runs downwards; write [{high}, {low}]")
+        return self
+
+
+AugmentationSpec = Annotated[
+    Annotated[ScaledCropSpec, Tag("scaled_crop")] | Annotated[ResizedCropSpec, Tag("resized_crop")],
+    Discriminator(default_kind("scaled_crop")),
+]
+"""`kind` is `scaled_crop` where it is not written."""
+
+
 def multiples(step: float, low: float, high: float) -> range:
     """The whole numbers that times `step` lie from low to high, rounding left out of account."""
     return range(ceil(low / step - 1e-6), floor(high / step + 1e-6) + 1)
 
 
-class LossSpec(Spec):
-    """OHEM cross-entropy on the head and the auxiliary heads, BCE and dice on the detail head."""
+class OhemSpec(Spec):
+    """Online hard example mining: only the pixels that are hardest to get right have a loss."""
 
-    ohem_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
     """A pixel is hard while its class has a lower probability."""
-    ohem_min_kept: Annotated[float, Field(gt=0, le=1)] = 1 / 16
+    min_kept: Annotated[float, Field(gt=0, le=1)] = 1 / 16
     """Share of a batch's pixels that is kept in any case."""
+
+
+class SegmentationLossSpec(Spec):
+    """Cross-entropy on the head and the auxiliary heads, BCE and dice on the detail head."""
+
+    kind: Literal["segmentation"] = "segmentation"
+    ohem: OhemSpec | None = OhemSpec()
+    """Null takes the mean over all labelled pixels: plain cross-entropy."""
+    class_weights: Literal["log"] | Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] | None = None
+    """What the loss of a pixel is multiplied by: one number a class in its order, or "log" for 1 / log(1.1 + the share
+    of the training pixels that the class has); null, as in the paper, weighs all classes alike."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of a pixel's probability that is spread over all classes; neither paper nor released code do it here."""
     auxiliary_weight: NonNegativeFloat = 1.0
-    """Weight of each auxiliary head's loss."""
+    """Weight of each auxiliary head's loss; the paper does not mention these heads, the released code gives them 1."""
     detail_weight: NonNegativeFloat = 1.0
     """Weight of the detail losses."""
     dice: Literal["linear", "squared"] = "linear"
     """Denominator of the dice loss: sums (released code) or sums of squares (paper, Equation 5)."""
+    detail_ignored: Literal["counted", "masked"] = "counted"
+    """Pixels without a class: a class of their own whose border is detail (released code), or left out of the detail
+    losses."""
+
+
+class ClassificationLossSpec(Spec):
+    """Cross-entropy of the images' classes."""
+
+    kind: Literal["classification"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of an image's probability that is spread over all classes; the paper does not say how much it is."""
+
+
+LossSpec = Annotated[
+    Annotated[SegmentationLossSpec, Tag("segmentation")] | Annotated[ClassificationLossSpec, Tag("classification")],
+    Discriminator(default_kind("segmentation")),
+]
+"""`kind` is `segmentation` where it is not written."""
+
+
+class EmaSpec(Spec):
+    """Weights that are scored and saved are a moving average of those that are trained."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """Share of the average that a step keeps, at most (1 + steps done) / (10 + steps done), so that the first weights
+    are soon forgotten."""
 
 
 class TrainingSpec(Spec):
@@ -128,19 +223,30 @@ class TrainingSpec(Spec):
     start_from: WeightsPath | None = None
     """File of weights that a network takes what fits from before it is trained: our own, or a released checkpoint,
     such as the ImageNet classifier that the paper's segmenters start from. Relative to the spec's file."""
-    augmentation: AugmentationSpec = AugmentationSpec()
-    loss: LossSpec = LossSpec()
+    augmentation: AugmentationSpec = ScaledCropSpec()
+    loss: LossSpec = SegmentationLossSpec()
     optimizer: Annotated[SgdSpec | AdamwSpec, Field(discriminator="kind")] = SgdSpec(kind="sgd")
     head_rate: PositiveFloat = 10.0
     """Learning rate of the fusion module and the heads over that of the rest; 10 as released."""
     backbone_norms: Literal["frozen", "trained"] = "frozen"
     """Scales and shifts of the backbone's norms: frozen as in the released code, which needs ImageNet weights;
     train them when starting from random ones."""
-    schedule: ScheduleSpec = ScheduleSpec()
+    norm_statistics: Literal["moving", "fixed"] = "moving"
+    """Whether norms use each batch's statistics and learn their averages, or keep to those that they begin with, which
+    suits small batches and needs trained weights."""
+    schedule: ScheduleSpec = PolySpec()
+    ema: EmaSpec | None = None
+    """Neither paper nor released code average weights."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of convolutions and matrix products; weights and sums stay in fp32. fp16 needs a GPU."""
+    compile: bool = False
+    """Whether torch.compile makes one program of network and loss: minutes at the start, a faster step after it."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
     """One training a seed; the score is their mean."""
     score_every: PositiveInt | None = None
     """Epochs between points of the curve that have a validation mIoU, which the last one always has."""
+    cache_gb: NonNegativeFloat = 2.0
+    """Memory for decoded images, in GB; what does not fit is decoded anew each time."""
     workers: NonNegativeInt | None = None
     """Processes that load images. Default: none on a CPU, one a core (at most 8) beside a GPU."""
 

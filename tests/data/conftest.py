@@ -73,6 +73,17 @@ def cityscapes(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    """Three classes of two images to train on and one to score."""
+    root = tmp_path / "classes"
+    for kind, names in (("train", "ab"), ("val", "c")):
+        for label in ("ant", "bee", "cat"):
+            for name in names:
+                write_image(root / kind / label / f"{label}-{name}.jpg", size=(6 + len(names), 8))
+    return root
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Callable[..., Path]:
     """Writes a folder data set of the given names: images as JPEG, masks of ids 0 and 1 as PNG."""
 

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stdc_search.data import DataError, open_dataset
+from stdc_search.data.camvid import COLOURS, FRAMES, LABELS, open_camvid, split_of
 from stdc_search.data.dataset import Dataset, Split
+from stdc_search.data.files import LabelledFiles
 from stdc_search.spec.data import CamvidSpec
-from tests.data.conftest import write_camvid_split
+from tests.data.conftest import write_camvid_split, write_image
 
 
 def opened(root: Path, split: Split = "train", **how: object) -> Dataset:
@@ -135,3 +140,62 @@ def test_the_real_camvid_has_367_and_101_images_of_360_by_480(camvid_root: Path)
         assert image.shape == (3, 360, 480) and label.shape == (360, 480)
         seen |= set(torch.unique(label).tolist())
     assert {0, 1, 3, 5, 8, 255} <= seen <= {*range(11), 255}
+
+
+def write_original(root: Path, *frames: str) -> Path:
+    for frame in frames:
+        write_image(root / FRAMES / f"{frame}.png", size=(4, 8))
+        colours = [colour for its in COLOURS.values() for colour in its] + [(0, 0, 0)]
+        pixels = np.array(colours, np.uint8).reshape(4, 8, 3)
+        (root / LABELS).mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(root / LABELS / f"{frame}_L.png")
+    return root
+
+
+def original(root: Path, split: Split, **how: Any) -> LabelledFiles:
+    return open_camvid(CamvidSpec(kind="camvid", root=root, layout="original", **how), split, None)
+
+
+ONE_OF_EACH = ("0001TP_008520", "0001TP_008550", "0006R0_f00930", "0016E5_07959", "0016E5_07980", "Seq05VD_f00000")
+
+
+def test_the_32_colours_of_the_original_labels_become_11_classes_and_void(tmp_path: Path) -> None:
+    data = original(write_original(tmp_path, *ONE_OF_EACH), "train")
+    ids = data[0][1].flatten().tolist()
+    assert len({colour for its in COLOURS.values() for colour in its}) == 31
+    assert tuple(COLOURS) == data.class_names
+    assert ids == [i for i, its in enumerate(COLOURS.values()) for _ in its] + [255]
+
+
+def test_original_frames_are_split_as_the_lists_of_the_copy(tmp_path: Path) -> None:
+    root = write_original(tmp_path, *ONE_OF_EACH)
+
+    def frames(split: Split, **how: Any) -> list[str]:
+        data = original(root, split, **how)
+        return [data.name(i) for i in range(len(data))]
+
+    train, val, test = ONE_OF_EACH[0::2], ONE_OF_EACH[3:4], (ONE_OF_EACH[1], ONE_OF_EACH[5])
+    assert (frames("train"), frames("val")) == ([train[0], train[1], train[2]], list(val))
+    assert frames("val", val="test") == list(test)
+    assert frames("train", train="trainval", val="test") == sorted([*train, *val])
+
+
+def test_the_rule_of_the_splits_is_that_of_the_published_lists(camvid_root: Path) -> None:
+    for split, frames in (("train", 367), ("val", 101)):
+        names = [Path(line.split()[0]).stem for line in (camvid_root / f"{split}.txt").read_text().splitlines() if line]
+        assert len(names) == frames and {split_of(name) for name in names} == {split}
+
+
+def test_original_frames_without_labels_or_of_another_name_are_errors(tmp_path: Path) -> None:
+    root = write_original(tmp_path, *ONE_OF_EACH)
+    (root / LABELS / f"{ONE_OF_EACH[0]}_L.png").unlink()
+    with pytest.raises(DataError, match=r"1 of 3 listed labels are missing: .*0001TP_008520_L\.png"):
+        original(root, "train")
+    write_image(root / FRAMES / "holiday.png")
+    with pytest.raises(DataError, match=r"holiday\.png is no frame of CamVid"):
+        original(root, "train")
+
+
+def test_the_copy_where_the_original_is_meant_is_an_error(camvid: Path) -> None:
+    with pytest.raises(DataError, match=f"{FRAMES}: no such folder; .* `data.root` holds {FRAMES} and {LABELS}"):
+        original(camvid, "train")

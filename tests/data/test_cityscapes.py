@@ -65,14 +65,15 @@ def test_scores_are_those_of_the_data_sets_own_scripts(
     predicted, truths = [], []
     for i in range(len(data)):
         image, label = data[i]
-        ids = np.asarray(LABEL_IDS, np.uint8)[metrics.predict(module, image, SIZE, label.shape).numpy()]
+        ids = np.asarray(LABEL_IDS, np.uint8)[metrics.predict(module, image, metrics.Views(SIZE), label.shape).numpy()]
         predicted.append(str(tmp_path / f"{data.name(i)}.png"))
         Image.fromarray(ids).save(predicted[-1])
         truths.append(str(root / f"gtFine/val/frankfurt/{data.name(i)}_gtFine_labelIds.png"))
     script.args.evalInstLevelScore, script.args.quiet, script.args.JSONOutput = False, True, False
     theirs = script.evaluateImgLists(predicted, truths, script.args)
-    matrix = metrics.evaluate(module, data, SIZE)
-    score = metrics.score([matrix], data.class_names, len(data))
+    counts = metrics.evaluate(module, data, metrics.Views(SIZE))
+    matrix = counts.confusion
+    score = metrics.score([counts], data.class_names, len(data))
     assert score.miou == pytest.approx(100 * theirs["averageScoreClasses"], abs=1e-9)
     for name, iou in score.iou.items():
         assert iou == pytest.approx(100 * theirs["classScores"][name], abs=1e-9)

@@ -9,13 +9,15 @@ import torch
 
 from stdc_search.data import DataError, check_dataset, open_dataset
 from stdc_search.spec.base import UserError
-from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ScenesSpec
+from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ImagenetSpec, ScenesSpec
 
 KINDS = get_args(get_args(DataSpec)[0])
 
 
 @pytest.fixture
-def spec(request: pytest.FixtureRequest, camvid: Path, cityscapes: Path, folder: Callable[..., Path]) -> DataSpec:
+def spec(
+    request: pytest.FixtureRequest, camvid: Path, cityscapes: Path, class_folders: Path, folder: Callable[..., Path]
+) -> DataSpec:
     """A small data set of the kind that is the fixture's parameter."""
     if request.param is ScenesSpec:
         return ScenesSpec(kind="scenes", size=(32, 40), train=3, val=2)
@@ -23,6 +25,8 @@ def spec(request: pytest.FixtureRequest, camvid: Path, cityscapes: Path, folder:
         return CamvidSpec(kind="camvid", root=camvid)
     if request.param is CityscapesSpec:
         return CityscapesSpec(kind="cityscapes", root=cityscapes)
+    if request.param is ImagenetSpec:
+        return ImagenetSpec(kind="imagenet", root=class_folders, classes=3)
     if request.param is FolderSpec:
         return FolderSpec(kind="folder", root=folder("a", "b", "c", "d", "e"), class_names=("road", "tree"))
     raise NotImplementedError(f"{request.param} has no data set here yet")
@@ -35,12 +39,16 @@ each_kind = pytest.mark.parametrize("spec", KINDS, indirect=True)
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_samples_are_uint8_images_and_labels_of_known_ids(spec: DataSpec, split: str) -> None:
     data = open_dataset(spec, split)
-    assert data.class_names == spec.class_names
+    assert len(data.class_names) == spec.classes
+    assert isinstance(spec, ImagenetSpec) or data.class_names == spec.class_names
     assert len(data) > 0
     for index in range(len(data)):
         image, label = data[index]
-        assert image.dtype == label.dtype == torch.uint8
-        assert image.shape == (3, *label.shape)
+        assert image.dtype == torch.uint8
+        if isinstance(spec, ImagenetSpec):
+            assert label.dtype == torch.int64 and label.shape == ()
+        else:
+            assert label.dtype == torch.uint8 and image.shape == (3, *label.shape)
         assert set(label.unique().tolist()) <= {*range(len(data.class_names)), 255}
 
 

@@ -9,12 +9,13 @@ from PIL import Image
 
 from stdc_search.data import DataError
 from stdc_search.data.files import (
+    BinaryMasks,
+    ColourMasks,
+    IdMasks,
     LabelledFiles,
     Sample,
     hint,
-    plain_ids,
     read_image,
-    read_label,
     read_list,
     resolve_root,
     several,
@@ -25,7 +26,7 @@ CLASSES = ("road", "tree", "sign")
 
 
 def label_of(path: Path) -> torch.Tensor:
-    return read_label(path, CLASSES, plain_ids(len(CLASSES), void=9))
+    return IdMasks.plain(CLASSES, void=9).read(path)
 
 
 def test_an_image_is_read_as_its_pixels(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_a_label_of_another_size_is_an_error_that_names_both(tmp_path: Path) -> 
     image = write_image(tmp_path / "image.png")
     label = write_mask(tmp_path / "label.png", np.zeros((3, 4)))
     with pytest.raises(DataError) as error:
-        LabelledFiles([Sample("a", image, label)], CLASSES, plain_ids(len(CLASSES), 255))[0]
+        LabelledFiles([Sample("a", image, label)], CLASSES, IdMasks.plain(CLASSES, 255))[0]
     assert str(error.value) == (
         f"{label}: is 3 x 4 (height x width), its image {image} 6 x 8; both must be of one size"
     )
@@ -174,3 +175,48 @@ def test_the_hint_lists_what_is_there_where_nothing_is_alike(tmp_path: Path) -> 
 def test_several_shows_five() -> None:
     assert several([1, 2, 3, 4, 5]) == "1, 2, 3, 4, 5"
     assert several([1, 2, 3, 4, 5, 6]) == "1, 2, 3, 4, 5 and 1 more"
+
+
+COLOURS = ColourMasks({(128, 64, 128): 0, (0, 128, 0): 1, (1, 128, 0): 2, (0, 0, 0): None})
+
+
+def write_colours(path: Path, *pixels: tuple[int, int, int]) -> Path:
+    Image.fromarray(np.array([pixels], np.uint8)).save(path)
+    return path
+
+
+def test_colours_become_the_ids_of_their_classes(tmp_path: Path) -> None:
+    path = write_colours(tmp_path / "a.png", (1, 128, 0), (0, 0, 0), (128, 64, 128), (0, 128, 0))
+    label = COLOURS.read(path)
+    assert label.dtype == torch.uint8 and label.tolist() == [[2, 255, 0, 1]]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+def test_colours_may_come_with_alpha_or_a_palette(mode: str, tmp_path: Path) -> None:
+    path = write_colours(tmp_path / "a.png", (128, 64, 128), (0, 128, 0))
+    with Image.open(path) as image:
+        image.convert(mode, palette=Image.Palette.ADAPTIVE).save(path)
+    assert COLOURS.read(path).tolist() == [[0, 1]]
+
+
+def test_colours_that_are_no_class_are_counted_and_the_commonest_is_named(tmp_path: Path) -> None:
+    path = write_colours(tmp_path / "a.png", (0, 128, 0), (255, 255, 255), (0, 127, 0), (0, 127, 0))
+    with pytest.raises(DataError, match=r"3 pixels have a colour that is no class, the commonest is \[0, 127, 0\]"):
+        COLOURS.read(path)
+
+
+def test_ids_where_colours_are_meant_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has mode L; a mask of colours is RGB"):
+        COLOURS.read(write_mask(tmp_path / "a.png", 1))
+
+
+@pytest.mark.parametrize(("mode", "white"), [("L", 255), ("L", 1), ("1", 255)])
+def test_black_is_the_first_class_and_white_the_second(mode: str, white: int, tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, white, 0]], np.uint8)).convert(mode).save(tmp_path / "a.png")
+    assert BinaryMasks().read(tmp_path / "a.png").tolist() == [[0, 1, 0]]
+
+
+@pytest.mark.parametrize("values", [[0, 2], [0, 1, 255]])
+def test_a_binary_mask_of_other_values_is_an_error(values: list[int], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a binary mask has 0, and either 1 or 255"):
+        BinaryMasks().read(write_mask(tmp_path / "a.png", np.array([values])))

@@ -4,7 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from stdc_search.data import DataError, open_dataset
 from stdc_search.data.dataset import Dataset, Split
@@ -164,7 +166,7 @@ def test_the_ignored_id_becomes_255(folder: Writer) -> None:
     root = folder("a", "b")
     for name in "ab":
         write_mask(root / "masks" / f"{name}.png", 7)
-    assert opened(root, ignore=7)[0][1].unique().tolist() == [255]
+    assert opened(root, encoding={"ignore": 7})[0][1].unique().tolist() == [255]
 
 
 def test_an_unknown_id_is_an_error_when_it_is_read(folder: Writer) -> None:
@@ -174,3 +176,68 @@ def test_an_unknown_id_is_an_error_when_it_is_read(folder: Writer) -> None:
     data = opened(root, split=SplitByShare(kind="share"))
     with pytest.raises(DataError, match=r"has class id 2 .*; legal are 0 \(road\) to 1 \(tree\), and 255"):
         data[0]
+
+
+def write_pairs(root: Path, text: str) -> dict[str, object]:
+    (root / "pairs.csv").write_text(text)
+    return {"pairs": "pairs.csv"}
+
+
+def test_pairs_come_from_a_list_of_any_files(folder: Writer) -> None:
+    root = folder("a", "b", "c")
+    (root / "masks" / "a.png").rename(root / "far.png")
+    how = write_pairs(
+        root,
+        "mask,image,split\nfar.png,images/a.jpg,train\nmasks/b.png, images/b.jpg,val\nmasks/c.png,images/c.jpg,test\n",
+    )
+    how["split"] = {"kind": "column"}
+    assert names(opened(root, **how)) == ["images/a"] and names(opened(root, "val", **how)) == ["images/b"]
+    assert opened(root, **how)[0][1].unique().tolist() == [0, 1]
+
+
+def test_a_list_of_pairs_without_splits_is_split_by_share(folder: Writer) -> None:
+    root = folder("a", "b", "c")
+    how = write_pairs(root, "image,mask\n" + "".join(f"images/{n}.jpg,masks/{n}.png\n" for n in "abc"))
+    both = names(opened(root, **how)) + names(opened(root, "val", **how))
+    assert sorted(both) == ["images/a", "images/b", "images/c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("picture,mask\nimages/a.jpg,masks/a.png\n", "has no column image; its first line has picture, mask; write"),
+        ("image,mask\n", "has no column image and no column mask; it has no line after its first"),
+        ("image,mask\nimages/a.jpg,\n", r"pairs\.csv:2: names no image or no mask"),
+        ("image,mask\nimages/a.jpg,masks/z.png\n", r"1 files of it do not exist: .*z\.png; did you mean `[ab].png`"),
+        ("image,mask,split\nimages/a.jpg,masks/a.png,training\n", "split 'training'; legal are train, val and test"),
+        (
+            "image,mask,split\nimages/a.jpg,masks/a.png,train\n",
+            r"has a column `split`; use it by `split: \{kind: column\}`",
+        ),
+        ("image,mask\n" + "images/a.jpg,masks/a.png\n" * 2, r"names images/a\.jpg more than once"),
+    ],
+)
+def test_a_list_of_pairs_that_cannot_be_used_is_told(folder: Writer, text: str, told: str) -> None:
+    root = folder("a", "b")
+    with pytest.raises(DataError, match=told):
+        opened(root, **write_pairs(root, text))
+
+
+def test_a_column_of_splits_needs_both(folder: Writer) -> None:
+    root = folder("a", "b")
+    how = write_pairs(root, "image,mask,split\nimages/a.jpg,masks/a.png,train\n")
+    with pytest.raises(DataError, match="no line says val in its column `split`"):
+        opened(root, **how, split={"kind": "column"})
+
+
+def test_masks_may_be_colours_or_black_and_white(folder: Writer) -> None:
+    root = folder("a", "b")
+    colours = {"encoding": {"kind": "colours", "colours": [[9, 9, 9], [0, 200, 0]], "ignore": [[0, 0, 0]]}}
+    for name in "ab":
+        pixels = np.array([[[9, 9, 9], [0, 200, 0], [0, 0, 0]]], np.uint8).repeat(6, 0)
+        write_image(root / "images" / f"{name}.jpg", size=(6, 3))
+        Image.fromarray(pixels).save(root / "masks" / f"{name}.png")
+    assert opened(root, **colours)[0][1][0].tolist() == [0, 1, 255]
+    for name in "ab":
+        Image.fromarray(np.array([[0, 255, 255]], np.uint8).repeat(6, 0)).save(root / "masks" / f"{name}.png")
+    assert opened(root, encoding={"kind": "binary"})[0][1][0].tolist() == [0, 1, 1]

@@ -10,11 +10,26 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from stdc_search.data.dataset import Dataset
-from stdc_search.data.transforms import MEAN, STD, TrainingSamples, normalise, scale_from, train_transform
-from stdc_search.spec.training import AugmentationSpec
+from stdc_search.data.transforms import (
+    MEAN,
+    STD,
+    TrainingSamples,
+    center_crop,
+    normalise,
+    resized_crop,
+    scale_from,
+    scaled_crop,
+)
+from stdc_search.spec.training import ResizedCropSpec, ScaledCropSpec
 
-PLAIN: dict[str, Any] = {"jitter": 0.0, "flip": 0.0, "scales": (1.0, 1.0), "scale_step": None, "seed": 0}
-FULL: dict[str, Any] = {"jitter": 0.5, "flip": 0.5, "scales": (0.125, 1.5), "scale_step": 0.125, "seed": 0}
+PLAIN: dict[str, Any] = {"jitter": 0.0, "flip": 0.0, "scales": (1.0, 1.0), "scale_step": None}
+FULL: dict[str, Any] = {"jitter": 0.5, "flip": 0.5, "scales": (0.125, 1.5), "scale_step": 0.125}
+
+
+def train_transform(
+    image: Tensor, label: Tensor, *, crop: tuple[int, int], seed: int = 0, **how: Any
+) -> tuple[Tensor, Tensor]:
+    return scaled_crop(image, label, crop, ScaledCropSpec(**how), seed)
 
 
 def sample(height: int = 24, width: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -187,6 +202,44 @@ def test_contrast_is_about_the_whole_image_and_not_the_crop() -> None:
     torch.testing.assert_close(part, whole[:, top : top + 16, left : left + 16])
 
 
+def test_a_resized_part_has_the_drawn_area_and_aspect_and_lies_anywhere() -> None:
+    rows = torch.arange(100, dtype=torch.uint8)[:, None].expand(100, 120)
+    places = torch.stack([rows, torch.arange(120, dtype=torch.uint8).expand(100, 120), torch.zeros_like(rows)])
+    how = ResizedCropSpec(kind="resized_crop", area=(0.1, 0.4), aspect=(0.5, 2.0), flip=0.0)
+    parts = []
+    for seed in range(60):
+        out = levels(resized_crop(places, (20, 20), how, seed))
+        heights, widths = (x * 20 / 19 for x in (out[0, -1, 0] - out[0, 0, 0], out[1, 0, -1] - out[1, 0, 0]))
+        parts.append((heights * widths / 12_000, widths / heights, out[0, 0, 0], out[1, 0, 0]))
+    areas, aspects, tops, lefts = torch.tensor(parts).T
+    assert 0.08 < areas.min() < 0.15 and 0.35 < areas.max() < 0.43
+    assert 0.45 < aspects.min() < 0.65 and 1.6 < aspects.max() < 2.2
+    assert tops.min() < 10 and tops.max() > 40 and lefts.min() < 10 and lefts.max() > 50
+
+
+def test_a_resized_part_that_does_not_fit_is_cut_to_the_image() -> None:
+    image = sample(8, 64)[0]
+    how = ResizedCropSpec(kind="resized_crop", area=(1.0, 1.0), aspect=(1.0, 1.0), flip=0.0)
+    assert resized_crop(image, (16, 16), how, seed=0).shape == (3, 16, 16)
+
+
+def test_a_resized_part_is_flipped_and_depends_on_its_seed() -> None:
+    image = sample(32, 32)[0]
+
+    def drawn(seed: int, flip: float) -> Tensor:
+        return resized_crop(image, (16, 16), ResizedCropSpec(kind="resized_crop", flip=flip), seed)
+
+    torch.testing.assert_close(drawn(1, 1.0), drawn(1, 0.0).flip(-1))
+    assert not torch.equal(drawn(1, 0.0), drawn(2, 0.0))
+
+
+@pytest.mark.parametrize(("size", "box"), [((256, 320), (16, 48, 224, 224)), ((512, 256), (144, 16, 224, 224))])
+def test_of_256_rows_or_columns_the_middle_224_are_scored(size: tuple[int, int], box: tuple[int, ...]) -> None:
+    image = sample(*size)[0]
+    top, left, rows, columns = box
+    assert torch.equal(center_crop(image, (224, 224)), image[:, top : top + rows, left : left + columns])
+
+
 def test_scales_are_the_twelve_multiples_of_the_released_code() -> None:
     drawn = {scale_from(k / 1000, (0.125, 1.5), 0.125) for k in range(1000)}
     assert sorted(drawn) == [k / 8 for k in range(1, 13)]
@@ -201,7 +254,7 @@ def test_without_a_step_scales_are_uniform_in_the_range() -> None:
 
 
 def training_samples(seed: int = 0, data: Dataset | None = None) -> TrainingSamples:
-    return TrainingSamples(data or Samples(), crop=(16, 16), augmentation=AugmentationSpec(), seed=seed)
+    return TrainingSamples(data or Samples(), crop=(16, 16), augmentation=ScaledCropSpec(), seed=seed)
 
 
 def test_a_training_sample_depends_on_seed_epoch_and_index_alone() -> None:

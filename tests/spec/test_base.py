@@ -51,7 +51,7 @@ def test_json_and_yaml_give_the_same_spec(tmp_path: Path, run: RunSpec) -> None:
 
 def test_the_dump_has_every_section_in_its_order(run: RunSpec) -> None:
     sections = [line.split(":")[0] for line in dump(run).splitlines() if not line.startswith(" ")]
-    assert sections == ["image_size", "network", "data", "training", "latency", "search"]
+    assert sections == ["image_size", "network", "data", "training", "evaluation", "latency", "search"]
 
 
 def test_the_dump_has_every_default_in_its_order(run: RunSpec) -> None:
@@ -147,7 +147,7 @@ def test_the_spec_itself_does_not_change(run: RunSpec) -> None:
         ("latency.repeats", "`latency` is null and has no `repeats`; set `latency` as a whole"),
         ("image_size.0.x", "`image_size.0` is 64 and has no `x`; set `image_size.0` as a whole"),
         ("search.vary.network.head", "there is no `network` in `search.vary`; legal: network.head.width"),
-        ("", "there is no `` in the spec; legal: image_size, network, data, training, latency, search"),
+        ("", "there is no `` in the spec; legal: image_size, network, data, training, evaluation, latency, search"),
     ],
 )
 def test_a_path_that_does_not_exist_is_told_with_the_nearest(run: RunSpec, path: str, message: str) -> None:

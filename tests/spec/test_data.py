@@ -35,7 +35,10 @@ def test_a_path_is_dumped_as_it_was_written(tmp_path: Path, root: str) -> None:
     ("fields", "message"),
     [
         ({"class_names": ("a", "b", "a")}, "`class_names` has a twice"),
-        ({"class_names": ("a", "b"), "ignore": 1}, "`ignore` 1 is the id of class 'b'; use 2 or more, 255 as a rule"),
+        (
+            {"class_names": ("a", "b"), "encoding": {"ignore": 1}},
+            "`ignore` 1 is the id of class 'b'; use 2 or more, 255 as a rule",
+        ),
     ],
 )
 def test_classes_that_cannot_be_told_apart_are_refused(fields: dict[str, Any], message: str) -> None:
@@ -51,7 +54,7 @@ def test_a_share_of_one_leaves_nothing_to_train_on(complaints: Complaints) -> No
 
 def test_a_split_of_another_kind_is_told_the_kinds(complaints: Complaints) -> None:
     assert complaints(f"{FOLDER}, split: {{kind: lists}}}}\n") == [
-        "run.yaml:3: data.split.kind: must be list or share, not 'lists'; did you mean list?"
+        "run.yaml:3: data.split.kind: must be list, share or column, not 'lists'; did you mean list?"
     ]
 
 

@@ -12,8 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stdc_search.spec.base import SpecError, dump, replace, value_at
-from stdc_search.spec.data import CamvidSpec, CityscapesSpec, FolderSpec, ScenesSpec, SplitByList, SplitByShare
-from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
+from stdc_search.spec.data import (
+    BinarySpec,
+    CamvidSpec,
+    CityscapesSpec,
+    ColoursSpec,
+    FolderSpec,
+    IdsSpec,
+    ImagenetSpec,
+    ScenesSpec,
+    SplitByColumn,
+    SplitByList,
+    SplitByShare,
+)
+from stdc_search.spec.measurement import EvaluationSpec, LatencySpec, RuntimeSpec, WindowSpec
 from stdc_search.spec.network import (
     DetailSpec,
     HeadSpec,
@@ -21,8 +33,20 @@ from stdc_search.spec.network import (
 )
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, LimitSpec, SearchSpec, StartSpec
-from stdc_search.spec.training import AdamwSpec, AugmentationSpec, LossSpec, ScheduleSpec, SgdSpec, TrainingSpec
-from tests.random_networks import networks, segmenters
+from stdc_search.spec.training import (
+    AdamwSpec,
+    ClassificationLossSpec,
+    CosineSpec,
+    EmaSpec,
+    OhemSpec,
+    PolySpec,
+    ResizedCropSpec,
+    ScaledCropSpec,
+    SegmentationLossSpec,
+    SgdSpec,
+    TrainingSpec,
+)
+from tests.random_networks import classifiers, networks, segmenters
 
 Complaints = Callable[..., list[str]]
 RUN = "image_size: [64, 96]\nnetwork: {kind: segmenter, classes: 11}\ndata: {kind: scenes}\ntraining: {epochs: 1}\n"
@@ -265,7 +289,25 @@ datasets = (
         val=st.just("test"),
     )
     | st.builds(CityscapesSpec, kind=st.just("cityscapes"), root=paths, train=st.sampled_from(("train", "trainval")))
-    | st.builds(FolderSpec, kind=st.just("folder"), root=paths, images=paths, class_names=names, split=splits)
+    | st.builds(
+        FolderSpec,
+        kind=st.just("folder"),
+        root=paths,
+        images=paths,
+        class_names=names,
+        split=splits,
+        encoding=st.builds(IdsSpec, ignore=st.integers(30, 255)),
+    )
+    | st.builds(
+        FolderSpec,
+        kind=st.just("folder"),
+        pairs=paths,
+        class_names=st.just(("a", "b")),
+        split=st.just(SplitByColumn(kind="column")),
+        encoding=st.sampled_from(
+            (BinarySpec(kind="binary"), ColoursSpec(kind="colours", colours=((1, 2, 3), (4, 5, 6)), ignore=()))
+        ),
+    )
 )
 optimizers = st.builds(SgdSpec, kind=st.just("sgd"), learning_rate=rates, momentum=shares) | st.builds(
     AdamwSpec, kind=st.just("adamw"), betas=st.tuples(shares, shares)
@@ -275,10 +317,31 @@ trainings = st.builds(
     epochs=st.just(3),
     crop=sizes,
     optimizer=optimizers,
-    augmentation=st.builds(AugmentationSpec, jitter=shares, scale_step=st.none() | st.floats(0.01, 1.5)),
-    loss=st.builds(LossSpec, dice=st.sampled_from(("linear", "squared"))),
-    schedule=st.builds(ScheduleSpec, power=rates),
+    augmentation=st.builds(ScaledCropSpec, jitter=shares, scale_step=st.none() | st.floats(0.01, 1.5)),
+    loss=st.builds(
+        SegmentationLossSpec,
+        ohem=st.none() | st.builds(OhemSpec, threshold=shares),
+        class_weights=st.sampled_from((None, "log", (1.0, 2.0))),
+        dice=st.sampled_from(("linear", "squared")),
+    ),
+    schedule=st.builds(PolySpec, power=rates)
+    | st.builds(CosineSpec, kind=st.just("cosine"), warmup_shape=st.sampled_from(("linear", "exponential"))),
+    ema=st.none() | st.builds(EmaSpec, decay=shares),
     seeds=st.lists(st.integers(0, 2**64), min_size=1, max_size=3, unique=True).map(tuple),
+)
+image_trainings = trainings.map(
+    lambda training: training.model_copy(
+        update={
+            "augmentation": ResizedCropSpec(kind="resized_crop"),
+            "loss": ClassificationLossSpec(kind="classification"),
+        }
+    )
+)
+evaluations = st.builds(
+    EvaluationSpec,
+    scales=st.lists(st.floats(0.25, 4), min_size=1, max_size=3).map(tuple),
+    flip=st.booleans(),
+    window=st.none() | st.builds(WindowSpec, size=sizes, overlap=shares),
 )
 runtimes = st.builds(RuntimeSpec, runtime=st.sampled_from(("eager", "onnxruntime")), threads=st.none() | counts)
 latencies = st.builds(LatencySpec, warmup=counts, also=st.lists(runtimes, max_size=2).map(tuple))
@@ -315,11 +378,19 @@ def runs(draw: st.DrawFn) -> RunSpec:
         data = draw(datasets)
         return RunSpec(
             image_size=draw(sizes),
-            network=draw(segmenters(len(data.class_names))),
+            network=draw(segmenters(data.classes)),
             data=data,
             training=draw(trainings),
+            evaluation=draw(evaluations),
             latency=draw(st.none() | latencies),
             search=draw(st.none() | searches),
+        )
+    if draw(st.booleans()):
+        network = draw(classifiers)
+        return RunSpec(
+            network=network,
+            data=ImagenetSpec(kind="imagenet", root=draw(paths), classes=network.classes),
+            training=draw(image_trainings),
         )
     return RunSpec(network=draw(networks), latency=draw(st.none() | latencies))
 

@@ -109,7 +109,7 @@ def test_what_cannot_be_sought_is_told(complaints: Complaints, section: str, com
 def test_an_objective_that_is_no_metric_is_told_the_nearest(complaints: Complaints) -> None:
     (complaint,) = complaints(f"{RUN}  objectives: {{score.miuo: maximize}}\n")
     assert complaint.startswith("run.yaml:8: search.objectives.score.miuo: must be cost.parameters, ")
-    assert complaint.endswith(" or score.pixel_accuracy, not 'score.miuo'; did you mean score.miou?")
+    assert complaint.endswith(" or score.top5, not 'score.miuo'; did you mean score.miou?")
 
 
 def test_the_presets_are_the_papers_networks() -> None:

@@ -1,0 +1,76 @@
+"""Images to classify: a folder a class, as ImageNet is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stdc_search.data.dataset import DataError, Split
+from stdc_search.data.files import IMAGE_ENDINGS, hint, read_image, resolve_root, several
+from stdc_search.spec.data import ImagenetSpec
+
+
+class ClassedImage(NamedTuple):
+    image: Path
+    label: int
+
+
+class ClassFolders:
+    """A data set of image files and the class of each, read anew each time.
+
+    Args:
+        samples: what it holds, in its order.
+        class_names: one a class.
+    """
+
+    def __init__(self, samples: Sequence[ClassedImage], class_names: tuple[str, ...]) -> None:
+        self.samples, self.class_names = samples, class_names
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def name(self, index: int) -> str:
+        path = self.samples[index].image
+        return f"{path.parent.name}/{path.stem}"
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        sample = self.samples[index]
+        return read_image(sample.image), torch.tensor(sample.label)
+
+
+def open_imagenet(spec: ImagenetSpec, split: Split, data_root: Path | None) -> ClassFolders:
+    """One split. Both have the same class folders, in the order of their names."""
+    root = resolve_root(spec.root, data_root)
+    class_names = _classes(root / spec.train)
+    if len(class_names) != spec.classes:
+        raise DataError(
+            f"{root / spec.train}: has {len(class_names)} folders, a class each, and `data.classes` is {spec.classes}; "
+            f"write {len(class_names)} there and in `network.classes`, or mend the folder"
+        )
+    folder = root / (spec.train if split == "train" else spec.val)
+    if folder != root / spec.train and (there := _classes(folder)) != class_names:
+        odd = sorted({*there} ^ {*class_names})
+        raise DataError(
+            f"{folder}: {several(odd)} is not a class in both {spec.train} and {spec.val}; a class has a folder in "
+            "each. ImageNet's validation images come without folders: sort them by their class first"
+        )
+    samples = []
+    for label, name in enumerate(class_names):
+        images = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
+        if not images:
+            raise DataError(f"{folder / name}: holds no image; a class without images cannot be learned or scored")
+        samples += [ClassedImage(path, label) for path in images]
+    return ClassFolders(samples, class_names)
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder{hint(folder)}; it has a folder a class")
+    names = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
+    if not names:
+        raise DataError(f"{folder}: has no folder; images lie in a folder a class")
+    return names

@@ -1,0 +1,198 @@
+"""What a network learns: the class of each pixel, or of each image. A task has its samples, its loss and its score.
+
+Everything that tells the two apart after the network is built stands here; training and trials know neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from stdc_search import losses, metrics
+from stdc_search.data import Dataset, class_shares
+from stdc_search.data.transforms import TrainingSamples
+from stdc_search.models.segmenter import Segmenter
+from stdc_search.records import ImageScore, Score
+from stdc_search.spec.run import RunSpec
+from stdc_search.spec.training import ClassificationLossSpec, SegmentationLossSpec
+from stdc_search.train import Loss, Samples
+
+Counts = Any
+Told = Callable[[int, int], None]
+"""Called with images done and images in all."""
+
+
+class Task(Protocol):
+    """One kind of thing to learn, in one run.
+
+    What a network got right (`Counts`) is the task's own, but adds up: that of two halves of a data set is their sum.
+    """
+
+    def samples(self, data: Dataset, seed: int) -> Samples:
+        """What is trained on."""
+        ...
+
+    def loss(self, data: Dataset) -> Loss:
+        """What is lowered."""
+        ...
+
+    def evaluate(
+        self, module: nn.Module, data: Dataset, indices: Sequence[int] | None = None, told: Told | None = None
+    ) -> Counts:
+        """What a network got right, in all images or in some."""
+        ...
+
+    def headline(self, counts: Counts) -> float:
+        """The one number of a curve's point, in percent."""
+        ...
+
+    def score(self, counts: list[Counts], data: Dataset) -> Score | ImageScore:
+        """The score of one training a seed."""
+        ...
+
+    def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
+        """Write what the network makes of one image, for the report to draw."""
+        ...
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The class of each pixel."""
+
+    spec: RunSpec
+
+    def samples(self, data: Dataset, seed: int) -> Samples:
+        training = self.spec.training
+        assert training is not None
+        return TrainingSamples(data, crop=training.crop, augmentation=training.augmentation, seed=seed)
+
+    def loss(self, data: Dataset) -> Loss:
+        assert self.spec.training is not None
+        spec = self.spec.training.loss
+        assert isinstance(spec, SegmentationLossSpec)
+        weights = None
+        if spec.class_weights == "log":
+            weights = losses.log_weights(class_shares(data))
+        elif spec.class_weights is not None:
+            weights = torch.tensor(spec.class_weights)
+        return SegmentationLoss(spec, weights)
+
+    def evaluate(
+        self, module: nn.Module, data: Dataset, indices: Sequence[int] | None = None, told: Told | None = None
+    ) -> metrics.Counts:
+        return metrics.evaluate(module, data, views(self.spec), indices, told, tolerance=self.spec.evaluation.boundary)
+
+    def headline(self, counts: metrics.Counts) -> float:
+        return 100 * metrics.miou(counts.confusion)
+
+    def score(self, counts: list[metrics.Counts], data: Dataset) -> Score:
+        return metrics.score(counts, data.class_names, len(data))
+
+    def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
+        """The middle image, its labels and the network's, as PNGs."""
+        image, label = data[len(data) // 2]
+        prediction = metrics.predict(module, image, views(self.spec), label.shape)
+        folder.mkdir(exist_ok=True)
+        for name, content in {
+            "image": image.permute(1, 2, 0),
+            "truth": label,
+            "prediction": prediction.to(torch.uint8),
+        }.items():
+            Image.fromarray(content.contiguous().cpu().numpy()).save(folder / f"{name}.png")
+
+
+def views(spec: RunSpec) -> metrics.Views:
+    """How the network of a run looks at an image."""
+    how = spec.evaluation
+    size, overlap = (how.window.size, how.window.overlap) if how.window else (None, 0.0)
+    return metrics.Views(spec.image_size, how.scales, how.flip, size, overlap)
+
+
+class SegmentationLoss:
+    """Cross-entropy of the head and of each auxiliary head, BCE and dice of the detail head, weighted.
+
+    Args:
+        spec: the losses.
+        class_weights: one a class.
+    """
+
+    def __init__(self, spec: SegmentationLossSpec, class_weights: Tensor | None = None) -> None:
+        self.spec, self.class_weights = spec, class_weights
+
+    def __call__(self, module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """A number from images float N, 3, H, W and labels int64 N, H, W, of which 255 is ignored."""
+        assert isinstance(module, Segmenter)
+        spec = self.spec
+        output = module.forward_training(images, auxiliary=spec.auxiliary_weight > 0, detail=spec.detail_weight > 0)
+        loss = self._pixels(output.logits, labels)
+        for logits in output.auxiliary:
+            loss = loss + spec.auxiliary_weight * self._pixels(logits, labels)
+        if output.detail is not None and (how := module.detail_target) is not None:
+            bce, dice = losses.detail(
+                output.detail,
+                labels,
+                how.strides,
+                how.weights,
+                how.threshold,
+                soft=how.soft,
+                dice=spec.dice,
+                ignored=spec.detail_ignored,
+            )
+            loss = loss + spec.detail_weight * (bce + dice)
+        return loss
+
+    def _pixels(self, logits: Tensor, labels: Tensor) -> Tensor:
+        spec = self.spec
+        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        if spec.ohem is None:
+            return losses.cross_entropy(logits, labels, weights, spec.label_smoothing)
+        return losses.ohem(logits, labels, spec.ohem.threshold, spec.ohem.min_kept, weights, spec.label_smoothing)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The class of each image."""
+
+    spec: RunSpec
+
+    def samples(self, data: Dataset, seed: int) -> Samples:
+        training = self.spec.training
+        assert training is not None
+        return TrainingSamples(data, crop=training.crop, augmentation=training.augmentation, seed=seed)
+
+    def loss(self, data: Dataset) -> Loss:
+        assert self.spec.training is not None
+        spec = self.spec.training.loss
+        assert isinstance(spec, ClassificationLossSpec)
+        return lambda module, images, labels: losses.cross_entropy(
+            module(images), labels, label_smoothing=spec.label_smoothing
+        )
+
+    def evaluate(
+        self, module: nn.Module, data: Dataset, indices: Sequence[int] | None = None, told: Told | None = None
+    ) -> metrics.ImageCounts:
+        return metrics.evaluate_images(module, data, self.spec.image_size, indices, told)
+
+    def headline(self, counts: metrics.ImageCounts) -> float:
+        return 100 * counts.top[0].item() / counts.labels.sum().item()
+
+    def score(self, counts: list[metrics.ImageCounts], data: Dataset) -> ImageScore:
+        return metrics.image_score(counts)
+
+    def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
+        """Nothing is drawn of a classifier."""
+
+
+def task_of(spec: RunSpec) -> Task:
+    """The task of a run's network."""
+    match spec.network.kind:
+        case "segmenter":
+            return Segmentation(spec)
+        case "classifier":
+            return Classification(spec)

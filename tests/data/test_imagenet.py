@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stdc_search.data import DataError, open_dataset
+from stdc_search.data.dataset import Split
+from stdc_search.data.imagenet import ClassFolders
+from stdc_search.spec.data import ImagenetSpec
+from tests.data.conftest import write_image
+
+
+def opened(root: Path, split: Split = "train", classes: int = 3) -> ClassFolders:
+    data = open_dataset(ImagenetSpec(kind="imagenet", root=root, classes=classes), split)
+    assert isinstance(data, ClassFolders)
+    return data
+
+
+def test_folders_are_classes_in_the_order_of_their_names(class_folders: Path) -> None:
+    data = opened(class_folders)
+    assert data.class_names == ("ant", "bee", "cat")
+    assert [(data.name(i), int(data[i][1])) for i in range(len(data))] == [
+        (f"{name}/{name}-{image}", label) for label, name in enumerate(data.class_names) for image in "ab"
+    ]
+
+
+def test_another_number_of_classes_is_an_error_that_names_both(class_folders: Path) -> None:
+    with pytest.raises(DataError, match=r"train: has 3 folders, a class each, and `data.classes` is 1000; write 3"):
+        opened(class_folders, classes=1000)
+
+
+def test_a_class_that_one_split_lacks_is_an_error(class_folders: Path) -> None:
+    shutil.rmtree(class_folders / "val" / "bee")
+    with pytest.raises(DataError, match="val: bee is not a class in both train and val"):
+        opened(class_folders, "val")
+
+
+def test_validation_images_without_folders_are_an_error_that_says_what_to_do(class_folders: Path) -> None:
+    shutil.rmtree(class_folders / "val")
+    write_image(class_folders / "val" / "ILSVRC2012_val_00000001.JPEG")
+    with pytest.raises(DataError, match="val: has no folder; images lie in a folder a class"):
+        opened(class_folders, "val")
+
+
+def test_a_class_without_images_is_an_error(class_folders: Path) -> None:
+    for image in (class_folders / "train" / "cat").iterdir():
+        image.unlink()
+    with pytest.raises(DataError, match="cat: holds no image"):
+        opened(class_folders)
+
+
+def test_a_missing_split_is_an_error_with_the_nearest_name(class_folders: Path) -> None:
+    (class_folders / "train").rename(class_folders / "trian")
+    with pytest.raises(DataError, match="train: no such folder; did you mean `trian`"):
+        opened(class_folders)
