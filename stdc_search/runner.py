@@ -15,17 +15,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stdc_search.latency import note_machine
+from stdc_search.parallel import announce, leads
 from stdc_search.records import ImageScore, Record, Score, append, cut_torn_line, read
 from stdc_search.report import Report, write_report
 from stdc_search.search.study import Proposal, Study, mirror
 from stdc_search.spec.base import Problem, SpecError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
+from stdc_search.spec.training import MEANS
 from stdc_search.train import CHECKPOINT, length
-from stdc_search.trial import BEGUN, Datasets, estimate_seconds, run_trial
+from stdc_search.trial import BEGUN, Datasets, estimate_seconds, follow, run_trial
 
 REJECTIONS = 1000
 """Candidates rejected in a row after which a search gives up."""
-FREE = {"search.trials", "data.root", "training.workers", "training.score_every", "training.cache_gb"}
+FREE = {"search.trials", "data.root", *(f"training.{name}" for name in MEANS)}
 """What may differ from the spec that began a run folder."""
 
 
@@ -37,6 +39,8 @@ def run(
     console: Console | None = None,
 ) -> Report:
     """Do all that a spec says, in a folder that keeps every result; an existing folder goes on where it stopped.
+
+    Of several processes (`parallel.py`) the first one does it, and the others take part in its trainings.
 
     Args:
         spec: a spec, or its file.
@@ -58,8 +62,15 @@ def run(
         raise SpecError(Problem("training.start_from", f"{weights} does not exist; give a file of weights, or null"))
     if datasets is not None and spec.training is not None:
         length(spec.training, len(datasets.train))  # its mistakes are a person's, and come before a folder
+    if not leads():
+        if datasets is not None:
+            follow(datasets)
+        return write_report(Path(out))
     with _locked(Path(out)) as folder:
-        return _Run(spec, folder, datasets, console or Console(quiet=True)).run()
+        try:
+            return _Run(spec, folder, datasets, console or Console(quiet=True)).run()
+        finally:
+            announce(None)
 
 
 class _Run:

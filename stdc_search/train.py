@@ -29,11 +29,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from stdc_search.data import DataError
+from stdc_search.parallel import state
 from stdc_search.spec.base import UserError, write_atomically
-from stdc_search.spec.training import AdamwSpec, CosineSpec, PolySpec, ScheduleSpec, SgdSpec, TrainingSpec
+from stdc_search.spec.training import MEANS, AdamwSpec, CosineSpec, PolySpec, ScheduleSpec, SgdSpec, TrainingSpec
 from stdc_search.weights import save_weights
 
-CHECKPOINT, BEST, CURVE = "checkpoint.pt", "best.safetensors", "curve.csv"
+CHECKPOINT, BEST, CURVE, TENSORBOARD = "checkpoint.pt", "best.safetensors", "curve.csv", "tensorboard"
 HEADS = ("fusion", "head", "auxiliary", "detail")
 """Parts of a segmenter that learn at `head_rate` times the rate of the rest."""
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
@@ -91,8 +92,9 @@ def train(
 ) -> list[CurvePoint]:
     """Train a network in place, or go on where a training in `folder` was cut.
 
-    After each epoch `folder` has the checkpoint, the curve, and the weights that scored best so far, each written
-    whole or not at all. What comes after an epoch's checkpoint is done again: it gives the same. Torch's global
+    After each epoch `folder` has the curve, the weights that scored best so far, and every `spec.checkpoint_every`
+    epochs the checkpoint, each written whole or not at all. What comes after a checkpoint is done again: it gives the
+    same. Torch's global
     generator is seeded anew for each epoch. Where several processes train together (accelerate), each takes its share
     of every batch and the first one writes.
 
@@ -111,16 +113,13 @@ def train(
         The curve, one point an epoch, those before a cut included.
 
     Raises:
-        UserError: fewer images than a batch, a warm-up as long as the training, or a checkpoint in `folder` of
-            another training.
+        UserError: fewer images than a batch, a batch that the processes cannot share, a warm-up as long as the
+            training, or a checkpoint in `folder` of another training.
         TrainingDiverged: the loss is not finite; the step was not taken.
     """
     steps, epoch_steps = length(spec, len(samples))
     accelerator = _accelerator(spec)
-    if spec.batch % accelerator.num_processes:
-        raise UserError(
-            f"`training.batch` {spec.batch} cannot be shared evenly by {accelerator.num_processes} processes"
-        )
+    _share(module, spec, accelerator)
     module.to(accelerator.device).to(memory_format=torch.channels_last)
     optimizer = _optimizer(parameter_groups(module, spec), spec.optimizer)
     average = AveragedModel(module, multi_avg_fn=_ema(spec.ema.decay), use_buffers=True) if spec.ema else None
@@ -138,7 +137,7 @@ def train(
         for images, targets in islice(batches, epoch_steps):
             rate = spec.optimizer.learning_rate * learning_rate_factor(step, steps, spec.schedule)
             value = step_loss(images, targets)
-            values.append(value.item())
+            values.append(_mean(value, accelerator))
             if not isfinite(values[-1]):
                 raise TrainingDiverged(
                     f"the loss is {values[-1]} at step {step} of {steps}, learning rate {rate:.3g}; "
@@ -156,14 +155,20 @@ def train(
                 progress(step, steps, values[-1])
         seconds = perf_counter() - begin
         due = step == steps or (spec.score_every is not None and (epoch + 1) % spec.score_every == 0)
-        score = evaluate(run.scored) if evaluate is not None and due else None
+        score = None
+        if evaluate is not None and due:
+            _take_over_statistics(run.scored, accelerator)
+            score = evaluate(run.scored)
         best = score is not None and spec.score_every and all(score > (point.score or 0) for point in curve)
         curve.append(CurvePoint(epoch + 1, step, sum(values) / len(values), rate, score, seconds))
         if accelerator.is_main_process:
             if best:
                 save_weights(run.scored, folder / BEST)
             write_atomically(folder / CURVE, _csv(curve))
-            write_atomically(folder / CHECKPOINT, run.checkpoint(curve))
+            if spec.tensorboard:
+                _tell_tensorboard(curve[-1], folder / TENSORBOARD)
+            if step == steps or (epoch + 1) % spec.checkpoint_every == 0:
+                write_atomically(folder / CHECKPOINT, run.checkpoint(curve))
     if average is not None:
         module.load_state_dict(average.module.state_dict())
     accelerator.free_memory()
@@ -254,10 +259,52 @@ class _Step(nn.Module):
 
 def _accelerator(spec: TrainingSpec) -> Accelerator:
     """A new one for each training: their precisions may differ, and it keeps what it prepared."""
+    state()
     AcceleratorState._reset_state()
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # the classifier's norm that is never called
     precision = "no" if spec.precision == "fp32" else spec.precision
     return Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
+
+
+def _share(module: nn.Module, spec: TrainingSpec, accelerator: Accelerator) -> None:
+    """What several processes need: a batch for each, and on GPUs norms of the heads over all of them, as released."""
+    processes = accelerator.num_processes
+    if spec.batch % processes or spec.batch < 2 * processes:
+        raise UserError(
+            f"`training.batch` {spec.batch} is shared by {processes} processes; use a multiple of {processes} that "
+            "leaves each at least 2"
+        )
+    if processes > 1 and accelerator.device.type == "cuda":
+        for name, part in module.named_children():
+            if name != "backbone":
+                setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(part))
+
+
+def _take_over_statistics(module: nn.Module, accelerator: Accelerator) -> None:
+    """Norms' statistics of the first process, whose weights are saved, in the others, which score their share."""
+    if accelerator.num_processes > 1:
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+
+def _mean(value: Tensor, accelerator: Accelerator) -> float:
+    """Over all processes, so that they stop together where it is not finite."""
+    mean = accelerator.reduce(value.detach(), "mean")
+    assert isinstance(mean, Tensor)
+    return mean.item()
+
+
+def _tell_tensorboard(point: CurvePoint, folder: Path) -> None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "`training.tensorboard` needs the package tensorboard; pip install 'stdc-search[tensorboard]'"
+        ) from None
+    with SummaryWriter(folder) as writer:
+        for name, value in asdict(point).items():
+            if value is not None and name not in ("epoch", "step"):
+                writer.add_scalar(name, value, point.step)
 
 
 def _train_mode(module: nn.Module, spec: TrainingSpec) -> None:
@@ -344,7 +391,7 @@ def _randomness(seed: int, epoch: int) -> np.random.SeedSequence:
 
 def _origin(spec: TrainingSpec, seed: int, images: int) -> dict[str, Any]:
     """What a checkpoint must agree with to be gone on from."""
-    told = spec.model_dump(mode="json", exclude={"seeds", "score_every", "workers", "cache_gb", "start_from"})
+    told = spec.model_dump(mode="json", exclude={"seeds", *MEANS, "start_from"})
     return {**told, "seed": seed, "images": images}
 
 

@@ -7,7 +7,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -23,12 +23,13 @@ from stdc_search.cost import count, count_with_fvcore
 from stdc_search.data import DataError, Split, open_dataset
 from stdc_search.data.cache import Cached
 from stdc_search.latency import measure_network
+from stdc_search.parallel import Job, add_up, announce, announced, leads, share, state
 from stdc_search.records import Record, StartedFrom
 from stdc_search.spec.base import UserError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import LimitMetric, LimitSpec
 from stdc_search.tasks import task_of
-from stdc_search.train import length, train
+from stdc_search.train import TrainingDiverged, length, train
 from stdc_search.weights import WeightsError, load_weights, save_weights
 
 BEGUN = "begun.json"
@@ -63,6 +64,14 @@ class Datasets:
         return cls(*(Cached(data, share * len(data)) for data in opened))
 
 
+def follow(datasets: Datasets) -> None:
+    """Take part in each training that the first process announces."""
+    for job in announced():
+        trial = _Trial(RunSpec.model_validate_json(job.spec), Path(job.folder), {}, silent)
+        with suppress(TrainingDiverged):
+            trial.train_and_score(job.seed, datasets)
+
+
 class _Rejected(Exception):
     """A limit is broken."""
 
@@ -91,7 +100,7 @@ def run_trial(
         error. Nothing is raised but for a person's interrupt and for broken data or weights, which would break every
         other trial too.
     """
-    trial = _Trial(spec, folder, draft, limits or {}, progress)
+    trial = _Trial(spec, folder, limits or {}, progress, draft)
     try:
         trial.run(datasets)
         return trial.record("complete")
@@ -99,7 +108,11 @@ def run_trial(
         raise
     except (_Rejected, UserError) as rejection:
         return trial.record("rejected", str(rejection))
+    except TrainingDiverged as error:
+        return trial.record("failed", str(error))
     except Exception as error:
+        if state().num_processes > 1:  # the others wait for this one
+            raise
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "error.txt", traceback.format_exc())
         return trial.record("failed", f"{type(error).__name__}: {error}")
@@ -109,7 +122,12 @@ def run_trial(
 
 class _Trial:
     def __init__(
-        self, spec: RunSpec, folder: Path, draft: Record, limits: Mapping[LimitMetric, LimitSpec], progress: Progress
+        self,
+        spec: RunSpec,
+        folder: Path,
+        limits: Mapping[LimitMetric, LimitSpec],
+        progress: Progress,
+        draft: Record | None = None,
     ) -> None:
         self.spec = spec
         self.task = task_of(spec)
@@ -121,6 +139,7 @@ class _Trial:
         self.seconds: dict[str, float] = {}
 
     def record(self, state: str, reason: str | None = None) -> Record:
+        assert self.draft is not None
         found = {**self.found, "seconds": self.seconds, "state": state, "reason": reason}
         return Record(**{**dict(self.draft), **found})
 
@@ -153,7 +172,9 @@ class _Trial:
         assert training is not None
         first = seed == training.seeds[0]
         folder = self.folder if first else self.folder / f"seed-{seed}"
-        folder.mkdir(exist_ok=True)
+        if leads():
+            folder.mkdir(exist_ok=True)
+            announce(Job(self.spec.model_dump_json(), seed, str(self.folder)))
         datasets.train.fill()
         datasets.val.fill()
         module = self.module(seed)
@@ -162,7 +183,8 @@ class _Trial:
         def validate(module: nn.Module) -> float:
             with self.step("score"):
                 told = lambda done, total: self.progress("score", done, total)  # noqa: E731
-                found.append(self.task.evaluate(module, datasets.val, told=told))
+                indices = share(range(len(datasets.val)))
+                found.append(add_up(self.task.evaluate(module, datasets.val, indices, told)))
             return self.task.headline(found[-1])
 
         curve = train(
@@ -178,8 +200,9 @@ class _Trial:
         self.spend("train", sum(point.seconds for point in curve))
         if not found:  # cut after the last epoch
             validate(module)
-        save_weights(module, folder / "weights.safetensors")
-        if first:
+        if leads():
+            save_weights(module, folder / "weights.safetensors")
+        if first and leads():
             self.task.save_sample(module, datasets.val, folder / "sample")
         return found[-1]
 
@@ -208,7 +231,7 @@ class _Trial:
             begun = Record.model_validate_json(path.read_bytes())
         except (FileNotFoundError, ValidationError):
             return False
-        if begun.machine != self.draft.machine:
+        if self.draft is None or begun.machine != self.draft.machine:
             return False
         self.found |= {"latency": begun.latency, "latency_also": begun.latency_also}
         self.seconds = dict(begun.seconds)

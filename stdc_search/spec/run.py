@@ -17,7 +17,7 @@ from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec
 from stdc_search.spec.problems import Problem, shown
 from stdc_search.spec.search import ImageMetric, PixelMetric, SearchSpec, StartSpec
-from stdc_search.spec.training import TrainingSpec
+from stdc_search.spec.training import MEANS, TrainingSpec
 
 
 class RunSpec(Spec):
@@ -40,7 +40,7 @@ class RunSpec(Spec):
         content = self.model_dump(
             mode="json",
             include={"image_size", "network", "data", "training", "evaluation"},
-            exclude={"data": {"root"}, "training": {"workers", "score_every", "cache_gb"}},
+            exclude={"data": {"root"}, "training": MEANS},
         )
         if (training := content["training"]) and (weights := training["start_from"]):
             training["start_from"] = _digest(weights)
@@ -200,13 +200,7 @@ def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterat
     if path.split(".")[0] not in ("network", "training", "image_size"):
         yield f"`{path}` cannot vary; paths start with `network`, `training` or `image_size`"
         return
-    if path in (
-        "training.workers",
-        "training.cache_gb",
-        "training.score_every",
-        "training.seeds",
-        "training.start_from",
-    ):
+    if path.startswith("training.") and path.removeprefix("training.") in {*MEANS, "seeds", "start_from"}:
         yield f"`{path}` cannot vary: it is one for all candidates; set it once, in `training`"
         return
     for other, name in setters.items():

@@ -209,6 +209,10 @@ class EmaSpec(Spec):
     are soon forgotten."""
 
 
+MEANS = {"score_every", "checkpoint_every", "tensorboard", "cache_gb", "workers"}
+"""Fields of `training` that change nothing about the trained network."""
+
+
 class TrainingSpec(Spec):
     """One training, from random weights to a scored network. The defaults are the paper's for Cityscapes."""
 
@@ -245,6 +249,10 @@ class TrainingSpec(Spec):
     """One training a seed; the score is their mean."""
     score_every: PositiveInt | None = None
     """Epochs between points of the curve that have a validation mIoU, which the last one always has."""
+    checkpoint_every: PositiveInt = 1
+    """Epochs between checkpoints, from which a training that was cut goes on."""
+    tensorboard: bool = False
+    """Whether the curve is written for TensorBoard, too, which needs the extra `tensorboard`."""
     cache_gb: NonNegativeFloat = 2.0
     """Memory for decoded images, in GB; what does not fit is decoded anew each time."""
     workers: NonNegativeInt | None = None

@@ -1,0 +1,67 @@
+"""Several processes that train together, started by `accelerate launch` or `torchrun`: one leads, the others follow.
+
+The first process does all that a single one would: it decides, measures, writes. Only a training is everybody's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+
+class Job(NamedTuple):
+    """A training that is to be done together, in plain values."""
+
+    spec: str
+    """The candidate's run as JSON."""
+    seed: int
+    folder: str
+
+
+Counts = TypeVar("Counts", bound=tuple[torch.Tensor, ...])
+
+
+def state() -> PartialState:
+    """Which process this is; on CPUs accelerate must be told that there are several."""
+    return PartialState(cpu="LOCAL_RANK" in os.environ and not torch.accelerator.is_available())
+
+
+def leads() -> bool:
+    """Whether this is the first process, or the only one."""
+    return state().is_main_process
+
+
+def announce(job: Job | None) -> None:
+    """Tell the others what to train now, or that there is nothing more."""
+    if state().num_processes > 1:
+        broadcast_object_list([job and tuple(job)])
+
+
+def announced() -> Iterator[Job]:
+    """What the first process tells, until there is nothing more."""
+    while True:
+        told: list[Any] = [None]
+        broadcast_object_list(told)
+        if told[0] is None:
+            return
+        yield Job(*told[0])
+
+
+def share(items: Sequence[int]) -> Sequence[int]:
+    """This process's part."""
+    return items[state().process_index :: state().num_processes]
+
+
+def add_up(counts: Counts) -> Counts:
+    """The sum over all processes."""
+    if state().num_processes == 1:
+        return counts
+    parts = [part.to(state().device) for part in counts]
+    for part in parts:
+        torch.distributed.all_reduce(part)
+    return type(counts)(*(part.cpu() for part in parts))
