@@ -17,8 +17,8 @@ from accelerate.utils import broadcast_object_list
 class Job(NamedTuple):
     """A training that is to be done together, in plain values."""
 
-    spec: str
-    """The candidate's run as JSON."""
+    spec: dict[str, Any]
+    """The candidate's run, dumped."""
     seed: int
     folder: str
 

@@ -67,7 +67,7 @@ class Datasets:
 def follow(datasets: Datasets) -> None:
     """Take part in each training that the first process announces."""
     for job in announced():
-        trial = _Trial(RunSpec.model_validate_json(job.spec), Path(job.folder), {}, silent)
+        trial = _Trial(RunSpec.model_validate(job.spec), Path(job.folder), {}, silent)
         with suppress(TrainingDiverged):
             trial.train_and_score(job.seed, datasets)
 
@@ -174,7 +174,7 @@ class _Trial:
         folder = self.folder if first else self.folder / f"seed-{seed}"
         if leads():
             folder.mkdir(exist_ok=True)
-            announce(Job(self.spec.model_dump_json(), seed, str(self.folder)))
+            announce(Job(self.spec.model_dump(mode="json"), seed, str(self.folder)))
         datasets.train.fill()
         datasets.val.fill()
         module = self.module(seed)

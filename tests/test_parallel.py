@@ -45,7 +45,7 @@ training:
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
-    """A run on 13 images, 5 of them scored, whose pixels all have a class: the mean of a part's loss weighs it alike."""
+    """A run on 13 images, 5 of them scored, whose pixels all have a class, so that halves of a batch weigh alike."""
     cells = np.random.default_rng(0).integers(3, size=(13, 6, 8), dtype=np.uint8)
     for index, mask in enumerate(cells.repeat(8, 1).repeat(8, 2)):
         for name, picture in (("images", np.stack([mask * 80] * 3, 2)), ("masks", mask)):
