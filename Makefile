@@ -18,7 +18,7 @@ PAIR := torch==2.14.1 torchvision==0.29.1
 TORCH := nearly all of it PyTorch with CUDA
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types test-slow bench-cost lock clean
+.PHONY: help demo test lint types test-slow bench-cost bench-train lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -42,6 +42,9 @@ test-slow: $(DEV) ## the tests that take more than a few seconds each
 
 bench-cost: $(DEV) ## counting networks: ours against fvcore, and a space of 512,000
 	$(BIN)/python -m benchmarks.cost
+
+bench-train: $(DEV) ## training: ours against the released way, a step, samples, two at once
+	$(BIN)/python -m benchmarks.train
 
 lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (torch: see PAIR)
 	@$(find_python); rm -rf build/lock && "$$python" -m venv build/lock
