@@ -165,13 +165,13 @@ def time(
 def predict(
     spec: Spec,
     weights: Annotated[Path, typer.Argument(help="Weights of its network.", show_default=False)],
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Images, videos, or folders of them.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of the label maps and overlays.")] = Path("runs/predict"),
     label_ids: Annotated[
         bool, typer.Option("--label-ids", help="Write Cityscapes' label ids, as its server takes them.")
     ] = False,
 ) -> None:
-    """Write the label map of each image, and the image with its classes in colour."""
+    """Write the label map of each image, and images and videos with their classes in colour."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -179,7 +179,7 @@ def predict(
     from stdc_search.spec.run import load
 
     with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("images")
+        task = bars.add_task("images and frames")
         written = predict(
             load(spec),
             weights,
