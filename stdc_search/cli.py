@@ -44,11 +44,7 @@ def run(
 
 
 @app.command()
-def check(
-    specs: Specs,
-    data: Annotated[bool, typer.Option("--data", help="Read every image and label, too.")] = False,
-    data_root: DataRoot = None,
-) -> None:
+def check(specs: Specs) -> None:
     """Check specs, and say what they would do."""
     from stdc_search.spec.base import UserError
     from stdc_search.spec.run import load
@@ -56,18 +52,62 @@ def check(
     mistakes = False
     for path in specs:
         try:
-            spec = load(path)
-            typer.echo(f"{path}: {spec.summary}")
-            if data and spec.data is not None:
-                from stdc_search.data import check_dataset, open_dataset
-
-                for split in ("train", "val"):
-                    check_dataset(open_dataset(spec.data, split, data_root))
-                typer.echo(f"{path}: every image and label of {spec.data.kind} is whole")
+            typer.echo(f"{path}: {load(path).summary}")
         except UserError as error:
             typer.echo(str(error), err=True)
             mistakes = True
     if mistakes:
+        raise typer.Exit(2)
+
+
+@app.command()
+def data(
+    spec: Spec,
+    data_root: DataRoot = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of table and page. Default: runs/data and the file's name.")
+    ] = None,
+) -> None:
+    """Read all of a spec's data: its classes, sizes and broken files, and a page of samples as a training sees them."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from stdc_search.data.survey import open_what_can_be, survey
+    from stdc_search.report.samples import sample_page, save_samples
+    from stdc_search.report.survey import class_frame, notes
+    from stdc_search.report.tables import show_table
+    from stdc_search.spec.base import UserError
+    from stdc_search.spec.run import load
+    from stdc_search.tasks import preview
+
+    run = load(spec)
+    if run.data is None:
+        raise UserError(f"{spec}: has no section `data`; add one, such as `data: {{kind: camvid}}`")
+    folder = out or Path("runs/data") / spec.stem
+    opened, problems = open_what_can_be(run.data, data_root)
+    if not opened:
+        raise UserError("\n".join(problems))
+    surveys = {}
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        for split, images in opened.items():
+            task = bars.add_task(split, total=len(images))
+            surveys[split] = survey(images, split, lambda n, of, task=task: bars.update(task, completed=n, total=of))
+            problems += surveys[split].problems
+    show_table(class_frame([*surveys.values()]), folder / "classes", title=f"{spec.stem}: classes of the data")
+    typer.echo("\n".join(note for found in surveys.values() for note in notes(found)))
+    picture = folder / "samples.png"
+    if "train" in surveys and (chosen := surveys["train"].spread(12)):
+        train = opened["train"]
+        samples = preview(run, train, chosen)
+        size = "{} x {}".format(*samples[0][0].shape)
+        seen = f"as the training sees them, crops of {size}" if run.training else f"resized to {size}"
+        title = f"{spec.stem}: {len(chosen)} of {len(train)} training images, {seen}"
+        page = sample_page(title, [train.name(i) for i in chosen], samples, train.class_names)
+        typer.echo(f"saved: {save_samples(page, picture)}")
+    else:
+        picture.unlink(missing_ok=True)  # of an earlier time, it would show what is no more
+    if problems:
+        typer.echo("\n".join(problems), err=True)
         raise typer.Exit(2)
 
 
@@ -125,13 +165,13 @@ def time(
 def predict(
     spec: Spec,
     weights: Annotated[Path, typer.Argument(help="Weights of its network.", show_default=False)],
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Images, videos, or folders of them.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of the label maps and overlays.")] = Path("runs/predict"),
     label_ids: Annotated[
         bool, typer.Option("--label-ids", help="Write Cityscapes' label ids, as its server takes them.")
     ] = False,
 ) -> None:
-    """Write the label map of each image, and the image with its classes in colour."""
+    """Write the label map of each image, and images and videos with their classes in colour."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -139,7 +179,7 @@ def predict(
     from stdc_search.spec.run import load
 
     with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("images")
+        task = bars.add_task("images and frames")
         written = predict(
             load(spec),
             weights,

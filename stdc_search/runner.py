@@ -189,6 +189,8 @@ class _Run:
             space = f"{size:,} combinations" if size != float("inf") else "infinitely many combinations"
             say(f"Space: {space} of {len(self.spec.search.vary)} varied things, before limits.")
         if self.spec.training is None:
+            if self.spec.data is not None:
+                say("Nothing is trained on `data`: there is no section `training`.")
             return
         done = sum(record.state != "rejected" for record in self.records)
         if trainings <= 0:

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
 
 from stdc_search import losses, metrics
 from stdc_search.data import Dataset, class_shares
-from stdc_search.data.transforms import TrainingSamples
+from stdc_search.data.transforms import TrainingSamples, denormalise
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.records import ImageScore, Score
 from stdc_search.spec.run import RunSpec
@@ -187,6 +191,35 @@ class Classification:
 
     def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
         """Nothing is drawn of a classifier."""
+
+
+def preview(
+    spec: RunSpec, data: Dataset, indices: Sequence[int]
+) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8] | int]]:
+    """Samples as the first epoch of a training sees them; without a training whole, at the size of the network's.
+
+    Args:
+        spec: a run.
+        data: what it trains on.
+        indices: of the samples.
+
+    Returns:
+        Images uint8 [height, width, 3], all of one size, with the class of each pixel, or of the image.
+    """
+    shown = []
+    for index in indices:
+        if spec.training is not None:
+            image, label = task_of(spec).samples(data, spec.training.seeds[0])[0, index]
+            image = denormalise(image)
+        else:
+            image, label = data[index]
+            image = F.resize(image, list(spec.image_size), InterpolationMode.BILINEAR, antialias=True)
+            if label.ndim:
+                label = F.resize(label[None], list(spec.image_size), InterpolationMode.NEAREST_EXACT)[0]
+        shown.append(
+            (image.permute(1, 2, 0).numpy(), label.to(torch.uint8).numpy() if label.ndim else int(label.item()))
+        )
+    return shown
 
 
 def task_of(spec: RunSpec) -> Task:

@@ -55,12 +55,12 @@ class Datasets:
 
     @classmethod
     def open(cls, spec: RunSpec, data_root: Path | None) -> Datasets | None:
-        """The run's data sets, checked to be whole; none without a section `data`."""
-        if spec.data is None:
+        """The run's data sets, checked to be whole; none without a training."""
+        if spec.data is None or spec.training is None:
             return None
         splits: tuple[Split, Split] = ("train", "val")
         opened = [open_dataset(spec.data, split, data_root) for split in splits]
-        share = (spec.training.cache_gb if spec.training else 0.0) * 1e9 / sum(map(len, opened))
+        share = spec.training.cache_gb * 1e9 / sum(map(len, opened))
         return cls(*(Cached(data, share * len(data)) for data in opened))
 
 

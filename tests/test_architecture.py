@@ -23,7 +23,7 @@ LINES = (
     ("report", "search"),
     ("pareto", "trial"),
     ("cost", "latency", "train", "tasks"),
-    ("export", "weights", "parallel"),
+    ("export", "weights", "parallel", "video"),
     ("builder", "data", "losses", "metrics"),
     ("models",),
     ("spec", "records"),

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from stdc_search.cli import app
@@ -31,7 +33,8 @@ def stdc_search(*arguments: object, cwd: Path | None = None) -> subprocess.Compl
 def test_help_names_every_command():
     output = CliRunner().invoke(app, ["--help"]).output
     assert all(
-        f"\n  {name} " in output for name in ("run", "check", "cost", "time", "weights", "space", "report", "schema")
+        f"\n  {name} " in output
+        for name in ("run", "check", "data", "cost", "time", "weights", "space", "report", "schema")
     )
 
 
@@ -131,6 +134,76 @@ def test_check_looks_at_every_file(tmp_path):
     assert "network.a: unknown" in done.stderr
     assert "network.b: unknown" in done.stderr
     assert "classifier of 1000 classes" in done.stdout
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A spec of six images of a folder, five to train on, and the folder."""
+    for i in range(6):
+        image, mask = tmp_path / "mine" / "images" / f"{i}.jpg", tmp_path / "mine" / "masks" / f"{i}.png"
+        for path, pixels in ((image, np.full((6, 8, 3), 40 * i)), (mask, np.arange(48).reshape(6, 8) // 24)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+    for split, names in (("train", "01234"), ("val", "5")):
+        (tmp_path / "mine" / f"{split}.txt").write_text("\n".join(names))
+    (tmp_path / "mine.yaml").write_text(
+        "image_size: [32, 48]\n"
+        "network: {kind: segmenter, classes: 3}\n"
+        "data: {kind: folder, root: mine, class_names: [road, tree, car], split: {kind: list}}\n"
+    )
+    return tmp_path / "mine.yaml", tmp_path / "mine"
+
+
+def test_data_tells_and_draws_what_is_in_a_data_set(mine, tmp_path):
+    spec, _ = mine
+    done = stdc_search("data", spec, "--data-root", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "classes.csv", "classes.md", "classes.tex", "samples.png",
+    }  # fmt: skip
+    assert pd.read_csv(tmp_path / "out" / "classes.csv")["train images"].tolist() == [5, 5, 0]
+    assert "train: 5 images; height x width: 6 x 8 in 5; 0.00 % of the pixels have no class" in done.stdout
+    assert "never seen in val: car" in done.stdout.splitlines()
+
+
+def test_data_names_every_broken_file_and_reports_the_rest(mine, tmp_path):
+    spec, root = mine
+    broken = [root / "masks" / "0.png", root / "images" / "1.jpg", root / "masks" / "5.png"]
+    broken[0].unlink()
+    for path in broken[1:]:
+        path.write_bytes(b"no image")
+    done = stdc_search("data", spec, "--data-root", tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert all(str(path) in done.stderr for path in broken)
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "runs" / "data" / "mine" / "samples.png").is_file()
+    assert "train: 3 images, 1 more cannot be used" in done.stdout
+
+
+def test_data_of_which_no_training_image_is_whole_has_no_page(mine, tmp_path):
+    spec, root = mine
+    for i in range(5):
+        (root / "images" / f"{i}.jpg").write_bytes(b"no image")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "samples.png").write_text("of an earlier time")
+    done = stdc_search("data", spec, "--data-root", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert pd.read_csv(tmp_path / "out" / "classes.csv")["val images"].tolist() == [1, 1, 0]
+    assert not (tmp_path / "out" / "samples.png").exists()
+
+
+def test_data_that_cannot_be_opened_is_one_error(tmp_path, mine):
+    spec, _ = mine
+    done = stdc_search("data", spec, "--data-root", tmp_path / "elsewhere", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and "no such folder" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_of_a_spec_without_data_says_what_to_add(tmp_path):
+    done = stdc_search("data", "specs/stdc1.yaml", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "specs/stdc1.yaml: has no section `data`; add one, such as `data: {kind: camvid}`" in done.stderr
 
 
 def test_two_files_of_one_name_have_two_rows(tmp_path):

@@ -12,7 +12,7 @@ from stdc_search.builder import build
 from stdc_search.data.cityscapes import LABEL_IDS
 from stdc_search.data.files import read_image
 from stdc_search.predict import predict
-from stdc_search.report.overlay import colours
+from stdc_search.report.overlay import blend, colours
 from stdc_search.spec.base import UserError, replace
 from stdc_search.spec.data import CAMVID_CLASSES
 from stdc_search.weights import save_weights
@@ -86,7 +86,7 @@ def test_what_cannot_be_predicted_is_told_before_anything_is_written(spec, weigh
     (tmp_path / "broken.png").write_bytes(b"no image")
     for images, message in (
         ([one, two], r"several images would be written to .*a\.png"),
-        ([tmp_path / "empty"], "holds no image that ends in"),
+        ([tmp_path / "empty"], "holds no image or video that ends in"),
         ([tmp_path / "broken.png"], "cannot be read"),
         ([tmp_path / "missing.png"], "cannot be read"),
         ([photograph(tmp_path / "out" / "b.png")], r"b\.png would be written over"),
@@ -94,3 +94,48 @@ def test_what_cannot_be_predicted_is_told_before_anything_is_written(spec, weigh
         with pytest.raises(UserError, match=message):
             predict(spec, weights, images, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["b.png"]
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_video_becomes_an_overlay_of_each_of_its_frames(spec, weights, tmp_path, monkeypatch, progress):
+    frames = [np.full((30, 50, 3), 60 * i, np.uint8) for i in range(3)]
+    overlays = []
+
+    def redraw(source, target, draw, told):
+        for i, frame in enumerate(frames, start=1):
+            overlays.append(draw(frame))
+            told(i)
+        target.touch()
+
+    monkeypatch.setattr("stdc_search.predict.count_frames", lambda path: 3)
+    monkeypatch.setattr("stdc_search.predict.redraw", redraw)
+    told = []
+    written = predict(
+        spec,
+        weights,
+        [tmp_path / "drive.MOV", photograph(tmp_path / "drive.png")],
+        tmp_path / "out",
+        progress=(lambda *done: told.append(done)) if progress else None,
+    )
+    assert [path.name for path in written] == ["drive_overlay.mp4", "drive.png", "drive_overlay.png"]
+    assert all(path.exists() for path in written)
+    torch.manual_seed(0)
+    module = build(spec.network)
+    for frame, over in zip(frames, overlays, strict=True):
+        image = torch.from_numpy(frame).permute(2, 0, 1)
+        labels = metrics.predict(module, image, metrics.Views(spec.image_size), (30, 50)).numpy()
+        assert np.array_equal(over, blend(frame, labels, colours(CAMVID_CLASSES)))
+    assert told == ([(1, 4), (2, 4), (3, 4), (3, 4), (4, 4)] if progress else [])
+
+
+def test_label_ids_of_a_video_are_refused(spec, tmp_path):
+    spec = replace(spec.model_copy(update={"data": None, "training": None}), {"network.classes": 19})
+    save_weights(build(spec.network), tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"a\.mp4: is a video, of which there are no label ids"):
+        predict(spec, tmp_path / "w.safetensors", [tmp_path / "a.mp4"], tmp_path / "out", label_ids=True)
+
+
+def test_an_overlay_that_another_image_s_label_map_would_take_the_place_of_is_refused(spec, weights, tmp_path):
+    images = [photograph(tmp_path / "a.png"), photograph(tmp_path / "a_overlay.jpg")]
+    with pytest.raises(UserError, match=r"several images would be written to .*a_overlay\.png"):
+        predict(spec, weights, images, tmp_path / "out")

@@ -1,5 +1,6 @@
 """A run and its folder: goes on where it stopped, refuses another spec, survives kill -9."""
 
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 import optuna
 import pytest
 import torch
+from rich.console import Console
 
 from stdc_search.records import DamagedError, read
 from stdc_search.runner import run
@@ -260,3 +262,12 @@ def test_killed_at_any_moment_a_run_loses_no_finished_candidate_and_repeats_none
     run(spec, tmp_path / "uncut")
     uncut = read(tmp_path / "uncut" / "results.jsonl")
     assert [(one.values, one.score) for one in records] == [(one.values, one.score) for one in uncut]
+
+
+def test_data_without_a_training_is_left_alone_and_said_to_be(tmp_path):
+    spec = replace(tiny_search().without_search(), {"training": None, "data.kind": "scenes"})
+    console = Console(file=io.StringIO(), width=200)
+    report = run(spec, tmp_path / "run", console=console)
+    assert "Nothing is trained on `data`: there is no section `training`." in console.file.getvalue()
+    assert report.title == "Network at 48 × 64"
+    assert read(tmp_path / "run" / "results.jsonl")[0].score is None

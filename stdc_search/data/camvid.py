@@ -13,6 +13,7 @@ from stdc_search.data.files import (
     check_disjoint,
     check_unique,
     hint,
+    keep_paired,
     read_list,
     resolve_root,
     several,
@@ -41,14 +42,16 @@ COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
 PLACE = "`data.root`, or --data-root, is the folder that holds train.txt, train and trainannot"
 
 
-def open_camvid(spec: CamvidSpec, split: Split, data_root: Path | None) -> LabelledFiles:
+def open_camvid(
+    spec: CamvidSpec, split: Split, data_root: Path | None, problems: list[str] | None = None
+) -> LabelledFiles:
     """One split; the lists of the other one, where they lie there, must not share an image with it."""
     root = resolve_root(spec.root, data_root)
     if spec.layout == "original":
-        return _original(spec, split, root)
+        return _original(spec, split, root, problems)
     lists = {"train": ("train", "val") if spec.train == "trainval" else (spec.train,), "val": (spec.val,)}
-    samples = [sample for name in lists[split] for sample in _listed(root / f"{name}.txt")]
-    _paired(samples, root)
+    listed = [sample for name in lists[split] for sample in _listed(root / f"{name}.txt")]
+    samples = _paired(listed, root, problems)
     check_unique([sample.name for sample in samples], root)
 
     other = [root / f"{name}.txt" for name in lists["val" if split == "train" else "train"]]
@@ -68,7 +71,7 @@ def split_of(frame: str) -> str:
     return "train"
 
 
-def _original(spec: CamvidSpec, split: Split, root: Path) -> LabelledFiles:
+def _original(spec: CamvidSpec, split: Split, root: Path, problems: list[str] | None) -> LabelledFiles:
     for folder in (root / FRAMES, root / LABELS):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder{hint(folder)}; `data.root` holds {FRAMES} and {LABELS}")
@@ -87,7 +90,7 @@ def _original(spec: CamvidSpec, split: Split, root: Path) -> LabelledFiles:
     ]
     if not samples:
         raise DataError(f"{root / FRAMES}: has no frame of {chosen}; frames are named like 0001TP_006690.png")
-    _paired(samples, root)
+    samples = _paired(samples, root, problems)
     classes = {colour: index for index, name in enumerate(spec.class_names) for colour in COLOURS[name]}
     return LabelledFiles(samples, spec.class_names, ColourMasks({**classes, (0, 0, 0): None}))
 
@@ -109,7 +112,9 @@ def _listed(path: Path) -> list[Sample]:
     return samples
 
 
-def _paired(samples: list[Sample], root: Path) -> None:
+def _paired(samples: list[Sample], root: Path, problems: list[str] | None) -> list[Sample]:
+    if problems is not None:
+        return keep_paired(samples, problems)
     for kind, paths in (("images", [s.image for s in samples]), ("labels", [s.label for s in samples])):
         missing = [path for path in paths if not path.is_file()]
         if missing:
@@ -117,3 +122,4 @@ def _paired(samples: list[Sample], root: Path) -> None:
             remedy = "; copy them there, or take their lines out of the list" if folder.is_dir() else hint(folder)
             names = several([path.relative_to(root).as_posix() for path in missing])
             raise DataError(f"{root}: {len(missing)} of {len(paths)} listed {kind} are missing: {names}{remedy}")
+    return samples

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stdc_search.data.dataset import DataError, Split
-from stdc_search.data.files import IdMasks, LabelledFiles, Sample, hint, resolve_root, several
+from stdc_search.data.files import IdMasks, LabelledFiles, Sample, hint, keep_paired, resolve_root, several
 from stdc_search.spec.data import CityscapesSpec
 
 IMAGE, LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
@@ -15,17 +15,19 @@ VOID_IDS = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
 """Ids of what is neither trained on nor scored."""
 
 
-def open_cityscapes(spec: CityscapesSpec, split: Split, data_root: Path | None) -> LabelledFiles:
+def open_cityscapes(
+    spec: CityscapesSpec, split: Split, data_root: Path | None, problems: list[str] | None = None
+) -> LabelledFiles:
     """One split, ordered by city and frame."""
     root = resolve_root(spec.root, data_root)
     chosen = spec.train if split == "train" else spec.val
     folders = ("train", "val") if chosen == "trainval" else (chosen,)
-    samples = [sample for folder in folders for sample in _samples(root, folder)]
+    samples = [sample for folder in folders for sample in _samples(root, folder, problems)]
     ids = {**dict.fromkeys(VOID_IDS), **{id: index for index, id in enumerate(LABEL_IDS)}}
     return LabelledFiles(samples, spec.class_names, IdMasks(spec.class_names, ids))
 
 
-def _samples(root: Path, split: str) -> list[Sample]:
+def _samples(root: Path, split: str, problems: list[str] | None) -> list[Sample]:
     images, labels = root / "leftImg8bit" / split, root / "gtFine" / split
     for folder in (images, labels):
         if not folder.is_dir():
@@ -37,6 +39,8 @@ def _samples(root: Path, split: str) -> list[Sample]:
     samples = [
         Sample(Path(name).name, image, labels / f"{name}{LABEL}") for name, image in zip(names, paths, strict=True)
     ]
+    if problems is not None:
+        return keep_paired(samples, problems)
     if missing := [sample.label.name for sample in samples if not sample.label.is_file()]:
         raise DataError(f"{labels}: {len(missing)} of {len(samples)} images have no labels: {several(missing)}")
     return samples

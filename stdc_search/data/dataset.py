@@ -42,22 +42,6 @@ class Dataset(Protocol):
         ...
 
 
-def check_dataset(dataset: Dataset) -> None:
-    """Read every sample.
-
-    Raises:
-        DataError: with a line for every broken one.
-    """
-    problems = []
-    for index in range(len(dataset)):
-        try:
-            dataset[index]
-        except DataError as error:
-            problems.append(str(error))
-    if problems:
-        raise DataError("\n".join(problems))
-
-
 @lru_cache(maxsize=1)  # candidates of a search train on one data set
 def class_shares(dataset: Dataset) -> Tensor:
     """Share of the labelled pixels that each class has: float32, one a class, zeros where nothing is labelled.

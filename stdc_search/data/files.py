@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -59,7 +59,7 @@ class LabelledFiles:
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         sample = self.samples[index]
-        image, label = read_image(sample.image), self.masks.read(sample.label)
+        image, label = _both(lambda: read_image(sample.image), lambda: self.masks.read(sample.label))
         if image.shape[1:] != label.shape:
             (height, width), (image_height, image_width) = label.shape, image.shape[1:]
             raise DataError(
@@ -67,6 +67,19 @@ class LabelledFiles:
                 f"{image_height} x {image_width}; both must be of one size"
             )
         return image, label
+
+
+def _both(image: Callable[[], Tensor], label: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+    """What the two read; where both files are broken, the error names both."""
+    try:
+        pixels = image()
+    except DataError as error:
+        try:
+            label()
+        except DataError as other:
+            raise DataError(f"{error}\n{other}") from None
+        raise
+    return pixels, label()
 
 
 def read_image(path: Path) -> Tensor:
@@ -222,6 +235,22 @@ def read_list(path: Path, place: str) -> list[str]:
     if not lines:
         raise DataError(f"{path}: names no image; a list has one image a line")
     return lines
+
+
+def keep_paired(samples: Iterable[Sample], problems: list[str]) -> list[Sample]:
+    """Samples that have both of their files; `problems` gets a line for each of the others."""
+    whole = []
+    for sample in samples:
+        match sample.image.is_file(), sample.label.is_file():
+            case True, True:
+                whole.append(sample)
+            case True, False:
+                problems.append(f"{sample.image}: has no label; {sample.label} does not exist")
+            case False, True:
+                problems.append(f"{sample.label}: has no image; {sample.image} does not exist")
+            case _:
+                problems.append(f"{sample.image}: does not exist, nor does its label {sample.label}")
+    return whole
 
 
 def check_unique(names: Sequence[str], source: Path) -> None:

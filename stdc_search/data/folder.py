@@ -21,6 +21,7 @@ from stdc_search.data.files import (
     check_disjoint,
     check_unique,
     hint,
+    keep_paired,
     read_list,
     resolve_root,
     several,
@@ -37,12 +38,14 @@ from stdc_search.spec.data import (
 from stdc_search.spec.problems import alike
 
 
-def open_folder(spec: FolderSpec, split: Split, data_root: Path | None) -> LabelledFiles:
+def open_folder(
+    spec: FolderSpec, split: Split, data_root: Path | None, problems: list[str] | None = None
+) -> LabelledFiles:
     """One split. A mask without an image is a warning; an image of either split without its mask is an error."""
     root = resolve_root(spec.root, data_root)
     source = root / (spec.pairs or spec.images)
     if spec.pairs is not None:
-        pairs, listed = _pairs(source, root)
+        pairs, listed = _pairs(source, root, problems)
         images, masks = {name: pair.image for name, pair in pairs.items()}, {}
     else:
         pairs, listed = {}, {}
@@ -50,7 +53,8 @@ def open_folder(spec: FolderSpec, split: Split, data_root: Path | None) -> Label
         masks = _files(root / spec.masks, (".png",), without=root / spec.images)
     match spec.split:
         case SplitByList():
-            names = {"train": _listed(root / spec.split.train, images), "val": _listed(root / spec.split.val, images)}
+            lists = {"train": root / spec.split.train, "val": root / spec.split.val}
+            names = {part: _listed(path, images, problems) for part, path in lists.items()}
             check_disjoint(names["train"], names["val"], root)
         case SplitByShare():
             if listed:
@@ -63,11 +67,18 @@ def open_folder(spec: FolderSpec, split: Split, data_root: Path | None) -> Label
         case _:
             assert_never(spec.split)
     if spec.pairs is None:
+        orphans = sorted(masks.keys() - images.keys())
+        if problems is not None:
+            problems += [f"{masks[name]}: has no image in {root / spec.images}" for name in orphans]
+            masks = {name: root / spec.masks / f"{name}.png" for name in images} | masks
         _all_masked([*names["train"], *names["val"]], masks, root / spec.masks)
-        if orphans := sorted(masks.keys() - images.keys()):
+        if orphans and problems is None:
             warnings.warn(f"{root / spec.masks}: {len(orphans)} masks have no image: {several(orphans)}", stacklevel=2)
         pairs = {name: Sample(name, images[name], masks[name]) for name in names[split]}
-    return LabelledFiles([pairs[name] for name in names[split]], spec.class_names, _masks(spec))
+    samples = [pairs[name] for name in names[split]]
+    if problems is not None:
+        samples = keep_paired(samples, problems)
+    return LabelledFiles(samples, spec.class_names, _masks(spec))
 
 
 def _masks(spec: FolderSpec) -> Masks:
@@ -81,7 +92,7 @@ def _masks(spec: FolderSpec) -> Masks:
     assert_never(spec.encoding)
 
 
-def _pairs(path: Path, root: Path) -> tuple[dict[str, Sample], dict[str, str]]:
+def _pairs(path: Path, root: Path, problems: list[str] | None) -> tuple[dict[str, Sample], dict[str, str]]:
     """Samples of a CSV file by name, and the split of each where it says so."""
     lines = list(csv.DictReader(read_list(path, "it is given relative to `data.root`"), skipinitialspace=True))
     columns = list(lines[0]) if lines else []
@@ -99,7 +110,9 @@ def _pairs(path: Path, root: Path) -> tuple[dict[str, Sample], dict[str, str]]:
                 raise DataError(f"{path}:{number}: split {line['split']!r}; legal are train, val and test")
             splits[name] = line["split"]
     check_unique([line["image"] for line in lines], path)
-    if lost := [str(file) for _, *pair in samples.values() for file in pair if not file.is_file()]:
+    if problems is not None:
+        keep_paired(samples.values(), problems)  # of all lines, test's too; what is left out is the split's to say
+    elif lost := [str(file) for _, *pair in samples.values() for file in pair if not file.is_file()]:
         raise DataError(f"{path}: {len(lost)} files of it do not exist: {several(lost)}{hint(Path(lost[0]))}")
     return samples, splits
 
@@ -135,7 +148,7 @@ def _files(folder: Path, endings: Collection[str], without: Path) -> dict[str, P
     return found
 
 
-def _listed(path: Path, images: dict[str, Path]) -> list[str]:
+def _listed(path: Path, images: dict[str, Path], problems: list[str] | None) -> list[str]:
     """Names of a list, which may have an image's ending."""
     names = []
     for line in read_list(path, "lists are given relative to `data.root`"):
@@ -143,7 +156,10 @@ def _listed(path: Path, images: dict[str, Path]) -> list[str]:
         written = plain.as_posix()
         names.append(plain.with_suffix("").as_posix() if plain.suffix.lower() in IMAGE_ENDINGS else written)
     unknown = [name for name in names if name not in images]
-    if unknown:
+    if problems is not None:
+        problems += [f"{path}: `{name}` has no image" for name in unknown]
+        names = [name for name in names if name in images]
+    elif unknown:
         meant = alike(unknown[0], images)
         raise DataError(
             f"{path}: {len(unknown)} of {len(names)} names have no image: {several(unknown)}; "

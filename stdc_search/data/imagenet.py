@@ -42,7 +42,9 @@ class ClassFolders:
         return read_image(sample.image), torch.tensor(sample.label)
 
 
-def open_imagenet(spec: ImagenetSpec, split: Split, data_root: Path | None) -> ClassFolders:
+def open_imagenet(
+    spec: ImagenetSpec, split: Split, data_root: Path | None, problems: list[str] | None = None
+) -> ClassFolders:
     """One split. Both have the same class folders, in the order of their names."""
     root = resolve_root(spec.root, data_root)
     class_names = _classes(root / spec.train)
@@ -62,7 +64,10 @@ def open_imagenet(spec: ImagenetSpec, split: Split, data_root: Path | None) -> C
     for label, name in enumerate(class_names):
         images = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
         if not images:
-            raise DataError(f"{folder / name}: holds no image; a class without images cannot be learned or scored")
+            message = f"{folder / name}: holds no image; a class without images cannot be learned or scored"
+            if problems is None:
+                raise DataError(message)
+            problems.append(message)
         samples += [ClassedImage(path, label) for path in images]
     return ClassFolders(samples, class_names)
 

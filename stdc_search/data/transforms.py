@@ -30,6 +30,12 @@ def normalise(image: Tensor) -> Tensor:
     return F.normalize(F.to_dtype(image, torch.float32, scale=True), MEAN, STD)
 
 
+def denormalise(image: Tensor) -> Tensor:
+    """What `normalise` was given: uint8 ..., 3, H, W."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    return (255 * (image * std + mean)).round().clamp(0, 255).to(torch.uint8)
+
+
 def scaled_crop(
     image: Tensor, label: Tensor, crop: tuple[int, int], how: ScaledCropSpec, seed: int
 ) -> tuple[Tensor, Tensor]:

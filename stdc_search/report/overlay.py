@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,10 +85,7 @@ def overlay(sample: Path, class_names: Sequence[str], score: Score, name: str) -
     files = (sample / f"{part}.png" for part in ("image", "truth", "prediction"))
     image, truth, prediction = (np.asarray(Image.open(file)) for file in files)
     palette = colours(class_names)
-    seen: list[int] = np.union1d(truth, prediction).tolist()
-    legend = [(_entry(class_names[i], score), _colour(palette[i])) for i in seen if i != IGNORED]
-    if IGNORED in seen:
-        legend.append(("ignored", (0, 0, 0)))
+    entries = [_entry(name, score) for name in class_names]
     return Overlay(
         title=f"{name}: mIoU {score.miou:.1f} %",
         panels=(
@@ -96,9 +93,16 @@ def overlay(sample: Path, class_names: Sequence[str], score: Score, name: str) -
             ("truth", blend(image, truth, palette)),
             ("prediction", blend(image, prediction, palette)),
         ),
-        legend=tuple(legend),
+        legend=class_legend(np.union1d(truth, prediction).tolist(), entries, palette),
         legend_title=f"classes in this image, with their IoU in % over all {score.images}",
     )
+
+
+def class_legend(seen: Iterable[int], entries: Sequence[str], palette: Rgb) -> tuple[tuple[str, Colour], ...]:
+    """The entries of the classes that are seen with their colours, and that of pixels without a class, if any."""
+    seen = sorted(seen)
+    legend = [(entries[i], _colour(palette[i])) for i in seen if i != IGNORED]
+    return (*legend, ("ignored", (0, 0, 0))) if IGNORED in seen else tuple(legend)
 
 
 def _colour(rgb: NDArray[Any]) -> Colour:
@@ -122,30 +126,44 @@ def draw_overlay(picture: Overlay) -> Figure:
     """The picture: three panels in a row, the classes below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
     height, width = picture.panels[0][1].shape[:2]
-    longest = max(len(name) for name, _ in picture.legend)
-    columns = max(1, min(len(picture.legend), int(WIDTH / (0.45 + 0.075 * longest))))
-    rows = math.ceil(len(picture.legend) / columns)
-    figure = Figure(figsize=(WIDTH, WIDTH / 3 * height / width + 0.78 + 0.2 * rows), layout="constrained")
+    below = legend_height(picture.legend, WIDTH)
+    figure = Figure(figsize=(WIDTH, WIDTH / 3 * height / width + 0.43 + below), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(literal(picture.title), x=0.005, ha="left", size=TITLE_PT, weight="bold", color=INK)
     for axes, (title, image) in zip(figure.subplots(1, 3), picture.panels, strict=True):
         axes.imshow(image)
         axes.set_title(title, size=TEXT_PT, color=INK)
         axes.set_axis_off()
-    legend = figure.legend(
-        handles=[Patch(color=f"#{bytes(colour).hex()}", label=literal(name)) for name, colour in picture.legend],
-        title=picture.legend_title,
+    draw_legend(figure, picture.legend, WIDTH, picture.legend_title)
+    return figure
+
+
+def legend_height(legend: Sequence[tuple[str, Colour]], width: float) -> float:
+    """Inches that a legend with its title takes below a figure of a width in inches."""
+    return 0.35 + 0.2 * math.ceil(len(legend) / _columns(legend, width))
+
+
+def draw_legend(figure: Figure, legend: Sequence[tuple[str, Colour]], width: float, title: str) -> None:
+    """Names and their colours below a figure of a width in inches."""
+    from matplotlib.patches import Patch
+
+    drawn = figure.legend(
+        handles=[Patch(color=f"#{bytes(colour).hex()}", label=literal(name)) for name, colour in legend],
+        title=title,
         title_fontsize=SMALL_PT,
         loc="outside lower center",
-        ncols=columns,
+        ncols=_columns(legend, width),
         frameon=False,
         fontsize=SMALL_PT + 0.5,
         labelcolor=INK,
         handlelength=1.1,
         handleheight=1.1,
     )
-    legend.get_title().set_color(INK)
-    return figure
+    drawn.get_title().set_color(INK)
+
+
+def _columns(legend: Sequence[tuple[str, Colour]], width: float) -> int:
+    longest = max(len(name) for name, _ in legend)
+    return max(1, min(len(legend), int(width / (0.45 + 0.075 * longest))))

@@ -38,8 +38,10 @@ PRECISION = {
     "gflops": (2, 2),
     "m": (2, 2),
     "s": (1, 2),
+    "pixels": (2, 2),  # percent of them; rare classes count
+    "images": (2, 2),
 }
-"""By unit, least decimals and least significant digits of a column's smallest number."""
+"""By the word that ends a title, least decimals and least significant digits of a column's smallest number."""
 
 LATEX = str.maketrans(
     {character: "\\" + character for character in "&%$#_{}"}

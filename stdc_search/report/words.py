@@ -33,7 +33,7 @@ def title_of(network: str) -> str:
 def heading(run: RunSpec, records: Sequence[Record]) -> str:
     """What is shown, on which data set and at which image size."""
     parts = ["Front" if run.search else "Network"]
-    if run.data is not None:
+    if run.data is not None and run.training is not None:
         parts.append(f"on {_data_set(run.data)}")
     sizes = {record.image_size for record in records}
     parts.append("at {} × {}".format(*sizes.pop()) if len(sizes) == 1 else "at several image sizes")

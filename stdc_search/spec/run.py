@@ -56,6 +56,8 @@ class RunSpec(Spec):
         if self.training is not None and self.data is not None:
             length = f"{self.training.epochs} epochs" if self.training.epochs else f"{self.training.steps} steps"
             does.append(f"training of {length} on {self.data.kind} and its score")
+        elif self.data is not None:
+            does.append(f"no training on {self.data.kind}, as there is no `training`")
         if self.search is not None:
             size = f"{self.search.size:,}" if self.search.size != float("inf") else "infinitely many"
             does.append(f"search of {size} combinations with {self.search.trials} candidates")
@@ -73,9 +75,8 @@ class RunSpec(Spec):
         return self
 
     def _section_misfits(self) -> Iterator[Problem]:
-        if (self.data is None) != (self.training is None):
-            present, absent = ("data", "training") if self.data else ("training", "data")
-            yield Problem(present, f"has no effect without `{absent}`; add `{absent}`, or take it out")
+        if self.data is None and self.training is not None:
+            yield Problem("training", "has no effect without `data`; add `data`, or take it out")
         if self.data is not None:
             yield from self._task_misfits(self.data)
         if self.search is not None:

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
-from stdc_search.data import DataError, check_dataset, open_dataset
+from stdc_search.data import DataError, open_dataset
 from stdc_search.spec.base import UserError
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ImagenetSpec, ScenesSpec
 
@@ -71,21 +71,6 @@ def test_one_pass_ends(spec: DataSpec) -> None:
     data = open_dataset(spec, "val")
     with pytest.raises(IndexError):
         data[len(data)]
-
-
-def test_the_check_names_every_broken_file(camvid: Path) -> None:
-    (camvid / "train" / "a1.png").write_bytes(b"no image")
-    (camvid / "trainannot" / "a3.png").write_bytes(b"no image")
-    data = open_dataset(CamvidSpec(kind="camvid", root=camvid), "train")
-    with pytest.raises(DataError) as error:
-        check_dataset(data)
-    first, second = str(error.value).splitlines()
-    assert str(camvid / "train" / "a1.png") in first
-    assert str(camvid / "trainannot" / "a3.png") in second
-
-
-def test_the_check_of_a_whole_data_set_says_nothing(camvid: Path) -> None:
-    check_dataset(open_dataset(CamvidSpec(kind="camvid", root=camvid), "train"))
 
 
 def test_broken_data_is_a_persons_mistake() -> None:

@@ -15,6 +15,7 @@ from stdc_search.data.transforms import (
     STD,
     TrainingSamples,
     center_crop,
+    denormalise,
     normalise,
     resized_crop,
     scale_from,
@@ -61,6 +62,15 @@ class Samples:
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return sample(seed=index)
+
+
+def test_denormalising_gives_every_value_back() -> None:
+    image = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).expand(3, 16, 16)
+    assert torch.equal(denormalise(normalise(image)), image)
+
+
+def test_what_lies_outside_of_an_image_s_values_is_cut_by_denormalising() -> None:
+    assert denormalise(torch.tensor([-9.0, 9.0]).expand(3, 1, 2))[0].tolist() == [[0, 255]]
 
 
 def test_normalised_values_are_those_of_the_formula() -> None:

@@ -1,0 +1,87 @@
+"""A page of samples with their labels over them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stdc_search.report.overlay import Colour, Rgb, blend, class_legend, colours, draw_legend, legend_height
+from stdc_search.report.plots import INK, SMALL_PT, TITLE_PT, encode, literal
+from stdc_search.spec.base import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = 4
+WIDTH = 12
+"""Of the page, in inches."""
+
+
+@dataclass(frozen=True, eq=False)
+class SamplePage:
+    """All that the page shows."""
+
+    title: str
+    cells: tuple[tuple[str, Rgb], ...]
+    """What stands under each image, and the images, [height, width, 3], all of one size."""
+    legend: tuple[tuple[str, Colour], ...]
+    """The classes in the images with their colours; empty where each image is of one class."""
+
+
+def sample_page(
+    title: str, names: Sequence[str], samples: Sequence[tuple[Rgb, NDArray[np.uint8] | int]], class_names: Sequence[str]
+) -> SamplePage:
+    """What the page shows.
+
+    Args:
+        title: Of the page.
+        names: Of the samples.
+        samples: Images [height, width, 3] with the class of each pixel, 255 for none, or of the whole image.
+        class_names: In the order of the classes.
+    """
+    palette = colours(class_names)
+    cells, seen = [], set()
+    for name, (image, label) in zip(names, samples, strict=True):
+        if isinstance(label, int):
+            cells.append((class_names[label], image))
+        else:
+            cells.append((name, blend(image, label, palette)))
+            seen |= set(np.unique(label).tolist())
+    return SamplePage(title, tuple(cells), class_legend(seen, class_names, palette))
+
+
+def save_samples(page: SamplePage, path: Path) -> Path:
+    """Draw the page into a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, encode(draw_samples(page), ".png"))
+    return path
+
+
+def draw_samples(page: SamplePage) -> Figure:
+    """The page: rows of four samples, the classes below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height, width = page.cells[0][1].shape[:2]
+    rows = math.ceil(len(page.cells) / COLUMNS)
+    below = legend_height(page.legend, WIDTH) if page.legend else 0.0
+    figure = Figure(
+        figsize=(WIDTH, rows * (WIDTH / COLUMNS * height / width + 0.25) + 0.5 + below), layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    figure.suptitle(literal(page.title), x=0.005, ha="left", size=TITLE_PT, weight="bold", color=INK)
+    places = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes in places:
+        axes.set_axis_off()
+    for axes, (name, image) in zip(places, page.cells, strict=False):
+        axes.imshow(image)
+        axes.text(0.5, -0.02, literal(name), transform=axes.transAxes, ha="center", va="top", size=SMALL_PT, color=INK)
+    if page.legend:
+        draw_legend(figure, page.legend, WIDTH, "classes in these images")
+    return figure

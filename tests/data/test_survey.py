@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stdc_search.data import DataError, open_dataset
+from stdc_search.data.survey import Survey, open_what_can_be, survey
+from stdc_search.spec.data import CamvidSpec, CityscapesSpec, FolderSpec, ImagenetSpec
+from tests.data.conftest import SIZE, write_image, write_mask
+
+NAMES = ("road", "tree", "car")
+
+
+def of_train(spec: CamvidSpec | FolderSpec | ImagenetSpec) -> Survey:
+    return survey(open_dataset(spec, "train"), "train")
+
+
+def listed(root: Path, train: str, val: str) -> FolderSpec:
+    """The folder, split by lists of one-letter names."""
+    for split, names in (("train", train), ("val", val)):
+        (root / f"{split}.txt").write_text("\n".join(names))
+    return FolderSpec(kind="folder", root=root, class_names=NAMES, split={"kind": "list"})  # pyright: ignore
+
+
+def test_pixels_and_images_of_each_class_are_counted(folder: Callable[..., Path]) -> None:
+    root = folder("a", "b", "c")
+    write_mask(root / "masks" / "a.png", 0)
+    write_mask(root / "masks" / "b.png", np.array([[0] * 8, [1] * 8, *[[255] * 8] * 4]))
+    found = of_train(listed(root, "ab", "c"))
+    assert found.labelled == (48 + 8, 8, 0)
+    assert found.images == (2, 1, 0)
+    assert found.ignored == 32
+    assert found.shares == (87.5, 12.5, 0)
+    assert found.ignored_share == pytest.approx(100 * 32 / 96)
+    assert found.never_seen == ("car",)
+
+
+def test_sizes_are_told_the_commonest_first(folder: Callable[..., Path]) -> None:
+    root = folder("a", "b", "c", "d")
+    write_image(root / "images" / "a.jpg", (4, 5))
+    write_mask(root / "masks" / "a.png", np.zeros((4, 5)))
+    assert of_train(listed(root, "abc", "d")).sizes == ((SIZE, 2), ((4, 5), 1))
+
+
+def test_classes_of_images_are_counted_in_images(class_folders: Path) -> None:
+    (class_folders / "train" / "bee" / "bee-a.jpg").unlink()
+    found = of_train(ImagenetSpec(kind="imagenet", root=class_folders, classes=3))
+    assert found.labelled == found.images == (2, 1, 2)
+    assert found.ignored is None and found.ignored_share is None
+
+
+def test_every_broken_file_is_named_and_the_others_are_counted(camvid: Path) -> None:
+    broken = [camvid / "train" / "a1.png", camvid / "trainannot" / "a1.png", camvid / "trainannot" / "a3.png"]
+    for path in broken:
+        path.write_bytes(b"no image")
+    found = of_train(CamvidSpec(kind="camvid", root=camvid))
+    assert [problem.split(":")[0] for problem in found.problems] == [str(path) for path in broken]
+    assert (found.whole, found.broken, found.sizes) == ((1,), 2, ((SIZE, 1),))
+
+
+def test_a_mask_of_another_size_and_one_of_unknown_ids_are_named(folder: Callable[..., Path]) -> None:
+    root = folder("a", "b", "c")
+    write_mask(root / "masks" / "a.png", np.zeros((2, 3)))
+    write_mask(root / "masks" / "b.png", 7)
+    first, second = of_train(listed(root, "ab", "c")).problems
+    assert "a.png: is 2 x 3" in first
+    assert "b.png: has class id 7" in second
+
+
+def test_a_split_in_which_nothing_is_whole_has_no_classes_and_no_sizes(camvid: Path) -> None:
+    for name in ("a1", "a2", "a3"):
+        (camvid / "train" / f"{name}.png").write_bytes(b"no image")
+    found = of_train(CamvidSpec(kind="camvid", root=camvid))
+    assert (found.whole, found.sizes, set(found.shares), found.spread(12)) == ((), (), {0.0}, [])
+
+
+def test_samples_are_taken_from_all_over_what_is_whole(camvid: Path) -> None:
+    found = of_train(CamvidSpec(kind="camvid", root=camvid))
+    assert found.spread(2) == [0, 1]
+    assert found.spread(12) == [0, 1, 2]
+
+
+def test_progress_is_told_to_the_end(camvid: Path) -> None:
+    told: list[tuple[int, int]] = []
+    survey(open_dataset(CamvidSpec(kind="camvid", root=camvid), "train"), "train", lambda *done: told.append(done))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_all_files_without_their_counterpart_are_named_once(folder: Callable[..., Path]) -> None:
+    root = folder(*"abcdefghijklmnopqrst")
+    lost = [root / "masks" / f"{name}.png" for name in "abcdefgh"]
+    orphans = [root / "masks" / f"{name}.png" for name in "ijklmno"]
+    for path in lost:
+        path.unlink()
+    for path in orphans:
+        (root / "images" / path.name).with_suffix(".jpg").unlink()
+    opened, problems = open_what_can_be(FolderSpec(kind="folder", root=root, class_names=NAMES))
+    assert len(problems) == len(lost) + len(orphans)
+    assert all(any(str(path) in problem for problem in problems) for path in lost + orphans)
+    names = {data.name(i) for data in opened.values() for i in range(len(data))}
+    assert names == set("pqrst")
+
+
+def test_a_listed_name_without_an_image_is_named(folder: Callable[..., Path]) -> None:
+    spec = listed(folder("a", "b"), "ax", "by")
+    opened, problems = open_what_can_be(spec)
+    assert [problem.split(": ")[1] for problem in problems] == ["`x` has no image", "`y` has no image"]
+    assert {split: len(data) for split, data in opened.items()} == {"train": 1, "val": 1}
+
+
+def test_lost_files_of_a_list_of_pairs_are_named(folder: Callable[..., Path]) -> None:
+    root = folder("a", "b", "c")
+    lines = [
+        f"images/{name}.jpg,masks/{name}.png,{split}" for name, split in (("a", "train"), ("b", "val"), ("c", "test"))
+    ]
+    (root / "pairs.csv").write_text("\n".join(["image,mask,split", *lines, "images/d.jpg,masks/d.png,train"]))
+    (root / "masks" / "c.png").unlink()
+    spec = FolderSpec(kind="folder", root=root, class_names=NAMES, pairs="pairs.csv", split={"kind": "column"})  # pyright: ignore
+    opened, problems = open_what_can_be(spec)
+    assert len(problems) == 2
+    assert "c.jpg: has no label" in problems[0] and "d.jpg: does not exist, nor does its label" in problems[1]
+    assert {split: len(data) for split, data in opened.items()} == {"train": 1, "val": 1}
+
+
+def test_lost_frames_of_camvid_are_named(camvid: Path) -> None:
+    (camvid / "train" / "a1.png").unlink()
+    (camvid / "valannot" / "b2.png").unlink()
+    opened, problems = open_what_can_be(CamvidSpec(kind="camvid", root=camvid))
+    assert "a1.png: has no image" in problems[0] and "b2.png: has no label" in problems[1]
+    assert {split: len(data) for split, data in opened.items()} == {"train": 2, "val": 1}
+
+
+def test_lost_labels_of_cityscapes_are_named(cityscapes: Path) -> None:
+    label = next((cityscapes / "gtFine" / "train" / "aachen").iterdir())
+    label.unlink()
+    opened, problems = open_what_can_be(CityscapesSpec(kind="cityscapes", root=cityscapes))
+    assert len(problems) == 1 and str(label) in problems[0]
+    assert len(opened["train"]) == 2
+
+
+def test_a_class_folder_without_images_is_named(class_folders: Path) -> None:
+    (class_folders / "val" / "bee" / "bee-c.jpg").unlink()
+    opened, problems = open_what_can_be(ImagenetSpec(kind="imagenet", root=class_folders, classes=3))
+    assert len(problems) == 1 and "bee: holds no image" in problems[0]
+    assert survey(opened["val"], "val").never_seen == ("bee",)
+
+
+def test_a_split_that_cannot_be_opened_leaves_the_other(camvid: Path) -> None:
+    (camvid / "val.txt").unlink()
+    opened, problems = open_what_can_be(CamvidSpec(kind="camvid", root=camvid))
+    assert list(opened) == ["train"]
+    assert len(problems) == 1 and "val.txt: no such list" in problems[0]
+
+
+def test_a_training_still_refuses_files_without_their_counterpart(camvid: Path) -> None:
+    (camvid / "trainannot" / "a1.png").unlink()
+    with pytest.raises(DataError, match="1 of 3 listed labels are missing"):
+        open_dataset(CamvidSpec(kind="camvid", root=camvid), "train")

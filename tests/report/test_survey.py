@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from stdc_search.data.survey import Survey
+from stdc_search.report.survey import class_frame, notes
+from stdc_search.report.tables import cells
+
+SURVEY = Survey(
+    split="train",
+    class_names=("road", "tree", "car"),
+    whole=(0, 2, 3),
+    sizes=(((6, 8), 2), ((4, 5), 1)),
+    images=(3, 1, 0),
+    labelled=(99_970, 30, 0),
+    ignored=25_000,
+    broken=0,
+    problems=(),
+)
+
+
+def test_the_table_has_a_row_a_class_and_two_columns_a_split():
+    frame = class_frame([SURVEY, dataclasses.replace(SURVEY, split="val", images=(1, 1, 1))])
+    assert list(frame.columns) == ["class", "train % of pixels", "train images", "val % of pixels", "val images"]
+    assert frame["train % of pixels"].tolist() == pytest.approx([99.97, 0.03, 0])
+    assert frame["val images"].tolist() == [1, 1, 1]
+
+
+def test_a_rare_class_is_not_drawn_as_none():
+    assert cells(class_frame([SURVEY]))["train % of pixels"].tolist() == ["99.970", "0.030", "0.000"]
+
+
+def test_classes_of_images_have_shares_of_images():
+    frame = class_frame([dataclasses.replace(SURVEY, labelled=(3, 1, 0), ignored=None)])
+    assert frame["train % of images"].tolist() == [75, 25, 0]
+
+
+def test_the_notes_tell_images_sizes_and_what_has_no_class():
+    assert (
+        notes(SURVEY)[0]
+        == "train: 3 images; height x width: 6 x 8 in 2, 4 x 5 in 1; 20.00 % of the pixels have no class"
+    )
+
+
+def test_a_class_that_a_split_lacks_has_a_line_of_its_own():
+    assert notes(SURVEY)[1:] == ["never seen in train: car"]
+
+
+def test_only_the_commonest_sizes_are_named():
+    sizes = tuple(((size, size), 10 - size) for size in range(1, 7))
+    assert (
+        "1 x 1 in 9, 2 x 2 in 8, 3 x 3 in 7, 3 other sizes in 15;" in notes(dataclasses.replace(SURVEY, sizes=sizes))[0]
+    )
+
+
+def test_images_that_cannot_be_used_are_counted():
+    assert notes(dataclasses.replace(SURVEY, broken=2))[0].startswith("train: 3 images, 2 more cannot be used;")
+
+
+def test_a_split_without_a_whole_image_has_no_sizes_and_no_shares():
+    nothing = dataclasses.replace(
+        SURVEY, whole=(), sizes=(), images=(0, 0, 0), labelled=(0, 0, 0), ignored=None, broken=3
+    )
+    assert notes(nothing)[0] == "train: 0 images, 3 more cannot be used"
