@@ -49,7 +49,7 @@ def redraw(source: Path, target: Path, draw: Callable[[Rgb], Rgb], told: Callabl
     Raises:
         UserError: the video cannot be read to its end.
     """
-    import av
+    import av.error
 
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -79,14 +79,14 @@ def redraw(source: Path, target: Path, draw: Callable[[Rgb], Rgb], told: Callabl
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A video and the stream of its pictures."""
     try:
-        import av
+        import av.error
     except ImportError:
         raise UserError(
             f"{path}: PyAV is not installed, which reads videos; type: pip install 'stdc-search[video]'"
         ) from None
     try:
         container = av.open(str(path))
-    except av.FFmpegError as error:
+    except av.error.FFmpegError as error:
         raise UserError(f"{path}: cannot be read, the file is broken or no video: {error.strerror}") from None
     with container:
         if not container.streams.video:
@@ -100,7 +100,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _frames(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Rgb]:
-    import av
+    import av.error
 
     done = 0
     try:
@@ -109,7 +109,7 @@ def _frames(path: Path, container: InputContainer, stream: VideoStream) -> Itera
                 raise UserError(f"{path}: is broken at frame {done + 1}")
             yield np.rot90(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), round(frame.rotation / 90))
             done += 1
-    except av.FFmpegError as error:
+    except av.error.FFmpegError as error:
         raise UserError(f"{path}: is broken after {done} frames: {error.strerror}") from None
 
 

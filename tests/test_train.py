@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,23 @@ from stdc_search.spec.network import (
     StageSpec,
     StdcSpec,
 )
-from stdc_search.spec.training import AdamwSpec, OhemSpec, PolySpec, SegmentationLossSpec, SgdSpec, TrainingSpec
+from stdc_search.spec.run import load
+from stdc_search.spec.training import (
+    AdamwSpec,
+    CosineSpec,
+    EmaSpec,
+    OhemSpec,
+    PolySpec,
+    SegmentationLossSpec,
+    SgdSpec,
+    TrainingSpec,
+)
 from stdc_search.tasks import SegmentationLoss
 from stdc_search.train import (
     BEST,
     CHECKPOINT,
     CURVE,
+    TENSORBOARD,
     CurvePoint,
     TrainingDiverged,
     learning_rate_factor,
@@ -560,3 +573,141 @@ def test_a_learning_rate_that_is_far_too_high_is_noticed(tmp_path: Path) -> None
     spec = SHORT.model_copy(update={"optimizer": SgdSpec(kind="sgd", learning_rate=1e30), "epochs": 5})
     with pytest.raises(TrainingDiverged):
         train(tiny(), Samples(), spec, seed=0, folder=tmp_path)
+
+
+def test_a_cosine_falls_to_0_and_a_linear_warm_up_rises_evenly() -> None:
+    schedule = CosineSpec(kind="cosine", warmup=10, warmup_start=0.01, warmup_shape="linear")
+    factors = [learning_rate_factor(step, 110, schedule) for step in (0, 5, 10, 35, 60, 85, 110)]
+    half = 0.5**0.5
+    assert factors == pytest.approx([0.01, 0.505, 1, (1 + half) / 2, 0.5, (1 - half) / 2, 0])
+
+
+def test_imagenets_learning_rate_is_the_papers() -> None:
+    """Section 4.2: from 0.001 to 0.1 in 5 epochs, then a cosine over the rest of 300; 20,018 steps an epoch."""
+    training = load("specs/stdc1_imagenet.yaml").training
+    assert training is not None
+    steps, epoch = length(training, 1_281_167)
+    assert epoch == 20_018 and steps == 300 * epoch
+    rates = [0.1 * learning_rate_factor(step, steps, training.schedule) for step in (0, 5 * epoch, steps)]
+    assert training.optimizer.learning_rate == 0.1 and rates == pytest.approx([0.001, 0.1, 0], abs=1e-12)
+
+
+def test_averaged_weights_are_what_is_scored_saved_and_left(tmp_path: Path) -> None:
+    """Against the weights of a training without an average, averaged here."""
+    spec = SHORT.model_copy(update={"score_every": 1})
+    trained: list[dict[str, Tensor]] = []
+    module = tiny()
+    note = lambda *_: trained.append({name: value.clone() for name, value in module.state_dict().items()})  # noqa: E731
+    (tmp_path / "plain").mkdir()
+    train(module, Samples(), spec, seed=0, folder=tmp_path / "plain", progress=note)
+    expected = trained[0]
+    for step, weights in enumerate(trained[1:], start=1):
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = {
+            name: value.lerp(weights[name], 1 - decay) if value.is_floating_point() else value
+            for name, value in expected.items()
+        }
+    scored: list[dict[str, Tensor]] = []
+    averaged = tiny()
+
+    def evaluate(network: nn.Module) -> float:
+        scored.append({name: value.clone() for name, value in network.state_dict().items()})
+        return len(scored)
+
+    (tmp_path / "ema").mkdir()
+    spec = spec.model_copy(update={"ema": EmaSpec(decay=0.5)})
+    train(averaged, Samples(), spec, seed=0, folder=tmp_path / "ema", evaluate=evaluate)
+    names = [name for name in expected if not name.endswith("num_batches_tracked")]
+    for result in (averaged.state_dict(), scored[-1], safetensors.torch.load_file(tmp_path / "ema" / BEST)):
+        for name in names:
+            torch.testing.assert_close(result[name], expected[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_an_averaged_training_that_was_cut_equals_an_uncut_one(tmp_path: Path) -> None:
+    spec = SHORT.model_copy(update={"ema": EmaSpec(decay=0.9)})
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole, parts = tiny(), tiny()
+    train(whole, Samples(), spec, seed=0, folder=tmp_path / "whole")
+    with pytest.raises(Cut):
+        train(tiny(), Samples(), spec, seed=0, folder=tmp_path / "parts", progress=cut_after(5))
+    train(parts, Samples(), spec, seed=0, folder=tmp_path / "parts")
+    assert_same_weights(whole, parts)
+    again = tiny(seed=9)
+    train(again, Samples(), spec, seed=0, folder=tmp_path / "parts")  # ended, it gives the average again
+    assert_same_weights(whole, again)
+
+
+def test_fixed_statistics_stay_as_they_are(tmp_path: Path) -> None:
+    module, untouched = tiny(), tiny()
+    train(module, Samples(), SHORT.model_copy(update={"norm_statistics": "fixed"}), seed=0, folder=tmp_path)
+    before, after = untouched.state_dict(), module.state_dict()
+    statistics = {name for name in before if "running" in name or "tracked" in name}
+    assert all(torch.equal(before[name], after[name]) for name in statistics)
+    assert not torch.equal(before["head.convs.0.conv.weight"], after["head.convs.0.conv.weight"])
+
+
+def test_checkpoints_come_every_so_many_epochs_and_at_the_end(tmp_path: Path) -> None:
+    spec = SHORT.model_copy(update={"checkpoint_every": 2})
+    epochs: list[int] = []
+
+    def note(done: int, total: int, loss: float) -> None:
+        path = tmp_path / CHECKPOINT
+        epochs.append(len(torch.load(path, weights_only=True)["curve"]) if path.exists() else 0)
+
+    train(tiny(), Samples(), spec, seed=0, folder=tmp_path, progress=note)
+    assert epochs == [0, 0, 0, 0, 2, 2]  # seen in the steps of epochs 1, 2 and 3
+    assert len(torch.load(tmp_path / CHECKPOINT, weights_only=True)["curve"]) == 3
+
+
+def test_the_curve_can_be_read_by_tensorboard(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    spec = SHORT.model_copy(update={"tensorboard": True, "score_every": 2})
+    curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=lambda _: 12.5)
+    events = accumulator.EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(p.step, pytest.approx(p.loss)) for p in curve]
+    assert [(e.step, e.value) for e in events.Scalars("score")] == [(4, 12.5), (6, 12.5)]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_weights_stay_in_fp32_whatever_convolutions_are_computed_in(precision: str, tmp_path: Path) -> None:
+    seen: set[torch.dtype] = set()
+    module = tiny()
+    module.head.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    train(module, Samples(), SHORT.model_copy(update={"precision": precision}), seed=0, folder=tmp_path)
+    assert seen == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    assert {value.dtype for value in module.state_dict().values()} <= {torch.float32, torch.int64}
+
+
+@pytest.mark.parametrize("loss", [SegmentationLossSpec(), SegmentationLossSpec(ohem=None, class_weights="log")])
+def test_a_batch_of_ignored_pixels_only_is_no_step_into_nonsense(loss: SegmentationLossSpec, tmp_path: Path) -> None:
+    data = Samples()
+    data.labels[:] = 255
+    module = tiny()
+    curve = train(module, data, SHORT.model_copy(update={"loss": loss}), seed=0, folder=tmp_path)
+    assert all(isfinite(point.loss) for point in curve)
+    assert all(value.isfinite().all() for value in module.state_dict().values())
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stdc_search import train as module_of_train
+
+    real, calls = module_of_train.write_atomically, []
+
+    def full(path: Path, content: Any) -> None:
+        calls.append(path.name)
+        if calls.count(CHECKPOINT) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, content)
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "full").mkdir()
+    uncut, gone_on = tiny(), tiny()
+    train(uncut, Samples(), SHORT, seed=0, folder=tmp_path / "whole")
+    monkeypatch.setattr(module_of_train, "write_atomically", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path / "full")
+    monkeypatch.setattr(module_of_train, "write_atomically", real)
+    assert len(torch.load(tmp_path / "full" / CHECKPOINT, weights_only=True)["curve"]) == 1
+    train(gone_on, Samples(), SHORT, seed=0, folder=tmp_path / "full")
+    assert_same_weights(uncut, gone_on)

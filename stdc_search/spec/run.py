@@ -14,7 +14,7 @@ from stdc_search.spec import base
 from stdc_search.spec.base import Spec, SpecError, replace, value_at
 from stdc_search.spec.data import DataSpec, ImagenetSpec
 from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
-from stdc_search.spec.network import ClassifierSpec, NetworkSpec
+from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec, StdcSpec
 from stdc_search.spec.problems import Problem, shown
 from stdc_search.spec.search import ImageMetric, PixelMetric, SearchSpec, StartSpec
 from stdc_search.spec.training import MEANS, TrainingSpec
@@ -163,11 +163,17 @@ class RunSpec(Spec):
     def start_candidate(self, start: StartSpec) -> RunSpec:
         """The run of a start network: its varied paths set in the base.
 
+        A classifier takes the backbone of a segmenter, such as those of `stdc1` and `stdc2`.
+
         Raises:
             SpecError: it lacks a varied path, or its values are illegal in the base.
         """
         assert self.search is not None
-        network = {"network": start.network}
+        started = start.network
+        backbone = started.backbone if isinstance(started, SegmenterSpec) else None
+        if isinstance(self.network, ClassifierSpec) and isinstance(backbone, StdcSpec):
+            started = ClassifierSpec(kind="classifier", backbone=backbone)
+        network = {"network": started}
         paths = (path for name, vary in self.search.vary.items() for path in vary.sets or (name,))
         changes = {path: value_at(network, path) for path in paths if path.startswith("network")}
         return replace(self.without_search(), changes)
