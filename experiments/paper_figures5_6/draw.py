@@ -1,0 +1,106 @@
+"""Figures 5 and 6: what stage 3 sees with and without detail guidance, and what a spatial path sees instead.
+
+Draws the networks of `experiments.paper_table4.run`, which must be trained first:
+
+    python -m experiments.paper_figures5_6.draw --data-root FOLDER_OF_CAMVID
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from experiments.paper_table4.run import VARIANTS
+from experiments.study import PROTOCOL, known
+from stdc_search.builder import build
+from stdc_search.data import open_dataset
+from stdc_search.data.transforms import normalise
+from stdc_search.metrics import predict
+from stdc_search.models.segmenter import Segmenter
+from stdc_search.report.overlay import blend, colours
+from stdc_search.report.plots import encode
+from stdc_search.spec.base import replace, write_atomically
+from stdc_search.spec.data import CAMVID_CLASSES
+from stdc_search.spec.run import RunSpec, load
+from stdc_search.tasks import views
+from stdc_search.weights import load_weights
+
+NETWORKS = {"none": "without guidance", "1x_2x_4x_as_released": "with detail guidance", "spatial_path": "spatial path"}
+IMAGES = (10, 50, 90)
+"""Indices in val."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-root", type=Path, help="folder of CamVid")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "figure.png", help="PNG to write")
+    given = parser.parse_args()
+    base = load(PROTOCOL)
+    networks = {}
+    for variant, title in NETWORKS.items():
+        spec = replace(base, VARIANTS[variant])
+        folder = known(spec)
+        weights = folder / "networks" / "0000" / "weights.safetensors" if folder else None
+        if weights is None or not weights.is_file():
+            parser.error(f"{variant} has no weights; train it: python -m experiments.paper_table4.run")
+        networks[title] = trained(spec, weights)
+    assert base.data is not None
+    data = open_dataset(base.data, "val", given.data_root)
+    figure = draw(networks, [data[index] for index in IMAGES], base)
+    write_atomically(given.out, encode(figure, ".png"))
+    print(f"written: {given.out}")
+
+
+def trained(spec: RunSpec, weights: Path) -> Segmenter:
+    module = build(spec.network)
+    assert isinstance(module, Segmenter)
+    load_weights(module, weights)
+    return module.eval()
+
+
+@torch.inference_mode()
+def heat(module: Segmenter, image: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Mean magnitude over the channels of what the fusion gets from the spatial path, else from stage 3: h, w."""
+    seen: list[Tensor] = []
+    part: nn.Module = module.spatial if module.spatial is not None else module.backbone.get_submodule("stages.0")
+    hook = part.register_forward_hook(lambda *given: seen.append(given[2]))
+    try:
+        views_of = nn.functional.interpolate(normalise(image)[None], size, mode="bilinear", align_corners=True)
+        module(views_of)
+    finally:
+        hook.remove()
+    return seen[0][0].abs().mean(0).numpy()
+
+
+def draw(networks: dict[str, Segmenter], samples: list[tuple[Tensor, Tensor]], spec: RunSpec) -> Figure:
+    """A row an image: itself, its labels, then of each network the heat map and the prediction."""
+    palette = colours(CAMVID_CLASSES)
+    columns = 2 + 2 * len(networks)
+    figure = Figure(figsize=(2.1 * columns, 1.8 * len(samples)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for row, (image, label) in enumerate(samples):
+        pixels = image.permute(1, 2, 0).numpy()
+        pictures = {"image": pixels, "labels": blend(pixels, label.numpy(), palette)}
+        for title, module in networks.items():
+            source = "spatial path" if module.spatial is not None else "stage 3"
+            pictures[f"{title}:\n{source}"] = heat(module, image, spec.image_size)
+            prediction = predict(module, image, views(spec), label.shape).to(torch.uint8).numpy()
+            pictures[f"{title}:\nprediction"] = blend(pixels, prediction, palette)
+        for column, (title, picture) in enumerate(pictures.items()):
+            axes = figure.add_subplot(len(samples), columns, row * columns + column + 1)
+            axes.imshow(picture, cmap="inferno", interpolation="nearest", aspect="auto" if picture.ndim == 2 else None)
+            axes.set_axis_off()
+            if row == 0:
+                axes.set_title(title, fontsize=8)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
