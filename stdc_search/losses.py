@@ -82,6 +82,21 @@ def ohem(
     return losses.flatten().topk(fewest, sorted=False).values.mean()
 
 
+def distillation(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Mean over pixels of the Kullback-Leibler divergence of a network's probabilities from its teacher's.
+
+    Times temperature^2, so that gradients keep their size (Hinton et al. 2015, "Distilling the Knowledge in a Neural
+    Network", section 2).
+
+    Args:
+        logits: N, classes, H, W.
+        teacher: logits of the same shape.
+        temperature: what both are divided by first.
+    """
+    own, goal = ((x.contiguous() / temperature).log_softmax(1) for x in (logits, teacher))
+    return F.kl_div(own, goal, reduction="none", log_target=True).sum(1).mean() * temperature**2
+
+
 def log_weights(shares: Tensor) -> Tensor:
     """Weight of each class by its share of the pixels: 1 / log(1.1 + share), from 1.3 for all to 10.5 for none."""
     return 1 / torch.log(1.1 + shares)

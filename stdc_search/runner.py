@@ -58,8 +58,12 @@ def run(
     if out is None:
         raise ValueError("`out` is missing: a spec that is no file needs a folder for its run")
     datasets = Datasets.open(spec, Path(data_root) if data_root is not None else None)
-    if spec.training is not None and (weights := spec.training.start_from) is not None and not weights.is_file():
-        raise SpecError(Problem("training.start_from", f"{weights} does not exist; give a file of weights, or null"))
+    if spec.training is not None:
+        teacher = getattr(spec.training.loss, "distillation", None)
+        files = {"start_from": spec.training.start_from, "loss.distillation.weights": teacher and teacher.weights}
+        for name, file in files.items():
+            if file is not None and not file.is_file():
+                raise SpecError(Problem(f"training.{name}", f"{file} does not exist; give a file of weights"))
     if datasets is not None and spec.training is not None:
         length(spec.training, len(datasets.train))  # its mistakes are a person's, and come before a folder
     if not leads():

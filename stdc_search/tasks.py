@@ -19,13 +19,15 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from stdc_search import losses, metrics
+from stdc_search.builder import build
 from stdc_search.data import Dataset, class_shares
 from stdc_search.data.transforms import TrainingSamples, denormalise
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.records import ImageScore, Score
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.training import ClassificationLossSpec, SegmentationLossSpec
+from stdc_search.spec.training import ClassificationLossSpec, DistillationSpec, SegmentationLossSpec
 from stdc_search.train import Loss, Samples
+from stdc_search.weights import load_weights
 
 Counts = Any
 Told = Callable[[int, int], None]
@@ -85,7 +87,7 @@ class Segmentation:
             weights = losses.log_weights(class_shares(data))
         elif spec.class_weights is not None:
             weights = torch.tensor(spec.class_weights)
-        return SegmentationLoss(spec, weights)
+        return SegmentationLoss(spec, weights, _teacher(spec.distillation) if spec.distillation else None)
 
     def evaluate(
         self, module: nn.Module, data: Dataset, indices: Sequence[int] | None = None, told: Told | None = None
@@ -118,16 +120,25 @@ def views(spec: RunSpec) -> metrics.Views:
     return metrics.Views(spec.image_size, how.scales, how.flip, size, overlap)
 
 
+def _teacher(how: DistillationSpec) -> nn.Module:
+    module = build(how.network)
+    load_weights(module, how.weights)
+    return module.eval().requires_grad_(False)
+
+
 class SegmentationLoss:
     """Cross-entropy of the head and of each auxiliary head, BCE and dice of the detail head, weighted.
 
     Args:
         spec: the losses.
         class_weights: one a class.
+        teacher: image -> scores, where `spec.distillation` has one.
     """
 
-    def __init__(self, spec: SegmentationLossSpec, class_weights: Tensor | None = None) -> None:
-        self.spec, self.class_weights = spec, class_weights
+    def __init__(
+        self, spec: SegmentationLossSpec, class_weights: Tensor | None = None, teacher: nn.Module | None = None
+    ) -> None:
+        self.spec, self.class_weights, self.teacher = spec, class_weights, teacher
 
     def __call__(self, module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """A number from images float N, 3, H, W and labels int64 N, H, W, of which 255 is ignored."""
@@ -149,6 +160,11 @@ class SegmentationLoss:
                 ignored=spec.detail_ignored,
             )
             loss = loss + spec.detail_weight * (bce + dice)
+        if self.teacher is not None and spec.distillation is not None:
+            with torch.no_grad():
+                goal = self.teacher.to(images.device)(images)
+            how = spec.distillation
+            loss = loss + how.weight * losses.distillation(output.logits, goal, how.temperature)
         return loss
 
     def _pixels(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from stdc_search import losses, metrics
+from stdc_search.builder import build
 from stdc_search.data import class_shares
 from stdc_search.models.segmenter import Segmenter, TrainingOutput
-from stdc_search.spec.base import replace
-from stdc_search.spec.network import ClassifierSpec
+from stdc_search.spec.base import dump, replace
+from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
 from stdc_search.spec.run import RunSpec, load
-from stdc_search.spec.training import SegmentationLossSpec
+from stdc_search.spec.training import DistillationSpec, SegmentationLossSpec
 from stdc_search.tasks import Classification, Segmentation, SegmentationLoss, task_of, views
+from stdc_search.weights import save_weights
 
 SEGMENTER = {
     "network": {"kind": "segmenter", "classes": 3},
@@ -188,3 +190,65 @@ def test_a_classifier_takes_the_backbone_of_a_preset() -> None:
     assert run.search is not None
     started = run.start_candidate(run.search.start[0])
     assert isinstance(started.network, ClassifierSpec) and started.network.backbone.stages[0].depth == 4
+
+
+def test_a_teacher_adds_the_divergence_from_its_probabilities() -> None:
+    generator = torch.Generator().manual_seed(0)
+    own, goal = (torch.randn(2, 3, 8, 8, generator=generator) for _ in range(2))
+    labels = torch.randint(3, (2, 8, 8), generator=generator)
+    how = DistillationSpec(
+        network=SegmenterSpec(kind="segmenter", classes=3), weights=Path("w"), weight=2, temperature=4
+    )
+    spec = SegmentationLossSpec(ohem=None, distillation=how)
+
+    class Teacher(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return goal
+
+    images = torch.zeros(2, 3, 8, 8)
+    alone = SegmentationLoss(spec)(Heads(TrainingOutput(own, (), None)), images, labels)
+    taught = SegmentationLoss(spec, teacher=Teacher())(Heads(TrainingOutput(own, (), None)), images, labels)
+    p, q = (goal / 4).softmax(1), (own / 4).softmax(1)
+    divergence = (p * (p / q).log()).sum(1).mean() * 16
+    torch.testing.assert_close(taught - alone, 2 * divergence)
+
+
+def test_a_teacher_is_another_specs_network_with_its_weights(tmp_path: Path) -> None:
+    """Trained by its own run, it has nothing to teach itself."""
+    small = "{kind: segmenter, classes: 3, head: {width: 8}}"
+    (tmp_path / "teacher.yaml").write_text(f"network: {small}\n")
+    torch.manual_seed(0)
+    module = build(load(tmp_path / "teacher.yaml").network)
+    save_weights(module, tmp_path / "teacher.safetensors")
+    (tmp_path / "run.yaml").write_text(
+        f"network: {small}\ndata: {{kind: folder, class_names: [a, b, c]}}\n"
+        "training: {epochs: 1, loss: {distillation: {network: teacher.yaml, weights: teacher.safetensors}}}\n"
+    )
+    run = load(tmp_path / "run.yaml")
+    loss = Segmentation(run).loss(Maps())
+    assert isinstance(loss, SegmentationLoss) and loss.teacher is not None
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loss.teacher(images), module.eval()(images))
+    assert not any(parameter.requires_grad for parameter in loss.teacher.parameters())
+    dump(run, tmp_path / "elsewhere.yaml")
+    assert load(tmp_path / "elsewhere.yaml") == run
+
+
+@pytest.mark.parametrize(
+    ("loss", "complaint"),
+    [
+        ({"class_weights": [1, 2]}, "2 numbers for 3 classes; give one a class"),
+        (
+            {"distillation": {"network": {"kind": "segmenter"}, "weights": "w"}},
+            "the teacher has 19 classes, and `data` has 3",
+        ),
+        (
+            {"distillation": {"network": {"kind": "classifier"}, "weights": "w"}},
+            "the teacher is a classifier; give a segmenter",
+        ),
+        ({"distillation": {"network": "nowhere.yaml", "weights": "w"}}, "nowhere.yaml does not exist"),
+    ],
+)
+def test_a_loss_that_does_not_fit_the_classes_is_refused(loss, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        RunSpec.model_validate({**SEGMENTER, "training": {"epochs": 1, "loss": loss}})

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from math import prod
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, Tag, model_validator
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
-from stdc_search.spec.base import Spec, at
+from stdc_search.spec.base import Spec, at, load
+from stdc_search.spec.files import missing
 
 Stride = Literal[1, 2]
 
@@ -326,3 +339,24 @@ class ClassifierSpec(Spec):
 
 
 NetworkSpec = Annotated[SegmenterSpec | ClassifierSpec, Field(discriminator="kind")]
+
+
+class _NetworkOf(Spec):
+    """Any spec file, of which only the network is read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    network: NetworkSpec
+
+
+def network_of(path: str, info: ValidationInfo, words: tuple[str, ...] = ()) -> tuple[str, NetworkSpec]:
+    """The stem and the network of a spec's file, whose path starts from the folder of the file being read.
+
+    Raises:
+        ValueError: there is no such file; `words` are what else could have been meant.
+        SpecError: it holds no network.
+    """
+    file = Path((info.context or {}).get("folder", "."), path)
+    if not os.path.exists(file):  # Path.exists raises where the name is too long
+        raise ValueError(f"{file} {missing(file, words)}")
+    return file.stem, load(file, _NetworkOf).network

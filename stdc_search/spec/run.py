@@ -17,7 +17,7 @@ from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec, StdcSpec
 from stdc_search.spec.problems import Problem, shown
 from stdc_search.spec.search import ImageMetric, PixelMetric, SearchSpec, StartSpec
-from stdc_search.spec.training import MEANS, TrainingSpec
+from stdc_search.spec.training import MEANS, LossSpec, SegmentationLossSpec, TrainingSpec
 
 
 class RunSpec(Spec):
@@ -44,6 +44,8 @@ class RunSpec(Spec):
         )
         if (training := content["training"]) and (weights := training["start_from"]):
             training["start_from"] = _digest(weights)
+        if (training := content["training"]) and (teacher := training["loss"].get("distillation")):
+            teacher["weights"] = _digest(teacher["weights"])
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -115,6 +117,17 @@ class RunSpec(Spec):
                 if (given := getattr(self.training, part).kind) != kind:
                     message = f"{given!r} is not for a {self.network.kind}; use {kind}"
                     yield Problem(f"training.{part}.kind", message)
+            yield from self._loss_misfits(self.training.loss, data.classes)
+
+    def _loss_misfits(self, loss: LossSpec, classes: int) -> Iterator[Problem]:
+        if not isinstance(loss, SegmentationLossSpec):
+            return
+        if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != classes:
+            message = f"{len(loss.class_weights)} numbers for {classes} classes; give one a class"
+            yield Problem("training.loss.class_weights", message)
+        if loss.distillation is not None and (others := loss.distillation.network.classes) != classes:
+            message = f"the teacher has {others} classes, and `data` has {classes}; give one of the same classes"
+            yield Problem("training.loss.distillation.network", message)
 
     def _vary_misfits(self, search: SearchSpec) -> Iterator[Problem]:
         run = self.without_search()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -18,9 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from stdc_search.spec.base import Spec, at, load, plain
-from stdc_search.spec.files import missing
-from stdc_search.spec.network import NetworkSpec, SegmenterSpec, StageSpec, StdcSpec
+from stdc_search.spec.base import Spec, at, plain
+from stdc_search.spec.network import NetworkSpec, SegmenterSpec, StageSpec, StdcSpec, network_of
 
 LimitMetric = Literal[
     "cost.parameters",
@@ -153,24 +149,14 @@ class StartSpec(Spec):
     """Only its varied paths are read."""
 
 
-class _NetworkOf(Spec):
-    """Any spec file, of which only the network is read."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    network: NetworkSpec
-
-
 def _named_or_filed(start: Any, info: ValidationInfo) -> Any:
     """`stdc1`, `stdc2`, or the path of a spec that starts from the folder of the file being read."""
     if not isinstance(start, str):
         return start
     if start in PRESETS:
         return StartSpec(name=start, network=PRESETS[start])
-    file = Path((info.context or {}).get("folder", "."), start)
-    if not os.path.exists(file):  # Path.exists raises where the name is too long
-        raise ValueError(f"{file} {missing(file, tuple(PRESETS))}")
-    return StartSpec(name=file.stem, network=load(file, _NetworkOf).network)
+    name, network = network_of(start, info, tuple(PRESETS))
+    return StartSpec(name=name, network=network)
 
 
 Start = Annotated[StartSpec, BeforeValidator(_named_or_filed, json_schema_input_type=StartSpec | str)]

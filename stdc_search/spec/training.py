@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from stdc_search.spec.base import Spec, at, default_kind
+from stdc_search.spec.network import NetworkSpec, SegmenterSpec, network_of
 
 
 def _from_the_specs_folder(path: Any, info: ValidationInfo) -> Any:
@@ -164,6 +165,29 @@ class OhemSpec(Spec):
     """Share of a batch's pixels that is kept in any case."""
 
 
+def _filed(network: Any, info: ValidationInfo) -> Any:
+    return network_of(network, info)[1] if isinstance(network, str) else network
+
+
+class DistillationSpec(Spec):
+    """A trained network, the teacher, whose scores the head learns beside the labels."""
+
+    network: Annotated[NetworkSpec, BeforeValidator(_filed, json_schema_input_type=NetworkSpec | str)]
+    """The teacher's network; in a file, the path of a spec stands for the one in it."""
+    weights: WeightsPath
+    """File of its weights, relative to the spec's file."""
+    weight: PositiveFloat = 1.0
+    """Weight of the divergence from its probabilities."""
+    temperature: PositiveFloat = 1.0
+    """What scores are divided by before they become probabilities; more makes them softer."""
+
+    @model_validator(mode="after")
+    def _label_maps(self) -> DistillationSpec:
+        if not isinstance(self.network, SegmenterSpec):
+            raise at("network", f"the teacher is a {self.network.kind}; give a segmenter, which scores pixels")
+        return self
+
+
 class SegmentationLossSpec(Spec):
     """Cross-entropy on the head and the auxiliary heads, BCE and dice on the detail head."""
 
@@ -184,6 +208,8 @@ class SegmentationLossSpec(Spec):
     detail_ignored: Literal["counted", "masked"] = "counted"
     """Pixels without a class: a class of their own whose border is detail (released code), or left out of the detail
     losses."""
+    distillation: DistillationSpec | None = None
+    """Neither paper nor released code have a teacher."""
 
 
 class ClassificationLossSpec(Spec):
