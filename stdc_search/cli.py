@@ -296,8 +296,11 @@ def main() -> None:
         typer.echo(str(error), err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            typer.echo("the disk is full; what was finished is kept, and the same command goes on from it", err=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            typer.echo(
+                "the disk is full, or a quota is; what was finished is kept, and the same command goes on from it",
+                err=True,
+            )
         elif error.filename:
             typer.echo(f"{error.filename}: {error.strerror}; give a path that can be written", err=True)
         else:

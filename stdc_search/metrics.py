@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stdc_search.data import DataError, Dataset
+from stdc_search.data import Dataset
 from stdc_search.data.transforms import center_crop, normalise
 from stdc_search.losses import IGNORE
 from stdc_search.records import ImageScore, Score
@@ -56,7 +56,10 @@ class Views:
         views = list(product(self.scales, flips))
         if len(views) == 1:
             return _resize(self._view(module, images, *views[0]), size)
-        return torch.stack([_resize(self._view(module, images, *view), size).softmax(1) for view in views]).mean(0)
+        total = torch.zeros((), device=images.device)
+        for view in views:
+            total = total + _resize(self._view(module, images, *view), size).softmax(1) / len(views)
+        return total
 
     def _view(self, module: nn.Module, images: Tensor, scale: float, flipped: bool) -> Tensor:
         seen = _resize(images, [max(round(side * scale), 1) for side in self.image_size])
@@ -156,7 +159,7 @@ def boundary_counts(predictions: Tensor, labels: Tensor, classes: int, tolerance
     reach = range(-tolerance, tolerance + 1)
     disc = [(y, x) for y in reach for x in reach if y * y + x * x <= tolerance**2]
     width = labels.shape[1] + 2 * tolerance
-    steps = torch.tensor([y * width + x for y, x in disc], device=labels.device)
+    steps = [y * width + x for y, x in disc]
     marks = [
         F.pad(torch.where(on_boundary(m), m, IGNORE), [tolerance] * 4, value=IGNORE).flatten()
         for m in (predicted, truth)
@@ -165,7 +168,9 @@ def boundary_counts(predictions: Tensor, labels: Tensor, classes: int, tolerance
     for mine, other in (marks, marks[::-1]):
         places = (mine != IGNORE).nonzero().squeeze(1)
         ids = mine[places]
-        near = (other[places[:, None] + steps] == ids[:, None]).any(1)
+        near = torch.zeros_like(ids, dtype=torch.bool)
+        for step in steps:
+            near |= other[places + step] == ids
         rows += [torch.bincount(ids, minlength=classes), torch.bincount(ids[near], minlength=classes)]
     return torch.stack(rows)
 
@@ -173,11 +178,10 @@ def boundary_counts(predictions: Tensor, labels: Tensor, classes: int, tolerance
 def on_boundary(labels: Tensor) -> Tensor:
     """Pixels with a neighbour to the left, right, above or below of another class: bool, H, W."""
     found = torch.zeros_like(labels, dtype=torch.bool)
-    for mine, other in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
-        change = (mine != other) & (mine != IGNORE) & (other != IGNORE)
-        height, width = change.shape
-        found[-height:, -width:] |= change
-        found[:height, :width] |= change
+    for ids, marks in ((labels, found), (labels.T, found.T)):
+        change = (ids[1:] != ids[:-1]) & (ids[1:] != IGNORE) & (ids[:-1] != IGNORE)
+        marks[1:] |= change
+        marks[:-1] |= change
     return found
 
 
@@ -236,25 +240,23 @@ def evaluate(
         tolerance: pixels that a boundary may be off.
 
     Raises:
-        DataError: an image cannot be read, or no pixel of any has a class.
+        DataError: an image cannot be read.
         ValueError: a label is neither a class of the network nor 255.
     """
     indices = range(len(data)) if indices is None else indices
-    total, done = None, 0
+    classes, done = len(data.class_names), 0
+    total = Counts(torch.zeros(classes, classes, dtype=torch.int64), torch.zeros(4, classes, dtype=torch.int64))
     with _in_eval_mode(module):
         for images, labels in _batches(data, indices):
             scores = views.scores(module, images, labels.shape[1:])
             predictions, labels = scores.argmax(1), labels.to(scores.device)
-            classes = scores.shape[1]
             boundaries = (boundary_counts(p, t, classes, tolerance) for p, t in zip(predictions, labels, strict=True))
             counts = Counts(confusion_matrix(predictions, labels, classes), torch.stack(list(boundaries)).sum(0))
-            total = total.plus(counts) if total is not None else counts
+            total = total.plus(Counts(*(part.cpu() for part in counts)))
             done += len(images)
             if progress is not None:
                 progress(done, len(indices))
-    if total is None or not total.confusion.any():
-        raise DataError("no pixel of the validation labels has a class, all are ignored; there is nothing to score")
-    return Counts(*(part.cpu() for part in total))
+    return total
 
 
 class ImageCounts(NamedTuple):
@@ -288,7 +290,8 @@ def evaluate_images(
     """
     indices = range(len(data)) if indices is None else indices
     device = next(module.parameters()).device
-    top, seen = torch.zeros(2, dtype=torch.int64), []
+    classes = len(data.class_names)
+    top, seen = torch.zeros(2, dtype=torch.int64), torch.zeros(classes, dtype=torch.int64)
     batch = max(BATCH_PIXELS // (image_size[0] * image_size[1]), 1)
     with _in_eval_mode(module):
         for start in range(0, len(indices), batch):
@@ -298,10 +301,10 @@ def evaluate_images(
             scores = module(normalise(images)).cpu()
             best = scores.topk(min(5, scores.shape[1])).indices == labels[:, None]
             top += torch.stack([best[:, 0].sum(), best.any(1).sum()])
-            seen.append(torch.bincount(labels, minlength=scores.shape[1]))
+            seen += torch.bincount(labels, minlength=classes)
             if progress is not None:
                 progress(start + len(samples), len(indices))
-    return ImageCounts(top, torch.stack(seen).sum(0))
+    return ImageCounts(top, seen)
 
 
 def image_score(counts: Sequence[ImageCounts]) -> ImageScore:
@@ -330,12 +333,13 @@ def score(counts: Sequence[Counts], class_names: Sequence[str], images: int) -> 
         images: number of images that were scored.
     """
     matrices = [each.confusion for each in counts]
+    boundaries = [100 * f for each in counts if not isnan(f := boundary_f(each.boundary))]
     per_seed = [100 * miou(matrix) for matrix in matrices]
     per_class = torch.stack([iou(matrix) for matrix in matrices]).nanmean(0).mul(100).tolist()
     return Score(
         miou=_mean(per_seed),
         pixel_accuracy=_mean([100 * pixel_accuracy(matrix) for matrix in matrices]),
-        boundary_f=_mean([100 * boundary_f(each.boundary) for each in counts]),
+        boundary_f=_mean(boundaries) if boundaries else None,
         iou={name: None if isnan(value) else value for name, value in zip(class_names, per_class, strict=True)},
         constant_miou=100 * constant_miou(matrices[0]),
         images=images,

@@ -69,7 +69,7 @@ class Score(_Value):
     miou: float
     pixel_accuracy: float
     boundary_f: float | None = None
-    """F-score of the boundaries between classes; none in records that are older than it."""
+    """F-score of the boundaries between classes; none where there are none, and in records that are older than it."""
     iou: dict[str, float | None]
     """IoU a class; none for a class that neither labels nor predictions have."""
     constant_miou: float

@@ -22,7 +22,7 @@ from stdc_search.search.study import Proposal, Study, mirror
 from stdc_search.spec.base import Problem, SpecError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import MEANS
-from stdc_search.train import CHECKPOINT, length
+from stdc_search.train import CHECKPOINT, check, length
 from stdc_search.trial import BEGUN, Datasets, estimate_seconds, follow, run_trial
 
 REJECTIONS = 1000
@@ -65,16 +65,16 @@ def run(
             if file is not None and not file.is_file():
                 raise SpecError(Problem(f"training.{name}", f"{file} does not exist; give a file of weights"))
     if datasets is not None and spec.training is not None:
+        check(spec.training)
         length(spec.training, len(datasets.train))  # its mistakes are a person's, and come before a folder
     if not leads():
-        if datasets is not None:
-            follow(datasets)
+        follow(datasets)
         return write_report(Path(out))
-    with _locked(Path(out)) as folder:
-        try:
+    try:
+        with _locked(Path(out)) as folder:
             return _Run(spec, folder, datasets, console or Console(quiet=True)).run()
-        finally:
-            announce(None)
+    finally:
+        announce(None)
 
 
 class _Run:

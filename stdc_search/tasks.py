@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as F
 
 from stdc_search import losses, metrics
 from stdc_search.builder import build
-from stdc_search.data import Dataset, class_shares
+from stdc_search.data import DataError, Dataset, class_shares
 from stdc_search.data.transforms import TrainingSamples, denormalise
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.records import ImageScore, Score
@@ -67,6 +67,12 @@ class Task(Protocol):
         ...
 
 
+def _samples(spec: RunSpec, data: Dataset, seed: int) -> Samples:
+    training = spec.training
+    assert training is not None
+    return TrainingSamples(data, crop=training.crop, augmentation=training.augmentation, seed=seed)
+
+
 @dataclass(frozen=True)
 class Segmentation:
     """The class of each pixel."""
@@ -74,9 +80,7 @@ class Segmentation:
     spec: RunSpec
 
     def samples(self, data: Dataset, seed: int) -> Samples:
-        training = self.spec.training
-        assert training is not None
-        return TrainingSamples(data, crop=training.crop, augmentation=training.augmentation, seed=seed)
+        return _samples(self.spec, data, seed)
 
     def loss(self, data: Dataset) -> Loss:
         assert self.spec.training is not None
@@ -95,6 +99,8 @@ class Segmentation:
         return metrics.evaluate(module, data, views(self.spec), indices, told, tolerance=self.spec.evaluation.boundary)
 
     def headline(self, counts: metrics.Counts) -> float:
+        if not counts.confusion.any():
+            raise DataError("no pixel of the validation labels has a class, all are ignored; there is nothing to score")
         return 100 * metrics.miou(counts.confusion)
 
     def score(self, counts: list[metrics.Counts], data: Dataset) -> Score:
@@ -182,9 +188,7 @@ class Classification:
     spec: RunSpec
 
     def samples(self, data: Dataset, seed: int) -> Samples:
-        training = self.spec.training
-        assert training is not None
-        return TrainingSamples(data, crop=training.crop, augmentation=training.augmentation, seed=seed)
+        return _samples(self.spec, data, seed)
 
     def loss(self, data: Dataset) -> Loss:
         assert self.spec.training is not None

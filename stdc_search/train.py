@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
 from itertools import islice
 from math import ceil, cos, isfinite, pi
 from pathlib import Path
@@ -94,9 +95,8 @@ def train(
 
     After each epoch `folder` has the curve, the weights that scored best so far, and every `spec.checkpoint_every`
     epochs the checkpoint, each written whole or not at all. What comes after a checkpoint is done again: it gives the
-    same. Torch's global
-    generator is seeded anew for each epoch. Where several processes train together (accelerate), each takes its share
-    of every batch and the first one writes.
+    same. Torch's global generator is seeded anew for each epoch. Where several processes train together, each takes
+    its share of every batch and the first one writes.
 
     Args:
         module: the network with its initial weights; left on the device that accelerate finds, with the weights of
@@ -117,9 +117,10 @@ def train(
             training, or a checkpoint in `folder` of another training.
         TrainingDiverged: the loss is not finite; the step was not taken.
     """
+    check(spec)
     steps, epoch_steps = length(spec, len(samples))
     accelerator = _accelerator(spec)
-    _share(module, spec, accelerator)
+    _synchronise_norms(module, accelerator)
     module.to(accelerator.device).to(memory_format=torch.channels_last)
     optimizer = _optimizer(parameter_groups(module, spec), spec.optimizer)
     average = AveragedModel(module, multi_avg_fn=_ema(spec.ema.decay), use_buffers=True) if spec.ema else None
@@ -129,6 +130,9 @@ def train(
     if spec.compile:
         step_module.compile()
     step_loss, stepper = accelerator.prepare(step_module, optimizer)
+    board = None
+    if spec.tensorboard and accelerator.is_main_process:
+        board = _board(folder / TENSORBOARD, curve[-1].step if curve else 0)
     batches = _batches(samples, spec, seed, first_epoch=len(curve), accelerator=accelerator)
     for epoch in range(len(curve), ceil(steps / epoch_steps)):
         torch.manual_seed(int(_randomness(seed, epoch).generate_state(1, np.uint64)[0]))
@@ -159,20 +163,44 @@ def train(
         if evaluate is not None and due:
             _take_over_statistics(run.scored, accelerator)
             score = evaluate(run.scored)
-        best = score is not None and spec.score_every and all(score > (point.score or 0) for point in curve)
+        best = (
+            score is not None
+            and spec.score_every
+            and all(point.score is None or score > point.score for point in curve)
+        )
         curve.append(CurvePoint(epoch + 1, step, sum(values) / len(values), rate, score, seconds))
         if accelerator.is_main_process:
             if best:
                 save_weights(run.scored, folder / BEST)
             write_atomically(folder / CURVE, _csv(curve))
-            if spec.tensorboard:
-                _tell_tensorboard(curve[-1], folder / TENSORBOARD)
+            if board is not None:
+                _tell(board, curve[-1])
             if step == steps or (epoch + 1) % spec.checkpoint_every == 0:
                 write_atomically(folder / CHECKPOINT, run.checkpoint(curve))
     if average is not None:
         module.load_state_dict(average.module.state_dict())
     accelerator.free_memory()
+    if board is not None:
+        board.close()
     return curve
+
+
+def check(spec: TrainingSpec) -> None:
+    """Look whether this machine can do a training.
+
+    Raises:
+        UserError: it cannot, or not in so many processes.
+    """
+    processes = state().num_processes
+    if spec.batch % processes or spec.batch < 2 * processes:
+        raise UserError(
+            f"`training.batch` {spec.batch} is shared by {processes} processes; use a multiple of {processes} that "
+            "leaves each at least 2"
+        )
+    if spec.precision == "fp16" and not torch.accelerator.is_available():
+        raise UserError("`training.precision` fp16 needs a GPU, and there is none; use bf16 or fp32")
+    if spec.tensorboard and find_spec("tensorboard") is None:
+        raise UserError("`training.tensorboard` needs a package; type: pip install 'stdc-search[tensorboard]'")
 
 
 def length(spec: TrainingSpec, images: int) -> tuple[int, int]:
@@ -266,15 +294,9 @@ def _accelerator(spec: TrainingSpec) -> Accelerator:
     return Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
 
 
-def _share(module: nn.Module, spec: TrainingSpec, accelerator: Accelerator) -> None:
-    """What several processes need: a batch for each, and on GPUs norms of the heads over all of them, as released."""
-    processes = accelerator.num_processes
-    if spec.batch % processes or spec.batch < 2 * processes:
-        raise UserError(
-            f"`training.batch` {spec.batch} is shared by {processes} processes; use a multiple of {processes} that "
-            "leaves each at least 2"
-        )
-    if processes > 1 and accelerator.device.type == "cuda":
+def _synchronise_norms(module: nn.Module, accelerator: Accelerator) -> None:
+    """On several GPUs norms of decoder and heads are over all of them, as released."""
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         for name, part in module.named_children():
             if name != "backbone":
                 setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(part))
@@ -294,17 +316,18 @@ def _mean(value: Tensor, accelerator: Accelerator) -> float:
     return mean.item()
 
 
-def _tell_tensorboard(point: CurvePoint, folder: Path) -> None:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError(
-            "`training.tensorboard` needs the package tensorboard; pip install 'stdc-search[tensorboard]'"
-        ) from None
-    with SummaryWriter(folder) as writer:
-        for name, value in asdict(point).items():
-            if value is not None and name not in ("epoch", "step"):
-                writer.add_scalar(name, value, point.step)
+def _board(folder: Path, step: int) -> Any:
+    """TensorBoard's writer, in whose files what comes after a step is not counted any more."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(folder, purge_step=step + 1)
+
+
+def _tell(board: Any, point: CurvePoint) -> None:
+    for name, value in asdict(point).items():
+        if value is not None and name not in ("epoch", "step"):
+            board.add_scalar(name, value, point.step)
+    board.flush()
 
 
 def _train_mode(module: nn.Module, spec: TrainingSpec) -> None:

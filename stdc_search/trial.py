@@ -64,9 +64,10 @@ class Datasets:
         return cls(*(Cached(data, share * len(data)) for data in opened))
 
 
-def follow(datasets: Datasets) -> None:
+def follow(datasets: Datasets | None) -> None:
     """Take part in each training that the first process announces."""
     for job in announced():
+        assert datasets is not None
         trial = _Trial(RunSpec.model_validate(job.spec), Path(job.folder), {}, silent)
         with suppress(TrainingDiverged):
             trial.train_and_score(job.seed, datasets)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stdc_search import metrics
-from stdc_search.data import DataError
 from stdc_search.data.transforms import normalise
 from stdc_search.metrics import Views
 
@@ -318,11 +317,26 @@ def test_evaluate_tells_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [(2, 5), (4, 5), (5, 5)]
 
 
-def test_labels_without_any_class_are_an_error() -> None:
+def test_nothing_that_is_looked_at_counts_nothing() -> None:
     data = Samples([(8, 8)])
     data.samples[0][1].fill_(255)
-    with pytest.raises(DataError, match="all are ignored"):
-        metrics.evaluate(Network(), data, Views((8, 8)))
+    for indices in ([], [0]):
+        counts = metrics.evaluate(Network(), data, Views((8, 8)), indices)
+        assert counts.confusion.shape == (3, 3) and not counts.confusion.any() and not counts.boundary.any()
+    assert metrics.evaluate_images(ByGrey(), Pictures(), (16, 16), []).labels.tolist() == [0] * 7
+
+
+def test_without_boundaries_there_is_no_boundary_score() -> None:
+    counts = metrics.Counts(torch.tensor([[5, 0], [0, 0]]), torch.zeros(4, 2))
+    assert metrics.score([counts], ("a", "b"), images=1).boundary_f is None
+    with_one = metrics.Counts(counts.confusion, torch.ones(4, 2))
+    assert metrics.score([counts, with_one], ("a", "b"), images=1).boundary_f == pytest.approx(100)
+
+
+@pytest.mark.parametrize("size", [(1, 5), (5, 1), (1, 1)])
+def test_a_map_of_one_row_or_column_has_boundaries_too(size: tuple[int, int]) -> None:
+    labels = (torch.arange(size[0] * size[1]) > 1).long().view(size)
+    assert metrics.on_boundary(labels).sum() == 2 * (labels.numel() > 1)
 
 
 def test_score_is_in_percent_and_the_mean_over_seeds() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stdc_search import losses, metrics
 from stdc_search.builder import build
-from stdc_search.data import class_shares
+from stdc_search.data import DataError, class_shares
 from stdc_search.models.segmenter import Segmenter, TrainingOutput
 from stdc_search.spec.base import dump, replace
 from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
@@ -252,3 +252,9 @@ def test_a_teacher_is_another_specs_network_with_its_weights(tmp_path: Path) -> 
 def test_a_loss_that_does_not_fit_the_classes_is_refused(loss, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         RunSpec.model_validate({**SEGMENTER, "training": {"epochs": 1, "loss": loss}})
+
+
+def test_labels_without_any_class_are_an_error() -> None:
+    nothing = metrics.Counts(torch.zeros(3, 3), torch.zeros(4, 3))
+    with pytest.raises(DataError, match="all are ignored"):
+        Segmentation(RunSpec.model_validate(SEGMENTER)).headline(nothing)

@@ -48,6 +48,7 @@ from stdc_search.train import (
     TENSORBOARD,
     CurvePoint,
     TrainingDiverged,
+    check,
     learning_rate_factor,
     length,
     parameter_groups,
@@ -711,3 +712,17 @@ def test_a_full_disk_leaves_the_checkpoint_before_it_whole(tmp_path: Path, monke
     assert len(torch.load(tmp_path / "full" / CHECKPOINT, weights_only=True)["curve"]) == 1
     train(gone_on, Samples(), SHORT, seed=0, folder=tmp_path / "full")
     assert_same_weights(uncut, gone_on)
+
+
+def test_fp16_without_a_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(UserError, match="fp16 needs a GPU, and there is none; use bf16 or fp32"):
+        check(SHORT.model_copy(update={"precision": "fp16"}))
+
+
+def test_a_missing_tensorboard_is_told_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stdc_search import train as module_of_train
+
+    monkeypatch.setattr(module_of_train, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'stdc-search\[tensorboard\]'"):
+        check(SHORT.model_copy(update={"tensorboard": True}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 from stdc_search.data.dataset import DataError, Split
@@ -22,6 +23,7 @@ from stdc_search.spec.data import CamvidSpec
 
 VOID = 11
 FRAMES, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
+FRAME = re.compile(r"0001TP_\d+|0006R0_f\d+|0016E5_\d+|Seq05VD_f\d+")
 COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "sky": ((128, 128, 128),),  # Sky
     # Archway, Bridge, Building, Tunnel, Wall
@@ -78,7 +80,7 @@ def _original(spec: CamvidSpec, split: Split, root: Path, problems: list[str] | 
     chosen = spec.train if split == "train" else spec.val
     splits = ("train", "val") if chosen == "trainval" else (chosen,)
     frames = sorted((root / FRAMES).glob("*.png"))
-    odd = [path.name for path in frames if not path.stem.rpartition("_")[2].removeprefix("f").isdecimal()]
+    odd = [path.name for path in frames if not FRAME.fullmatch(path.stem)]
     if odd:
         raise DataError(
             f"{root / FRAMES}: {several(odd)} is no frame of CamVid, such as 0001TP_006690.png; move it away"

@@ -146,8 +146,8 @@ class ColourMasks:
 
     def read(self, path: Path) -> Tensor:
         mask = _png(path)
-        if mask.mode not in ("RGB", "RGBA", "P"):
-            raise DataError(f"{path}: has mode {mask.mode}; a mask of colours is RGB")
+        if mask.mode[0] in "IF":
+            raise DataError(f"{path}: has more than 8 bits a value (mode {mask.mode}); a mask of colours is RGB")
         content = _code(np.array(mask.convert("RGB")))
         places = np.searchsorted(self.codes, content).clip(max=len(self.codes) - 1)
         unknown = self.codes[places] != content
@@ -168,6 +168,8 @@ class BinaryMasks:
         mask = _png(path)
         if mask.mode not in ("1", "L", "P"):
             raise DataError(f"{path}: has mode {mask.mode}; a binary mask has one channel (mode 1, L or P)")
+        if mask.mode == "P":  # its palette says which index is black
+            mask = mask.convert("L")
         content = np.asarray(mask).astype(np.uint8)
         values = np.unique(content).tolist()
         if not (set(values) <= {0, 1} or set(values) <= {0, 255}):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def open_folder(
     root = resolve_root(spec.root, data_root)
     source = root / (spec.pairs or spec.images)
     if spec.pairs is not None:
-        pairs, listed = _pairs(source, root, problems)
+        pairs, listed = _pairs(source, root, isinstance(spec.split, SplitByColumn), problems)
         images, masks = {name: pair.image for name, pair in pairs.items()}, {}
     else:
         pairs, listed = {}, {}
@@ -92,24 +93,38 @@ def _masks(spec: FolderSpec) -> Masks:
     assert_never(spec.encoding)
 
 
-def _pairs(path: Path, root: Path, problems: list[str] | None) -> tuple[dict[str, Sample], dict[str, str]]:
+def _pairs(
+    path: Path, root: Path, by_column: bool, problems: list[str] | None
+) -> tuple[dict[str, Sample], dict[str, str]]:
     """Samples of a CSV file by name, and the split of each where it says so."""
-    lines = list(csv.DictReader(read_list(path, "it is given relative to `data.root`"), skipinitialspace=True))
-    columns = list(lines[0]) if lines else []
-    if missing := [name for name in ("image", "mask") if name not in columns]:
-        has = f"its first line has {', '.join(map(str, columns))}" if lines else "it has no line after its first"
-        raise DataError(f"{path}: has no column {' and no column '.join(missing)}; {has}; write `image,mask` there")
-    samples, splits = {}, {}
-    for number, line in enumerate(lines, start=2):
-        if not line["image"] or not line["mask"]:
-            raise DataError(f"{path}:{number}: names no image or no mask; a line has both")
-        name = Path(line["image"]).with_suffix("").as_posix()
-        samples[name] = Sample(name, root / line["image"], root / line["mask"])
+    read_list(path, "it is given relative to `data.root`")  # missing, no text, or empty
+    reader = csv.DictReader(path.read_text("utf-8-sig").splitlines(), skipinitialspace=True)
+    columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+    wanted = ["image", "mask", *(["split"] if by_column else [])]
+    if missing := [name for name in wanted if columns.count(name) != 1]:
+        remedy = "cells are parted by commas" if len(columns) == 1 else f"write `{','.join(wanted)}` there"
+        has = f"its first line has {', '.join(columns)}"
+        raise DataError(f"{path}: has no column {' and no column '.join(missing)}, or several; {has}; {remedy}")
+    samples: dict[str, Sample] = {}
+    splits: dict[str, str] = {}
+    for line in reader:
+        where = f"{path}:{reader.line_num}"
+        if None in line or None in line.values():
+            raise DataError(f"{where}: has more or fewer cells than the first line, which has {len(columns)}")
+        if not line["image"].strip() or not line["mask"].strip():
+            raise DataError(f"{where}: names no image or no mask; a line has both")
+        cells = (line[column].strip().replace("\\", "/") for column in ("image", "mask"))
+        image, mask = (os.path.relpath(root / cell, root) for cell in cells)
+        name = Path(image).with_suffix("").as_posix()
+        if name in samples:
+            raise DataError(f"{where}: {image} has the name of {samples[name].image}; an image counts once")
+        samples[name] = Sample(name, root / image, root / mask)
         if "split" in columns:
-            if line["split"] not in ("train", "val", "test"):
-                raise DataError(f"{path}:{number}: split {line['split']!r}; legal are train, val and test")
-            splits[name] = line["split"]
-    check_unique([line["image"] for line in lines], path)
+            splits[name] = line["split"].strip()
+            if splits[name] not in ("train", "val", "test"):
+                raise DataError(f"{where}: split {splits[name]!r}; legal are train, val and test")
+    if not samples:
+        raise DataError(f"{path}: has no line after its first")
     if problems is not None:
         keep_paired(samples.values(), problems)  # of all lines, test's too; what is left out is the split's to say
     elif lost := [str(file) for _, *pair in samples.values() for file in pair if not file.is_file()]:

@@ -53,6 +53,8 @@ def open_imagenet(
             f"{root / spec.train}: has {len(class_names)} folders, a class each, and `data.classes` is {spec.classes}; "
             f"write {len(class_names)} there and in `network.classes`, or mend the folder"
         )
+    if (root / spec.train).resolve() == (root / spec.val).resolve():
+        raise DataError(f"{root / spec.val}: is trained on and scored; give `data.val` another folder")
     folder = root / (spec.train if split == "train" else spec.val)
     if folder != root / spec.train and (there := _classes(folder)) != class_names:
         odd = sorted({*there} ^ {*class_names})
@@ -62,7 +64,10 @@ def open_imagenet(
         )
     samples = []
     for label, name in enumerate(class_names):
-        images = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
+        inside = sorted(path for path in (folder / name).iterdir() if not path.name.startswith("."))
+        images = [path for path in inside if path.suffix.lower() in IMAGE_ENDINGS and path.is_file()]
+        if nested := [path for path in inside if path.is_dir()]:
+            raise DataError(f"{nested[0]}: is a folder in a class's folder; images lie in the class's folder itself")
         if not images:
             message = f"{folder / name}: holds no image; a class without images cannot be learned or scored"
             if problems is None:

@@ -161,7 +161,9 @@ class ColoursSpec(Spec):
         every = (*self.colours, *self.ignore)
         if twice := sorted({colour for colour in every if every.count(colour) > 1}):
             raise at(
-                "colours", f"{', '.join(str(list(colour)) for colour in twice)} stands twice; a colour has one meaning"
+                "colours",
+                f"{', '.join(str(list(colour)) for colour in twice)} stands twice in `colours` and `ignore`, "
+                "which is black where it is not written; a colour has one meaning",
             )
         return self
 

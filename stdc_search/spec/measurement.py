@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from stdc_search.spec.base import Spec
 
@@ -45,13 +45,13 @@ class WindowSpec(Spec):
 class EvaluationSpec(Spec):
     """How accuracy is scored. The defaults are the paper's: one scale, no flip, labels at their full size."""
 
-    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
+    scales: Annotated[tuple[Annotated[float, Field(ge=0.1, le=10)], ...], Field(min_length=1)] = (1.0,)
     """Scales of `image_size` that a network sees; probabilities are averaged."""
     flip: bool = False
     """Whether it sees each image mirrored, too."""
     window: WindowSpec | None = None
     """Sliding windows; null shows the network the whole image."""
-    boundary: PositiveInt = 3
+    boundary: Annotated[int, Field(ge=1, le=30)] = 3
     """Pixels that a boundary may be off to be right, for `score.boundary_f`."""
 
     @property

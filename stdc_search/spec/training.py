@@ -67,7 +67,7 @@ class AdamwSpec(Spec):
 class _WarmupSpec(Spec):
     warmup: NonNegativeInt = 1000
     """Steps of warm-up; the paper has 1000 for Cityscapes, 200 for CamVid and 5 epochs for ImageNet."""
-    warmup_start: PositiveFloat = 1e-3
+    warmup_start: Share = 1e-3
     """Share of the learning rate at step 0: 1e-5 of 0.01 in the released code."""
     warmup_shape: Literal["exponential", "linear"] = "exponential"
     """How it rises: exponentially in the released code; the paper does not say."""
@@ -169,6 +169,13 @@ def _filed(network: Any, info: ValidationInfo) -> Any:
     return network_of(network, info)[1] if isinstance(network, str) else network
 
 
+ClassWeights = Annotated[
+    Annotated[Literal["log"], Tag("word")]
+    | Annotated[Annotated[tuple[PositiveFloat, ...], Field(min_length=2)], Tag("list")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "list"),
+]
+
+
 class DistillationSpec(Spec):
     """A trained network, the teacher, whose scores the head learns beside the labels."""
 
@@ -194,7 +201,7 @@ class SegmentationLossSpec(Spec):
     kind: Literal["segmentation"] = "segmentation"
     ohem: OhemSpec | None = OhemSpec()
     """Null takes the mean over all labelled pixels: plain cross-entropy."""
-    class_weights: Literal["log"] | Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] | None = None
+    class_weights: ClassWeights | None = None
     """What the loss of a pixel is multiplied by: one number a class in its order, or "log" for 1 / log(1.1 + the share
     of the training pixels that the class has); null, as in the paper, weighs all classes alike."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -254,8 +261,11 @@ class TrainingSpec(Spec):
     """File of weights that a network takes what fits from before it is trained: our own, or a released checkpoint,
     such as the ImageNet classifier that the paper's segmenters start from. Relative to the spec's file."""
     augmentation: AugmentationSpec = ScaledCropSpec()
+    """What is done to a training image: `scaled_crop` for masks, `resized_crop` for images of a class."""
     loss: LossSpec = SegmentationLossSpec()
+    """What is lowered: `segmentation` for masks, `classification` for images of a class."""
     optimizer: Annotated[SgdSpec | AdamwSpec, Field(discriminator="kind")] = SgdSpec(kind="sgd")
+    """SGD as in the paper, or AdamW."""
     head_rate: PositiveFloat = 10.0
     """Learning rate of the fusion module and the heads over that of the rest; 10 as released."""
     backbone_norms: Literal["frozen", "trained"] = "frozen"
@@ -265,16 +275,17 @@ class TrainingSpec(Spec):
     """Whether norms use each batch's statistics and learn their averages, or keep to those that they begin with, which
     suits small batches and needs trained weights."""
     schedule: ScheduleSpec = PolySpec()
+    """How the learning rate rises and falls."""
     ema: EmaSpec | None = None
     """Neither paper nor released code average weights."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of convolutions and matrix products; weights and sums stay in fp32. fp16 needs a GPU."""
     compile: bool = False
-    """Whether torch.compile makes one program of network and loss: minutes at the start, a faster step after it."""
+    """Whether torch.compile makes programs of network and loss: minutes at the start, a faster step after it."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
     """One training a seed; the score is their mean."""
     score_every: PositiveInt | None = None
-    """Epochs between points of the curve that have a validation mIoU, which the last one always has."""
+    """Epochs between points of the curve that have a validation score, which the last one always has."""
     checkpoint_every: PositiveInt = 1
     """Epochs between checkpoints, from which a training that was cut goes on."""
     tensorboard: bool = False

@@ -206,7 +206,7 @@ def test_colours_that_are_no_class_are_counted_and_the_commonest_is_named(tmp_pa
 
 
 def test_ids_where_colours_are_meant_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has mode L; a mask of colours is RGB"):
+    with pytest.raises(DataError, match=r"48 pixels have a colour that is no class, the commonest is \[1, 1, 1\]"):
         COLOURS.read(write_mask(tmp_path / "a.png", 1))
 
 
@@ -220,3 +220,15 @@ def test_black_is_the_first_class_and_white_the_second(mode: str, white: int, tm
 def test_a_binary_mask_of_other_values_is_an_error(values: list[int], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a binary mask has 0, and either 1 or 255"):
         BinaryMasks().read(write_mask(tmp_path / "a.png", np.array([values])))
+
+
+def test_of_a_binary_mask_with_a_palette_the_colours_count(tmp_path: Path) -> None:
+    mask = Image.fromarray(np.array([[0, 1, 0]], np.uint8))
+    mask.putpalette([255, 255, 255, 0, 0, 0])
+    mask.save(tmp_path / "a.png")
+    assert BinaryMasks().read(tmp_path / "a.png").tolist() == [[1, 0, 1]]
+
+
+def test_grey_masks_may_hold_colours(tmp_path: Path) -> None:
+    greys = ColourMasks({(0, 0, 0): None, (100, 100, 100): 0})
+    assert greys.read(write_mask(tmp_path / "a.png", np.array([[0, 100]]))).tolist() == [[255, 0]]

@@ -205,8 +205,21 @@ def test_a_list_of_pairs_without_splits_is_split_by_share(folder: Writer) -> Non
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("picture,mask\nimages/a.jpg,masks/a.png\n", "has no column image; its first line has picture, mask; write"),
-        ("image,mask\n", "has no column image and no column mask; it has no line after its first"),
+        (
+            "picture,mask\nimages/a.jpg,masks/a.png\n",
+            "has no column image, or several; its first line has picture, mask; write",
+        ),
+        ("image,mask\n", "has no line after its first"),
+        ("image;mask\nimages/a.jpg;masks/a.png\n", "its first line has image;mask; cells are parted by commas"),
+        ("image,mask\n\n\nimages/a.jpg\n", r"pairs\.csv:4: has more or fewer cells than the first line"),
+        (
+            "image,mask\nimages/a.jpg,masks/a.png\nimages/./a.jpg,masks/b.png\n",
+            r"pairs\.csv:3: images/a\.jpg has the name of",
+        ),
+        (
+            "image,mask\nimages/a.jpg,masks/a.png\nimages/a.png,masks/b.png\n",
+            r"pairs\.csv:3: images/a\.png has the name of",
+        ),
         ("image,mask\nimages/a.jpg,\n", r"pairs\.csv:2: names no image or no mask"),
         ("image,mask\nimages/a.jpg,masks/z.png\n", r"1 files of it do not exist: .*z\.png; did you mean `[ab].png`"),
         ("image,mask,split\nimages/a.jpg,masks/a.png,training\n", "split 'training'; legal are train, val and test"),
@@ -214,7 +227,10 @@ def test_a_list_of_pairs_without_splits_is_split_by_share(folder: Writer) -> Non
             "image,mask,split\nimages/a.jpg,masks/a.png,train\n",
             r"has a column `split`; use it by `split: \{kind: column\}`",
         ),
-        ("image,mask\n" + "images/a.jpg,masks/a.png\n" * 2, r"names images/a\.jpg more than once"),
+        (
+            "image,mask\n" + "images/a.jpg,masks/a.png\n" * 2,
+            r"pairs\.csv:3: images/a\.jpg has the name of .*; an image counts once",
+        ),
     ],
 )
 def test_a_list_of_pairs_that_cannot_be_used_is_told(folder: Writer, text: str, told: str) -> None:
@@ -241,3 +257,16 @@ def test_masks_may_be_colours_or_black_and_white(folder: Writer) -> None:
     for name in "ab":
         Image.fromarray(np.array([[0, 255, 255]], np.uint8).repeat(6, 0)).save(root / "masks" / f"{name}.png")
     assert opened(root, encoding={"kind": "binary"})[0][1][0].tolist() == [0, 1, 1]
+
+
+def test_columns_may_be_padded_and_paths_written_as_on_windows(folder: Writer) -> None:
+    root = folder("a", "b")
+    how = write_pairs(root, "image , mask\nimages\\a.jpg , masks\\a.png\nimages/b.jpg,masks/b.png\n")
+    assert sorted(names(opened(root, **how)) + names(opened(root, "val", **how))) == ["images/a", "images/b"]
+
+
+def test_a_column_of_splits_that_is_not_there_is_told(folder: Writer) -> None:
+    root = folder("a", "b")
+    how = write_pairs(root, "image,mask\nimages/a.jpg,masks/a.png\n")
+    with pytest.raises(DataError, match=r"has no column split, or several; .* write `image,mask,split` there"):
+        opened(root, **how, split={"kind": "column"})

@@ -55,3 +55,18 @@ def test_a_missing_split_is_an_error_with_the_nearest_name(class_folders: Path) 
     (class_folders / "train").rename(class_folders / "trian")
     with pytest.raises(DataError, match="train: no such folder; did you mean `trian`"):
         opened(class_folders)
+
+
+def test_what_is_trained_on_is_not_scored(class_folders: Path) -> None:
+    shutil.rmtree(class_folders / "val")
+    (class_folders / "val").symlink_to(class_folders / "train")
+    with pytest.raises(DataError, match="val: is trained on and scored"):
+        opened(class_folders)
+
+
+def test_hidden_files_are_no_images_and_nested_folders_are_an_error(class_folders: Path) -> None:
+    (class_folders / "train" / "ant" / "._ant-a.jpg").write_bytes(b"stray")
+    assert len(opened(class_folders)) == 6
+    write_image(class_folders / "train" / "ant" / "more" / "x.jpg")
+    with pytest.raises(DataError, match="more: is a folder in a class's folder"):
+        opened(class_folders)
