@@ -39,12 +39,12 @@ from stdc_search.latency.loop import interleave
 from stdc_search.models.decoder import Head
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.models.stdc import Backbone
+from stdc_search.optimizer import make_optimizer, parameter_groups
 from stdc_search.spec.base import replace
 from stdc_search.spec.data import CAMVID_CLASSES, CamvidSpec, ScenesSpec
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import ScaledCropSpec, SgdSpec, TrainingSpec
 from stdc_search.tasks import task_of
-from stdc_search.train import _optimizer, parameter_groups
 
 SPEC = "specs/stdc1_camvid480.yaml"
 DEPTHS = {"stdc1": (2, 2, 2), "stdc2": (4, 5, 3)}
@@ -123,7 +123,7 @@ def our_step(module: nn.Module, spec: RunSpec) -> Callable[[Tensor, Tensor], flo
     """What `train` does with each batch."""
     training = training_of(spec)
     module.to(memory_format=torch.channels_last).train()
-    optimizer = _optimizer(parameter_groups(module, training), training.optimizer)
+    optimizer = make_optimizer(module, training)
     loss = task_of(spec).loss(Scenes(ScenesSpec(kind="scenes"), "train"))  # of data only where classes are weighted
 
     def step(images: Tensor, labels: Tensor) -> float:

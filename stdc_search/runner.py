@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stdc_search.batches import length
 from stdc_search.latency import note_machine
 from stdc_search.parallel import announce, leads
 from stdc_search.records import ImageScore, Record, Score, append, cut_torn_line, read
@@ -22,7 +23,7 @@ from stdc_search.search.study import Proposal, Study, mirror
 from stdc_search.spec.base import Problem, SpecError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import MEANS
-from stdc_search.train import CHECKPOINT, check, length
+from stdc_search.train import CHECKPOINT, check
 from stdc_search.trial import BEGUN, Datasets, estimate_seconds, follow, run_trial
 
 REJECTIONS = 1000

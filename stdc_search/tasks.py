@@ -19,6 +19,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from stdc_search import losses, metrics
+from stdc_search.batches import Samples
 from stdc_search.builder import build
 from stdc_search.data import DataError, Dataset, class_shares
 from stdc_search.data.transforms import TrainingSamples, denormalise
@@ -26,7 +27,7 @@ from stdc_search.models.segmenter import Segmenter
 from stdc_search.records import ImageScore, Score
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.training import ClassificationLossSpec, DistillationSpec, SegmentationLossSpec
-from stdc_search.train import Loss, Samples
+from stdc_search.train import Loss
 from stdc_search.weights import load_weights
 
 Counts = Any

@@ -1,6 +1,6 @@
-"""Training: schedule, parameter groups, devices, checkpoints (paper, section 4.2).
+"""Training: the loop, its devices, its checkpoints.
 
-Original code: MichaelFan01/STDC-Seg, `train.py` and `optimizer_loss.py`. All that is random is a function of the
+Original code: MichaelFan01/STDC-Seg, `train.py`. All that is random is a function of the
 seed, the epoch and an image's index, so that a training that was cut and went on equals an uncut one; bit for bit on
 a CPU with as many threads. What is learned is a task's business (`tasks.py`): it gives the samples and the loss.
 """
@@ -9,53 +9,34 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from itertools import islice
-from math import ceil, cos, isfinite, pi
+from math import ceil, isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol, assert_never
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
-from stdc_search.data import DataError
+from stdc_search.batches import Samples, batches, length, randomness
+from stdc_search.optimizer import NORMS, learning_rate_factor, make_average, make_optimizer
 from stdc_search.parallel import state
 from stdc_search.spec.base import UserError, write_atomically
-from stdc_search.spec.training import MEANS, AdamwSpec, CosineSpec, PolySpec, ScheduleSpec, SgdSpec, TrainingSpec
+from stdc_search.spec.training import MEANS, TrainingSpec
 from stdc_search.weights import save_weights
 
 CHECKPOINT, BEST, CURVE, TENSORBOARD = "checkpoint.pt", "best.safetensors", "curve.csv", "tensorboard"
-HEADS = ("fusion", "head", "auxiliary", "detail")
-"""Parts of a segmenter that learn at `head_rate` times the rate of the rest."""
-NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
-
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """A network, images float N, 3, H, W, and their targets -> a number to be lowered."""
-
-
-class Samples(Protocol):
-    """Training samples by (epoch, index), each a function of these two and a seed."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: tuple[int, int], /) -> tuple[Tensor, Tensor]:
-        """Image float32 3, h, w, normalised, and its target.
-
-        Raises:
-            DataError: the files are broken.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -122,8 +103,8 @@ def train(
     accelerator = _accelerator(spec)
     _synchronise_norms(module, accelerator)
     module.to(accelerator.device).to(memory_format=torch.channels_last)
-    optimizer = _optimizer(parameter_groups(module, spec), spec.optimizer)
-    average = AveragedModel(module, multi_avg_fn=_ema(spec.ema.decay), use_buffers=True) if spec.ema else None
+    optimizer = make_optimizer(module, spec)
+    average = make_average(module, spec.ema) if spec.ema else None
     run = _State(module, optimizer, average, accelerator.scaler, _origin(spec, seed, len(samples)))
     curve = run.resume(folder / CHECKPOINT)
     step_module = _Step(module, loss)
@@ -133,12 +114,12 @@ def train(
     board = None
     if spec.tensorboard and accelerator.is_main_process:
         board = _board(folder / TENSORBOARD, curve[-1].step if curve else 0)
-    batches = _batches(samples, spec, seed, first_epoch=len(curve), accelerator=accelerator)
+    loaded = batches(samples, spec, seed, first_epoch=len(curve), accelerator=accelerator)
     for epoch in range(len(curve), ceil(steps / epoch_steps)):
-        torch.manual_seed(int(_randomness(seed, epoch).generate_state(1, np.uint64)[0]))
+        torch.manual_seed(int(randomness(seed, epoch).generate_state(1, np.uint64)[0]))
         _train_mode(module, spec)
         begin, step, rate, values = perf_counter(), epoch * epoch_steps, 0.0, []
-        for images, targets in islice(batches, epoch_steps):
+        for images, targets in islice(loaded, epoch_steps):
             rate = spec.optimizer.learning_rate * learning_rate_factor(step, steps, spec.schedule)
             value = step_loss(images, targets)
             values.append(_mean(value, accelerator))
@@ -203,77 +184,6 @@ def check(spec: TrainingSpec) -> None:
         raise UserError("`training.tensorboard` needs a package; type: pip install 'stdc-search[tensorboard]'")
 
 
-def length(spec: TrainingSpec, images: int) -> tuple[int, int]:
-    """Optimiser steps of a whole training, and of an epoch; the last epoch may have fewer.
-
-    Raises:
-        UserError: fewer images than a batch, or a warm-up as long as the training.
-    """
-    epoch_steps = images // spec.batch  # an incomplete batch is dropped
-    if epoch_steps == 0:
-        raise UserError(
-            f"`training.batch` {spec.batch} is more than the {images} training images, and an incomplete batch is "
-            f"not trained on; use {images} or less"
-        )
-    steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * epoch_steps
-    if spec.schedule.warmup >= steps:
-        raise UserError(
-            f"`training.schedule.warmup` {spec.schedule.warmup} is as long as the training or longer, which has "
-            f"{steps} steps ({epoch_steps} an epoch); use {steps - 1} or less, or train longer"
-        )
-    return steps, epoch_steps
-
-
-def learning_rate_factor(step: int, steps: int, schedule: ScheduleSpec) -> float:
-    """Learning rate over its largest: a rise from `warmup_start`, then a fall towards 0.
-
-    Args:
-        step: optimiser steps done, from 0.
-        steps: of the whole training, more than the warm-up's.
-        schedule: the two parts.
-    """
-    if step < schedule.warmup:
-        done = step / schedule.warmup
-        match schedule.warmup_shape:
-            case "exponential":
-                return schedule.warmup_start ** (1 - done)
-            case "linear":
-                return schedule.warmup_start + (1 - schedule.warmup_start) * done
-    done = (step - schedule.warmup) / (steps - schedule.warmup)
-    match schedule:
-        case PolySpec():
-            return (1 - done) ** schedule.power
-        case CosineSpec():
-            return (1 + cos(pi * done)) / 2
-    assert_never(schedule)
-
-
-def parameter_groups(module: nn.Module, spec: TrainingSpec) -> list[dict[str, Any]]:
-    """Parameters as an optimiser takes them, in up to four groups: the rest or the heads, decayed or not.
-
-    Norms and biases are not decayed. Where `spec.backbone_norms` is "frozen", the backbone's norms are in no group
-    and need no gradient; their running statistics still move. `rate` of a group multiplies the learning rate.
-    """
-    for name, part in module.named_modules():
-        if isinstance(part, NORMS) and name.startswith("backbone."):
-            part.requires_grad_(spec.backbone_norms == "trained")
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {
-        (head, decayed): [] for head in (False, True) for decayed in (True, False)
-    }
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            groups[name.split(".")[0] in HEADS, parameter.ndim > 1].append(parameter)
-    return [
-        {
-            "params": parameters,
-            "rate": spec.head_rate if head else 1.0,
-            "weight_decay": spec.optimizer.weight_decay if decayed else 0.0,
-        }
-        for (head, decayed), parameters in groups.items()
-        if parameters
-    ]
-
-
 class _Step(nn.Module):
     """A step's forward half as one module, which is what accelerate wraps: autocast, several processes."""
 
@@ -336,80 +246,6 @@ def _train_mode(module: nn.Module, spec: TrainingSpec) -> None:
         for part in module.modules():
             if isinstance(part, NORMS):
                 part.eval()
-
-
-def _ema(decay: float) -> Callable[[Any, Any, Any], None]:
-    def update(averages: Any, current: Any, steps: Tensor) -> None:
-        share = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        get_ema_multi_avg_fn(share)(averages, current, steps)
-
-    return update
-
-
-def _optimizer(groups: list[dict[str, Any]], spec: SgdSpec | AdamwSpec) -> Optimizer:
-    match spec:
-        case SgdSpec():
-            return SGD(groups, lr=spec.learning_rate, momentum=spec.momentum, fused=True)
-        case AdamwSpec():
-            return AdamW(groups, lr=spec.learning_rate, betas=spec.betas, fused=True)
-    assert_never(spec)
-
-
-def _batches(
-    samples: Samples, spec: TrainingSpec, seed: int, *, first_epoch: int, accelerator: Accelerator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """This process's share of all batches from an epoch on to the last, on the device: one loader, so that no epoch
-    waits for workers."""
-    device = accelerator.device
-    on_gpu = device.type == "cuda"
-    workers = spec.workers if spec.workers is not None else on_gpu * min(8, os.cpu_count() or 1)
-    keys = _keys(len(samples), spec, seed, first_epoch)
-    loader = DataLoader(
-        _Told(samples),
-        batch_sampler=(batch[accelerator.process_index :: accelerator.num_processes] for batch in keys),  # pyright: ignore[reportArgumentType]
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=on_gpu,
-        generator=torch.Generator(),  # else it moves the global one when it starts, which is another epoch after a cut
-    )
-    for batch in loader:
-        if isinstance(batch, DataError):
-            raise batch
-        images, targets = batch
-        yield (
-            images.to(device, non_blocking=True, memory_format=torch.channels_last),
-            targets.to(device, non_blocking=True),
-        )
-
-
-class _Told(Dataset[Any]):
-    """Gives an error in place of a sample: raised in a worker it would come with that process's traceback."""
-
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
-
-    def __getitem__(self, key: tuple[int, int]) -> Any:
-        try:
-            return self.samples[key]
-        except DataError as error:
-            return error
-
-
-def _collate(samples: list[Any]) -> Any:
-    return next((sample for sample in samples if isinstance(sample, DataError)), None) or default_collate(samples)
-
-
-def _keys(images: int, spec: TrainingSpec, seed: int, first_epoch: int) -> Iterator[list[tuple[int, int]]]:
-    """(epoch, index) of each image of each batch."""
-    steps, epoch_steps = length(spec, images)
-    for epoch in range(first_epoch, ceil(steps / epoch_steps)):
-        order = np.random.default_rng(_randomness(seed, epoch)).permutation(images).tolist()
-        for step in range(min(epoch_steps, steps - epoch * epoch_steps)):
-            yield [(epoch, index) for index in order[step * spec.batch : (step + 1) * spec.batch]]
-
-
-def _randomness(seed: int, epoch: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(seed, spawn_key=(epoch,))  # that of an image has (epoch, index)
 
 
 def _origin(spec: TrainingSpec, seed: int, images: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.utils.data import default_collate
 
+from stdc_search.batches import length
 from stdc_search.builder import build
 from stdc_search.cost import count, count_with_fvcore
 from stdc_search.data import DataError, Split, open_dataset
@@ -29,7 +30,7 @@ from stdc_search.spec.base import UserError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import LimitMetric, LimitSpec
 from stdc_search.tasks import task_of
-from stdc_search.train import TrainingDiverged, length, train
+from stdc_search.train import TrainingDiverged, train
 from stdc_search.weights import WeightsError, load_weights, save_weights
 
 BEGUN = "begun.json"

@@ -23,7 +23,7 @@ LINES = (
     ("report", "search"),
     ("pareto", "trial"),
     ("cost", "latency", "train", "tasks"),
-    ("export", "weights", "parallel", "video"),
+    ("export", "weights", "parallel", "video", "batches", "optimizer"),
     ("builder", "data", "losses", "metrics"),
     ("models",),
     ("spec", "records"),

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from stdc_search import losses
 from stdc_search.models.segmenter import DetailTarget
+from stdc_search.optimizer import learning_rate_factor
 from stdc_search.spec.training import PolySpec
-from stdc_search.train import learning_rate_factor
 
 DETAIL = {"strides": (1, 2, 4), "weights": (0.6, 0.3, 0.1), "threshold": 0.1}
 

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from stdc_search import losses
+from stdc_search.batches import length
 from stdc_search.builder import build
 from stdc_search.data import DataError, Dataset
 from stdc_search.data.transforms import TrainingSamples
 from stdc_search.models.segmenter import Segmenter
+from stdc_search.optimizer import learning_rate_factor, parameter_groups
 from stdc_search.spec.base import UserError
 from stdc_search.spec.network import (
     ConvSpec,
@@ -49,9 +51,6 @@ from stdc_search.train import (
     CurvePoint,
     TrainingDiverged,
     check,
-    learning_rate_factor,
-    length,
-    parameter_groups,
 )
 from stdc_search.train import (
     train as train_on,
