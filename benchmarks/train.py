@@ -46,7 +46,7 @@ from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import ScaledCropSpec, SgdSpec, TrainingSpec
 from stdc_search.tasks import task_of
 
-SPEC = "specs/stdc1_camvid480.yaml"
+SPEC = "experiments/stdc1_camvid480/spec.yaml"  # the paper's recipe
 DEPTHS = {"stdc1": (2, 2, 2), "stdc2": (4, 5, 3)}
 STEPS = 12
 EPOCHS = 15
