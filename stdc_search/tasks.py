@@ -1,4 +1,4 @@
-"""What a network learns: the class of each pixel, or of each image. A task has its samples, its loss and its score.
+"""What a network learns: the class of each pixel, or of each image. A task has its loss and its score.
 
 Everything that tells the two apart after the network is built stands here; training and trials know neither.
 """
@@ -19,7 +19,6 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from stdc_search import losses, metrics
-from stdc_search.batches import Samples
 from stdc_search.builder import build
 from stdc_search.data import DataError, Dataset, class_shares
 from stdc_search.data.transforms import TrainingSamples, denormalise
@@ -40,10 +39,6 @@ class Task(Protocol):
 
     What a network got right (`Counts`) is the task's own, but adds up: that of two halves of a data set is their sum.
     """
-
-    def samples(self, data: Dataset, seed: int) -> Samples:
-        """What is trained on."""
-        ...
 
     def loss(self, data: Dataset) -> Loss:
         """What is lowered."""
@@ -68,20 +63,11 @@ class Task(Protocol):
         ...
 
 
-def _samples(spec: RunSpec, data: Dataset, seed: int) -> Samples:
-    training = spec.training
-    assert training is not None
-    return TrainingSamples(data, crop=training.crop, augmentation=training.augmentation, seed=seed)
-
-
 @dataclass(frozen=True)
 class Segmentation:
     """The class of each pixel."""
 
     spec: RunSpec
-
-    def samples(self, data: Dataset, seed: int) -> Samples:
-        return _samples(self.spec, data, seed)
 
     def loss(self, data: Dataset) -> Loss:
         assert self.spec.training is not None
@@ -188,9 +174,6 @@ class Classification:
 
     spec: RunSpec
 
-    def samples(self, data: Dataset, seed: int) -> Samples:
-        return _samples(self.spec, data, seed)
-
     def loss(self, data: Dataset) -> Loss:
         assert self.spec.training is not None
         spec = self.spec.training.loss
@@ -229,8 +212,11 @@ def preview(
     """
     shown = []
     for index in indices:
-        if spec.training is not None:
-            image, label = task_of(spec).samples(data, spec.training.seeds[0])[0, index]
+        if (training := spec.training) is not None:
+            samples = TrainingSamples(
+                data, crop=training.crop, augmentation=training.augmentation, seed=training.seeds[0]
+            )
+            image, label = samples[0, index]
             image = denormalise(image)
         else:
             image, label = data[index]

@@ -23,6 +23,7 @@ from stdc_search.builder import build
 from stdc_search.cost import count, count_with_fvcore
 from stdc_search.data import DataError, Split, open_dataset
 from stdc_search.data.cache import Cached
+from stdc_search.data.transforms import TrainingSamples
 from stdc_search.latency import measure_network
 from stdc_search.parallel import Job, add_up, announce, announced, leads, share, state
 from stdc_search.records import Record, StartedFrom
@@ -191,7 +192,7 @@ class _Trial:
 
         curve = train(
             module,
-            self.task.samples(datasets.train, seed),
+            TrainingSamples(datasets.train, crop=training.crop, augmentation=training.augmentation, seed=seed),
             self.task.loss(datasets.train),
             training,
             seed=seed,
@@ -269,7 +270,8 @@ def estimate_seconds(spec: RunSpec, datasets: Datasets) -> float:
     steps, epoch_steps = length(training, len(datasets.train))
     task = task_of(spec)
     module = build(spec.network).train().to(memory_format=torch.channels_last)
-    samples, loss = task.samples(datasets.train, seed=0), task.loss(datasets.train)
+    samples = TrainingSamples(datasets.train, crop=training.crop, augmentation=training.augmentation, seed=0)
+    loss = task.loss(datasets.train)
     few = min(training.batch, 4, len(samples))
     images, targets = default_collate([samples[0, index] for index in range(few)])
     images = images.to(memory_format=torch.channels_last)
