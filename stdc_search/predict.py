@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from stdc_search import metrics
+from stdc_search import evaluation
 from stdc_search.builder import build
 from stdc_search.data.cityscapes import LABEL_IDS
 from stdc_search.data.files import IMAGE_ENDINGS, read_image
@@ -75,7 +75,7 @@ def predict(
             progress(done + more, sum(lengths))
 
     def labels_of(image: Tensor) -> NDArray[np.uint8]:
-        return metrics.predict(module, image, how, image.shape[1:]).to(torch.uint8).numpy()
+        return evaluation.predict(module, image, how, image.shape[1:]).to(torch.uint8).numpy()
 
     def drawn(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return blend(frame, labels_of(torch.from_numpy(frame.copy()).permute(2, 0, 1)), palette)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from stdc_search import losses, metrics
+from stdc_search import evaluation, losses, metrics
 from stdc_search.builder import build
 from stdc_search.data import DataError, Dataset, class_shares
 from stdc_search.data.transforms import TrainingSamples, denormalise
@@ -83,7 +83,9 @@ class Segmentation:
     def evaluate(
         self, module: nn.Module, data: Dataset, indices: Sequence[int] | None = None, told: Told | None = None
     ) -> metrics.Counts:
-        return metrics.evaluate(module, data, views(self.spec), indices, told, tolerance=self.spec.evaluation.boundary)
+        return evaluation.evaluate(
+            module, data, views(self.spec), indices, told, tolerance=self.spec.evaluation.boundary
+        )
 
     def headline(self, counts: metrics.Counts) -> float:
         if not counts.confusion.any():
@@ -96,7 +98,7 @@ class Segmentation:
     def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
         """The middle image, its labels and the network's, as PNGs."""
         image, label = data[len(data) // 2]
-        prediction = metrics.predict(module, image, views(self.spec), label.shape)
+        prediction = evaluation.predict(module, image, views(self.spec), label.shape)
         folder.mkdir(exist_ok=True)
         for name, content in {
             "image": image.permute(1, 2, 0),
@@ -106,11 +108,11 @@ class Segmentation:
             Image.fromarray(content.contiguous().cpu().numpy()).save(folder / f"{name}.png")
 
 
-def views(spec: RunSpec) -> metrics.Views:
+def views(spec: RunSpec) -> evaluation.Views:
     """How the network of a run looks at an image."""
     how = spec.evaluation
     size, overlap = (how.window.size, how.window.overlap) if how.window else (None, 0.0)
-    return metrics.Views(spec.image_size, how.scales, how.flip, size, overlap)
+    return evaluation.Views(spec.image_size, how.scales, how.flip, size, overlap)
 
 
 def _teacher(how: DistillationSpec) -> nn.Module:
@@ -185,7 +187,7 @@ class Classification:
     def evaluate(
         self, module: nn.Module, data: Dataset, indices: Sequence[int] | None = None, told: Told | None = None
     ) -> metrics.ImageCounts:
-        return metrics.evaluate_images(module, data, self.spec.image_size, indices, told)
+        return evaluation.evaluate_images(module, data, self.spec.image_size, indices, told)
 
     def headline(self, counts: metrics.ImageCounts) -> float:
         return 100 * counts.top[0].item() / counts.labels.sum().item()

@@ -24,7 +24,7 @@ LINES = (
     ("pareto", "trial"),
     ("cost", "latency", "train", "tasks"),
     ("export", "weights", "parallel", "video", "batches", "optimizer"),
-    ("builder", "data", "losses", "metrics"),
+    ("builder", "data", "losses", "metrics", "evaluation"),
     ("models",),
     ("spec", "records"),
 )

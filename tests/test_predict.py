@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stdc_search import metrics
+from stdc_search import evaluation
 from stdc_search.builder import build
 from stdc_search.data.cityscapes import LABEL_IDS
 from stdc_search.data.files import read_image
@@ -44,7 +44,7 @@ def test_a_label_map_has_the_image_s_size_its_classes_and_their_colours(spec, we
     written = predict(spec, weights, [path], tmp_path / "out")
     assert [file.name for file in written] == ["a.png", "a_overlay.png"]
     torch.manual_seed(0)
-    expected = metrics.predict(build(spec.network), read_image(path), metrics.Views(spec.image_size), (30, 50))
+    expected = evaluation.predict(build(spec.network), read_image(path), evaluation.Views(spec.image_size), (30, 50))
     with Image.open(tmp_path / "out" / "a.png") as mask:
         assert np.array_equal(np.asarray(mask), expected.numpy())
         assert np.array_equal(np.asarray(mask.convert("RGB")), colours(CAMVID_CLASSES)[expected.numpy()])
@@ -69,7 +69,7 @@ def test_label_ids_are_those_that_the_cityscapes_server_takes(spec, tmp_path):
     save_weights(module, tmp_path / "w.safetensors")
     path = photograph(tmp_path / "berlin_000000_000019_leftImg8bit.png")
     (written,) = predict(spec, tmp_path / "w.safetensors", [path], tmp_path / "out", label_ids=True)
-    expected = metrics.predict(module, read_image(path), metrics.Views(spec.image_size), (30, 50))
+    expected = evaluation.predict(module, read_image(path), evaluation.Views(spec.image_size), (30, 50))
     with Image.open(written) as found:
         assert found.mode == "L"
         assert np.array_equal(np.asarray(found), np.asarray(LABEL_IDS)[expected.numpy()])
@@ -123,7 +123,7 @@ def test_a_video_becomes_an_overlay_of_each_of_its_frames(spec, weights, tmp_pat
     module = build(spec.network)
     for frame, over in zip(frames, overlays, strict=True):
         image = torch.from_numpy(frame).permute(2, 0, 1)
-        labels = metrics.predict(module, image, metrics.Views(spec.image_size), (30, 50)).numpy()
+        labels = evaluation.predict(module, image, evaluation.Views(spec.image_size), (30, 50)).numpy()
         assert np.array_equal(over, blend(frame, labels, colours(CAMVID_CLASSES)))
     assert told == ([(1, 4), (2, 4), (3, 4), (3, 4), (4, 4)] if progress else [])
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stdc_search import losses, metrics
 from stdc_search.builder import build
 from stdc_search.data import DataError, class_shares
+from stdc_search.evaluation import Views
 from stdc_search.models.segmenter import Segmenter, TrainingOutput
 from stdc_search.spec.base import dump, replace
 from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
@@ -124,8 +125,8 @@ def test_a_classifier_is_trained_with_smoothed_labels() -> None:
 def test_views_are_those_of_the_evaluation() -> None:
     how = {"scales": (0.5, 1.0), "flip": True, "window": {"size": (64, 32), "overlap": 0.5}}
     run = RunSpec.model_validate({**SEGMENTER, "image_size": (64, 96), "evaluation": how})
-    assert views(run) == metrics.Views((64, 96), (0.5, 1.0), True, (64, 32), 0.5)
-    assert views(RunSpec.model_validate({**SEGMENTER, "image_size": (64, 96)})) == metrics.Views((64, 96), overlap=0.0)
+    assert views(run) == Views((64, 96), (0.5, 1.0), True, (64, 32), 0.5)
+    assert views(RunSpec.model_validate({**SEGMENTER, "image_size": (64, 96)})) == Views((64, 96), overlap=0.0)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from experiments.study import PROTOCOL, known
 from stdc_search.builder import build
 from stdc_search.data import open_dataset
 from stdc_search.data.transforms import normalise
-from stdc_search.metrics import predict
+from stdc_search.evaluation import predict
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.report.overlay import blend, colours
 from stdc_search.report.plots import encode

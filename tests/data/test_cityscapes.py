@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from stdc_search import metrics
 from stdc_search.data import DataError, open_dataset
 from stdc_search.data.cityscapes import LABEL_IDS
+from stdc_search.evaluation import Views, evaluate, predict
 from stdc_search.spec.data import CITYSCAPES_CLASSES, CityscapesSpec
 
 SIZE = (32, 64)
@@ -65,13 +66,13 @@ def test_scores_are_those_of_the_data_sets_own_scripts(
     predicted, truths = [], []
     for i in range(len(data)):
         image, label = data[i]
-        ids = np.asarray(LABEL_IDS, np.uint8)[metrics.predict(module, image, metrics.Views(SIZE), label.shape).numpy()]
+        ids = np.asarray(LABEL_IDS, np.uint8)[predict(module, image, Views(SIZE), label.shape).numpy()]
         predicted.append(str(tmp_path / f"{data.name(i)}.png"))
         Image.fromarray(ids).save(predicted[-1])
         truths.append(str(root / f"gtFine/val/frankfurt/{data.name(i)}_gtFine_labelIds.png"))
     script.args.evalInstLevelScore, script.args.quiet, script.args.JSONOutput = False, True, False
     theirs = script.evaluateImgLists(predicted, truths, script.args)
-    counts = metrics.evaluate(module, data, metrics.Views(SIZE))
+    counts = evaluate(module, data, Views(SIZE))
     matrix = counts.confusion
     score = metrics.score([counts], data.class_names, len(data))
     assert score.miou == pytest.approx(100 * theirs["averageScoreClasses"], abs=1e-9)
