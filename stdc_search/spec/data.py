@@ -47,6 +47,7 @@ class ScenesSpec(Spec):
     val: PositiveInt = 60
     """Number of validation images."""
     seed: NonNegativeInt = 0
+    """What is drawn depends on it."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -125,6 +126,7 @@ class SplitByShare(Spec):
     val: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the images that is scored and never trained on."""
     seed: NonNegativeInt = 0
+    """Which images are held back: the same for the same seed."""
 
 
 class SplitByColumn(Spec):
@@ -202,6 +204,7 @@ class FolderSpec(Spec):
     split: Annotated[SplitByList | SplitByShare | SplitByColumn, Field(discriminator="kind")] = SplitByShare(
         kind="share"
     )
+    """Which images are trained on and which are scored."""
 
     @property
     def classes(self) -> int:

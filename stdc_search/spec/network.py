@@ -260,8 +260,11 @@ class SegmenterSpec(Spec):
     classes: Annotated[int, Field(ge=2, le=255)] = 19
     """Number of classes, the ignored one not counted."""
     backbone: Backbone = StdcSpec()
+    """Stem and stages of STDC, or a trunk of timm or torchvision."""
     decoder: DecoderSpec = DecoderSpec()
+    """The context path and the fusion of its result with a shallow stage."""
     head: HeadSpec = HeadSpec()
+    """What makes scores of the fused features."""
     auxiliary: HeadSpec | None = HeadSpec(width=64)
     """Heads on each level of the context path, used in training only; null for none. The paper does not mention
     them; the released code has them."""
@@ -326,7 +329,9 @@ class ClassifierSpec(Spec):
 
     kind: Literal["classifier"]
     classes: Annotated[int, Field(ge=2)] = 1000
+    """Number of classes."""
     backbone: StdcSpec = StdcSpec()
+    """Stem and stages."""
     width: PositiveInt = 1024
     """Channels of ConvX6."""
     pooling: Literal["squared", "plain"] = "squared"

@@ -28,11 +28,17 @@ class RunSpec(Spec):
     """[height, width] that the network sees when deployed: cost and latency are of it, scoring resizes images to
     it and logits back to the labels' size."""
     network: NetworkSpec
+    """What is built."""
     data: DataSpec | None = None
+    """What it is trained on and scored by."""
     training: TrainingSpec | None = None
+    """How it is trained."""
     evaluation: EvaluationSpec = EvaluationSpec()
+    """How it is scored."""
     latency: LatencySpec | None = None
+    """How it is timed."""
     search: SearchSpec | None = None
+    """What may vary, and what is sought."""
 
     @property
     def identity(self) -> str:
@@ -222,6 +228,10 @@ def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterat
         return
     if path.startswith("training.") and path.removeprefix("training.") in {*MEANS, "seeds", "start_from"}:
         yield f"`{path}` cannot vary: it is one for all candidates; set it once, in `training`"
+        return
+    if path.endswith(".kind"):
+        whole = path.removesuffix(".kind")
+        yield f"`{path}` decides which fields there are and cannot vary alone; vary `{whole}` as a choice of wholes"
         return
     for other, name in setters.items():
         if f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}."):

@@ -39,8 +39,11 @@ class IntRange(Spec):
 
     kind: Literal["int"]
     low: int
+    """The least value."""
     high: int
+    """The greatest value."""
     step: PositiveInt = 1
+    """Distance from one value to the next."""
     sets: Sets = None
     """Dotted paths that take the value together; default: the entry's own name."""
 
@@ -72,7 +75,9 @@ class FloatRange(Spec):
 
     kind: Literal["float"]
     low: float
+    """The least value."""
     high: float
+    """The greatest value."""
     log: bool = False
     """Spread evenly over the logarithm."""
     sets: Sets = None
@@ -101,6 +106,7 @@ class Choice(Spec):
 
     kind: Literal["choice"]
     of: Annotated[tuple[Any, ...], Field(min_length=1), AfterValidator(plain)]
+    """The values."""
     sets: Sets = None
     """Dotted paths that take the value together; default: the entry's own name."""
 
@@ -128,6 +134,7 @@ class LimitSpec(Spec):
     """A bound that holds before training."""
 
     at_most: PositiveFloat
+    """The greatest value that is trained; in the unit of its name, bare counts otherwise."""
 
 
 def stdc(*depths: int) -> SegmenterSpec:
@@ -170,6 +177,7 @@ class SamplerSpec(Spec):
 
     kind: SamplerKind = "tpe"
     seed: NonNegativeInt = 0
+    """What its draws depend on: the same seed proposes the same candidates after the same results."""
 
 
 class SearchSpec(Spec):
@@ -183,9 +191,11 @@ class SearchSpec(Spec):
         "score.miou": "maximize",
         "cost.macs": "minimize",
     }
+    """What is sought, and which way is better; with several, the result is their front."""
     start: tuple[Start, ...] = ()
     """Networks that are trained first; one outside of the space is a reference that the sampler never sees."""
     sampler: SamplerSpec = SamplerSpec()
+    """What proposes candidates."""
     trials: PositiveInt
     """Candidates that are trained, start networks included; rejected ones do not count."""
 

@@ -49,7 +49,9 @@ class SgdSpec(Spec):
 
     kind: Literal["sgd"]
     learning_rate: PositiveFloat = 0.01
+    """The highest, after the warm-up; the paper has 0.01 for segmentation and 0.1 for ImageNet."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Share of the last step's direction that a step keeps."""
     weight_decay: NonNegativeFloat = 5e-4
     """Of convolutions and linear layers; norms have none, as released."""
 
@@ -59,7 +61,9 @@ class AdamwSpec(Spec):
 
     kind: Literal["adamw"]
     learning_rate: PositiveFloat = 1e-3
+    """The highest, after the warm-up."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """Shares that a step keeps of the averages of gradients and of their squares."""
     weight_decay: NonNegativeFloat = 0.01
     """Of convolutions and linear layers; norms have none."""
 
@@ -78,6 +82,7 @@ class PolySpec(_WarmupSpec):
 
     kind: Literal["poly"] = "poly"
     power: PositiveFloat = 0.9
+    """1 falls evenly; less stays high for longer."""
 
 
 class CosineSpec(_WarmupSpec):

@@ -190,6 +190,17 @@ def test_the_schema_has_the_fields_help_and_takes_names_of_start_networks() -> N
     assert json.loads(json.dumps(schema())) == schema()
 
 
+def test_every_field_has_help() -> None:
+    definitions = {**schema()["$defs"], "RunSpec": schema()}
+    fields = {
+        f"{name}.{field}": content
+        for name, definition in definitions.items()
+        for field, content in definition.get("properties", {}).items()
+    }
+    without = [path for path, content in fields.items() if not content.get("description")]
+    assert [path for path in without if not path.endswith(".kind")] == []
+
+
 def test_reading_a_spec_loads_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("network: {kind: segmenter}\n")
     heavy = ("torch", "torchvision", "numpy", "pandas", "optuna", "matplotlib", "typer", "rich")

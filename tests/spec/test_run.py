@@ -167,6 +167,13 @@ def test_data_without_a_training_is_said_not_to_be_trained_on(tmp_path: Path) ->
             ["8: V.network.head.of.1: a mapping is not legal: network.head.widht: unknown; did you mean `width`?"],
         ),
         (
+            "training.optimizer.kind: {kind: choice, of: [sgd, adamw]}",
+            [
+                "8: V.training.optimizer.kind: `training.optimizer.kind` decides which fields there are and cannot "
+                "vary alone; vary `training.optimizer` as a choice of wholes"
+            ],
+        ),
+        (
             "image_size: {kind: choice, of: [[64, 64], [64]]}",
             [
                 "8: V.image_size.of.1: a list is not legal: image_size.1: missing: [height, width] that the network "
