@@ -35,7 +35,7 @@ from stdc_search.data.camvid import open_camvid
 from stdc_search.data.files import IdMasks, LabelledFiles, Sample
 from stdc_search.data.scenes import Scenes
 from stdc_search.data.transforms import MEAN, STD, TrainingSamples
-from stdc_search.latency.loop import interleave
+from stdc_search.latency.loop import interleave, warm
 from stdc_search.models.decoder import Head
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.models.stdc import Backbone
@@ -99,7 +99,9 @@ def time_steps(spec: RunSpec) -> dict[str, float]:
         assert isclose(*losses, rel_tol=1e-4), losses
         ways[f"{name}_step_ours"] = lambda step=ours: step(*batch)
         ways[f"{name}_step_plain"] = lambda step=plain: step(*batch)
-    samples = dict(zip(ways, interleave(list(ways.values()), warmup=1, repeats=STEPS), strict=True))
+    runs = list(ways.values())
+    warm(runs, most=1)
+    samples = dict(zip(ways, interleave(runs, repeats=STEPS), strict=True))
     figures = {f"{way}_images_per_s": 1e3 * len(batch[0]) / median(ms) for way, ms in samples.items()}
     for name in DEPTHS:
         ours, plain = (figures[f"{name}_step_{way}_images_per_s"] for way in ("ours", "plain"))
@@ -227,7 +229,9 @@ def time_loaders(name: str, files: LabelledFiles, crop: tuple[int, int], how: Sc
         "ours_uncached": ours(files),
         "plain": lambda: epoch_of(lambda key: plain_sample(files.samples[key[1]], crop, how, key), next(epochs)),
     }
-    samples = interleave(list(ways.values()), warmup=1, repeats=EPOCHS)
+    runs = list(ways.values())
+    warm(runs, most=1)
+    samples = interleave(runs, repeats=EPOCHS)
     rates = {way: 1e3 * len(files) / median(ms) for way, ms in zip(ways, samples, strict=True)}
     return {
         **{f"loader_{name}_{way}_samples_per_s": rate for way, rate in rates.items()},
@@ -296,7 +300,7 @@ def time_two_trainings(batch: int) -> dict[str, float]:
                 go(process)
                 told(process)
 
-        samples = interleave([side_by_side, in_turn], warmup=0, repeats=TURNS)
+        samples = interleave([side_by_side, in_turn], repeats=TURNS)
         for process in (*single, *double):
             assert process.stdin is not None
             process.stdin.close()

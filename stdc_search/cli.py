@@ -135,15 +135,26 @@ def cost(
 @app.command()
 def time(
     specs: Specs,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(help="In place of the specs' own: eager, compile, onnxruntime, openvino; may be given again."),
+    ] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32, bf16, fp16, int8; may be given again. Default: the specs' own.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: the specs' own.")] = None,
+    data_root: DataRoot = None,
     out: Annotated[Path, typer.Option(help="Folder that gets the tables.")] = Path("runs/time"),
 ) -> None:
-    """Measure latency as each spec's section `latency` says, networks taking turns; save tables and machine."""
+    """Time networks as their section `latency` says, taking turns, and say which differences are real."""
     from stdc_search.builder import build
-    from stdc_search.latency import Entry, measure, note_machine
+    from stdc_search.data import open_dataset
+    from stdc_search.latency import Entry, note_machine, race
+    from stdc_search.quantize import calibration_images
     from stdc_search.report.costs import latency_frame
     from stdc_search.report.tables import show_table
-    from stdc_search.report.words import device
-    from stdc_search.spec.measurement import LatencySpec
+    from stdc_search.report.words import device, doubts, ties
+    from stdc_search.spec.measurement import LatencySpec, varied
 
     names, entries, warmups, repeats = [], [], [], []
     for name, run in _load_all(specs).items():
@@ -151,14 +162,21 @@ def time(
         warmups.append(wanted.warmup)
         repeats.append(wanted.repeats)
         module = build(run.network)
-        for runtime in (wanted, *wanted.also):
-            names.append(name)
-            entries.append(Entry(module, run.image_size, runtime))
-    latencies = measure(entries, warmup=max(warmups), repeats=max(repeats))
-    frame = latency_frame(zip(names, latencies, strict=True))
+        runtimes = varied(wanted, runtime, precision, threads)
+        calibration = None
+        if run.data is not None and any(one.precision == "int8" for one in runtimes):
+            calibration = calibration_images(open_dataset(run.data, "train", data_root), run.image_size)
+        names += [name] * len(runtimes)
+        entries += [Entry(module, run.image_size, one, calibration=calibration) for one in runtimes]
+    timings = race(entries, warmup=max(warmups), repeats=max(repeats))
+    frame = latency_frame((name, latency, place) for name, (latency, place) in zip(names, timings, strict=True))
     out.mkdir(parents=True, exist_ok=True)
-    title = f"Latency of one image on {device(note_machine(out / 'machine.json'))}"
+    title = f"Latency on {device(note_machine(out / 'machine.json'))}"
     show_table(frame, out / "time", title=title)
+    typer.echo(ties(frame))
+    for name, timing in zip(names, timings, strict=True):
+        if told := doubts(timing.latency):
+            typer.echo(f"{name}, {timing.latency.runtime}: do not rank by this time: {told}", err=True)
 
 
 @app.command()

@@ -47,20 +47,31 @@ class PartCost(_Value):
 
 
 class Latency(_Value):
-    """Time of one image on one runtime."""
+    """Time of one batch on one runtime."""
 
     runtime: str
     output: Literal["labels", "logits"]
     image_size: tuple[int, int]
+    batch: int = 1
     threads: int
     device: str = "cpu"
+    """What ran it: cpu, cuda or tensorrt."""
     precision: str = "fp32"
+    memory_format: str = "contiguous"
     source: Literal["measured"] = "measured"
     median_ms: float
+    """Of a call, which does a batch."""
+    p5_ms: float | None = None
     p95_ms: float
     fps: float
-    """1000 / median_ms."""
+    """Images a second: 1000 times the batch / median_ms."""
     samples: int
+    cv: float | None = None
+    """Coefficient of variation of the samples; none in records that are older than it, as the next two."""
+    drift: float | None = None
+    """By which share the median of their second half lies above that of the first."""
+    steady: bool | None = None
+    """Whether warming up came to an end, beyond which calls became no faster."""
 
 
 class Score(_Value):
@@ -116,6 +127,8 @@ class Machine(_Value):
     memory_gb: float
     system: str
     driver: str | None
+    governor: str | None = None
+    """What chooses the frequency of its cores, where the system tells."""
     versions: dict[str, str]
     commit: str | None
 

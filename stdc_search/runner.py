@@ -19,6 +19,7 @@ from stdc_search.latency import note_machine
 from stdc_search.parallel import announce, leads
 from stdc_search.records import ImageScore, Record, Score, append, cut_torn_line, read
 from stdc_search.report import Report, write_report
+from stdc_search.report.words import doubts
 from stdc_search.search.study import Proposal, Study, mirror
 from stdc_search.spec.base import Problem, SpecError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
@@ -269,7 +270,8 @@ def _line(record: Record) -> str:
         case None:
             pass
     if record.latency:
-        figures.append(f"{record.latency.median_ms:.1f} ms")
+        told = doubts(record.latency)
+        figures.append(f"{record.latency.median_ms:.1f} ms" + (f" (doubtful: {told})" if told else ""))
     if record.cost:
         figures.append(f"{record.cost.macs / 1e9:.2f} GMACs")
     if record.started_from:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from stdc_search.batches import length
@@ -24,10 +24,12 @@ from stdc_search.cost import count, count_with_fvcore
 from stdc_search.data import DataError, Split, open_dataset
 from stdc_search.data.cache import Cached
 from stdc_search.data.transforms import TrainingSamples
-from stdc_search.latency import measure_network
+from stdc_search.latency import UnavailableError, measure_network
 from stdc_search.parallel import Job, add_up, announce, announced, leads, share, state
+from stdc_search.quantize import calibration_images
 from stdc_search.records import Record, StartedFrom
 from stdc_search.spec.base import UserError, dump, write_atomically
+from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import LimitMetric, LimitSpec
 from stdc_search.tasks import task_of
@@ -100,14 +102,14 @@ def run_trial(
 
     Returns:
         The record: complete, rejected by a limit or because its values are illegal together, or failed with its
-        error. Nothing is raised but for a person's interrupt and for broken data or weights, which would break every
-        other trial too.
+        error. Nothing is raised but for a person's interrupt and for what would break every other trial too: broken
+        data or weights, a runtime that is not here.
     """
     trial = _Trial(spec, folder, limits or {}, progress, draft)
     try:
         trial.run(datasets)
         return trial.record("complete")
-    except (DataError, WeightsError, OSError):
+    except (DataError, WeightsError, UnavailableError, OSError):
         raise
     except (_Rejected, UserError) as rejection:
         return trial.record("rejected", str(rejection))
@@ -160,7 +162,9 @@ class _Trial:
             assert cost.fvcore_flops == flops, f"fvcore counts {flops} FLOPs, we {cost.fvcore_flops}"
             if spec.latency is not None:
                 with self.step("time"):
-                    latency, also = measure_network(module, spec.image_size, spec.latency)
+                    latency, also = measure_network(
+                        module, spec.image_size, spec.latency, self.calibration(spec.latency, datasets)
+                    )
                 self.found |= {"latency": latency, "latency_also": also}
             write_atomically(self.folder / BEGUN, self.record("complete").model_dump_json())
         self.check_limits("latency")
@@ -168,6 +172,12 @@ class _Trial:
             assert datasets is not None
             found = [self.train_and_score(seed, datasets) for seed in spec.training.seeds]
             self.found["score"] = self.task.score(found, datasets.val)
+
+    def calibration(self, latency: LatencySpec, datasets: Datasets | None) -> Tensor | None:
+        """Images for int8, where there is any."""
+        if datasets is None or all(timed.precision != "int8" for timed in (latency, *latency.also)):
+            return None
+        return calibration_images(datasets.train, self.spec.image_size)
 
     def train_and_score(self, seed: int, datasets: Datasets) -> Any:
         """What the network of one seed got right after its training. The first one's files lie in the folder itself."""

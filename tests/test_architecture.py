@@ -23,7 +23,7 @@ LINES = (
     ("report", "search"),
     ("pareto", "trial"),
     ("cost", "latency", "train", "tasks"),
-    ("export", "weights", "parallel", "video", "batches", "optimizer"),
+    ("deploy", "export", "quantize", "weights", "parallel", "video", "batches", "optimizer"),
     ("builder", "data", "losses", "metrics", "evaluation"),
     ("models",),
     ("spec", "records"),

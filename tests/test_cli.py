@@ -225,6 +225,27 @@ def test_times_come_with_their_machine(tmp_path):
     assert pd.read_csv(tmp_path / "times" / "time.csv")["repeats"].tolist() == [3]
 
 
+def test_runtimes_and_precisions_of_the_command_line_take_the_place_of_the_specs(tmp_path):
+    dump(tiny_search().without_search(), tmp_path / "tiny.yaml")
+    asked = ("--runtime", "onnxruntime", "--runtime", "openvino", "--precision", "fp32", "--precision", "int8")
+    done = stdc_search("time", tmp_path / "tiny.yaml", *asked, "--threads", 1, "--out", tmp_path / "times")
+    assert done.returncode == 0, done.stderr
+    assert "Places: by the ratio of times in the same round" in done.stdout
+    table = pd.read_csv(tmp_path / "times" / "time.csv")
+    found = {*zip(table["runtime"], table["precision"], table["threads"], strict=True)}
+    assert found == {(name, kind, 1) for name in ("onnxruntime", "openvino") for kind in ("fp32", "int8")}
+    assert table["median ms"].is_monotonic_increasing
+    assert table["place"].is_monotonic_increasing
+
+
+def test_a_runtime_that_there_is_not_is_told_with_those_that_there_are(tmp_path):
+    done = stdc_search("time", "specs/stdc1.yaml", "--runtime", "onnx", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "runtime: must be eager, compile, onnxruntime or openvino, not 'onnx'" in done.stderr
+    refused = stdc_search("time", "specs/stdc1.yaml", "--runtime", "eager", "--precision", "int8", "--out", tmp_path)
+    assert "eager has no int8; use one of fp32, bf16, fp16, or another runtime" in refused.stderr
+
+
 def test_space_tabulates_a_search_and_refuses_a_single_network(tmp_path):
     dump(tiny_search(), tmp_path / "tiny.yaml")
     done = stdc_search("space", tmp_path / "tiny.yaml", "--sample", 9, "--out", tmp_path / "space")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import stdc_search
-from stdc_search.export import OPSET, deployed, to_onnx
+from stdc_search.deploy import deployed
+from stdc_search.export import OPSET, to_onnx
 from tests.tiny_networks import SIZE, classifier, exported, segmenter
 
 

@@ -1,88 +1,140 @@
-"""Modules, image size, runtime -> Latency: times of one image, measured on this machine."""
+"""Modules, image size, runtime -> Latency: times measured on this machine."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from statistics import median
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from stdc_search.latency.loop import Clock, interleave, p95
+from stdc_search.latency.alone import alone, pinned
+from stdc_search.latency.loop import Clock, interleave, warm
 from stdc_search.latency.machine import describe_machine, note_machine, physical_cores
-from stdc_search.latency.runtimes import MismatchError, Prepared, prepare
+from stdc_search.latency.runtimes import MismatchError, UnavailableError, prepare
+from stdc_search.latency.statistics import ranks, summarise
+from stdc_search.latency.typical import with_regions
 from stdc_search.records import Latency
 from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
 
-__all__ = ["Entry", "MismatchError", "describe_machine", "measure", "measure_network", "note_machine"]
+__all__ = [
+    "Entry",
+    "MismatchError",
+    "Timing",
+    "UnavailableError",
+    "describe_machine",
+    "measure",
+    "measure_network",
+    "note_machine",
+    "race",
+]
 
 
 class Entry(NamedTuple):
-    """What is timed. Weights do not matter: an untrained network takes as long as a trained one."""
+    """What is timed. The weights of an untrained network do not matter: its labels get the borders of a street."""
 
     module: nn.Module
     image_size: tuple[int, int]
     """(height, width)."""
     runtime: RuntimeSpec
+    image: Tensor | None = None
+    """What a trained network sees: float32 3, H, W, normalised; none for an untrained one."""
+    calibration: Tensor | None = None
+    """For int8: float32 N, 3, H, W, normalised."""
+
+
+class Timing(NamedTuple):
+    """One entry among those that it was timed with."""
+
+    latency: Latency
+    place: int
+    """1 for the fastest; whoever cannot be told from the fastest of a place shares it."""
+
+
+def race(
+    entries: Sequence[Entry], *, warmup: int = 5, repeats: int = 30, clock: Clock = time.perf_counter_ns
+) -> list[Timing]:
+    """Time networks side by side, in eval mode.
+
+    What each gives is first compared with eager PyTorch. Then they take turns, so that figures of one call
+    can be compared whatever else the machine does. Modules, threads and settings are left as they were. Other
+    processes that measure wait.
+
+    Args:
+        entries: what is timed.
+        warmup: runs of each before the first that counts, at least; they go on until they become no faster.
+        repeats: runs of each that count.
+        clock: gives nanoseconds.
+
+    Returns:
+        Of each entry, in their order.
+
+    Raises:
+        UnavailableError: a runtime is not here.
+        MismatchError: a runtime gives another result than eager PyTorch.
+    """
+    with alone(), pinned(max(map(_threads, entries))), _settings():
+        prepared, runs = [], []
+        for entry in entries:
+            images = _images(entry)
+            module = entry.module if entry.image is not None else with_regions(entry.module, images)
+            one = prepare(entry.runtime, module, images, _threads(entry), entry.calibration)
+            prepared.append(one)
+            runs.append(partial(one.run, one.load(images)))
+        steady = warm(runs, least=warmup, clock=clock)
+        samples = interleave(runs, repeats=repeats, clock=clock)
+    latencies = [
+        _latency(entry, one.device, is_steady, mine)
+        for entry, one, is_steady, mine in zip(entries, prepared, steady, samples, strict=True)
+    ]
+    return [Timing(*both) for both in zip(latencies, ranks(samples), strict=True)]
 
 
 def measure(
     entries: Sequence[Entry], *, warmup: int = 5, repeats: int = 30, clock: Clock = time.perf_counter_ns
 ) -> list[Latency]:
-    """Time networks side by side, at batch 1, in fp32 and eval mode.
-
-    What each gives is first compared with eager PyTorch. Then they take turns, so that figures of one call
-    can be compared whatever else the machine does. Modules, threads and settings are left as they were.
-
-    Args:
-        entries: what is timed.
-        warmup: runs of each before the first that counts.
-        repeats: runs of each that count.
-        clock: gives nanoseconds.
-
-    Returns:
-        The latency of each entry, in their order.
-
-    Raises:
-        MismatchError: a runtime gives another result than eager PyTorch.
-    """
-    with _settings():
-        prepared = [_prepare(entry) for entry in entries]
-        runs = [one.run for one in prepared]
-        samples = interleave(runs, warmup=warmup, repeats=repeats, clock=clock)
-    return [_latency(*parts) for parts in zip(entries, prepared, samples, strict=True)]
+    """The latencies alone, as `race` gives them."""
+    return [timing.latency for timing in race(entries, warmup=warmup, repeats=repeats, clock=clock)]
 
 
 def measure_network(
-    module: nn.Module, image_size: tuple[int, int], spec: LatencySpec
+    module: nn.Module, image_size: tuple[int, int], spec: LatencySpec, calibration: Tensor | None = None
 ) -> tuple[Latency, tuple[Latency, ...]]:
     """Time one network as a spec says: on its own runtime, and on those of `also`."""
-    entries = [Entry(module, image_size, runtime) for runtime in (spec, *spec.also)]
+    entries = [Entry(module, image_size, runtime, calibration=calibration) for runtime in (spec, *spec.also)]
     first, *others = measure(entries, warmup=spec.warmup, repeats=spec.repeats)
     return first, tuple(others)
 
 
-def _prepare(entry: Entry) -> Prepared:
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, *entry.image_size, generator=generator)
-    return prepare(entry.runtime, entry.module, image, _threads(entry))
+def _images(entry: Entry) -> Tensor:
+    size = (entry.runtime.batch, 3, *entry.image_size)
+    if entry.image is not None:
+        return entry.image.expand(size).contiguous()
+    return torch.randn(size, generator=torch.Generator().manual_seed(0))
 
 
-def _latency(entry: Entry, prepared: Prepared, samples: list[float]) -> Latency:
-    median_ms = median(samples)
+def _latency(entry: Entry, device: str, steady: bool, samples: list[float]) -> Latency:
+    found, spec = summarise(samples), entry.runtime
     return Latency(
-        runtime=entry.runtime.runtime,
-        output=entry.runtime.output,
+        runtime=spec.runtime,
+        output=spec.output,
         image_size=entry.image_size,
+        batch=spec.batch,
         threads=_threads(entry),
-        device=prepared.device,
-        median_ms=median_ms,
-        p95_ms=p95(samples),
-        fps=1000 / median_ms,
+        device=device,
+        precision=spec.precision,
+        memory_format=spec.memory_format,
+        median_ms=found.median,
+        p5_ms=found.p5,
+        p95_ms=found.p95,
+        fps=1000 * spec.batch / found.median,
         samples=len(samples),
+        cv=found.cv,
+        drift=found.drift,
+        steady=steady,
     )
 
 

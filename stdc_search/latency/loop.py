@@ -7,21 +7,47 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import median
 
 Run = Callable[[], object]
 """Returns when its result exists."""
 Clock = Callable[[], int]
 """Gives nanoseconds."""
 
+WINDOW = 5
+"""Calls whose median is compared with that of as many before them."""
+GAIN = 0.02
+"""A run is steady when its window's median is at most this share below the one before."""
+MOST = 60
+"""Calls after which what is not steady is timed all the same, and said to be unsteady."""
 
-def interleave(
-    runs: Sequence[Run], *, warmup: int, repeats: int, clock: Clock = time.perf_counter_ns
-) -> list[list[float]]:
+
+def warm(runs: Sequence[Run], *, least: int = 0, most: int = MOST, clock: Clock = time.perf_counter_ns) -> list[bool]:
+    """Call several runs in turns until none becomes faster any more.
+
+    Args:
+        runs: what is timed.
+        least: calls of each in any case.
+        most: calls of each at most.
+        clock: read before and after each call.
+
+    Returns:
+        Of each run whether it became steady.
+    """
+    samples: list[list[float]] = [[] for _ in runs]
+    with _garbage_kept():
+        for done, _ in enumerate(_rounds(runs, samples, clock), start=1):
+            steady = [_steady(one) for one in samples]
+            if done >= most or (done >= least and all(steady)):
+                return steady
+    return []
+
+
+def interleave(runs: Sequence[Run], *, repeats: int, clock: Clock = time.perf_counter_ns) -> list[list[float]]:
     """Time several runs in one loop.
 
     Args:
         runs: what is timed.
-        warmup: calls of each before the first that counts.
         repeats: rounds; each calls every run once, in an order drawn anew, so that none always follows the
             same other.
         clock: read before and after each call.
@@ -29,24 +55,28 @@ def interleave(
     Returns:
         The samples of each run in milliseconds, as they were taken.
     """
-    for run in runs:
-        for _ in range(warmup):
-            run()
     samples: list[list[float]] = [[] for _ in runs]
-    order = list(range(len(runs)))
-    shuffle = random.Random(0).shuffle
     with _garbage_kept():
-        for _ in range(repeats):
-            shuffle(order)
-            for i in order:
-                samples[i].append(_time(runs[i], clock) / 1e6)
+        for _ in zip(range(repeats), _rounds(runs, samples, clock), strict=False):
+            pass
     return samples
 
 
-def p95(samples: Sequence[float]) -> float:
-    """The 95th percentile by nearest rank: the smallest sample that at least 95 % of them do not exceed."""
-    rank = -(-95 * len(samples) // 100)
-    return sorted(samples)[rank - 1]
+def _rounds(runs: Sequence[Run], samples: Sequence[list[float]], clock: Clock) -> Iterator[None]:
+    """Endless rounds, each of which adds a sample of every run."""
+    order = list(range(len(runs)))
+    shuffle = random.Random(0).shuffle
+    while True:
+        shuffle(order)
+        for i in order:
+            samples[i].append(_time(runs[i], clock) / 1e6)
+        yield
+
+
+def _steady(samples: Sequence[float]) -> bool:
+    if len(samples) < 2 * WINDOW:
+        return False
+    return median(samples[-WINDOW:]) >= (1 - GAIN) * median(samples[-2 * WINDOW : -WINDOW])
 
 
 def _time(run: Run, clock: Clock) -> int:

@@ -17,7 +17,7 @@ from stdc_search import __version__
 from stdc_search.records import Machine, read_machines
 from stdc_search.spec.base import write_atomically
 
-PACKAGES = ("torch", "torchvision", "onnxruntime", "onnxruntime-gpu", "optuna")
+PACKAGES = ("torch", "torchvision", "onnxruntime", "onnxruntime-gpu", "openvino", "optuna")
 
 
 def describe_machine() -> Machine:
@@ -32,6 +32,7 @@ def describe_machine() -> Machine:
         memory_gb=_memory_gb(),
         system=f"{platform.system()} {platform.machine()}",
         driver=_driver() if has_gpu else None,
+        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         versions={"python": platform.python_version(), "stdc-search": __version__, **_versions()},
         commit=_commit(),
     )
@@ -49,10 +50,15 @@ def note_machine(path: Path) -> Machine:
 
 def physical_cores() -> int:
     """Cores that this process may use; off Linux, where no file tells them apart, its hardware threads."""
+    return len(one_thread_a_core())
+
+
+def one_thread_a_core() -> set[int]:
+    """The first hardware thread of each core that this process may use."""
     topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
     cpus = _usable_cpus()
-    siblings = {_read(topology.format(cpu)) for cpu in cpus}
-    return len(cpus) if "" in siblings else len(siblings)
+    siblings = {cpu: _read(topology.format(cpu)) for cpu in sorted(cpus, reverse=True)}
+    return cpus if "" in siblings.values() else {*{core: cpu for cpu, core in siblings.items()}.values()}
 
 
 def _usable_cpus() -> set[int]:

@@ -1,109 +1,209 @@
-"""Runtimes: a network and an image -> a run that can be timed; one function each."""
+"""Runtimes: a network -> something that can be called, and timed; one function each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
 
-from stdc_search.export import INPUT, Output, deployed, to_onnx
-from stdc_search.spec.measurement import RuntimeSpec
+from stdc_search.deploy import deployed
+from stdc_search.export import INPUT, to_onnx
+from stdc_search.quantize import quantized
+from stdc_search.spec.base import UserError
+from stdc_search.spec.measurement import Precision, RuntimeSpec
 
-TOLERANCE = 1e-3
-"""How far scores may lie from the reference, as a share of its largest."""
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.05, "int8": 0.5}
+"""How far scores may lie from the reference: in fp32 each of them, as a share of the largest; in others their root mean
+square, as a share of the reference's. int8 of random weights is far from it; a wrong network is farther."""
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A network made ready on a runtime."""
 
-    run: Callable[[], Tensor]
-    """Returns when the result exists; the result is good until the next call."""
+    load: Callable[[Tensor], Any]
+    """Brings normalised images, float32 N, 3, H, W on the CPU, to where the runtime wants them."""
+    run: Callable[[Any], Tensor]
+    """Called with what was loaded; returns when the result exists, which is good until the next call."""
     device: str
-    """Where it runs: cpu or cuda."""
+    """Where it runs: cpu, cuda or tensorrt."""
 
 
 class MismatchError(RuntimeError):
     """A runtime's result is not that of eager PyTorch; its time would be of another network."""
 
 
-def prepare(spec: RuntimeSpec, module: nn.Module, image: Tensor, threads: int) -> Prepared:
-    """Make a network ready on a runtime and check its result on one image.
+class UnavailableError(UserError):
+    """A runtime, device or precision that is not here."""
+
+
+def prepare(
+    spec: RuntimeSpec, module: nn.Module, images: Tensor, threads: int, calibration: Tensor | None = None
+) -> Prepared:
+    """Make a network ready on a runtime and check its result.
 
     Args:
-        spec: runtime and output.
+        spec: runtime, device, precision and output.
         module: image -> logits; left as it is.
-        image: 1, 3, H, W on the CPU.
+        images: as many as a batch has: N, 3, H, W on the CPU, normalised.
         threads: CPU threads.
+        calibration: further ones that int8 takes the ranges of features from.
 
     Raises:
+        UnavailableError: it is not here.
         MismatchError: the result differs from what eager PyTorch computes on the CPU.
     """
     match spec.runtime:
         case "eager":
-            prepared = eager(module, image, spec.output, threads)
+            prepared = eager(spec, module, threads)
+        case "compile":
+            prepared = compiled(spec, module, threads)
         case "onnxruntime":
-            prepared = onnxruntime(module, image, spec.output, threads)
+            prepared = onnxruntime(spec, _onnx(spec, module, images, calibration), threads)
+        case "openvino":
+            prepared = openvino(spec, _onnx(spec, module, images, calibration), threads)
         case _:
             assert_never(spec.runtime)
     with torch.inference_mode():
-        check(prepared.run().cpu(), deployed(module, "logits").cpu()(image), spec)
+        check(prepared.run(prepared.load(images)).cpu(), reference(module)(images), spec)
     return prepared
 
 
-def eager(module: nn.Module, image: Tensor, output: Output, threads: int) -> Prepared:
-    """Plain PyTorch on the GPU if there is one, batch norms not folded: the reference.
+def reference(module: nn.Module) -> nn.Module:
+    """What every runtime is compared with: the network itself in eager PyTorch on the CPU, nothing folded or fused."""
+    return deepcopy(module).cpu().eval()
+
+
+def eager(spec: RuntimeSpec, module: nn.Module, threads: int) -> Prepared:
+    """Plain PyTorch.
 
     A run sets torch's number of threads and leaves it so, since others may take turns with it.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = deployed(module, output).to(device)
-    image = image.to(device)
+    return _torch(spec, deployed(module, spec.output, DTYPES[spec.precision]), threads)
+
+
+def compiled(spec: RuntimeSpec, module: nn.Module, threads: int) -> Prepared:
+    """torch.compile, with weights as constants; takes minutes to be made ready on a CPU."""
+    network = deployed(module, spec.output, DTYPES[spec.precision])
+    return _torch(spec, network, threads, lambda network: torch.compile(network, options={"freezing": True}))
+
+
+def _torch(
+    spec: RuntimeSpec, network: nn.Module, threads: int, compiler: Callable[[nn.Module], Any] = lambda network: network
+) -> Prepared:
+    if spec.device == "cuda" and not torch.cuda.is_available():
+        raise UnavailableError("`device: cuda`: torch finds no GPU here; leave `device` out, or set it to cpu")
+    device = torch.device(spec.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if spec.precision == "fp16" and device.type == "cpu":
+        raise UnavailableError("`precision: fp16` is for GPUs in PyTorch; on a CPU use bf16 or fp32")
+    memory_format = torch.channels_last if spec.memory_format == "channels_last" else torch.contiguous_format
+    call = compiler(network.to(device).to(memory_format=memory_format))
 
     @torch.inference_mode()
-    def run() -> Tensor:
+    def run(images: Tensor) -> Tensor:
         torch.set_num_threads(threads)
-        result = network(image)
-        if device == "cuda":
+        result = call(images)
+        if device.type == "cuda":
             torch.cuda.synchronize()
         return result
 
-    return Prepared(run, device)
+    return Prepared(lambda images: images.to(device).to(memory_format=memory_format), run, device.type)
 
 
-def onnxruntime(module: nn.Module, image: Tensor, output: Output, threads: int) -> Prepared:
-    """ONNX Runtime with all graph optimisations, on the GPU if its package has CUDA.
+def _onnx(spec: RuntimeSpec, module: nn.Module, images: Tensor, calibration: Tensor | None) -> bytes:
+    batch, _, height, width = images.shape
+    # TensorRT and OpenVINO lower the precision of a float32 network themselves.
+    lowered = spec.precision == "fp16" and spec.runtime == "onnxruntime" and spec.device != "tensorrt"
+    dtype = torch.float16 if lowered else torch.float32
+    content = to_onnx(module, (height, width), spec.output, batch=batch, dtype=dtype)
+    if spec.precision != "int8":
+        return content
+    if calibration is None:
+        raise UnavailableError("`precision: int8` is calibrated on images of the section `data`; add one")
+    return quantized(content, calibration)
 
-    Image and result stay on the device: copies to and from it are not timed.
+
+def onnxruntime(spec: RuntimeSpec, content: bytes, threads: int) -> Prepared:
+    """ONNX Runtime with all graph optimisations.
+
+    Images and result stay on the device: copies to and from it are not timed.
     """
     import onnxruntime as ort
 
+    available = ort.get_available_providers()
+    device = spec.device or ("cuda" if PROVIDERS["cuda"] in available else "cpu")
+    if PROVIDERS[device] not in available:
+        raise UnavailableError(
+            f"`device: {device}`: ONNX Runtime has no {PROVIDERS[device]} here; "
+            "type: pip uninstall onnxruntime, then: pip install onnxruntime-gpu"
+        )
+    if spec.precision == "fp16" and device == "cpu":
+        raise UnavailableError("`precision: fp16` is for GPUs in ONNX Runtime; on a CPU use int8 or fp32, or openvino")
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors
     # Idle threads otherwise spin on for a while, at the cost of whoever is timed next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" in ort.get_available_providers():
-        providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
-    content = to_onnx(module, (image.shape[2], image.shape[3]), output)
-    session = ort.InferenceSession(content, options, providers=providers)
-
-    device = "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
+    lower = {"trt_fp16_enable": str(spec.precision == "fp16"), "trt_int8_enable": str(spec.precision == "int8")}
+    chain: dict[str, list[Any]] = {
+        "cpu": [],
+        "cuda": [(PROVIDERS["cuda"], {"use_tf32": "0"})],
+        "tensorrt": [(PROVIDERS["tensorrt"], lower), (PROVIDERS["cuda"], {"use_tf32": "0"})],
+    }
+    session = ort.InferenceSession(content, options, providers=[*chain[device], PROVIDERS["cpu"]])
+    if PROVIDERS[device] not in session.get_providers():
+        raise UnavailableError(f"`device: {device}`: ONNX Runtime could not start its {PROVIDERS[device]} here")
+    memory = "cpu" if device == "cpu" else "cuda"
     binding = session.io_binding()
-    binding.bind_output(output, device)
-    pixels = ort.OrtValue.ortvalue_from_numpy(image.numpy(), device)
+    binding.bind_output(session.get_outputs()[0].name, memory)
 
-    def run() -> Tensor:
+    def run(pixels: ort.OrtValue) -> Tensor:
         binding.bind_ortvalue_input(INPUT, pixels)  # here, since a binding does not keep the array alive
         session.run_with_iobinding(binding)
         return torch.from_dlpack(binding.get_outputs()[0])
 
-    return Prepared(run, device)
+    return Prepared(lambda images: ort.OrtValue.ortvalue_from_numpy(images.numpy(), memory), run, device)
+
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+"""ONNX Runtime's, by device."""
+
+
+def openvino(spec: RuntimeSpec, content: bytes, threads: int) -> Prepared:
+    """OpenVINO on the CPU, for one call at a time."""
+    try:
+        import openvino as ov
+    except ImportError:
+        raise UnavailableError("OpenVINO is not installed; type: pip install 'stdc-search[openvino]'") from None
+    core = ov.Core()
+    words = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
+    have = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if words[spec.precision] not in have:
+        raise UnavailableError(f"`precision: {spec.precision}`: this CPU has {', '.join(have)} in OpenVINO")
+    types = {"bf16": ov.Type.bf16, "fp16": ov.Type.f16}
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        # It lowers the precision by itself otherwise, where the CPU is faster at that.
+        "INFERENCE_PRECISION_HINT": types.get(spec.precision, ov.Type.f32),
+    }
+    request = core.compile_model(core.read_model(content), "CPU", settings).create_infer_request()
+
+    def load(images: Tensor) -> ov.Tensor:
+        return ov.Tensor(images.numpy(), shared_memory=True)
+
+    def run(images: ov.Tensor) -> Tensor:
+        request.set_input_tensor(images)
+        request.infer()
+        return torch.from_numpy(request.get_output_tensor().data)
+
+    return Prepared(load, run, "cpu")
 
 
 def check(result: Tensor, logits: Tensor, spec: RuntimeSpec) -> None:
@@ -121,11 +221,15 @@ def check(result: Tensor, logits: Tensor, spec: RuntimeSpec) -> None:
         chosen = logits.gather(1, result.long().unsqueeze(1)).squeeze(1)
         error = logits.amax(1) - chosen
     else:
-        error = (logits - result).abs()
-    limit = TOLERANCE * logits.abs().max()
-    if not (agrees := error <= limit).all():  # written so that NaN is an error
-        wrong, worst = 1 - agrees.double().mean(), error.max()
+        error = (logits - result.float()).abs()
+    limit = TOLERANCE[spec.precision] * (logits.abs().max() if spec.precision == "fp32" else _root_mean_square(logits))
+    found = error.max() if spec.precision == "fp32" else _root_mean_square(error)
+    if not found <= limit:  # written so that NaN is an error
         raise MismatchError(
-            f"{spec.runtime} does not give the {spec.output} of eager PyTorch: {wrong:.1%} of them are off, "
-            f"by scores of up to {worst:.3g} where {limit:.3g} is allowed"
+            f"{spec.runtime} does not give the {spec.output} of eager PyTorch: in {spec.precision} they are off by "
+            f"scores of {found:.3g} where {limit:.3g} is allowed"
         )
+
+
+def _root_mean_square(x: Tensor) -> Tensor:
+    return x.square().mean().sqrt()

@@ -103,8 +103,12 @@ class Segmenter(nn.Module):
                 child.apply(init_fan_in)
 
     def forward(self, image: Tensor) -> Tensor:
+        return self.upsample(self.scores(image), image)
+
+    def scores(self, image: Tensor) -> Tensor:
+        """Scores before they are up-sampled: N, classes, and the size of the first tapped features."""
         tapped, levels = self._encode(image, self.backbone(image))
-        return self.upsample(self.head(self.fusion(tapped[0], levels[0])), image)
+        return self.head(self.fusion(tapped[0], levels[0]))
 
     def forward_training(self, image: Tensor, *, auxiliary: bool = True, detail: bool = True) -> TrainingOutput:
         """As `forward`, with the heads that only training uses, or some of them."""

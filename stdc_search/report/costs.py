@@ -49,25 +49,37 @@ def parts_frame(parts: Sequence[PartCost], image_size: tuple[int, int]) -> pd.Da
     return pd.DataFrame([*rows, {"stage": "total", **_counts(total)}])
 
 
-def latency_frame(networks: Iterable[tuple[str, Latency]]) -> pd.DataFrame:
-    """A row a network and runtime, fastest first."""
+USUAL = {"batch": 1, "memory format": "contiguous", "device": "cpu"}
+"""Columns that are left out where they say nothing else."""
+
+
+def latency_frame(networks: Iterable[tuple[str, Latency, int]]) -> pd.DataFrame:
+    """A row a network and runtime, with its place, fastest first."""
     frame = pd.DataFrame(
         [
             {
+                "place": place,
                 "network": name,
                 "image size": _size(latency.image_size),
+                "batch": latency.batch,
                 "runtime": latency.runtime,
+                "device": latency.device,
+                "precision": latency.precision,
+                "memory format": latency.memory_format,
                 "output": latency.output,
                 "threads": latency.threads,
                 "median ms": latency.median_ms,
+                "p5 ms": latency.p5_ms,
                 "p95 ms": latency.p95_ms,
+                "CV %": None if latency.cv is None else 100 * latency.cv,
                 "FPS": latency.fps,
                 "repeats": latency.samples,
             }
-            for name, latency in networks
+            for name, latency, place in networks
         ]
     )
-    return frame.sort_values("median ms", ignore_index=True)
+    usual = [name for name, value in USUAL.items() if (frame[name] == value).all()]
+    return frame.drop(columns=usual).sort_values("median ms", ignore_index=True)
 
 
 def _counts(cost: Cost) -> dict[str, int]:

@@ -8,13 +8,20 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from stdc_search.pareto import Direction
-from stdc_search.records import ImageScore, Machine, Record, Score
+from stdc_search.records import ImageScore, Latency, Machine, Record, Score
 from stdc_search.report.tables import MARK
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import PRESETS
 
-RUNTIMES = {"eager": "PyTorch eager", "onnxruntime": "ONNX Runtime"}
+RUNTIMES = {
+    "eager": "PyTorch eager",
+    "compile": "torch.compile",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
+WIDE, DRIFTING = 0.1, 0.05
+"""Coefficient of variation and drift from which on a time is doubted."""
 REFERENCE = "reference"
 
 
@@ -61,6 +68,26 @@ def conditions(records: Sequence[Record], machines: Mapping[str, Machine]) -> st
     used = {record.machine for record in records}
     parts += [device(machine) for name, machine in machines.items() if name in used]
     return " · ".join(dict.fromkeys(parts))
+
+
+def doubts(latency: Latency) -> str:
+    """Why a time is not to be ranked by; empty where nothing speaks against it."""
+    parts = []
+    if latency.steady is False:
+        parts.append("calls went on becoming faster")
+    if latency.cv is not None and latency.cv > WIDE:
+        parts.append(f"samples spread by {latency.cv:.0%}")
+    if latency.drift is not None and abs(latency.drift) > DRIFTING:
+        parts.append(f"they drifted by {latency.drift:+.0%}")
+    return ", ".join(parts)
+
+
+def ties(frame: pd.DataFrame) -> str:
+    """What the places of a table of times mean."""
+    shared = frame["place"].duplicated().any()
+    return "Places: by the ratio of times in the same round, with 99 % confidence" + (
+        "; whoever cannot be told from the fastest of a place shares it." if shared else "."
+    )
 
 
 def device(machine: Machine) -> str:

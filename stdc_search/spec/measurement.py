@@ -2,35 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
-from stdc_search.spec.base import Spec
+from stdc_search.spec.base import Spec, at, replace
 
 Side = Annotated[int, Field(ge=32)]
 
 
-class RuntimeSpec(Spec):
-    """What is timed: image to label map, or to logits, at batch 1 in fp32."""
+Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
-    runtime: Literal["eager", "onnxruntime"] = "eager"
-    """`eager` is plain PyTorch; `onnxruntime` runs the exported network."""
+PRECISIONS: dict[Runtime, tuple[Precision, ...]] = {
+    "eager": ("fp32", "bf16", "fp16"),
+    "compile": ("fp32", "bf16", "fp16"),
+    "onnxruntime": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "bf16", "fp16", "int8"),
+}
+"""What each runtime can be asked for; the device decides whether it has it."""
+
+
+class RuntimeSpec(Spec):
+    """What is timed, and where."""
+
+    runtime: Runtime = "eager"
+    """`eager` is plain PyTorch, `compile` torch.compile; `onnxruntime` and `openvino` run the exported network."""
     output: Literal["labels", "logits"] = "labels"
     """`labels`: the uint8 label map that is deployed; `logits`: scores a pixel at image size."""
+    precision: Precision = "fp32"
+    """Of weights and features; int8 is calibrated on training images of the section `data`."""
+    device: Literal["cpu", "cuda", "tensorrt"] | None = None
+    """`tensorrt` is ONNX Runtime's execution provider; default: the GPU if the runtime has one here."""
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    """Of PyTorch's tensors: NCHW or NHWC in memory."""
     threads: PositiveInt | None = None
     """CPU threads; default: one a physical core."""
+    batch: PositiveInt = 1
+    """Images a call."""
+
+    @model_validator(mode="after")
+    def _runtime_has_it(self) -> RuntimeSpec:
+        if self.precision not in (theirs := PRECISIONS[self.runtime]):
+            have = ", ".join(theirs)
+            raise at("precision", f"{self.runtime} has no {self.precision}; use one of {have}, or another runtime")
+        if self.device == "tensorrt" and self.runtime != "onnxruntime":
+            raise at("device", "only onnxruntime runs networks in TensorRT; set `runtime: onnxruntime`")
+        if self.device == "cuda" and self.runtime == "openvino":
+            raise at("device", "OpenVINO does not run on CUDA; use `runtime: onnxruntime`")
+        if self.memory_format != "contiguous" and self.runtime not in ("eager", "compile"):
+            raise at("memory_format", f"{self.runtime} chooses its own; take it out")
+        return self
 
 
 class LatencySpec(RuntimeSpec):
     """How `latency.median_ms` is measured."""
 
     warmup: PositiveInt = 5
-    """Runs before the first that counts."""
+    """Runs before the first that counts, at least; they go on until they become no faster."""
     repeats: Annotated[int, Field(ge=3)] = 30
     """Runs that count; with several networks they take turns."""
     also: tuple[RuntimeSpec, ...] = ()
     """Further runtimes, reported beside the first."""
+
+
+def varied(
+    spec: LatencySpec, runtimes: Sequence[str] | None, precisions: Sequence[str] | None, threads: int | None
+) -> list[RuntimeSpec]:
+    """The runtimes that a spec names, or each of others in each of some precisions.
+
+    Raises:
+        SpecError: a runtime or precision that there is not.
+    """
+    base = [spec, *spec.also] if runtimes is None else [spec]
+    changes = [
+        {
+            **({} if runtime is None else {"runtime": runtime, "memory_format": "contiguous", "precision": "fp32"}),
+            **({} if precision is None else {"precision": precision}),
+            **({} if threads is None else {"threads": threads}),
+        }
+        for runtime in runtimes or [None]
+        for precision in precisions or [None]
+    ]
+    return [replace(one, change) for one in base for change in changes]
 
 
 class WindowSpec(Spec):

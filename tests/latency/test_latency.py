@@ -1,6 +1,8 @@
 """Measuring: what is timed is right, is what was asked for, and leaves nothing changed."""
 
 import inspect
+import sys
+from functools import cache
 from typing import ClassVar, get_args
 
 import onnxruntime
@@ -8,14 +10,24 @@ import pytest
 import torch
 from torch import nn
 
-from stdc_search.latency import Entry, MismatchError, measure, measure_network, runtimes
+from stdc_search import latency
+from stdc_search.latency import Entry, MismatchError, UnavailableError, measure, measure_network, race, runtimes
+from stdc_search.latency.loop import WINDOW
 from stdc_search.latency.machine import physical_cores
-from stdc_search.latency.runtimes import check, prepare
-from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
-from tests.tiny_networks import SIZE, exported, segmenter
+from stdc_search.latency.runtimes import check, prepare, reference
+from stdc_search.latency.typical import with_regions
+from stdc_search.quantize import quantized
+from stdc_search.spec.measurement import PRECISIONS, LatencySpec, Runtime, RuntimeSpec
+from tests.tiny_networks import SIZE, classifier, exported, segmenter
 
-RUNTIMES = get_args(RuntimeSpec.model_fields["runtime"].annotation)
-SPECS = [RuntimeSpec(runtime=name, output=output, threads=1) for name in RUNTIMES for output in ("labels", "logits")]
+RUNTIMES = [name for name in get_args(Runtime) if name != "compile"]  # which takes a minute and has a test of its own
+SPECS = [
+    RuntimeSpec(runtime=name, output=output, precision=precision, threads=1)
+    for name in RUNTIMES
+    for precision in PRECISIONS[name]
+    if precision != "fp16"
+    for output in ("labels", "logits")
+]
 
 
 class Ticks:
@@ -49,7 +61,24 @@ class Broken(nn.Module):
 def one_export_each():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtimes, "to_onnx", exported)
+        patch.setattr(runtimes, "quantized", lambda content, images: quantized_once(content))
+        patch.setattr(latency, "with_regions", lambda module, images: module)  # it copies, to be exported anew
         yield
+
+
+@cache
+def quantized_once(content):
+    return quantized(content, torch.randn(4, 3, *SIZE, generator=torch.Generator().manual_seed(2)))
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    return torch.randn(4, 3, *SIZE, generator=torch.Generator().manual_seed(2))
+
+
+def result(spec, module, images, calibration=None):
+    prepared = prepare(spec, module, images, 1, calibration)
+    return prepared.run(prepared.load(images))
 
 
 @pytest.fixture
@@ -62,39 +91,83 @@ def image():
     return torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
-def test_labels_are_one_byte_a_pixel_at_image_size(name, tiny, image):
-    labels = prepare(RuntimeSpec(runtime=name), tiny, image, 1).run()
-    assert (labels.shape, labels.dtype) == ((1, *SIZE), torch.uint8)
-    assert labels.unique().numel() > 1
+def name_of(spec):
+    return f"{spec.runtime}-{spec.precision}-{spec.output}"
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=name_of)
+def test_runtimes_give_labels_of_a_byte_a_pixel_or_scores_at_image_size(spec, tiny, image, calibration):
+    found = result(spec, tiny, image, calibration)
+    if spec.output == "labels":
+        assert (found.shape, found.dtype) == ((1, *SIZE), torch.uint8)
+        assert found.unique().numel() > 1
+    else:
+        assert (found.shape, found.dtype) == ((1, 5, *SIZE), torch.float32)
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
-def test_logits_are_scores_of_each_class_at_image_size(name, tiny, image):
-    logits = prepare(RuntimeSpec(runtime=name, output="logits"), tiny, image, 1).run()
-    assert (logits.shape, logits.dtype) == ((1, 5, *SIZE), torch.float32)
-
-
-def test_runtimes_give_what_the_network_gives_in_eval_mode(tiny, image):
+def test_runtimes_give_what_the_network_gives_in_eval_mode(name, tiny, image):
     with torch.no_grad():
-        expected = runtimes.deployed(tiny, "logits")(image)
-    for name in RUNTIMES:
-        result = prepare(RuntimeSpec(runtime=name, output="logits"), tiny, image, 1).run()
-        torch.testing.assert_close(result.cpu(), expected, rtol=1e-4, atol=1e-4)
+        expected = reference(tiny)(image)
+    found = result(RuntimeSpec(runtime=name, output="logits"), tiny, image)
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_batch_is_done_in_one_call(name, tiny):
+    images = torch.randn(3, 3, *SIZE)
+    assert result(RuntimeSpec(runtime=name, batch=3), tiny, images).shape == (3, *SIZE)
+    (timed,) = measure([Entry(tiny, SIZE, RuntimeSpec(runtime=name, batch=3))], warmup=1, repeats=1)
+    assert timed.batch == 3
+    assert timed.fps == pytest.approx(3000 / timed.median_ms)
+
+
+def test_channels_last_gives_the_same(tiny, image):
+    spec = RuntimeSpec(memory_format="channels_last")
+    assert torch.equal(result(spec, tiny, image), result(RuntimeSpec(), tiny, image))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["labels", "logits"])
+def test_torch_compile_gives_what_the_network_gives(output, tiny, image):
+    result(RuntimeSpec(runtime="compile", output=output), tiny, image)  # which compares
 
 
 def test_a_classifier_is_timed_to_the_index_of_its_class(image):
-    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1000))
-    label = prepare(RuntimeSpec(), network, image, 1).run()
-    assert label.shape == (1,)
-    assert label == network(image).argmax()
+    for name in RUNTIMES:
+        label = result(RuntimeSpec(runtime=name), classifier(), image)
+        assert label.shape == (1,)
+        assert label == reference(classifier())(image).argmax()
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"runtime": "onnxruntime", "device": "cuda"}, "no CUDAExecutionProvider here; type: pip"),
+        ({"runtime": "onnxruntime", "device": "tensorrt"}, "no TensorrtExecutionProvider here; type: pip"),
+        ({"runtime": "onnxruntime", "precision": "int8"}, "calibrated on images of the section `data`; add one"),
+        ({"device": "cuda"}, "torch finds no GPU here"),
+        ({"precision": "fp16"}, "on a CPU use bf16 or fp32"),
+    ],
+)
+def test_what_is_not_here_says_what_to_do(spec, told, tiny):
+    if torch.cuda.is_available() or "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("it is here")
+    with pytest.raises(UnavailableError, match=told):
+        measure([Entry(tiny, SIZE, RuntimeSpec(**spec))])
+
+
+def test_without_openvino_it_is_said_what_to_install(tiny, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UnavailableError, match=r"pip install 'stdc-search\[openvino\]'"):
+        measure([Entry(tiny, SIZE, RuntimeSpec(runtime="openvino"))])
 
 
 def test_a_runtime_that_runs_another_network_is_not_timed(tiny, image, monkeypatch):
-    content = runtimes.to_onnx(tiny, SIZE, "labels")
-    monkeypatch.setattr(runtimes, "to_onnx", lambda *_: content)
+    content = exported(tiny, SIZE, "labels")
+    monkeypatch.setattr(runtimes, "to_onnx", lambda *_, **__: content)
     other = nn.Conv2d(3, 5, 1)
-    with pytest.raises(MismatchError, match=r"onnxruntime does not give the labels of eager PyTorch: \d"):
+    with pytest.raises(MismatchError, match="onnxruntime does not give the labels of eager PyTorch: in fp32 they"):
         measure([Entry(other, SIZE, RuntimeSpec(runtime="onnxruntime"))], warmup=1, repeats=1)
 
 
@@ -113,22 +186,35 @@ def test_logits_may_differ_by_rounding_only():
             check(wrong, logits, RuntimeSpec(output="logits"))
 
 
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_lower_precisions_may_differ_by_their_own_rounding_only(precision):
+    logits = torch.randn(1, 5, 20, 20, generator=torch.Generator().manual_seed(0))
+    spec = RuntimeSpec(runtime="openvino", output="logits", precision=precision)
+    check(logits + 0.03 * logits.roll(1, 0).roll(1, 1), logits, spec)
+    for wrong in (logits.roll(1, 1), logits * float("nan")):
+        with pytest.raises(MismatchError):
+            check(wrong, logits, spec)
+
+
 def test_a_latency_says_what_was_timed_and_how(tiny):
-    entries = [Entry(tiny, SIZE, spec) for spec in SPECS]
+    calibration = torch.randn(4, 3, *SIZE)
+    entries = [Entry(tiny, SIZE, spec, calibration=calibration) for spec in SPECS]
     latencies = measure(entries, warmup=1, repeats=4, clock=Ticks())
-    for spec, latency in zip(SPECS, latencies, strict=True):
-        assert (latency.runtime, latency.output) == (spec.runtime, spec.output)
-        assert (latency.image_size, latency.samples) == (SIZE, 4)
-        assert (latency.precision, latency.source) == ("fp32", "measured")
-        assert (latency.median_ms, latency.p95_ms, latency.fps) == (1, 1, 1000)
+    for spec, timed in zip(SPECS, latencies, strict=True):
+        assert (timed.runtime, timed.output) == (spec.runtime, spec.output)
+        assert (timed.image_size, timed.samples) == (SIZE, 4)
+        assert (timed.precision, timed.source) == (spec.precision, "measured")
+        assert (timed.median_ms, timed.p5_ms, timed.p95_ms, timed.fps) == (1, 1, 1, 1000)
+        assert (timed.cv, timed.drift, timed.steady) == (0, 0, True)
 
 
 def test_median_p95_and_fps_come_from_the_samples():
     samples = [8, 4, 100, 2, 6]
-    clock = Ticks(*(step for sample in samples for step in (50, sample)))
+    warmup = [1] * 2 * 2 * WINDOW
+    clock = Ticks(*warmup, *(step for sample in samples for step in (50, sample)))
     entry = Entry(nn.Identity(), SIZE, RuntimeSpec(output="logits"))
-    (latency,) = measure([entry], warmup=2, repeats=5, clock=clock)
-    assert (latency.median_ms, latency.p95_ms, latency.fps) == (6, 100, 1000 / 6)
+    (timed,) = measure([entry], warmup=2, repeats=5, clock=clock)
+    assert (timed.median_ms, timed.p95_ms, timed.fps) == (6, 100, 1000 / 6)
 
 
 def test_further_runtimes_stand_beside_the_first(tiny):
@@ -178,8 +264,8 @@ def test_onnx_runtime_runs_with_the_threads_of_its_spec(tiny, image, monkeypatch
 
 
 def test_threads_are_one_a_core_by_default():
-    (latency,) = measure([Entry(nn.Identity(), SIZE, RuntimeSpec(output="logits"))], warmup=1, repeats=1)
-    assert latency.threads == physical_cores()
+    (timed,) = measure([Entry(nn.Identity(), SIZE, RuntimeSpec(output="logits"))], warmup=1, repeats=1)
+    assert timed.threads == physical_cores()
 
 
 def test_threads_are_restored_after_an_exception():
@@ -192,7 +278,7 @@ def test_threads_are_restored_after_an_exception():
 
 def test_a_network_comes_out_as_it_went_in(tiny):
     state = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}
-    measure([Entry(tiny, SIZE, spec) for spec in SPECS], warmup=1, repeats=1)
+    measure([Entry(tiny, SIZE, RuntimeSpec(runtime=name)) for name in RUNTIMES], warmup=1, repeats=1)
     assert all(module.training for module in tiny.modules())
     assert all(torch.equal(tensor, state[name]) for name, tensor in tiny.state_dict().items())
     assert all(parameter.requires_grad for parameter in tiny.parameters())
@@ -200,5 +286,34 @@ def test_a_network_comes_out_as_it_went_in(tiny):
 
 def test_measuring_draws_no_random_numbers(tiny):
     before = torch.get_rng_state()
-    measure([Entry(tiny, SIZE, spec) for spec in SPECS], warmup=1, repeats=1)
+    measure([Entry(tiny, SIZE, RuntimeSpec(runtime=name)) for name in RUNTIMES], warmup=1, repeats=1)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_networks_are_placed_by_their_times(tiny):
+    class Sleeper(nn.Module):
+        def __init__(self, ticks, milliseconds):
+            super().__init__()
+            self.ticks, self.milliseconds = ticks, milliseconds
+
+        def __deepcopy__(self, memo):
+            return self
+
+        def forward(self, image):
+            self.ticks.now += self.milliseconds * 10**6
+            return image
+
+    ticks = Ticks()
+    spec = RuntimeSpec(output="logits")
+    timings = race([Entry(Sleeper(ticks, ms), SIZE, spec) for ms in (30, 10, 20, 10)], repeats=20, clock=ticks)
+    assert [timing.place for timing in timings] == [4, 1, 3, 1]
+
+
+def test_an_untrained_networks_labels_have_the_borders_of_a_street(tiny):
+    images = torch.randn(1, 3, 96, 128)
+    labels = reference(with_regions(tiny, images))(images).argmax(1)
+    borders = (labels[:, 1:] != labels[:, :-1]).float().mean()
+    assert labels.unique().numel() == 5
+    assert 0.005 < borders < 0.1
+    assert tiny.training
+    assert with_regions(classifier(), images) is classifier()

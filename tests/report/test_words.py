@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from stdc_search.report.candidates import candidates
-from stdc_search.report.words import conditions, heading, label, machine_note, short_titles, summary
+from stdc_search.report.words import conditions, doubts, heading, label, machine_note, short_titles, summary, ties
 from tests.report.fakes import OBJECTIVES, machine, record, spec
 
 HERE, THERE = "a1b2c3d4e5f6", "ffff00001111"
@@ -65,3 +66,17 @@ def test_the_summary_counts_each_end_and_gives_the_first_failures_reason():
 def test_varied_names_are_shortened_while_they_differ():
     names = ["network.backbone.stages.1.width", "network.backbone.stages.2.width", "network.head.width", "blocks"]
     assert list(short_titles(names).values()) == ["stages 1 width", "stages 2 width", "head width", "blocks"]
+
+
+def test_a_time_is_doubted_where_it_spreads_drifts_or_was_not_warm():
+    timed = record(0).latency
+    assert timed is not None
+    assert doubts(timed) == doubts(timed.model_copy(update={"cv": 0.02, "drift": 0.01, "steady": True})) == ""
+    shaky = timed.model_copy(update={"cv": 0.21, "drift": -0.08, "steady": False})
+    assert doubts(shaky) == "calls went on becoming faster, samples spread by 21%, they drifted by -8%"
+
+
+def test_places_are_explained_and_ties_where_there_are_any():
+    places = "Places: by the ratio of times in the same round, with 99 % confidence"
+    assert ties(pd.DataFrame({"place": [1, 2]})) == f"{places}."
+    assert ties(pd.DataFrame({"place": [1, 1]})).startswith(f"{places}; whoever cannot be told")

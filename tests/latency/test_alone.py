@@ -1,0 +1,73 @@
+"""Measurements take turns, and stay on their cores."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from stdc_search.latency.alone import pinned
+from stdc_search.latency.machine import one_thread_a_core
+
+MEASURES = """
+import sys
+from stdc_search.latency.alone import alone
+with alone():
+    print("begun", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_second_process_waits_for_the_first_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    start = lambda: subprocess.Popen(  # noqa: E731
+        [sys.executable, "-W", "always", "-c", MEASURES],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with start() as first:
+        assert first.stdout.readline() == "begun\n"
+        with start() as second:
+            assert "another process measures on this machine" in second.stderr.readline()
+            assert first.poll() is None
+            first.communicate("\n")
+            assert second.stdout.readline() == "begun\n"
+            second.communicate("\n")
+            assert second.returncode == 0
+
+
+def test_one_that_is_killed_holds_nobody_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with subprocess.Popen(
+        [sys.executable, "-c", MEASURES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.kill()
+    done = subprocess.run([sys.executable, "-c", MEASURES], input="\n", capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("begun\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
+def test_all_threads_are_kept_on_as_many_cores_as_asked_and_let_go_after_it():
+    before = os.sched_getaffinity(0)
+    seen, go, stop = {}, threading.Event(), threading.Event()
+
+    def other():
+        seen["before"] = os.sched_getaffinity(0)
+        go.set()
+        stop.wait()
+        seen["after"] = os.sched_getaffinity(0)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    go.wait()
+    with pinned(1):
+        (core,) = os.sched_getaffinity(0)
+        assert core in one_thread_a_core()
+        assert os.sched_getaffinity(thread.native_id) == {core}
+    stop.set()
+    thread.join()
+    assert os.sched_getaffinity(0) == before == seen["after"]

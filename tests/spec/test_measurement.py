@@ -1,0 +1,51 @@
+"""Runtimes that can be asked for, and those that a command line puts in a spec's place."""
+
+import pytest
+
+from stdc_search.spec.base import SpecError, replace
+from stdc_search.spec.measurement import PRECISIONS, LatencySpec, RuntimeSpec, varied
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"runtime": "eager", "precision": "int8"}, "precision: eager has no int8; use one of fp32, bf16, fp16"),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "precision: onnxruntime has no bf16; use one of fp32, fp16"),
+        ({"runtime": "eager", "device": "tensorrt"}, "device: only onnxruntime runs networks in TensorRT"),
+        (
+            {"runtime": "openvino", "device": "cuda"},
+            "device: OpenVINO does not run on CUDA; use",
+        ),
+        ({"runtime": "openvino", "memory_format": "channels_last"}, "memory_format: openvino chooses its own"),
+    ],
+)
+def test_what_a_runtime_does_not_have_is_refused_with_what_works(values, told):
+    with pytest.raises(SpecError) as refused:
+        replace(RuntimeSpec(), values)
+    assert str(refused.value).startswith(told)
+
+
+def test_a_spec_names_its_own_runtimes():
+    spec = LatencySpec(also=(RuntimeSpec(runtime="openvino"),))
+    assert varied(spec, None, None, None) == [spec, *spec.also]
+
+
+def test_others_take_their_place_in_each_precision():
+    spec = LatencySpec(memory_format="channels_last", output="logits", also=(RuntimeSpec(runtime="openvino"),))
+    found = varied(spec, ["onnxruntime", "openvino"], ["fp32", "int8"], 3)
+    assert [(one.runtime, one.precision) for one in found] == [
+        ("onnxruntime", "fp32"),
+        ("onnxruntime", "int8"),
+        ("openvino", "fp32"),
+        ("openvino", "int8"),
+    ]
+    assert {(one.output, one.threads) for one in found} == {("logits", 3)}
+
+
+def test_a_precision_alone_is_asked_of_the_specs_own_runtimes():
+    spec = LatencySpec(runtime="openvino", also=(RuntimeSpec(runtime="onnxruntime"),))
+    assert [one.precision for one in varied(spec, None, ["int8"], None)] == ["int8", "int8"]
+
+
+def test_each_runtime_has_fp32():
+    assert all("fp32" in precisions for precisions in PRECISIONS.values())
