@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from statistics import fmean, stdev
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,12 +22,14 @@ from torch import Tensor, nn
 from experiments.paper_table4.run import VARIANTS
 from experiments.study import PROTOCOL, known
 from stdc_search.builder import build
-from stdc_search.data import open_dataset
+from stdc_search.data import Dataset, open_dataset
 from stdc_search.data.transforms import normalise
 from stdc_search.evaluation import predict
+from stdc_search.metrics import on_boundary
 from stdc_search.models.segmenter import Segmenter
 from stdc_search.report.overlay import blend, colours
 from stdc_search.report.plots import encode
+from stdc_search.report.tables import print_table, save_table
 from stdc_search.spec.base import replace, write_atomically
 from stdc_search.spec.data import CAMVID_CLASSES
 from stdc_search.spec.run import RunSpec, load
@@ -43,19 +47,49 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "figure.png", help="PNG to write")
     given = parser.parse_args()
     base = load(PROTOCOL)
-    networks = {}
-    for variant, title in NETWORKS.items():
-        spec = replace(base, VARIANTS[variant])
-        folder = known(spec)
-        weights = folder / "networks" / "0000" / "weights.safetensors" if folder else None
-        if weights is None or not weights.is_file():
-            parser.error(f"{variant} has no weights; train it: python -m experiments.paper_table4.run")
-        networks[title] = trained(spec, weights)
     assert base.data is not None
     data = open_dataset(base.data, "val", given.data_root)
+    networks, rows = {}, []
+    for variant, title in NETWORKS.items():
+        spec = replace(base, VARIANTS[variant])
+        files = weights_of(spec)
+        if not files:
+            parser.error(f"{variant} has no weights; train it: python -m experiments.paper_table4.run")
+        modules = [trained(spec, file) for file in files]
+        networks[title] = modules[0]
+        found = [focus(module, data, base) for module in modules]
+        rows.append({"network": title, "border over rest": fmean(found), "±": stdev(found), "seeds": len(found)})
+    frame, caption = (
+        pd.DataFrame(rows),
+        "Heat of cells that a border of CamVid's val labels crosses, over that of others",
+    )
+    save_table(frame, Path(__file__).parent / "table", caption=caption)
+    print_table(frame, caption)
     figure = draw(networks, [data[index] for index in IMAGES], base)
     write_atomically(given.out, encode(figure, ".png"))
     print(f"written: {given.out}")
+
+
+def weights_of(spec: RunSpec) -> list[Path]:
+    """Of each seed, the first one's first; empty where one is not there."""
+    folder = known(spec)
+    if folder is None or spec.training is None:
+        return []
+    _, *others = spec.training.seeds
+    folders = [folder / "networks" / "0000", *(folder / "networks" / "0000" / f"seed-{seed}" for seed in others)]
+    files = [each / "weights.safetensors" for each in folders]
+    return files if all(file.is_file() for file in files) else []
+
+
+def focus(module: Segmenter, data: Dataset, spec: RunSpec) -> float:
+    """Mean over the images of the mean heat of the cells that a border crosses over that of the others."""
+    ratios = []
+    for i in range(len(data)):
+        image, label = data[i]
+        seen = torch.from_numpy(heat(module, image, spec.image_size))
+        border = nn.functional.adaptive_max_pool2d(on_boundary(label.long())[None].float(), seen.shape)[0] > 0
+        ratios.append((seen[border].mean() / seen[~border].mean()).item())
+    return fmean(ratios)
 
 
 def trained(spec: RunSpec, weights: Path) -> Segmenter:
@@ -95,7 +129,8 @@ def draw(networks: dict[str, Segmenter], samples: list[tuple[Tensor, Tensor]], s
             pictures[f"{title}:\nprediction"] = blend(pixels, prediction, palette)
         for column, (title, picture) in enumerate(pictures.items()):
             axes = figure.add_subplot(len(samples), columns, row * columns + column + 1)
-            axes.imshow(picture, cmap="inferno", interpolation="nearest", aspect="auto" if picture.ndim == 2 else None)
+            shape = label.shape[0] / label.shape[1] * picture.shape[1] / picture.shape[0]  # all as large as the image
+            axes.imshow(picture, cmap="inferno", interpolation="nearest", aspect=shape)
             axes.set_axis_off()
             if row == 0:
                 axes.set_title(title, fontsize=8)
