@@ -210,6 +210,31 @@ def predict(
 
 
 @app.command()
+def export(
+    spec: Spec,
+    weights: Annotated[Path, typer.Argument(help="Weights of its network.", show_default=False)],
+    to: Annotated[str, typer.Option(help="onnx, openvino or torch.")] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="Weights and features of int8, calibrated on `data`.")] = False,
+    data_root: DataRoot = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the files. Default: runs/export/ and the file's name.")
+    ] = None,
+) -> None:
+    """Write a trained network as a file that needs none of this package, with an example that runs it."""
+    from stdc_search.deliver import deliver
+    from stdc_search.export import FORMATS
+    from stdc_search.spec.base import UserError
+    from stdc_search.spec.problems import closest
+    from stdc_search.spec.run import load
+
+    if to not in FORMATS:
+        raise UserError(f"--to {to}: is no format; {closest(to, FORMATS)}")
+    folder = out or Path("runs/export") / spec.stem
+    for path in deliver(load(spec), weights, to, folder, int8=int8, data_root=data_root):
+        typer.echo(f"written: {path}")
+
+
+@app.command()
 def weights(
     spec: Spec,
     checkpoint: Annotated[Path, typer.Argument(help="Weights: our own, released or mmsegmentation's.")],

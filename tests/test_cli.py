@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from stdc_search.builder import build
 from stdc_search.cli import app
 from stdc_search.records import read_machines
 from stdc_search.report.words import device
 from stdc_search.spec.base import dump
 from stdc_search.spec.measurement import LatencySpec
+from stdc_search.weights import save_weights
 from tests.released import classification
 from tests.search_specs import tiny_search
 
@@ -34,7 +36,7 @@ def test_help_names_every_command():
     output = CliRunner().invoke(app, ["--help"]).output
     assert all(
         f"\n  {name} " in output
-        for name in ("run", "check", "data", "cost", "time", "weights", "space", "report", "schema")
+        for name in ("run", "check", "data", "cost", "time", "weights", "export", "space", "report", "schema")
     )
 
 
@@ -244,6 +246,20 @@ def test_a_runtime_that_there_is_not_is_told_with_those_that_there_are(tmp_path)
     assert "runtime: must be eager, compile, onnxruntime or openvino, not 'onnx'" in done.stderr
     refused = stdc_search("time", "specs/stdc1.yaml", "--runtime", "eager", "--precision", "int8", "--out", tmp_path)
     assert "eager has no int8; use one of fp32, bf16, fp16, or another runtime" in refused.stderr
+
+
+def test_export_writes_a_file_with_an_example_and_names_its_formats(tmp_path):
+    run = tiny_search().without_search()
+    dump(run, tmp_path / "tiny.yaml")
+    save_weights(build(run.network), tmp_path / "tiny.safetensors")
+    given = (tmp_path / "tiny.yaml", tmp_path / "tiny.safetensors")
+    done = stdc_search("export", *given, "--to", "torch", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    names = ("about.json", "network.pt2", "run_torch.py")
+    assert done.stdout == "".join(f"written: {tmp_path / 'out' / name}\n" for name in names)
+    refused = stdc_search("export", *given, "--to", "openvina")
+    assert refused.returncode == 2
+    assert refused.stderr == "--to openvina: is no format; did you mean `openvino`?\n"
 
 
 def test_space_tabulates_a_search_and_refuses_a_single_network(tmp_path):

@@ -1,0 +1,22 @@
+"""Label an image with an exported network: python run_onnx.py NETWORK.onnx IMAGE (pip install onnxruntime pillow)."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+network, picture = sys.argv[1:]
+session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
+about = json.loads(session.get_modelmeta().custom_metadata_map["about"])
+height, width = about["image_size"]
+image = Image.open(picture).convert("RGB")
+pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))[None]
+labels = np.asarray(session.run(None, {"image": pixels})[0])[0]
+for index, share in zip(*np.unique(labels, return_counts=True), strict=True):
+    print(f"{about['classes'][index]}: {share / labels.size:.1%}")
+if labels.ndim:
+    mask = Image.fromarray(labels).resize(image.size, Image.Resampling.NEAREST)
+    mask.putpalette([value for colour in about["colours"] for value in colour])
+    mask.save("labels.png")

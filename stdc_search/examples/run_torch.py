@@ -1,0 +1,23 @@
+"""Label an image with an exported network: python run_torch.py NETWORK.pt2 IMAGE (pip install torch numpy pillow)."""
+
+import json
+import sys
+
+import numpy as np
+import torch
+from PIL import Image
+
+network, picture = sys.argv[1:]
+files = {"about": ""}
+program = torch.export.load(network, extra_files=files).module()
+about = json.loads(files["about"])
+height, width = about["image_size"]
+image = Image.open(picture).convert("RGB")
+pixels = np.array(image.resize((width, height), Image.Resampling.BILINEAR))[None]
+labels = program(torch.from_numpy(pixels))[0].numpy()
+for index, share in zip(*np.unique(labels, return_counts=True), strict=True):
+    print(f"{about['classes'][index]}: {share / labels.size:.1%}")
+if labels.ndim:
+    mask = Image.fromarray(labels).resize(image.size, Image.Resampling.NEAREST)
+    mask.putpalette([value for colour in about["colours"] for value in colour])
+    mask.save("labels.png")
