@@ -196,7 +196,7 @@ def openvino(spec: RuntimeSpec, content: bytes, threads: int) -> Prepared:
     request = core.compile_model(core.read_model(content), "CPU", settings).create_infer_request()
 
     def load(images: Tensor) -> ov.Tensor:
-        return ov.Tensor(images.numpy(), shared_memory=True)
+        return ov.Tensor(images.numpy())  # a copy, since a shared array is not kept alive
 
     def run(images: ov.Tensor) -> Tensor:
         request.set_input_tensor(images)

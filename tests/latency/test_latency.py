@@ -78,7 +78,7 @@ def calibration():
 
 def result(spec, module, images, calibration=None):
     prepared = prepare(spec, module, images, 1, calibration)
-    return prepared.run(prepared.load(images))
+    return prepared.run(prepared.load(images)).clone()  # it is the runtime's own memory
 
 
 @pytest.fixture
