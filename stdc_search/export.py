@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -17,6 +18,7 @@ from stdc_search.spec.base import UserError, write_atomically
 
 if TYPE_CHECKING:
     import onnx
+    import openvino
 
 INPUT = "image"
 """Name of the input. The output is named after its kind."""
@@ -136,7 +138,7 @@ def run(path: Path, image: Tensor) -> Tensor:
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
             return torch.from_numpy(session.run(None, {INPUT: image.numpy()})[0])
         case ".xml":
-            core = _openvino().Core()
+            core = openvino_core()
             settings = {"INFERENCE_PRECISION_HINT": "f32"}
             return torch.from_numpy(core.compile_model(path, "CPU", settings)(image.numpy())[0].copy())
         case _:
@@ -155,19 +157,33 @@ def _verify(labels: Tensor, module: nn.Module, network: Pixels, image: Tensor, p
 
 
 def _save_openvino(content: bytes, path: Path, about: Mapping[str, Any]) -> Path:
-    ov = _openvino()
-    model = ov.Core().read_model(content)
+    core = openvino_core()
+    import openvino as ov
+
+    model = core.read_model(content)
     model.set_rt_info(json.dumps(about), ABOUT)
     ov.save_model(model, path, compress_to_fp16=False)
     return path
 
 
-def _openvino() -> Any:
+def openvino_core() -> openvino.Core:
+    """OpenVINO's Core, the same for the whole process.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
     try:
         import openvino
     except ImportError:
         raise UserError("OpenVINO is not installed; type: pip install 'stdc-search[openvino]'") from None
-    return openvino
+    return _core(openvino.Core)
+
+
+@cache
+def _core(make: Callable[[], openvino.Core]) -> openvino.Core:
+    # A Core gives its thread a stack for signals, and when it goes the stack of the Core before it, which may have
+    # gone first: the next signal with a handler, Ctrl-C or the end of a loader's worker, was a segmentation fault.
+    return make()
 
 
 def _onnx(network: nn.Module, example: Tensor, output: Output) -> onnx.ModelProto:

@@ -17,11 +17,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that are marked `slow`, too")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # In the whole suite a fork after OpenVINO and quantisation had run in this process was a segmentation fault.
-    items.sort(key=lambda item: item.get_closest_marker("forks") is None)
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("slow") and not item.config.getoption("--slow"):
         pytest.skip("slow; `make test-slow` runs it")

@@ -397,7 +397,6 @@ def test_a_finished_training_is_loaded_and_not_repeated(tmp_path: Path) -> None:
     assert_same_weights(first, second)
 
 
-@pytest.mark.forks
 @FORKS
 @pytest.mark.parametrize("workers", [0, 1])
 def test_broken_data_is_told_without_the_traceback_of_a_worker(tmp_path: Path, workers: int) -> None:
@@ -409,7 +408,6 @@ def test_broken_data_is_told_without_the_traceback_of_a_worker(tmp_path: Path, w
         train(tiny(), Broken(), SHORT.model_copy(update={"workers": workers}), seed=0, folder=tmp_path)
 
 
-@pytest.mark.forks
 @FORKS
 def test_workers_change_nothing(tmp_path: Path) -> None:
     results = []
@@ -523,7 +521,6 @@ def test_a_checkpoint_of_another_training_is_an_error(change: str, tmp_path: Pat
     assert (tmp_path / CHECKPOINT).read_bytes() == content
 
 
-@pytest.mark.forks
 @FORKS
 @pytest.mark.parametrize("change", [{"score_every": 1}, {"workers": 2}, {"seeds": (0, 1)}])
 def test_a_training_goes_on_with_what_does_not_change_it(change, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stdc_search.deploy import deployed
-from stdc_search.export import INPUT, to_onnx
+from stdc_search.export import INPUT, openvino_core, to_onnx
 from stdc_search.quantize import quantized
 from stdc_search.spec.base import UserError
 from stdc_search.spec.measurement import Precision, RuntimeSpec
@@ -178,10 +178,11 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 def openvino(spec: RuntimeSpec, content: bytes, threads: int) -> Prepared:
     """OpenVINO on the CPU, for one call at a time."""
     try:
-        import openvino as ov
-    except ImportError:
-        raise UnavailableError("OpenVINO is not installed; type: pip install 'stdc-search[openvino]'") from None
-    core = ov.Core()
+        core = openvino_core()
+    except UserError as error:
+        raise UnavailableError(str(error)) from None
+    import openvino as ov
+
     words = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
     have = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if words[spec.precision] not in have:

@@ -1,6 +1,7 @@
 """Measuring: what is timed is right, is what was asked for, and leaves nothing changed."""
 
 import inspect
+import subprocess
 import sys
 from functools import cache
 from typing import ClassVar, get_args
@@ -161,6 +162,26 @@ def test_without_openvino_it_is_said_what_to_install(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UnavailableError, match=r"pip install 'stdc-search\[openvino\]'"):
         measure([Entry(tiny, SIZE, RuntimeSpec(runtime="openvino"))])
+
+
+SIGNALLED = """
+import signal
+import torch
+from stdc_search.latency.runtimes import prepare
+from stdc_search.spec.measurement import RuntimeSpec
+from tests.tiny_networks import SIZE, segmenter
+
+seen = []
+signal.signal(signal.SIGCHLD, lambda *_: seen.append(True))
+held = [prepare(RuntimeSpec(runtime="openvino"), segmenter().eval(), torch.zeros(1, 3, *SIZE), 1) for _ in range(2)]
+del held[0], held[0]
+signal.raise_signal(signal.SIGCHLD)
+assert seen
+"""
+
+
+def test_signals_are_handled_after_openvino_was_used_and_dropped():
+    subprocess.run([sys.executable, "-c", SIGNALLED], check=True, timeout=120)
 
 
 def test_a_runtime_that_runs_another_network_is_not_timed(tiny, image, monkeypatch):
