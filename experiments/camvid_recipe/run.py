@@ -14,26 +14,23 @@ ADAMW = {
 }
 PLAIN = {**ADAMW, "training.loss.ohem": None}
 WEIGHTED = {**PLAIN, "training.loss.class_weights": "log"}
-EMA = {"training.ema": {"decay": 0.999}}
-BATCH = {"training.batch": 4}
-WHOLE = {"training.crop": (180, 240), "training.augmentation.scales": (0.5, 1.0)}
 VARIANTS = {
     "paper": {},
     "no_jitter": {"training.augmentation.jitter": 0.0},
     "adamw": ADAMW,
-    "adamw_weights": {**ADAMW, "training.loss.class_weights": "log"},
     "adamw_plain": PLAIN,
     "adamw_plain_weights": WEIGHTED,
-    "adamw_plain_weights_rate_4e-3": {**WEIGHTED, "training.optimizer.learning_rate": 4e-3},
     "adamw_plain_weights_cosine": {
         **WEIGHTED,
         "training.schedule": {"kind": "cosine", "warmup": 50, "warmup_start": 0.01},
     },
-    "adamw_plain_weights_ema": {**WEIGHTED, **EMA},
-    "adamw_plain_weights_batch_4": {**WEIGHTED, **BATCH},
-    "adamw_plain_weights_whole_images": {**WEIGHTED, **WHOLE},
-    "all": {**WEIGHTED, **EMA, **BATCH, **WHOLE},
-    "all_bf16": {**WEIGHTED, **EMA, **BATCH, **WHOLE, "training.precision": "bf16"},
+    "adamw_plain_weights_ema": {**WEIGHTED, "training.ema": {"decay": 0.999}},
+    "adamw_plain_weights_batch_4": {**WEIGHTED, "training.batch": 4},
+    "adamw_plain_weights_whole_images": {
+        **WEIGHTED,
+        "training.crop": (180, 240),
+        "training.augmentation.scales": (0.5, 1.0),
+    },
 }
 
 if __name__ == "__main__":
