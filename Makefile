@@ -18,11 +18,11 @@ PAIR := torch==2.14.1 torchvision==0.29.1
 TORCH := nearly all of it PyTorch with CUDA
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types test-slow bench-cost bench-train lock clean
+.PHONY: help demo test lint types test-slow bench-cost bench-train bench-latency lock clean
 .NOTPARALLEL:
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' Makefile | awk -F '#' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' Makefile | awk -F '#' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 demo: $(CORE) ## a small search on the embedded data, from nothing to a front
 	$(BIN)/stdc-search run specs/quickstart.yaml --out runs/quickstart
@@ -45,6 +45,9 @@ bench-cost: $(DEV) ## counting networks: ours against fvcore, and a space of 512
 
 bench-train: $(DEV) ## training: ours against the released way, a step, samples, two at once
 	$(BIN)/python -m benchmarks.train
+
+bench-latency: $(DEV) ## image to label map: our runtimes against the plain ways
+	$(BIN)/python -m benchmarks.latency
 
 lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (torch: see PAIR)
 	@$(find_python); rm -rf build/lock && "$$python" -m venv build/lock

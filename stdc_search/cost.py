@@ -43,6 +43,23 @@ Shape = tuple[int, ...]
 Shapes = tuple[Shape, ...]
 
 
+class Part(NamedTuple):
+    """All that the cost of a part, and its time, depend on."""
+
+    kind: type[nn.Module]
+    args: tuple[Any, ...]
+    inputs: tuple[Shape | Shapes, ...]
+    """With their batch, which is 1."""
+
+    def __str__(self) -> str:
+        def word(value: Any) -> str:
+            if isinstance(value, tuple):
+                return "[" + ", ".join(map(word, value)) + "]"
+            return value.__name__ if isinstance(value, type) else str(value)
+
+        return f"{self.kind.__name__}({', '.join(map(word, self.args))}) of {', '.join(map(word, self.inputs))}"
+
+
 class Counts(NamedTuple):
     """The numbers of a `Cost`, quick to add."""
 
@@ -67,28 +84,53 @@ def count(network: NetworkSpec, image_size: tuple[int, int]) -> Cost:
 
 def count_quickly(network: NetworkSpec, image_size: tuple[int, int]) -> Counts:
     """The same as a plain tuple, within microseconds once the network's pieces are known."""
+    return _sum(*[piece.counts for piece in pieces(network, image_size)])
+
+
+class Piece:
+    """Parts that run one after the other. A known piece is the same object again, a key that is found at once."""
+
+    def __init__(self, ran: Sequence[_Ran]) -> None:
+        self.parts = tuple(part for _, part in ran)
+        self.counts = _sum(*(_count_part(part).counts for part in self.parts))
+
+
+def pieces(network: NetworkSpec, image_size: tuple[int, int]) -> list[Piece]:
+    """Stem, stages, and what follows a backbone: all parts that run, in their order."""
     image = (1, 3, *image_size)
-    first, features = _count_backbone(network.backbone, image)
+    found, features = _backbone_pieces(network.backbone, image)
     rest = tuple(value for name, value in network if name != "backbone")
     key = (rest, image, features)
     if key not in _RESTS:
-        _RESTS[key] = _count_rest(network, image, features)
-    return _sum(first, _RESTS[key])
+        _RESTS[key] = _rest(network, image, features)
+    found.append(_RESTS[key])
+    return found
 
 
-def count_parts(network: NetworkSpec, image_size: tuple[int, int]) -> list[PartCost]:
-    """The same a part, in the order in which they run; heads that only training uses are not among them."""
+def named_parts(network: NetworkSpec, image_size: tuple[int, int]) -> dict[str, Part]:
+    """Parts by their place in the module, `backbone.stages.0.1`, in the order in which they run."""
     ran: list[_Ran] = []
     module = build(network, _stand_ins(ran))
     module((1, 3, *image_size))
     names = {child: name for name, child in module.named_modules()}
+    return {names[part]: key for part, key in ran}
+
+
+def count_parts(network: NetworkSpec, image_size: tuple[int, int]) -> list[PartCost]:
+    """The same a part, in the order in which they run; heads that only training uses are not among them."""
+    parts = named_parts(network, image_size)
     trunk = []
     if isinstance(network.backbone, TrunkSpec):
-        ran = ran[1:]
+        parts.pop("backbone")
         trunk = _trunk_parts(network.backbone, (1, 3, *image_size))
     return trunk + [
-        PartCost(name=names[part], kind=part.part.__name__, output=outputs[0][1:], cost=Cost(**counts._asdict()))
-        for part, outputs, counts in ran
+        PartCost(
+            name=name,
+            kind=part.kind.__name__,
+            output=_count_part(part).outputs[0][1:],
+            cost=Cost(**_count_part(part).counts._asdict()),
+        )
+        for name, part in parts.items()
     ]
 
 
@@ -105,40 +147,41 @@ def count_with_fvcore(module: nn.Module, image_size: tuple[int, int]) -> int:
     return int(analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total())
 
 
-_RESTS: dict[Any, Counts] = {}
+_RESTS: dict[Any, Piece] = {}
 """What follows a backbone, by all of its spec but the backbone, and by the shapes that it is given."""
 
 
-def _count_backbone(spec: StdcSpec | TrunkSpec, image: Shape) -> tuple[Counts, Shapes]:
-    """The backbone's cost and the shapes of its features."""
+def _backbone_pieces(spec: StdcSpec | TrunkSpec, image: Shape) -> tuple[list[Piece], Shapes]:
+    """A backbone's pieces and the shapes of its features."""
     match spec:
         case StdcSpec():
-            counts, shape = _count_convs(spec.stem, image)
-            features = []
+            piece, shape = _convs(spec.stem, image)
+            found, features = [piece], []
             for stage in spec.stages:
-                more, shape = _count_stage(stage, shape)  # pyright: ignore[reportArgumentType]: specs have a hash
-                counts = _sum(counts, more)
+                piece, shape = _stage(stage, shape)  # pyright: ignore[reportArgumentType]: specs have a hash
+                found.append(piece)
                 features.append(shape)
-            return counts, tuple(features)
+            return found, tuple(features)
         case TrunkSpec():
-            return _count_trunk(spec, image)  # pyright: ignore[reportArgumentType]
+            piece, shapes = _trunk(spec, image)  # pyright: ignore[reportArgumentType]
+            return [piece], shapes
     assert_never(spec)
 
 
 @cache
-def _count_convs(convs: tuple[ConvSpec, ...], shape: Shape) -> tuple[Counts, Shape]:
-    return _count_chain(lambda make: build_convs(convs, shape[1], make), shape)
+def _convs(convs: tuple[ConvSpec, ...], shape: Shape) -> tuple[Piece, Shape]:
+    return _chain(lambda make: build_convs(convs, shape[1], make), shape)
 
 
 @cache
-def _count_stage(stage: StageSpec, shape: Shape) -> tuple[Counts, Shape]:
-    return _count_chain(lambda make: build_stage(stage, shape[1], make), shape)
+def _stage(stage: StageSpec, shape: Shape) -> tuple[Piece, Shape]:
+    return _chain(lambda make: build_stage(stage, shape[1], make), shape)
 
 
-def _count_chain(parts: Callable[[Make], Iterable[nn.Module]], shape: Shape) -> tuple[Counts, Shape]:
+def _chain(parts: Callable[[Make], Iterable[nn.Module]], shape: Shape) -> tuple[Piece, Shape]:
     ran: list[_Ran] = []
     output = nn.Sequential(*parts(_stand_ins(ran)))(shape)
-    return _sum(*(counts for _, _, counts in ran)), output
+    return Piece(ran), output
 
 
 def _trunk_parts(spec: TrunkSpec, image: Shape) -> list[PartCost]:
@@ -146,21 +189,21 @@ def _trunk_parts(spec: TrunkSpec, image: Shape) -> list[PartCost]:
     parts, before = [], Counts()
     for i, tap in enumerate(spec.taps):
         upto = spec.model_copy(update={"taps": spec.taps[: i + 1], "truncated": True})
-        counts, shapes = _count_trunk(upto, image)  # pyright: ignore[reportArgumentType]
-        more = Counts(*(new - old for new, old in zip(counts, before, strict=True)))
+        piece, shapes = _trunk(upto, image)  # pyright: ignore[reportArgumentType]
+        more = Counts(*(new - old for new, old in zip(piece.counts, before, strict=True)))
         parts.append(PartCost(name=tap, kind=spec.model, output=shapes[-1][1:], cost=Cost(**more._asdict())))
-        before = counts
+        before = piece.counts
     return parts
 
 
 @cache
-def _count_trunk(spec: TrunkSpec, image: Shape) -> tuple[Counts, Shapes]:
+def _trunk(spec: TrunkSpec, image: Shape) -> tuple[Piece, Shapes]:
     ran: list[_Ran] = []
     features = build_backbone(spec, _stand_ins(ran))(image)
-    return _sum(*(counts for _, _, counts in ran)), features
+    return Piece(ran), features
 
 
-def _count_rest(network: NetworkSpec, image: Shape, features: Shapes) -> Counts:
+def _rest(network: NetworkSpec, image: Shape, features: Shapes) -> Piece:
     ran: list[_Ran] = []
     match network:
         case SegmenterSpec():
@@ -168,7 +211,7 @@ def _count_rest(network: NetworkSpec, image: Shape, features: Shapes) -> Counts:
         case ClassifierSpec():
             module = build_classifier(network, _Given(features), _stand_ins(ran))
     module(image)
-    return _sum(*(counts for _, _, counts in ran))
+    return Piece(ran)
 
 
 def _sum(*counts: Counts) -> Counts:
@@ -194,26 +237,33 @@ class _StandIn(nn.Module):
         self.part, self.args, self.ran = part, args, ran
 
     def forward(self, *inputs: Shape | Sequence[Shape]) -> Shape | Shapes:
-        several, outputs, counts = _count_part(self.part, self.args, tuple(map(tuple, inputs)))
-        self.ran.append((self, outputs, counts))
-        return outputs if several else outputs[0]
+        part = Part(self.part, self.args, cast(tuple[Shape | Shapes, ...], tuple(map(tuple, inputs))))
+        self.ran.append((self, part))
+        counted = _count_part(part)
+        return counted.outputs if counted.several else counted.outputs[0]
 
 
-_Ran = tuple[_StandIn, Shapes, Counts]
+_Ran = tuple[_StandIn, Part]
 
 
 def _stand_ins(ran: list[_Ran]) -> Make:
     return lambda part, *args: _StandIn(part, args, ran)
 
 
+class _Counted(NamedTuple):
+    """What is remembered of a part."""
+
+    several: bool
+    """Whether it gives a tuple."""
+    outputs: Shapes
+    counts: Counts
+
+
 @cache
-def _count_part(
-    part: type[nn.Module], args: tuple[Any, ...], inputs: tuple[Shape | Shapes, ...]
-) -> tuple[bool, Shapes, Counts]:
-    """Whether a part gives several outputs, their shapes, and its cost for inputs of these shapes."""
+def _count_part(part: Part) -> _Counted:
     with torch.device("meta"):
-        module = part(*args).eval()
-        tensors = [_empty(shape) for shape in inputs]
+        module = part.kind(*part.args).eval()
+        tensors = [_empty(shape) for shape in part.inputs]
     counter = _Counter()
     with torch.no_grad(), counter:
         output = module(*tensors)
@@ -221,7 +271,7 @@ def _count_part(
     counts = Counts(parameters, counter.macs, counter.fvcore_flops, counter.paper_flops)
     several = isinstance(output, tuple)
     outputs = output if several else (output,)
-    return several, tuple(tuple(tensor.shape) for tensor in outputs), counts
+    return _Counted(several, tuple(tuple(tensor.shape) for tensor in outputs), counts)
 
 
 class _Counter(TorchFunctionMode):
