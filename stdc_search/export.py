@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from ast import literal_eval
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -197,8 +198,25 @@ def _onnx(network: nn.Module, example: Tensor, output: Output) -> onnx.ModelProt
     )
     assert program is not None
     model = program.model_proto
+    _name_after_modules(model)
     _drop_traces(model)
     return model
+
+
+def _name_after_modules(model: onnx.ModelProto) -> None:
+    """Put before the name of each node, and of what it gives, the module that it is of: `network.head.out/conv2d`."""
+    kept = {output.name for output in model.graph.output}
+    names: dict[str, str] = {}
+    for node in model.graph.node:
+        scopes = {item.key: item.value for item in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "[]")
+        module = "".join(f"{scope}/" for scope in literal_eval(scopes)[-2:-1])
+        node.name = module + node.name
+        names |= {name: name if name in kept else module + name for name in node.output}
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    for value in model.graph.value_info:
+        value.name = names.get(value.name, value.name)
 
 
 def _drop_traces(model: onnx.ModelProto) -> None:

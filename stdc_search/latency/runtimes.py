@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, assert_never
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,10 @@ from stdc_search.export import INPUT, openvino_core, to_onnx
 from stdc_search.quantize import quantized
 from stdc_search.spec.base import UserError
 from stdc_search.spec.measurement import Precision, RuntimeSpec
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+    import openvino as ov
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.05, "int8": 0.5}
@@ -64,9 +69,9 @@ def prepare(
         case "compile":
             prepared = compiled(spec, module, threads)
         case "onnxruntime":
-            prepared = onnxruntime(spec, _onnx(spec, module, images, calibration), threads)
+            prepared = onnxruntime(spec, onnx_content(spec, module, images, calibration), threads)
         case "openvino":
-            prepared = openvino(spec, _onnx(spec, module, images, calibration), threads)
+            prepared = openvino(spec, onnx_content(spec, module, images, calibration), threads)
         case _:
             assert_never(spec.runtime)
     with torch.inference_mode():
@@ -115,7 +120,8 @@ def _torch(
     return Prepared(lambda images: images.to(device).to(memory_format=memory_format), run, device.type)
 
 
-def _onnx(spec: RuntimeSpec, module: nn.Module, images: Tensor, calibration: Tensor | None) -> bytes:
+def onnx_content(spec: RuntimeSpec, module: nn.Module, images: Tensor, calibration: Tensor | None) -> bytes:
+    """The file that ONNX Runtime and OpenVINO read."""
     batch, _, height, width = images.shape
     # TensorRT and OpenVINO lower the precision of a float32 network themselves.
     lowered = spec.precision == "fp16" and spec.runtime == "onnxruntime" and spec.device != "tensorrt"
@@ -135,6 +141,25 @@ def onnxruntime(spec: RuntimeSpec, content: bytes, threads: int) -> Prepared:
     """
     import onnxruntime as ort
 
+    session, device = onnxruntime_session(spec, content, threads)
+    memory = "cpu" if device == "cpu" else "cuda"
+    binding = session.io_binding()
+    binding.bind_output(session.get_outputs()[0].name, memory)
+
+    def run(pixels: ort.OrtValue) -> Tensor:
+        binding.bind_ortvalue_input(INPUT, pixels)  # here, since a binding does not keep the array alive
+        session.run_with_iobinding(binding)
+        return torch.from_dlpack(binding.get_outputs()[0])
+
+    return Prepared(lambda images: ort.OrtValue.ortvalue_from_numpy(images.numpy(), memory), run, device)
+
+
+def onnxruntime_session(
+    spec: RuntimeSpec, content: bytes, threads: int, profile: Path | None = None
+) -> tuple[ort.InferenceSession, str]:
+    """A session and its device; where a profile is wanted, its file has a name that begins as given."""
+    import onnxruntime as ort
+
     available = ort.get_available_providers()
     device = spec.device or ("cuda" if PROVIDERS["cuda"] in available else "cpu")
     if PROVIDERS[device] not in available:
@@ -148,6 +173,8 @@ def onnxruntime(spec: RuntimeSpec, content: bytes, threads: int) -> Prepared:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     # Idle threads otherwise spin on for a while, at the cost of whoever is timed next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     lower = {"trt_fp16_enable": str(spec.precision == "fp16"), "trt_int8_enable": str(spec.precision == "int8")}
@@ -159,16 +186,7 @@ def onnxruntime(spec: RuntimeSpec, content: bytes, threads: int) -> Prepared:
     session = ort.InferenceSession(content, options, providers=[*chain[device], PROVIDERS["cpu"]])
     if PROVIDERS[device] not in session.get_providers():
         raise UnavailableError(f"`device: {device}`: ONNX Runtime could not start its {PROVIDERS[device]} here")
-    memory = "cpu" if device == "cpu" else "cuda"
-    binding = session.io_binding()
-    binding.bind_output(session.get_outputs()[0].name, memory)
-
-    def run(pixels: ort.OrtValue) -> Tensor:
-        binding.bind_ortvalue_input(INPUT, pixels)  # here, since a binding does not keep the array alive
-        session.run_with_iobinding(binding)
-        return torch.from_dlpack(binding.get_outputs()[0])
-
-    return Prepared(lambda images: ort.OrtValue.ortvalue_from_numpy(images.numpy(), memory), run, device)
+    return session, device
 
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -177,6 +195,22 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 
 def openvino(spec: RuntimeSpec, content: bytes, threads: int) -> Prepared:
     """OpenVINO on the CPU, for one call at a time."""
+    request = openvino_request(spec, content, threads)
+    import openvino as ov
+
+    def load(images: Tensor) -> ov.Tensor:
+        return ov.Tensor(images.numpy())  # a copy, since a shared array is not kept alive
+
+    def run(images: ov.Tensor) -> Tensor:
+        request.set_input_tensor(images)
+        request.infer()
+        return torch.from_numpy(request.get_output_tensor().data)
+
+    return Prepared(load, run, "cpu")
+
+
+def openvino_request(spec: RuntimeSpec, content: bytes, threads: int, profile: bool = False) -> ov.InferRequest:
+    """What a compiled network is called by; it notes the time of each node where a profile is wanted."""
     try:
         core = openvino_core()
     except UserError as error:
@@ -193,18 +227,9 @@ def openvino(spec: RuntimeSpec, content: bytes, threads: int) -> Prepared:
         "INFERENCE_NUM_THREADS": threads,
         # It lowers the precision by itself otherwise, where the CPU is faster at that.
         "INFERENCE_PRECISION_HINT": types.get(spec.precision, ov.Type.f32),
+        "PERF_COUNT": profile,
     }
-    request = core.compile_model(core.read_model(content), "CPU", settings).create_infer_request()
-
-    def load(images: Tensor) -> ov.Tensor:
-        return ov.Tensor(images.numpy())  # a copy, since a shared array is not kept alive
-
-    def run(images: ov.Tensor) -> Tensor:
-        request.set_input_tensor(images)
-        request.infer()
-        return torch.from_numpy(request.get_output_tensor().data)
-
-    return Prepared(load, run, "cpu")
+    return core.compile_model(core.read_model(content), "CPU", settings).create_infer_request()
 
 
 def check(result: Tensor, logits: Tensor, spec: RuntimeSpec) -> None:
