@@ -180,6 +180,42 @@ def time(
 
 
 @app.command()
+def calibrate(
+    spec: Spec,
+    runtime: Annotated[str | None, typer.Option(help="onnxruntime or openvino. Default: the spec's own.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16. Default: the spec's own.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: the spec's own.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the table. Default: runs/calibrate/ and the file's name.")
+    ] = None,
+) -> None:
+    """Learn how long each part of a search's networks takes on this machine, and how well their sums predict."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from stdc_search.calibrate import TABLE, calibrate
+    from stdc_search.report.costs import held_out_frame
+    from stdc_search.report.tables import show_table
+    from stdc_search.report.words import trust
+    from stdc_search.spec.base import UserError
+    from stdc_search.spec.measurement import LatencySpec, varied
+    from stdc_search.spec.run import load
+
+    run = load(spec)
+    if run.search is None:
+        raise UserError(f"{spec}: has no section `search`, so it is one network; `stdc-search time` measures it")
+    wanted = (run.latency or LatencySpec()).model_copy(update={"also": ()})
+    (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads)
+    folder = out or Path("runs/calibrate") / spec.stem
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("networks measured")
+        table, held_out = calibrate(run, how, folder, progress=lambda n, of: bars.update(task, completed=n, total=of))
+    show_table(held_out_frame(held_out), folder / "held_out", title="Networks that the table was not fitted to")
+    typer.echo(trust(table))
+    typer.echo(f"saved: {folder / TABLE}")
+
+
+@app.command()
 def predict(
     spec: Spec,
     weights: Annotated[Path, typer.Argument(help="Weights of its network.", show_default=False)],

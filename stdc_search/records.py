@@ -193,7 +193,7 @@ class DamagedError(ValueError):
     """A file of records is not as it was written: told to a person without traceback."""
 
 
-def append(path: Path, record: Record) -> None:
+def append(path: Path, record: BaseModel) -> None:
     """Add a record to a results file: one write, on disk when this returns."""
     line = record.model_dump_json() + "\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

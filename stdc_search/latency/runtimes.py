@@ -48,7 +48,12 @@ class UnavailableError(UserError):
 
 
 def prepare(
-    spec: RuntimeSpec, module: nn.Module, images: Tensor, threads: int, calibration: Tensor | None = None
+    spec: RuntimeSpec,
+    module: nn.Module,
+    images: Tensor,
+    threads: int,
+    calibration: Tensor | None = None,
+    content: bytes | None = None,
 ) -> Prepared:
     """Make a network ready on a runtime and check its result.
 
@@ -58,6 +63,7 @@ def prepare(
         images: as many as a batch has: N, 3, H, W on the CPU, normalised.
         threads: CPU threads.
         calibration: further ones that int8 takes the ranges of features from.
+        content: what `onnx_content` made of the same, where it is at hand.
 
     Raises:
         UnavailableError: it is not here.
@@ -69,9 +75,9 @@ def prepare(
         case "compile":
             prepared = compiled(spec, module, threads)
         case "onnxruntime":
-            prepared = onnxruntime(spec, onnx_content(spec, module, images, calibration), threads)
+            prepared = onnxruntime(spec, content or onnx_content(spec, module, images, calibration), threads)
         case "openvino":
-            prepared = openvino(spec, onnx_content(spec, module, images, calibration), threads)
+            prepared = openvino(spec, content or onnx_content(spec, module, images, calibration), threads)
         case _:
             assert_never(spec.runtime)
     with torch.inference_mode():

@@ -7,6 +7,7 @@ from itertools import groupby
 
 import pandas as pd
 
+from stdc_search.latency.predictor import HeldOut
 from stdc_search.records import Cost, Latency, PartCost
 
 
@@ -80,6 +81,23 @@ def latency_frame(networks: Iterable[tuple[str, Latency, int]]) -> pd.DataFrame:
     )
     usual = [name for name, value in USUAL.items() if (frame[name] == value).all()]
     return frame.drop(columns=usual).sort_values("median ms", ignore_index=True)
+
+
+def held_out_frame(networks: Iterable[HeldOut]) -> pd.DataFrame:
+    """A row a network, measured twice and predicted, the quickest first."""
+    frame = pd.DataFrame(
+        [
+            {
+                "MACs": one.macs,
+                "measured ms": one.measured_ms,
+                "again ms": one.again_ms,
+                "predicted ms": one.predicted_ms,
+                "error %": 100 * (one.predicted_ms / one.measured_ms - 1),
+            }
+            for one in networks
+        ]
+    )
+    return frame.sort_values("measured ms", ignore_index=True)
 
 
 def _counts(cost: Cost) -> dict[str, int]:

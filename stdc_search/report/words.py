@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from stdc_search.latency.predictor import TimeTable
 from stdc_search.pareto import Direction
 from stdc_search.records import ImageScore, Latency, Machine, Record, Score
 from stdc_search.report.tables import MARK
@@ -88,6 +89,17 @@ def ties(frame: pd.DataFrame) -> str:
     return "Places: by the ratio of times in the same round, with 99 % confidence" + (
         "; whoever cannot be told from the fastest of a place shares it." if shared else "."
     )
+
+
+def trust(table: TimeTable) -> str:
+    """How far a table of times can be trusted, beside what measuring again gives."""
+    lines = [f"{len(table.parts)} parts learnt from {table.networks} networks; errors on {table.held_out} others:"]
+    for what, errors in (("predicted", table.errors), ("measured again", table.repeatability)):
+        lines.append(
+            f"  {what}: {errors.mape:.1f} % off on average, {errors.within_10:.0f} % of them at most 10 % off, "
+            f"rank correlation {errors.spearman:.3f}"
+        )
+    return "\n".join(lines)
 
 
 def device(machine: Machine) -> str:

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,19 @@ def tabulate(
             inside = inside & (table[metric].to_numpy() <= limit.at_most)
     table[INSIDE] = inside
     return table
+
+
+def draw(spec: RunSpec, count: int, *, seed: int = 0) -> list[RunSpec]:
+    """Legal networks among so many that are drawn as `tabulate` draws a sample, or among all where they are no more."""
+    assert spec.search is not None
+    whole = count >= spec.search.size
+    options, indices = _all(spec.search.vary) if whole else _sampled(spec.search.vary, count, seed)
+    counter = _Counter(spec, options)
+    found = []
+    for combination in indices[:, counter.slots].tolist():
+        with suppress(SpecError):
+            found.append(counter.make(combination))
+    return found
 
 
 def landmarks(spec: RunSpec) -> dict[str, Counts]:

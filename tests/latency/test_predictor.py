@@ -1,0 +1,231 @@
+"""Times of parts: learnt from whole networks, summed, and refused where they say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pytest
+import torch
+
+from stdc_search.builder import build
+from stdc_search.calibrate import MEASURED, TABLE, calibrate, cover
+from stdc_search.cost import named_parts, pieces
+from stdc_search.latency import describe_machine
+from stdc_search.latency.predictor import Errors, Predictor, TimeTable, fit, words_of
+from stdc_search.latency.profile import mean_shares, profile, shares
+from stdc_search.latency.runtimes import onnx_content
+from stdc_search.search.space import draw
+from stdc_search.spec.base import UserError
+from stdc_search.spec.measurement import RuntimeSpec
+from stdc_search.spec.run import RunSpec, load
+
+SPACE = load("specs/camvid.yaml")
+RUNTIME = RuntimeSpec(runtime="onnxruntime", threads=1)
+
+
+@pytest.fixture(scope="module")
+def networks() -> list[RunSpec]:
+    return draw(SPACE, 300)
+
+
+def words(run: RunSpec) -> list[str]:
+    return [words_of(part) for part in named_parts(run.network, run.image_size).values()]
+
+
+def made_up(networks: Sequence[RunSpec], seed: int = 0) -> dict[str, float]:
+    """True milliseconds of every part."""
+    rng = np.random.default_rng(seed)
+    return {one: float(rng.uniform(0.5, 5)) for run in networks for one in words(run)}
+
+
+def table(**change: object) -> TimeTable:
+    errors = Errors(1, 100, 1)
+    values = {
+        "machine": describe_machine().id,
+        "runtime": RUNTIME,
+        "image_size": SPACE.image_size,
+        "parts": {"a": 1.0},
+        "networks": 1,
+        "held_out": 2,
+        "errors": errors,
+        "repeatability": errors,
+    }
+    return TimeTable.model_validate({**values, **change})
+
+
+def test_pieces_and_names_tell_the_same_parts(networks):
+    for run in networks[:20]:
+        found = [part for piece in pieces(run.network, run.image_size) for part in piece.parts]
+        assert found == list(named_parts(run.network, run.image_size).values())
+
+
+def test_chosen_networks_have_every_part(networks):
+    chosen = cover(networks)
+    assert {one for run in chosen for one in words(run)} == {one for run in networks for one in words(run)}
+    assert len(chosen) < len(networks) / 2
+
+
+@pytest.mark.parametrize("noise", [0, 0.05])
+def test_times_are_learnt_though_profiles_are_off(networks, noise):
+    rng = np.random.default_rng(1)
+    true = made_up(networks)
+    learnt, others = networks[:200], networks[200:]
+    measured = [sum(true[one] for one in words(run)) for run in learnt]
+    # A profile that finds some parts always too slow, and others too fast.
+    bias = {one: rng.uniform(0.8, 1.2) for one in true}
+    seen = [[(one, true[one] * bias[one] * rng.normal(1, noise)) for one in words(run)] for run in learnt]
+    known = {one for run in learnt for one in words(run)}
+    predict = Predictor(fit(seen, measured), SPACE.image_size)
+    mine = [run for run in others if known.issuperset(words(run))]
+    whole = [sum(true[one] for one in words(run)) for run in mine]
+    found = Errors.of([predict(run.network) for run in mine], whole)
+    uncorrected = Errors.of([sum(true[one] * bias[one] for one in words(run)) for run in mine], whole)
+    assert len(mine) > 20
+    assert found.mape < uncorrected.mape / 2
+    assert found.mape < 1.5
+    assert found.spearman > 0.98
+
+
+def test_errors_are_those_of_a_table_done_by_hand():
+    found = Errors.of([10.5, 18.5, 30], [10, 20, 40])
+    assert found.mape == pytest.approx(100 * (0.05 + 0.075 + 0.25) / 3)
+    assert found.within_10 == pytest.approx(100 * 2 / 3)
+    assert found.spearman == 1
+
+
+def test_a_known_network_is_predicted_within_microseconds(networks):
+    predict = Predictor(made_up(networks), SPACE.image_size)
+    for run in networks:
+        predict(run.network)
+    took = []
+    for run in networks:
+        start = perf_counter()
+        predict(run.network)
+        took.append(perf_counter() - start)
+    assert np.median(took) < 1e-3  # tens of microseconds here; the bound is for a machine that does other things
+
+
+def test_a_network_with_a_part_that_was_not_learnt_is_refused():
+    with pytest.raises(UserError, match=r"the table of times has no ConvX\(3, 32, 3, 2\) of \[1, 3, 180, 240\]"):
+        Predictor({}, SPACE.image_size)(SPACE.network)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"machine": "another"}, "was learnt on another machine, or with other versions"),
+        ({"image_size": (64, 64)}, r"is of another image_size: \(64, 64\), wanted: \(180, 240\)"),
+        ({"runtime": RuntimeSpec(runtime="openvino", threads=1)}, "is of another runtime"),
+    ],
+)
+def test_a_table_of_something_else_is_refused(tmp_path: Path, change, told):
+    path = tmp_path / "times.json"
+    path.write_text(table(**change).model_dump_json())
+    with pytest.raises(UserError, match=told):
+        Predictor.load(path, RUNTIME, SPACE.image_size)
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "is not there"), ("{", "is no table of times")])
+def test_a_missing_or_damaged_table_is_told(tmp_path: Path, content, told):
+    path = tmp_path / "times.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=told):
+        Predictor.load(path, RUNTIME, SPACE.image_size)
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path):
+    path = tmp_path / "times.json"
+    path.write_text(table().model_dump_json())
+    assert Predictor.load(path, RUNTIME, SPACE.image_size).parts == {"a": 1.0}
+
+
+def test_nodes_belong_to_their_modules_and_others_to_the_one_before():
+    nodes = [
+        ("reorder", 1.0),
+        ("network.stem.1.conv/conv2d_1_nchwc_kernel_time", 2.0),
+        ("image_abcd_network.stem.10.conv/conv2d_2/4", 3.0),
+        ("ReorderOutput_token_3", 1.0),
+        ("network.head.0.out/conv2d_9", 2.0),
+        ("label_map/index_put", 1.0),
+    ]
+    assert shares(nodes, ["stem.1", "stem.10", "head"]) == {"stem.1": 0.3, "stem.10": 0.4, "head": 0.3}
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_runtimes_profile_tells_the_time_of_every_part(runtime):
+    spec = RuntimeSpec(runtime=runtime, threads=1)
+    images = torch.zeros(1, 3, *SPACE.image_size)
+    made = profile(spec, onnx_content(spec, build(SPACE.network), images, None), images, 1)
+    for _ in range(3):
+        made.run()
+    runs = made.finish()
+    names = list(named_parts(SPACE.network, SPACE.image_size))
+    found = mean_shares(runs, names)
+    assert len(runs) == 3
+    assert sum(found.values()) == pytest.approx(1)
+    assert found.pop("upsample") == 0  # the label map has its place, and goes with the head
+    assert all(share > 1e-4 for share in found.values())
+
+
+def test_a_runtime_that_tells_no_times_of_nodes_is_refused():
+    with pytest.raises(UserError, match="eager does not tell the time of each node; use onnxruntime or openvino"):
+        profile(RuntimeSpec(), b"", torch.zeros(1, 3, 64, 64), 1)
+
+
+TINY = """
+image_size: [64, 64]
+network:
+  kind: segmenter
+  classes: 5
+  backbone:
+    kind: stdc
+    stem: [{width: 8}, {width: 16}]
+    stages: [{width: 32, depth: 1}, {width: 32, depth: 1}, {width: 64, depth: 1}]
+  decoder: {width: 16}
+  head: {width: 16}
+data: {kind: scenes}
+latency: {runtime: onnxruntime, threads: 1}
+training: {epochs: 1}
+search:
+  vary:
+    network.backbone.stages.1.depth: {kind: int, low: 1, high: 3}
+    network.head.width: {kind: choice, of: [16, 32, 48]}
+  objectives: {score.miou: maximize, latency.median_ms: minimize}
+  trials: 4
+"""
+
+
+@pytest.mark.slow
+def test_a_space_is_learnt_from_real_networks_and_goes_on_where_it_was_cut(tmp_path: Path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    spec = load(path)
+    told: list[int] = []
+
+    def cut(done: int, _: int) -> None:
+        told.append(done)
+        if len(told) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(spec, RUNTIME, tmp_path / "out", progress=cut)
+    learnt, held_out = calibrate(spec, RUNTIME, tmp_path / "out", progress=cut)
+    assert told[1] > told[0]
+    assert len((tmp_path / "out" / MEASURED).read_text().splitlines()) == learnt.networks + 2 * learnt.held_out
+    assert learnt.held_out == len(held_out) > 3
+    assert learnt.errors.mape < 50  # a network of a millisecond, on a machine that may do other things
+    predict = Predictor.load(tmp_path / "out" / TABLE, RUNTIME, spec.image_size)
+    assert predict(spec.network) > 0
+
+
+def test_int8_and_small_spaces_are_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="int8 times are not learnt"):
+        calibrate(SPACE, RuntimeSpec(runtime="onnxruntime", precision="int8"), tmp_path)
+    path = tmp_path / "two.yaml"
+    path.write_text(TINY.replace("high: 3", "high: 1").replace("[16, 32, 48]", "[16, 32]"))
+    with pytest.raises(UserError, match="has 2 networks, all of which would be measured; `stdc-search time`"):
+        calibrate(load(path), RUNTIME, tmp_path)
