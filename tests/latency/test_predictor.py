@@ -180,7 +180,7 @@ TINY = """
 image_size: [64, 64]
 network:
   kind: segmenter
-  classes: 5
+  classes: 11
   backbone:
     kind: stdc
     stem: [{width: 8}, {width: 16}]
