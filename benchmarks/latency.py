@@ -1,6 +1,7 @@
 """From an image to its label map: our runtimes against the plain ways. `make bench-latency` runs it.
 
-At 512 x 1024, batch 1. Every `x_over_y` is a ratio of medians of one interleaved run: above 1, y is the quicker one.
+At 512 x 1024, batch 1. Every `x_over_y` is the median over the rounds of one interleaved run of the ratio of both
+times: above 1, y is the quicker one; `low` and `high` are the ends of its interval of 99 % confidence.
 `share_of_sgemm` is a network's multiply-adds a second over those of a product of matrices in the same run.
 """
 
@@ -28,6 +29,7 @@ from stdc_search.latency.alone import alone, pinned
 from stdc_search.latency.loop import Run, interleave, warm
 from stdc_search.latency.machine import physical_cores
 from stdc_search.latency.runtimes import prepare
+from stdc_search.latency.statistics import compare
 from stdc_search.latency.typical import with_regions
 from stdc_search.quantize import calibration_images
 from stdc_search.spec.data import ScenesSpec
@@ -47,7 +49,7 @@ LOWER = {
     "onnxruntime_int8": RuntimeSpec(runtime="onnxruntime", precision="int8"),
     "openvino_int8": RuntimeSpec(runtime="openvino", precision="int8"),
 }
-REPEATS = 30
+WARMUP, REPEATS = 15, 30
 SIDE = 2048  # of the matrices
 
 
@@ -79,20 +81,25 @@ def time_network(name: str) -> dict[str, float]:
             prepared = prepare(runtime, module, image, threads, calibration)
             runs[key] = partial(prepared.run, prepared.load(image))
         runs["sgemm"] = partial(torch.mm, torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE))
-        warm(list(runs.values()))
+        warm(list(runs.values()), most=WARMUP)
         samples = interleave(list(runs.values()), repeats=REPEATS)
-    times = {key: median(one) for key, one in zip(runs, samples, strict=True)}
-    rate = SIDE**3 / times.pop("sgemm")
-    best, int8 = min(times[key] for key in FP32), min(times[key] for key in LOWER if key.endswith("int8"))
-    macs = count(spec.network, spec.image_size).macs
-    return {
-        **{f"{key}_ms": value for key, value in times.items()},
-        "eager_argmax_over_best_fp32": times["plain_eager_argmax"] / best,
-        "onnxruntime_argmax_over_best_fp32": times["plain_onnxruntime_argmax"] / best,
-        "eager_argmax_over_best_int8": times["plain_eager_argmax"] / int8,
-        "sgemm_gmacs_a_second": rate / 1e6,
-        **{f"{key}_share_of_sgemm": macs / value / rate for key, value in times.items() if key in FP32 | LOWER},
-    }
+    each = dict(zip(runs, samples, strict=True))
+    best = min(FP32, key=lambda key: median(each[key]))
+    int8 = min((key for key in LOWER if key.endswith("int8")), key=lambda key: median(each[key]))
+    figures = {f"{key}_ms": median(one) for key, one in each.items()}
+    figures["sgemm_gmacs_a_second"] = SIDE**3 / figures.pop("sgemm_ms") / 1e6
+    for plain, ours in (
+        ("plain_eager_argmax", best),
+        ("plain_onnxruntime_argmax", best),
+        ("plain_eager_argmax", int8),
+    ):
+        ratio = compare(each[plain], each[ours])
+        name = f"{plain}_over_{ours}"
+        figures |= {name: ratio.median, f"{name}_low": ratio.low, f"{name}_high": ratio.high}
+    work = count(spec.network, spec.image_size).macs / SIDE**3  # in products of the matrices
+    for key in FP32 | LOWER:
+        figures[f"{key}_share_of_sgemm"] = work * compare(each["sgemm"], each[key]).median
+    return figures
 
 
 def plain_ways(module: nn.Module, image: Tensor, threads: int) -> dict[str, Run]:
