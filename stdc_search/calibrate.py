@@ -16,11 +16,11 @@ from stdc_search.latency import describe_machine
 from stdc_search.latency.alone import alone, pinned
 from stdc_search.latency.loop import Run, interleave, warm
 from stdc_search.latency.machine import physical_cores
-from stdc_search.latency.predictor import Errors, HeldOut, Predictor, TimeTable, fit, words_of
-from stdc_search.latency.profile import mean_shares, profile
+from stdc_search.latency.predictor import Predictor, errors_of, fit, words_of
+from stdc_search.latency.profile import check_profiled, mean_shares, profile
 from stdc_search.latency.runtimes import onnx_content, prepare
 from stdc_search.latency.typical import with_regions
-from stdc_search.records import append
+from stdc_search.records import HeldOut, TimeTable, append
 from stdc_search.search.space import draw
 from stdc_search.spec.base import UserError, write_atomically
 from stdc_search.spec.measurement import RuntimeSpec
@@ -72,8 +72,10 @@ def calibrate(
     Raises:
         UserError: the runtime tells no times of nodes, or int8 is asked for.
     """
+    check_profiled(runtime)
     if runtime.precision == "int8":
         raise UserError("int8 times are not learnt: networks would be calibrated on images one by one; measure them")
+    runtime = RuntimeSpec(**runtime.model_dump(include=set(RuntimeSpec.model_fields)))  # without how it is measured
     drawn = draw(spec, DRAWN)
     learnt = cover(drawn)
     held_out = [run for run in draw(spec, DRAWN, seed=1) if run not in learnt][:HELD_OUT]
@@ -103,13 +105,13 @@ def calibrate(
     true = [row.measured_ms for row in rows]
     table = TimeTable(
         machine=session.machine,
-        runtime=runtime,
+        runtime=runtime.model_dump(mode="json"),
         image_size=spec.image_size,
         parts=dict(predict.parts),
         networks=len(learnt),
         held_out=len(held_out),
-        errors=Errors.of([row.predicted_ms for row in rows], true),
-        repeatability=Errors.of([row.again_ms for row in rows], true),
+        errors=errors_of([row.predicted_ms for row in rows], true),
+        repeatability=errors_of([row.again_ms for row in rows], true),
     )
     write_atomically(folder / TABLE, table.model_dump_json(indent=2) + "\n")
     return table, rows

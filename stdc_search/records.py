@@ -115,6 +115,46 @@ class StartedFrom(_Value):
     """Tensors of the network."""
 
 
+class Errors(_Value):
+    """How far times lie from those measured."""
+
+    mape: float
+    """Mean of the errors, as shares of what was measured, in percent."""
+    within_10: float
+    """Networks whose error is at most 10 %, in percent."""
+    spearman: float
+    """Rank correlation."""
+
+
+class HeldOut(_Value):
+    """A network that a table of times was not fitted to."""
+
+    macs: int
+    measured_ms: float
+    again_ms: float
+    predicted_ms: float
+
+
+class TimeTable(_Value):
+    """Times of the parts of a space's networks, as `calibrate` learnt them."""
+
+    machine: str
+    """`Machine.id` of where it was learnt; it says nothing of others."""
+    runtime: dict[str, Any]
+    """Its spec."""
+    image_size: tuple[int, int]
+    parts: dict[str, float]
+    """Milliseconds of each part, by its words."""
+    networks: int
+    """How many were measured for it."""
+    held_out: int
+    """How many further ones its errors are of."""
+    errors: Errors
+    """Of predictions for the held-out networks."""
+    repeatability: Errors
+    """Of measuring the held-out networks a second time: what no prediction can be better than."""
+
+
 class Machine(_Value):
     """Where a record was made."""
 

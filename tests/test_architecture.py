@@ -19,7 +19,7 @@ PACKAGE = "stdc_search"
 
 LINES = (
     ("cli",),
-    ("runner", "predict", "deliver"),
+    ("runner", "predict", "deliver", "calibrate"),
     ("report", "search"),
     ("pareto", "trial"),
     ("cost", "latency", "train", "tasks"),

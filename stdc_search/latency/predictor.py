@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from scipy.stats import spearmanr
 
 from stdc_search.cost import Part, Piece, Shapes, pieces
 from stdc_search.latency.machine import describe_machine
-from stdc_search.models.decoder import ContextPath
+from stdc_search.records import Errors, TimeTable
 from stdc_search.spec.base import UserError
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.network import NetworkSpec
@@ -24,52 +24,15 @@ TRUST = 0.2
 NOISE = 0.02
 
 
-class Errors(NamedTuple):
-    """How far times lie from measured ones."""
-
-    mape: float
-    """Mean of the errors, as shares of what was measured, in percent."""
-    within_10: float
-    """Networks whose error is at most 10 %, in percent."""
-    spearman: float
-    """Rank correlation."""
-
-    @classmethod
-    def of(cls, found: Sequence[float], measured: Sequence[float]) -> Errors:
-        """Of at least two networks."""
-        off = np.abs(np.asarray(found) / np.asarray(measured) - 1)
-        rank, _ = spearmanr(found, measured)
-        return cls(100 * float(off.mean()), 100 * float((off <= 0.1).mean()), float(cast(float, rank)))
-
-
-class TimeTable(BaseModel):
-    """What was learnt, as it is saved."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    machine: str
-    """`Machine.id` of where it was learnt; it says nothing of others."""
-    runtime: RuntimeSpec
-    image_size: tuple[int, int]
-    parts: dict[str, float]
-    """Milliseconds of each part, by its words."""
-    networks: int
-    """How many were measured for it."""
-    held_out: int
-    """How many further ones its errors are of."""
-    errors: Errors
-    """Of predictions for the held-out networks."""
-    repeatability: Errors
-    """Of measuring the held-out networks a second time: what no prediction can be better than."""
-
-
-class HeldOut(NamedTuple):
-    """A network that a table was not fitted to."""
-
-    macs: int
-    measured_ms: float
-    again_ms: float
-    predicted_ms: float
+def errors_of(found: Sequence[float], measured: Sequence[float]) -> Errors:
+    """How far times lie from those measured, of at least two networks."""
+    off = np.abs(np.asarray(found) / np.asarray(measured) - 1)
+    rank, _ = spearmanr(found, measured)
+    return Errors(
+        mape=100 * float(off.mean()),
+        within_10=100 * float((off <= 0.1).mean()),
+        spearman=float(cast(float, rank)),
+    )
 
 
 class Predictor:
@@ -96,7 +59,7 @@ class Predictor:
             raise UserError(f"{path}: is no table of times ({error.errors()[0]['msg']}){again}") from None
         if table.machine != (here := describe_machine().id):
             raise UserError(f"{path}: was learnt on another machine, or with other versions (here: {here}){again}")
-        base = RuntimeSpec(**{name: getattr(runtime, name) for name in RuntimeSpec.model_fields})
+        base = runtime.model_dump(mode="json", include=set(RuntimeSpec.model_fields))
         for what, mine, wanted in (("runtime", table.runtime, base), ("image_size", table.image_size, image_size)):
             if mine != wanted:
                 raise UserError(f"{path}: is of another {what}: {mine}, wanted: {wanted}{again}")
@@ -122,9 +85,9 @@ class Predictor:
 
 def words_of(part: Part) -> str:
     """What a part's time depends on."""
-    if part.kind is ContextPath:  # of the shallowest features it looks at their size alone
-        ((batch, _, *size), *deep), *rest = cast(tuple[Shapes, ...], part.inputs)
-        part = part._replace(inputs=(((batch, *size), *deep), *rest))
+    if getattr(part.kind, "SIZE_OF_FIRST", False):
+        ((batch, _, *size), *others), *rest = cast(tuple[Shapes, ...], part.inputs)
+        part = part._replace(inputs=(((batch, *size), *others), *rest))
     return str(part)
 
 

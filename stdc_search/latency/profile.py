@@ -41,13 +41,19 @@ def profile(spec: RuntimeSpec, content: bytes, images: Tensor, threads: int) -> 
     Raises:
         UserError: the runtime does not tell.
     """
-    match spec.runtime:
-        case "onnxruntime":
-            return _onnxruntime(spec, content, images, threads)
-        case "openvino":
-            return _openvino(spec, content, images, threads)
-        case _:
-            raise UserError(f"{spec.runtime} does not tell the time of each node; use onnxruntime or openvino")
+    check_profiled(spec)
+    make = _onnxruntime if spec.runtime == "onnxruntime" else _openvino
+    return make(spec, content, images, threads)
+
+
+def check_profiled(spec: RuntimeSpec) -> None:
+    """Refuse a runtime that does not tell the time of each node.
+
+    Raises:
+        UserError: it does not.
+    """
+    if spec.runtime not in ("onnxruntime", "openvino"):
+        raise UserError(f"{spec.runtime} does not tell the time of each node; use `--runtime onnxruntime` or openvino")
 
 
 def _onnxruntime(spec: RuntimeSpec, content: bytes, images: Tensor, threads: int) -> Profile:

@@ -7,8 +7,7 @@ from itertools import groupby
 
 import pandas as pd
 
-from stdc_search.latency.predictor import HeldOut
-from stdc_search.records import Cost, Latency, PartCost
+from stdc_search.records import Cost, HeldOut, Latency, PartCost
 
 
 def cost_frame(networks: Iterable[tuple[str, tuple[int, int], Cost]]) -> pd.DataFrame:

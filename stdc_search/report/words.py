@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from stdc_search.latency.predictor import TimeTable
 from stdc_search.pareto import Direction
-from stdc_search.records import ImageScore, Latency, Machine, Record, Score
+from stdc_search.records import ImageScore, Latency, Machine, Record, Score, TimeTable
 from stdc_search.report.tables import MARK
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec
 from stdc_search.spec.run import RunSpec

@@ -14,9 +14,10 @@ from stdc_search.builder import build
 from stdc_search.calibrate import MEASURED, TABLE, calibrate, cover
 from stdc_search.cost import named_parts, pieces
 from stdc_search.latency import describe_machine
-from stdc_search.latency.predictor import Errors, Predictor, TimeTable, fit, words_of
+from stdc_search.latency.predictor import Predictor, errors_of, fit, words_of
 from stdc_search.latency.profile import mean_shares, profile, shares
 from stdc_search.latency.runtimes import onnx_content
+from stdc_search.records import Errors, TimeTable
 from stdc_search.search.space import draw
 from stdc_search.spec.base import UserError
 from stdc_search.spec.measurement import RuntimeSpec
@@ -42,10 +43,10 @@ def made_up(networks: Sequence[RunSpec], seed: int = 0) -> dict[str, float]:
 
 
 def table(**change: object) -> TimeTable:
-    errors = Errors(1, 100, 1)
+    errors = Errors(mape=1, within_10=100, spearman=1)
     values = {
         "machine": describe_machine().id,
-        "runtime": RUNTIME,
+        "runtime": RUNTIME.model_dump(mode="json"),
         "image_size": SPACE.image_size,
         "parts": {"a": 1.0},
         "networks": 1,
@@ -81,8 +82,8 @@ def test_times_are_learnt_though_profiles_are_off(networks, noise):
     predict = Predictor(fit(seen, measured), SPACE.image_size)
     mine = [run for run in others if known.issuperset(words(run))]
     whole = [sum(true[one] for one in words(run)) for run in mine]
-    found = Errors.of([predict(run.network) for run in mine], whole)
-    uncorrected = Errors.of([sum(true[one] * bias[one] for one in words(run)) for run in mine], whole)
+    found = errors_of([predict(run.network) for run in mine], whole)
+    uncorrected = errors_of([sum(true[one] * bias[one] for one in words(run)) for run in mine], whole)
     assert len(mine) > 20
     assert found.mape < uncorrected.mape / 2
     assert found.mape < 1.5
@@ -90,7 +91,7 @@ def test_times_are_learnt_though_profiles_are_off(networks, noise):
 
 
 def test_errors_are_those_of_a_table_done_by_hand():
-    found = Errors.of([10.5, 18.5, 30], [10, 20, 40])
+    found = errors_of([10.5, 18.5, 30], [10, 20, 40])
     assert found.mape == pytest.approx(100 * (0.05 + 0.075 + 0.25) / 3)
     assert found.within_10 == pytest.approx(100 * 2 / 3)
     assert found.spearman == 1
@@ -118,7 +119,7 @@ def test_a_network_with_a_part_that_was_not_learnt_is_refused():
     [
         ({"machine": "another"}, "was learnt on another machine, or with other versions"),
         ({"image_size": (64, 64)}, r"is of another image_size: \(64, 64\), wanted: \(180, 240\)"),
-        ({"runtime": RuntimeSpec(runtime="openvino", threads=1)}, "is of another runtime"),
+        ({"runtime": {"runtime": "openvino"}}, "is of another runtime"),
     ],
 )
 def test_a_table_of_something_else_is_refused(tmp_path: Path, change, told):
@@ -172,7 +173,7 @@ def test_a_runtimes_profile_tells_the_time_of_every_part(runtime):
 
 
 def test_a_runtime_that_tells_no_times_of_nodes_is_refused():
-    with pytest.raises(UserError, match="eager does not tell the time of each node; use onnxruntime or openvino"):
+    with pytest.raises(UserError, match="eager does not tell the time of each node; use `--runtime onnxruntime` or openvino"):
         profile(RuntimeSpec(), b"", torch.zeros(1, 3, 64, 64), 1)
 
 
