@@ -76,7 +76,9 @@ def quantized(content: bytes, images: Tensor) -> bytes:
 def _after_the_scores(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes that work on what the last layer with weights gives."""
     nodes = list(model.graph.node)
-    last = max(i for i, node in enumerate(nodes) if node.op_type in ("Conv", "Gemm", "MatMul"))
+    weights = {tensor.name for tensor in model.graph.initializer}  # a label map has a product, too, but none of weights
+    layers = ("Conv", "Gemm", "MatMul")
+    last = max(i for i, node in enumerate(nodes) if node.op_type in layers and node.input[1] in weights)
     reached, names = {*nodes[last].output}, []
     for node in nodes[last + 1 :]:
         if reached & {*node.input}:
