@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from stdc_search.deploy import deployed
+from stdc_search.deploy import UpConv, deployed
+from stdc_search.models.decoder import UpConvX
 from tests.tiny_networks import SIZE, classifier, segmenter
 
 
@@ -44,6 +45,20 @@ def test_labels_are_the_best_classes(image, logits):
 def test_norms_after_convolutions_are_folded():
     assert len(norms(segmenter())) > 20
     assert norms(deployed(segmenter(), "labels")) == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 7)])
+def test_a_convolution_after_doubling_is_four_small_ones_before_it(size):
+    torch.manual_seed(0)
+    plain = UpConvX(3, 5).eval()
+    plain.bn.running_mean.normal_()
+    plain.bn.bias.data.normal_()
+    x, doubled, odd = torch.randn(2, 3, *size), torch.zeros(1, 1, 2 * size[0], 2 * size[1]), torch.zeros(1, 1, 9, 9)
+    (ours,) = deployed(nn.ModuleList([plain]), "logits")
+    torch.testing.assert_close(ours(x, doubled), plain(x, doubled), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours(x, odd), plain(x, odd), rtol=1e-5, atol=1e-5)
+    assert ours.conv.weight.numel() * 9 == plain.conv.weight.numel() * 16
+    assert any(isinstance(part, UpConv) for part in deployed(segmenter(), "labels").modules())
 
 
 def test_the_network_itself_is_left_as_it_is(image):

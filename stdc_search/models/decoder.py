@@ -33,6 +33,13 @@ class AttentionRefinement(nn.Module):
         return x * self.attention(x)
 
 
+class UpConvX(ConvX):
+    """Nearest up-sampling to the height and width of another map, then ConvX."""
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        return super().forward(_nearest(x, like))
+
+
 class ContextPath(nn.Module):
     """Refines the deep stages from the deepest upwards.
 
@@ -58,7 +65,7 @@ class ContextPath(nn.Module):
         if average:
             self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvX(in_channels[-1], widths[-1], kernel_size=1))
         self.refine = nn.ModuleList(map(refine, in_channels, widths))
-        self.smooth = nn.ModuleList(map(ConvX, widths, level_widths(widths)))
+        self.smooth = nn.ModuleList(map(UpConvX, widths, level_widths(widths)))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """All stages' maps, shallow to deep, to levels of the sizes of all but the deepest."""
@@ -68,7 +75,7 @@ class ContextPath(nn.Module):
         for i in reversed(range(len(self.refine))):
             refined = self.refine[i](features[i + 1])
             context = refined if context is None else context + refined
-            context = self.smooth[i](_nearest(context, features[i]))
+            context = self.smooth[i](context, features[i])
             levels.insert(0, context)
         return tuple(levels)
 
