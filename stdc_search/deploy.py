@@ -47,27 +47,24 @@ class Lowered(nn.Module):
 
 
 class UpConv(nn.Module):
-    """`UpConvX` without its norm, where sides are doubled with 4/9 of its multiplications.
+    """`UpConvX` without its norm; where it doubles sides, with 4/9 of the multiplications.
 
-    Of the nine points that a 3x3 kernel sees after nearest up-sampling by two, some are copies: four are left, whose
-    weights are sums, others for even and odd rows and columns. So four 2x2 convolutions of the small map, here one
-    with four times the channels, give all pixels.
+    Of the nine points that a 3x3 kernel sees after nearest doubling some are copies of each other. The four that are
+    left, with the sums of their weights, are those of a transposed convolution.
     """
 
     def __init__(self, folded: UpConvX) -> None:
         super().__init__()
         self.plain = folded
-        conv = folded.conv
-        kernels = _halves(_halves(conv.weight, 3), 3).permute(2, 0, 1, 3, 4, 5)  # out, row, column, in, 2, 2
-        self.conv = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, 2, padding=1)
-        self.conv.weight.data = kernels.flatten(0, 2).contiguous()
-        assert conv.bias is not None
-        self.conv.bias.data = conv.bias.data.repeat_interleave(4)
+        conv, shifts = folded.conv, ((1, 0, 1, 0), (0, 1, 1, 0), (1, 0, 0, 1), (0, 1, 0, 1))
+        weight = torch.stack([F.pad(conv.weight.flip(2, 3), shift) for shift in shifts]).sum(0)
+        self.weight = nn.Parameter(weight.transpose(0, 1).contiguous(), requires_grad=False)
+        self.bias = conv.bias
 
     def forward(self, x: Tensor, like: Tensor) -> Tensor:
         if like.shape[2:] != (2 * x.shape[2], 2 * x.shape[3]):
             return self.plain(x, like)
-        return F.pixel_shuffle(self.conv(x).relu(), 2)[:, :, 1:-1, 1:-1]
+        return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1).relu()
 
 
 def deployed(module: nn.Module, output: Output, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -88,12 +85,6 @@ def deployed(module: nn.Module, output: Output, dtype: torch.dtype = torch.float
                 setattr(part, name, UpConv(child))
     network = Labeller(network) if output == "labels" else network
     return (network if dtype == torch.float32 else Lowered(network, dtype)).eval()
-
-
-def _halves(weight: Tensor, dim: int) -> Tensor:
-    """The kernels of odd rows and of even ones along a side, stacked; the odd ones are the first of a pair, shifted."""
-    first, middle, last = weight.unbind(dim)
-    return torch.stack([torch.stack([first + middle, last], dim), torch.stack([first, middle + last], dim)])
 
 
 def _fold_norms(sequence: nn.Sequential) -> None:

@@ -48,7 +48,7 @@ def test_norms_after_convolutions_are_folded():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 7)])
-def test_a_convolution_after_doubling_is_four_small_ones_before_it(size):
+def test_a_convolution_after_doubling_is_a_transposed_one(size):
     torch.manual_seed(0)
     plain = UpConvX(3, 5).eval()
     plain.bn.running_mean.normal_()
@@ -57,7 +57,7 @@ def test_a_convolution_after_doubling_is_four_small_ones_before_it(size):
     (ours,) = deployed(nn.ModuleList([plain]), "logits")
     torch.testing.assert_close(ours(x, doubled), plain(x, doubled), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(ours(x, odd), plain(x, odd), rtol=1e-5, atol=1e-5)
-    assert ours.conv.weight.numel() * 9 == plain.conv.weight.numel() * 16
+    assert ours.weight.numel() * 9 == plain.conv.weight.numel() * 16
     assert any(isinstance(part, UpConv) for part in deployed(segmenter(), "labels").modules())
 
 
