@@ -46,6 +46,7 @@ class Measured(BaseModel):
     """Machine, runtime, size and network."""
     turn: int
     """0, or 1 where it was measured before."""
+    device: str
     median_ms: float
     reference_ms: float
     """Of the spec's own network, which takes turns with all others."""
@@ -92,13 +93,13 @@ def calibrate(
         if progress is not None:
             progress(len(jobs) - len(todo) + min(start + TOGETHER, len(todo)), len(jobs))
     found = [session.times(run, 0) for run in learnt]
-    predict = Predictor(fit([parts for _, parts in found], [time for time, _ in found]), spec.image_size)
+    predict = Predictor(fit([parts for _, parts in found], [time for time, _ in found]))
     rows = [
         HeldOut(
             macs=count(run.network, run.image_size).macs,
             measured_ms=session.times(run, 0)[0],
             again_ms=session.times(run, 1)[0],
-            predicted_ms=predict(run.network),
+            predicted_ms=predict(run.network, run.image_size),
         )
         for run in held_out
     ]
@@ -106,7 +107,7 @@ def calibrate(
     table = TimeTable(
         machine=session.machine,
         runtime=runtime.model_dump(mode="json"),
-        image_size=spec.image_size,
+        device=next(iter(session.done.values())).device,
         parts=dict(predict.parts),
         networks=len(learnt),
         held_out=len(held_out),
@@ -157,15 +158,16 @@ class _Session:
         return time, [(words, share * time) for words, share in one.parts]
 
     def measure(self, jobs: Sequence[tuple[RunSpec, int]]) -> None:
-        images = torch.randn((self.runtime.batch, 3, *self.spec.image_size), generator=torch.Generator().manual_seed(0))
         with alone(), pinned(self.threads), torch.inference_mode():
             plain: list[Run] = []
-            profiles = []
+            profiles, device = [], ""
             for run in (self.spec, *(run for run, _ in jobs)):
                 torch.manual_seed(0)
+                images = torch.randn((self.runtime.batch, 3, *run.image_size))
                 module = with_regions(build(run.network), images)
                 content = onnx_content(self.runtime, module, images, None)
                 prepared = prepare(self.runtime, module, images, self.threads, content=content)
+                device = prepared.device
                 plain.append(partial(prepared.run, prepared.load(images)))
                 profiles.append(profile(self.runtime, content, images, self.threads))
             runs = [*plain, *(one.run for one in profiles)]
@@ -178,6 +180,7 @@ class _Session:
             one = Measured(
                 key=self._key(run),
                 turn=turn,
+                device=device,
                 median_ms=time,
                 reference_ms=reference,
                 parts=tuple((words, shares[name]) for name, words in parts.items()),

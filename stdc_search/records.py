@@ -58,11 +58,12 @@ class Latency(_Value):
     """What ran it: cpu, cuda or tensorrt."""
     precision: str = "fp32"
     memory_format: str = "contiguous"
-    source: Literal["measured"] = "measured"
+    source: Literal["measured", "predicted"] = "measured"
     median_ms: float
     """Of a call, which does a batch."""
     p5_ms: float | None = None
-    p95_ms: float
+    p95_ms: float | None = None
+    """None where it is predicted."""
     fps: float
     """Images a second: 1000 times the batch / median_ms."""
     samples: int
@@ -122,6 +123,8 @@ class Errors(_Value):
     """Mean of the errors, as shares of what was measured, in percent."""
     within_10: float
     """Networks whose error is at most 10 %, in percent."""
+    largest: float
+    """The largest error, in percent."""
     spearman: float
     """Rank correlation."""
 
@@ -142,7 +145,7 @@ class TimeTable(_Value):
     """`Machine.id` of where it was learnt; it says nothing of others."""
     runtime: dict[str, Any]
     """Its spec."""
-    image_size: tuple[int, int]
+    device: str
     parts: dict[str, float]
     """Milliseconds of each part, by its words."""
     networks: int
@@ -254,22 +257,25 @@ def append(path: Path, record: BaseModel) -> None:
 def read(path: Path) -> list[Record]:
     """Records of a results file, oldest first; none if there is no file. A torn last line is left out.
 
+    A record whose number was there before stands in the place of that one.
+
     Raises:
         DamagedError: another line is damaged.
     """
     if not path.exists():
         return []
     whole, _, _torn = path.read_bytes().rpartition(b"\n")
-    records = []
+    records: dict[int, Record] = {}
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
-            records.append(Record.model_validate_json(line))
+            record = Record.model_validate_json(line)
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
             raise DamagedError(
                 f"{path}:{number}: is no record of format 1: {problem}; mend that line, or take it out"
             ) from None
-    return records
+        records[record.number] = record
+    return [*records.values()]
 
 
 def cut_torn_line(path: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -15,8 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stdc_search.batches import length
+from stdc_search.forecast import Forecast
 from stdc_search.latency import note_machine
 from stdc_search.parallel import announce, leads
+from stdc_search.pareto import front
 from stdc_search.records import ImageScore, Record, Score, append, cut_torn_line, read
 from stdc_search.report import Report, write_report
 from stdc_search.report.words import doubts
@@ -108,14 +111,20 @@ class _Run:
 
     def search(self) -> None:
         assert self.spec.search is not None
+        forecast = None
+        if self.spec.latency is not None and self.spec.latency.table is not None:
+            forecast = Forecast(self.spec.latency)
+            forecast.check(self.spec)
         study = Study(self.spec, self.records)
         most = self.spec.search.size + len(self.spec.search.start)  # references are no combinations of the space
         self.plan(int(min(self.spec.search.trials, most)) - study.trained)
         while self.rejected_in_a_row() < REJECTIONS and (proposal := study.propose()) is not None:
-            record = self.try_candidate(proposal)
+            record = self.try_candidate(proposal, forecast)
             study.tell(proposal, record)
             if record.state != "rejected":
                 mirror(study, self.records, self.folder / "study.db")
+        if forecast is not None and self.measure_shown(forecast):
+            (self.folder / "study.db").unlink(missing_ok=True)  # it has predicted times of what is measured now
         mirror(study, self.records, self.folder / "study.db")
         if rejected := self.rejected_in_a_row():
             self.say(
@@ -125,6 +134,51 @@ class _Run:
         elif study.trained < self.spec.search.trials:
             self.say(f"The space is exhausted: all of it was tried with {study.trained} trainings.")
 
+    def measure_shown(self, forecast: Forecast) -> bool:
+        """Measure the front and all that has a name, side by side, until no time among them is predicted."""
+        assert self.spec.search is not None
+        objectives = self.spec.search.objectives
+        guessed: dict[int, float] = {}
+        while True:
+            complete = [record for record in self.records if record.state == "complete"]
+            if not complete:
+                return False
+            points = [[record.metric(name) for name in objectives] for record in complete]
+            on_front = front(points, list(objectives.values()))
+            chosen = [record for record, its in zip(complete, on_front, strict=True) if its or record.name]
+            new = {
+                record.number: record.latency.median_ms
+                for record in chosen
+                if record.latency is not None and record.latency.source == "predicted"
+            }
+            if not new:
+                break
+            guessed |= new
+            self.say(f"Measuring the {len(chosen)} networks that are shown, of which {len(new)} were predicted.")
+            times = forecast.measure([load(self.network_folder(record.number) / "spec.yaml") for record in chosen])
+            for record, (latency, *also) in zip(chosen, times, strict=True):
+                self.note(record.model_copy(update={"latency": latency, "latency_also": tuple(also)}))
+        found = {
+            record.number: record.metric("latency.median_ms") for record in self.records if record.number in guessed
+        }
+        if found:
+            off = mean(100 * abs(guessed[number] / found[number] - 1) for number in guessed)
+            stated = forecast.table.errors.mape
+            self.say(f"Their predicted times were off by {off:.1f} % on average; the table states {stated:.1f} %.")
+        return bool(found)
+
+    def note(self, record: Record) -> None:
+        """Keep a record, in the place of the one of its number if there is one."""
+        append(self.results, record)
+        numbers = [other.number for other in self.records]
+        if record.number in numbers:
+            self.records[numbers.index(record.number)] = record
+        else:
+            self.records.append(record)
+
+    def network_folder(self, number: int) -> Path:
+        return self.folder / "networks" / f"{number:04d}"
+
     def rejected_in_a_row(self) -> int:
         """How many of the newest records are rejections."""
         return sum(1 for _ in takewhile(lambda record: record.state == "rejected", reversed(self.records)))
@@ -133,7 +187,7 @@ class _Run:
         """Print plain text; brackets in it are no markup."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def try_candidate(self, proposal: Proposal) -> Record:
+    def try_candidate(self, proposal: Proposal, forecast: Forecast | None = None) -> Record:
         """Run a proposal and append its record."""
         spec = proposal.spec
         draft = Record(
@@ -149,18 +203,25 @@ class _Run:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=self.machine.id,
         )
-        folder = self.folder / "networks" / f"{proposal.number:04d}"
+        folder = self.network_folder(proposal.number)
         if spec is None:
             record = draft
         else:
             limits = self.spec.search.limits if self.spec.search and proposal.trial else {}
             with self.progress(proposal) as progress:
-                record = run_trial(spec, folder, draft, self.datasets, limits=limits, progress=progress)
-        append(self.results, record)
+                record = run_trial(
+                    spec,
+                    folder,
+                    draft,
+                    self.datasets,
+                    limits=limits,
+                    predict=forecast or (lambda spec: None),
+                    progress=progress,
+                )
+        self.note(record)
         for name in (CHECKPOINT, BEGUN):  # only now is there nothing left to go on with
             for file in folder.rglob(name):
                 file.unlink()
-        self.records.append(record)
         self.say(_line(record))
         return record
 
@@ -270,8 +331,8 @@ def _line(record: Record) -> str:
         case None:
             pass
     if record.latency:
-        told = doubts(record.latency)
-        figures.append(f"{record.latency.median_ms:.1f} ms" + (f" (doubtful: {told})" if told else ""))
+        told = "predicted" if record.latency.source == "predicted" else doubts(record.latency)
+        figures.append(f"{record.latency.median_ms:.1f} ms" + (f" ({told})" if told else ""))
     if record.cost:
         figures.append(f"{record.cost.macs / 1e9:.2f} GMACs")
     if record.started_from:

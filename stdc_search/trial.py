@@ -27,7 +27,7 @@ from stdc_search.data.transforms import TrainingSamples
 from stdc_search.latency import UnavailableError, measure_network
 from stdc_search.parallel import Job, add_up, announce, announced, leads, share, state
 from stdc_search.quantize import calibration_images
-from stdc_search.records import Record, StartedFrom
+from stdc_search.records import Latency, Record, StartedFrom
 from stdc_search.spec.base import UserError, dump, write_atomically
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import RunSpec, load
@@ -88,6 +88,7 @@ def run_trial(
     datasets: Datasets | None,
     *,
     limits: Mapping[LimitMetric, LimitSpec] | None = None,
+    predict: Callable[[RunSpec], Latency | None] = lambda spec: None,
     progress: Progress = silent,
 ) -> Record:
     """Run one network as far as its spec says.
@@ -98,6 +99,7 @@ def run_trial(
         draft: the record, but for what this finds out.
         datasets: needed with `training`.
         limits: bounds by metric (`SearchSpec.limits`), looked at before training.
+        predict: gives the time of a network that need not be measured.
         progress: told what happens.
 
     Returns:
@@ -107,7 +109,7 @@ def run_trial(
     """
     trial = _Trial(spec, folder, limits or {}, progress, draft)
     try:
-        trial.run(datasets)
+        trial.run(datasets, predict)
         return trial.record("complete")
     except (DataError, WeightsError, UnavailableError, OSError):
         raise
@@ -148,11 +150,14 @@ class _Trial:
         found = {**self.found, "seconds": self.seconds, "state": state, "reason": reason}
         return Record(**{**dict(self.draft), **found})
 
-    def run(self, datasets: Datasets | None) -> None:
+    def run(self, datasets: Datasets | None, predict: Callable[[RunSpec], Latency | None]) -> None:
         spec = self.spec
         with self.step("count"):
             self.found["cost"] = count(spec.network, spec.image_size)
         self.check_limits("cost")
+        if (guess := predict(spec)) is not None:
+            self.found["latency"] = guess
+            self.check_limits("latency")
         self.begin_folder()
         if not self.resume():
             module = self.module(spec.training.seeds[0] if spec.training else 0)
@@ -160,7 +165,7 @@ class _Trial:
                 flops = count_with_fvcore(module, spec.image_size)
             cost = self.found["cost"]
             assert cost.fvcore_flops == flops, f"fvcore counts {flops} FLOPs, we {cost.fvcore_flops}"
-            if spec.latency is not None:
+            if spec.latency is not None and guess is None:
                 with self.step("time"):
                     latency, also = measure_network(
                         module, spec.image_size, spec.latency, self.calibration(spec.latency, datasets)

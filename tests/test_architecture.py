@@ -21,7 +21,7 @@ LINES = (
     ("cli",),
     ("runner", "predict", "deliver", "calibrate"),
     ("report", "search"),
-    ("pareto", "trial"),
+    ("pareto", "trial", "forecast"),
     ("cost", "latency", "train", "tasks"),
     ("deploy", "export", "quantize", "weights", "parallel", "video", "batches", "optimizer"),
     ("builder", "data", "losses", "metrics", "evaluation"),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ __all__ = [
     "measure",
     "measure_network",
     "note_machine",
+    "predicted",
     "race",
 ]
 
@@ -109,6 +110,17 @@ def measure_network(
     return first, tuple(others)
 
 
+def predicted(spec: RuntimeSpec, image_size: tuple[int, int], device: str, milliseconds: float) -> Latency:
+    """A time that was not measured."""
+    return Latency(
+        **_conditions(spec, image_size, device),
+        source="predicted",
+        median_ms=milliseconds,
+        fps=1000 * spec.batch / milliseconds,
+        samples=0,
+    )
+
+
 def _images(entry: Entry) -> Tensor:
     size = (entry.runtime.batch, 3, *entry.image_size)
     if entry.image is not None:
@@ -117,25 +129,32 @@ def _images(entry: Entry) -> Tensor:
 
 
 def _latency(entry: Entry, device: str, steady: bool, samples: list[float]) -> Latency:
-    found, spec = summarise(samples), entry.runtime
+    found = summarise(samples)
     return Latency(
-        runtime=spec.runtime,
-        output=spec.output,
-        image_size=entry.image_size,
-        batch=spec.batch,
-        threads=_threads(entry),
-        device=device,
-        precision=spec.precision,
-        memory_format=spec.memory_format,
+        **_conditions(entry.runtime, entry.image_size, device),
         median_ms=found.median,
         p5_ms=found.p5,
         p95_ms=found.p95,
-        fps=1000 * spec.batch / found.median,
+        fps=1000 * entry.runtime.batch / found.median,
         samples=len(samples),
         cv=found.cv,
         drift=found.drift,
         steady=steady,
     )
+
+
+def _conditions(spec: RuntimeSpec, image_size: tuple[int, int], device: str) -> dict[str, Any]:
+    """What a time holds for."""
+    return {
+        "runtime": spec.runtime,
+        "output": spec.output,
+        "image_size": image_size,
+        "batch": spec.batch,
+        "threads": spec.threads or physical_cores(),
+        "device": device,
+        "precision": spec.precision,
+        "memory_format": spec.memory_format,
+    }
 
 
 def _threads(entry: Entry) -> int:

@@ -31,56 +31,64 @@ def errors_of(found: Sequence[float], measured: Sequence[float]) -> Errors:
     return Errors(
         mape=100 * float(off.mean()),
         within_10=100 * float((off <= 0.1).mean()),
+        largest=100 * float(off.max()),
         spearman=float(cast(float, rank)),
     )
 
 
-class Predictor:
-    """Predicts within microseconds, once a network's pieces are known."""
+class UnknownPartError(UserError):
+    """A network has a part that is not in the table."""
 
-    def __init__(self, parts: Mapping[str, float], image_size: tuple[int, int]) -> None:
-        """Milliseconds of parts by their words, all of them at one image size."""
-        self.parts, self.image_size = parts, image_size
+
+class Predictor:
+    """Predicts within microseconds, once a network's pieces are known.
+
+    Args:
+        parts: milliseconds of parts by their words.
+    """
+
+    def __init__(self, parts: Mapping[str, float]) -> None:
+        self.parts = parts
         self._known: dict[Piece, float] = {}
 
-    @classmethod
-    def load(cls, path: Path, runtime: RuntimeSpec, image_size: tuple[int, int]) -> Predictor:
-        """Read a table for what is to be predicted.
-
-        Raises:
-            UserError: it is missing or damaged, or of another machine, runtime or size.
-        """
-        again = f"; learn it again: stdc-search calibrate SPEC --out {path.parent}"
-        try:
-            table = TimeTable.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            raise UserError(f"{path}: is not there{again}") from None
-        except ValidationError as error:
-            raise UserError(f"{path}: is no table of times ({error.errors()[0]['msg']}){again}") from None
-        if table.machine != (here := describe_machine().id):
-            raise UserError(f"{path}: was learnt on another machine, or with other versions (here: {here}){again}")
-        base = runtime.model_dump(mode="json", include=set(RuntimeSpec.model_fields))
-        for what, mine, wanted in (("runtime", table.runtime, base), ("image_size", table.image_size, image_size)):
-            if mine != wanted:
-                raise UserError(f"{path}: is of another {what}: {mine}, wanted: {wanted}{again}")
-        return cls(table.parts, table.image_size)
-
-    def __call__(self, network: NetworkSpec) -> float:
+    def __call__(self, network: NetworkSpec, image_size: tuple[int, int]) -> float:
         """Milliseconds of one call.
 
         Raises:
-            UserError: a part of the network is not in the table.
+            UnknownPartError: a part of the network is not in the table.
         """
-        return sum([self._time(piece) for piece in pieces(network, self.image_size)])
+        return sum([self._time(piece) for piece in pieces(network, image_size)])
 
     def _time(self, piece: Piece) -> float:
         found = self._known.get(piece)
         if found is None:
             words = [words_of(part) for part in piece.parts]
             if unknown := [one for one in words if one not in self.parts]:
-                raise UserError(f"the table of times has no {unknown[0]}; calibrate the space that the network is of")
+                raise UnknownPartError(f"the table has no {unknown[0]}; calibrate the space that the network is of")
             found = self._known[piece] = sum(self.parts[one] for one in words)
         return found
+
+
+def load_table(path: Path, runtime: RuntimeSpec) -> TimeTable:
+    """Read a table for what is to be predicted.
+
+    Raises:
+        UserError: it is missing or damaged, or of another machine or runtime.
+    """
+    again = f"; learn it again: stdc-search calibrate SPEC --out {path.parent}"
+    try:
+        table = TimeTable.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: is not there{again}") from None
+    except ValidationError as error:
+        raise UserError(f"{path}: is no table of times ({error.errors()[0]['msg']}){again}") from None
+    if table.machine != (here := describe_machine().id):
+        raise UserError(f"{path}: was learnt on another machine, or with other versions (here: {here}){again}")
+    wanted = runtime.model_dump(mode="json", include=set(RuntimeSpec.model_fields))
+    if different := [name for name, value in wanted.items() if table.runtime.get(name) != value]:
+        name = different[0]
+        raise UserError(f"{path}: its {name} is {table.runtime.get(name)}, and `latency` says {wanted[name]}{again}")
+    return table
 
 
 def words_of(part: Part) -> str:

@@ -65,6 +65,8 @@ def conditions(records: Sequence[Record], machines: Mapping[str, Machine]) -> st
         for timed in (record.latency for record in records)
         if timed is not None
     ]
+    guessed = sum(record.latency is not None and record.latency.source == "predicted" for record in records)
+    parts += [f"{guessed} of {len(records)} times predicted"] if guessed else []
     used = {record.machine for record in records}
     parts += [device(machine) for name, machine in machines.items() if name in used]
     return " · ".join(dict.fromkeys(parts))
@@ -95,8 +97,8 @@ def trust(table: TimeTable) -> str:
     lines = [f"{len(table.parts)} parts learnt from {table.networks} networks; errors on {table.held_out} others:"]
     for what, errors in (("predicted", table.errors), ("measured again", table.repeatability)):
         lines.append(
-            f"  {what}: {errors.mape:.1f} % off on average, {errors.within_10:.0f} % of them at most 10 % off, "
-            f"rank correlation {errors.spearman:.3f}"
+            f"  {what}: {errors.mape:.1f} % off on average, {errors.largest:.1f} % at most, "
+            f"{errors.within_10:.0f} % of them by at most 10 %; rank correlation {errors.spearman:.3f}"
         )
     return "\n".join(lines)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, ValidationInfo
 
 from stdc_search.spec import files
 from stdc_search.spec.explain import explain
@@ -15,6 +16,7 @@ from stdc_search.spec.problems import Problem, SpecError, UserError, at, closest
 
 __all__ = [
     "Problem",
+    "RelativePath",
     "Spec",
     "SpecError",
     "UserError",
@@ -36,6 +38,22 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
+
+def _from_the_specs_folder(path: Any, info: ValidationInfo) -> Any:
+    if isinstance(path, str):
+        path = Path(path)
+    if not isinstance(path, Path):
+        return path
+    folder = (info.context or {}).get("folder", ".")
+    return Path(os.path.abspath(Path(folder, path.expanduser())))  # since a copy of the spec lies elsewhere
+
+
+RelativePath = Annotated[
+    Path,
+    BeforeValidator(_from_the_specs_folder, json_schema_input_type=str),
+    PlainSerializer(Path.as_posix, when_used="json"),
+]
+"""A file, written relative to the spec's."""
 
 AnySpec = TypeVar("AnySpec", bound=BaseModel)
 

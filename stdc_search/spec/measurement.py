@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from stdc_search.spec.base import Spec, at, replace
+from stdc_search.spec.base import RelativePath, Spec, at, replace
 
 Side = Annotated[int, Field(ge=32)]
 
@@ -65,6 +65,9 @@ class LatencySpec(RuntimeSpec):
     """Runs that count; with several networks they take turns."""
     also: tuple[RuntimeSpec, ...] = ()
     """Further runtimes, reported beside the first."""
+    table: RelativePath | None = None
+    """A search's times are predicted with this table of `stdc-search calibrate`, and measured for its front only.
+    Relative to the spec's file."""
 
 
 def varied(

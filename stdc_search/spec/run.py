@@ -98,6 +98,11 @@ class RunSpec(Spec):
                         yield Problem(f"search.{section}.{metric}", message)
                     if metric.startswith("latency.") and self.latency is None:
                         yield Problem(f"search.{section}.{metric}", "is not measured; add a section `latency`")
+                    elif metric == "latency.p95_ms" and self.latency is not None and self.latency.table is not None:
+                        message = "`latency.table` predicts medians alone; use latency.median_ms, or take the table out"
+                        yield Problem(f"search.{section}.{metric}", message)
+        elif self.latency is not None and self.latency.table is not None:
+            yield Problem("latency.table", "is of a search's networks; take it out, and the network is measured")
 
     def _task_misfits(self, data: DataSpec) -> Iterator[Problem]:
         """Data, augmentation and loss are of masks for a segmenter, of whole images for a classifier."""
@@ -165,8 +170,9 @@ class RunSpec(Spec):
             names[identity] = start.name
 
     def without_search(self) -> RunSpec:
-        """The run of the file's own network."""
-        return self.model_copy(update={"search": None})
+        """The run of the file's own network, which is measured and not predicted."""
+        latency = self.latency and self.latency.model_copy(update={"table": None})
+        return self.model_copy(update={"search": None, "latency": latency})
 
     def candidate(self, values: Mapping[str, Any]) -> RunSpec:
         """The run of one candidate: the varied values by name (`search.vary`) set in the base.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from math import ceil, floor
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -13,7 +11,6 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
-    PlainSerializer,
     PositiveFloat,
     PositiveInt,
     Tag,
@@ -21,25 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from stdc_search.spec.base import Spec, at, default_kind
+from stdc_search.spec.base import RelativePath, Spec, at, default_kind
 from stdc_search.spec.network import NetworkSpec, SegmenterSpec, network_of
-
-
-def _from_the_specs_folder(path: Any, info: ValidationInfo) -> Any:
-    if isinstance(path, str):
-        path = Path(path)
-    if not isinstance(path, Path):
-        return path
-    folder = (info.context or {}).get("folder", ".")
-    return Path(os.path.abspath(Path(folder, path.expanduser())))  # since a copy of the spec lies elsewhere
-
-
-WeightsPath = Annotated[
-    Path,
-    BeforeValidator(_from_the_specs_folder, json_schema_input_type=str),
-    PlainSerializer(Path.as_posix, when_used="json"),
-]
-
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -186,7 +166,7 @@ class DistillationSpec(Spec):
 
     network: Annotated[NetworkSpec, BeforeValidator(_filed, json_schema_input_type=NetworkSpec | str)]
     """The teacher's network; in a file, the path of a spec stands for the one in it."""
-    weights: WeightsPath
+    weights: RelativePath
     """File of its weights, relative to the spec's file."""
     weight: PositiveFloat = 1.0
     """Weight of the divergence from its probabilities."""
@@ -262,7 +242,7 @@ class TrainingSpec(Spec):
     """Images a step; at least 2, since norms after global pooling need more than one value."""
     crop: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = (512, 1024)
     """[height, width] of the training crops; an image that is smaller after scaling is scaled up to it."""
-    start_from: WeightsPath | None = None
+    start_from: RelativePath | None = None
     """File of weights that a network takes what fits from before it is trained: our own, or a released checkpoint,
     such as the ImageNet classifier that the paper's segmenters start from. Relative to the spec's file."""
     augmentation: AugmentationSpec = ScaledCropSpec()
