@@ -19,6 +19,7 @@ from stdc_search.latency.machine import physical_cores
 from stdc_search.latency.predictor import Predictor, errors_of, fit, words_of
 from stdc_search.latency.profile import check_profiled, mean_shares, profile
 from stdc_search.latency.runtimes import onnx_content, prepare
+from stdc_search.latency.statistics import compare
 from stdc_search.latency.typical import with_regions
 from stdc_search.records import HeldOut, TimeTable, append
 from stdc_search.search.space import draw
@@ -31,7 +32,7 @@ DRAWN = 1000
 HELD_OUT = 30
 TOGETHER = 6
 """Networks that take turns."""
-WARMUP, REPEATS = 15, 15
+WARMUP, REPEATS = 15, 30
 MEASURED, TABLE = "measured.jsonl", "times.json"
 
 Progress = Callable[[int, int], None]
@@ -47,9 +48,10 @@ class Measured(BaseModel):
     turn: int
     """0, or 1 where it was measured before."""
     device: str
-    median_ms: float
     reference_ms: float
     """Of the spec's own network, which takes turns with all others."""
+    ratio: float
+    """How many times as long it takes: the median over the rounds."""
     parts: tuple[tuple[str, float], ...]
     """Words of each part, and the share of the time that it takes."""
 
@@ -154,7 +156,7 @@ class _Session:
         """Milliseconds of a network and of its parts, had the machine been as it was on average."""
         one = self.done[self._key(run), turn]
         usual = median(each.reference_ms for each in self.done.values())
-        time = one.median_ms * usual / one.reference_ms
+        time = one.ratio * usual
         return time, [(words, share * time) for words, share in one.parts]
 
     def measure(self, jobs: Sequence[tuple[RunSpec, int]]) -> None:
@@ -173,16 +175,16 @@ class _Session:
             runs = [*plain, *(one.run for one in profiles)]
             warm(runs, most=WARMUP)
             samples = interleave(runs, repeats=REPEATS)
-        reference, *medians = (median(one) for one in samples[: len(plain)])
-        for (run, turn), time, profiled in zip(jobs, medians, profiles[1:], strict=True):
+        reference, *others = samples[: len(plain)]
+        for (run, turn), times, profiled in zip(jobs, others, profiles[1:], strict=True):
             parts = {name: words_of(part) for name, part in named_parts(run.network, run.image_size).items()}
             shares = mean_shares(profiled.finish()[-REPEATS:], list(parts))
             one = Measured(
                 key=self._key(run),
                 turn=turn,
                 device=device,
-                median_ms=time,
-                reference_ms=reference,
+                reference_ms=median(reference),
+                ratio=compare(times, reference).median,
                 parts=tuple((words, shares[name]) for name, words in parts.items()),
             )
             append(self.path, one)

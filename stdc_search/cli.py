@@ -216,6 +216,44 @@ def calibrate(
 
 
 @app.command()
+def score(
+    spec: Spec,
+    weights: Annotated[Path, typer.Argument(help="Weights of its network.", show_default=False)],
+    runtime: Annotated[
+        list[str] | None, typer.Option(help="eager (default), compile, onnxruntime, openvino; may be given again.")
+    ] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32 (default), bf16, fp16, int8; may be given again.")
+    ] = None,
+    data_root: DataRoot = None,
+    out: Annotated[Path, typer.Option(help="Folder that gets the table.")] = Path("runs/score"),
+) -> None:
+    """Score trained weights on the validation images, in PyTorch or as a runtime and a precision deploy them."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from stdc_search.report.scores import score_frame
+    from stdc_search.report.tables import show_table
+    from stdc_search.score import score
+    from stdc_search.spec.measurement import LatencySpec, varied
+    from stdc_search.spec.run import load
+
+    runtimes = varied(LatencySpec(), runtime, precision, None)
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("images")
+        scores = score(
+            load(spec),
+            weights,
+            runtimes,
+            data_root=data_root,
+            progress=lambda n, of: bars.update(task, completed=n, total=of),
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    title = f"{weights.name} on the validation images of {spec.name}"
+    show_table(score_frame(zip(runtimes, scores, strict=True)), out / "score", title=title)
+
+
+@app.command()
 def predict(
     spec: Spec,
     weights: Annotated[Path, typer.Argument(help="Weights of its network.", show_default=False)],

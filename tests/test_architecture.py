@@ -19,7 +19,7 @@ PACKAGE = "stdc_search"
 
 LINES = (
     ("cli",),
-    ("runner", "predict", "deliver", "calibrate"),
+    ("runner", "predict", "deliver", "calibrate", "score"),
     ("report", "search"),
     ("pareto", "trial", "forecast"),
     ("cost", "latency", "train", "tasks"),
