@@ -186,7 +186,8 @@ def calibrate(
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16. Default: the spec's own.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: the spec's own.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the table. Default: runs/calibrate/ and the file's name.")
+        Path | None,
+        typer.Option(help="Folder of the table. Default: runs/calibrate/, the file's name and the runtime's."),
     ] = None,
 ) -> None:
     """Learn how long each part of a search's networks takes on this machine, and how well their sums predict."""
@@ -206,7 +207,7 @@ def calibrate(
         raise UserError(f"{spec}: has no section `search`, so it is one network; `stdc-search time` measures it")
     wanted = (run.latency or LatencySpec()).model_copy(update={"also": ()})
     (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads)
-    folder = out or Path("runs/calibrate") / spec.stem
+    folder = out or Path("runs/calibrate") / f"{spec.stem}_{how.runtime}"
     with Progress(console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("networks measured")
         table, held_out = calibrate(run, how, folder, progress=lambda n, of: bars.update(task, completed=n, total=of))

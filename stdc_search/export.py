@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from ast import literal_eval
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -188,6 +189,7 @@ def _core(make: Callable[[], openvino.Core]) -> openvino.Core:
 
 
 def _onnx(network: nn.Module, example: Tensor, output: Output) -> onnx.ModelProto:
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # else a line for an attribute that is empty, as it should be
     program = torch.onnx.export(
         network,
         (example,),
