@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stdc_search.builder import build
 from stdc_search.cost import count, named_parts, pieces
-from stdc_search.latency import describe_machine
+from stdc_search.latency import note_machine
 from stdc_search.latency.alone import alone, pinned
 from stdc_search.latency.loop import Run, interleave, warm
 from stdc_search.latency.machine import physical_cores
@@ -66,7 +66,7 @@ def calibrate(
     Args:
         spec: a run with a search.
         runtime: ONNX Runtime or OpenVINO, in floats.
-        folder: gets both files.
+        folder: gets both files, and what machine it is.
         progress: called with the number of measurements done and of all.
 
     Returns:
@@ -139,7 +139,7 @@ class _Session:
 
     def __init__(self, spec: RunSpec, runtime: RuntimeSpec, path: Path) -> None:
         self.spec, self.runtime, self.path = spec, runtime, path
-        self.machine = describe_machine().id
+        self.machine = note_machine(path.parent / "machine.json").id
         self.threads = runtime.threads or physical_cores()
         self.done: dict[tuple[str, int], Measured] = {}
         for line in path.read_text().splitlines() if path.exists() else ():

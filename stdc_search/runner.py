@@ -115,7 +115,7 @@ class _Run:
         if self.spec.latency is not None and self.spec.latency.table is not None:
             forecast = Forecast(self.spec.latency)
             forecast.check(self.spec)
-        study = Study(self.spec, self.records)
+        study = Study(self.spec, self.records, forecast)
         most = self.spec.search.size + len(self.spec.search.start)  # references are no combinations of the space
         self.plan(int(min(self.spec.search.trials, most)) - study.trained)
         while self.rejected_in_a_row() < REJECTIONS and (proposal := study.propose()) is not None:

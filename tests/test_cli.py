@@ -36,7 +36,10 @@ def test_help_names_every_command():
     output = CliRunner().invoke(app, ["--help"]).output
     assert all(
         f"\n  {name} " in output
-        for name in ("run", "check", "data", "cost", "time", "weights", "export", "space", "report", "schema")
+        for name in (
+            *("run", "check", "data", "cost", "time", "calibrate", "score", "predict", "weights", "export", "space"),
+            *("report", "schema"),
+        )
     )
 
 

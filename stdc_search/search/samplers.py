@@ -8,10 +8,10 @@ from typing import assert_never
 from optuna import samplers
 from optuna.exceptions import ExperimentalWarning
 
-from stdc_search.spec.search import SamplerKind
+from stdc_search.spec.search import OptunaSampler
 
 
-def make_sampler(kind: SamplerKind, seed: int) -> samplers.BaseSampler:
+def make_sampler(kind: OptunaSampler, seed: int) -> samplers.BaseSampler:
     """A fresh sampler, made anew for each proposal, so that a run that was stopped goes on as if it had not been."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)

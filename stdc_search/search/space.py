@@ -57,9 +57,8 @@ def tabulate(
     if sample is not None and sample >= spec.search.size:
         sample = None
     options, indices = _sampled(vary, sample, seed) if sample else _all(vary)
-    chunks = [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
     counts = []
-    for done in _counted(spec, options, chunks, processes or os.cpu_count() or 1):
+    for done in _counted(spec, options, _chunks(indices), processes or os.cpu_count() or 1):
         counts.append(done)
         if progress is not None:
             progress(min(len(counts) * CHUNK, len(indices)), len(indices))
@@ -80,12 +79,34 @@ def draw(spec: RunSpec, count: int, *, seed: int = 0) -> list[RunSpec]:
     assert spec.search is not None
     whole = count >= spec.search.size
     options, indices = _all(spec.search.vary) if whole else _sampled(spec.search.vary, count, seed)
-    counter = _Counter(spec, options)
-    found = []
-    for combination in indices[:, counter.slots].tolist():
+    make, found = maker(spec, options), []
+    for combination in indices.tolist():
         with suppress(SpecError):
-            found.append(counter.make(combination))
+            found.append(make(combination))
     return found
+
+
+def maker(spec: RunSpec, options: Mapping[str, Sequence[Any]]) -> Callable[[Sequence[int]], RunSpec]:
+    """The run of each combination of values, given by the index of each varied thing's.
+
+    It raises SpecError where they are illegal together.
+
+    Args:
+        spec: a run with a search.
+        options: the values of each varied thing.
+    """
+    assert spec.search is not None
+    paths = {name: vary.sets or (name,) for name, vary in spec.search.vary.items()}
+    slots = [i for i, name in enumerate(options) for _ in paths[name]]
+    make = replacer(spec.without_search(), {path: options[name] for name in options for path in paths[name]})
+    return lambda combination: make([combination[slot] for slot in slots])
+
+
+def count_many(
+    spec: RunSpec, options: Mapping[str, Sequence[Any]], indices: NDArray[np.intp], processes: int
+) -> NDArray[np.int64]:
+    """Costs of combinations, a row each in the order of `COSTS`; `ILLEGAL` where values are illegal together."""
+    return np.concatenate(list(_counted(spec, options, _chunks(indices), processes)))
 
 
 def landmarks(spec: RunSpec) -> dict[str, Counts]:
@@ -144,6 +165,10 @@ def _spread(vary: FloatRange, count: int, rng: np.random.Generator) -> list[floa
     return (np.exp(points) if vary.log else points).clip(vary.low, vary.high).tolist()
 
 
+def _chunks(indices: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    return [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
+
+
 def _counted(
     spec: RunSpec, options: Mapping[str, Sequence[Any]], chunks: Sequence[NDArray[np.intp]], processes: int
 ) -> Any:
@@ -165,14 +190,11 @@ class _Counter:
     """Costs of combinations, given by the index of each varied thing's value."""
 
     def __init__(self, spec: RunSpec, options: Mapping[str, Sequence[Any]]) -> None:
-        assert spec.search is not None
-        paths = {name: vary.sets or (name,) for name, vary in spec.search.vary.items()}
-        self.slots = [i for i, name in enumerate(options) for _ in paths[name]]
-        self.make = replacer(spec.without_search(), {path: options[name] for name in options for path in paths[name]})
+        self.make = maker(spec, options)
 
     def __call__(self, indices: NDArray[np.intp]) -> NDArray[np.int64]:
         counts = np.full((len(indices), len(COSTS)), ILLEGAL, np.int64)
-        for row, combination in enumerate(indices[:, self.slots].tolist()):
+        for row, combination in enumerate(indices.tolist()):
             try:
                 run = self.make(combination)
                 counts[row] = count_quickly(run.network, run.image_size)

@@ -11,7 +11,7 @@ import json
 import random
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, log
 from pathlib import Path
@@ -25,9 +25,12 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from stdc_search.records import Origin, Record
+from stdc_search.records import Latency, Origin, Record
+from stdc_search.search.known import KnownObjectives
+from stdc_search.search.known_cost import KnownCostSampler
 from stdc_search.search.samplers import make_sampler
 from stdc_search.spec.base import SpecError, replace, value_at
 from stdc_search.spec.run import RunSpec
@@ -66,15 +69,22 @@ class Study:
     Args:
         spec: a run with a search.
         records: what is finished, oldest first.
+        predict: gives candidates' times, where there is a table of them.
     """
 
-    def __init__(self, spec: RunSpec, records: Iterable[Record] = ()) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        records: Iterable[Record] = (),
+        predict: Callable[[RunSpec], Latency | None] | None = None,
+    ) -> None:
         assert spec.search is not None
         self.spec = spec
         self.search: SearchSpec = spec.search
         self.distributions = {name: distribution(vary) for name, vary in self.search.vary.items()}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna_study = optuna.create_study(directions=list(self.search.objectives.values()))
+        self.known_cost = self._known_cost(predict) if self.search.sampler.kind == "known_cost" else None
         self.numbers = itertools.count()
         self.seen: set[str] = set()
         self.started: set[str] = set()
@@ -167,7 +177,7 @@ class Study:
         number = next(self.numbers)
         for attempt in range(PROPOSALS_OF_THE_SAMPLER):
             seed = _seed(self.search.sampler.seed, number, attempt)
-            self.optuna_study.sampler = make_sampler(self.search.sampler.kind, seed)
+            self.optuna_study.sampler = self._sampler(seed)
             trial = self.optuna_study.ask(self.distributions)
             values = {name: self._value(name, parameter) for name, parameter in trial.params.items()}
             if proposal := self._unseen(number, values, trial):
@@ -180,6 +190,28 @@ class Study:
                 return proposal
             self.optuna_study.tell(trial, state=TrialState.FAIL)
         return None
+
+    def _sampler(self, seed: int) -> BaseSampler:
+        kind = self.search.sampler.kind
+        if kind == "known_cost":
+            assert self.known_cost is not None
+            return self.known_cost
+        return make_sampler(kind, seed)
+
+    def _known_cost(self, predict: Callable[[RunSpec], Latency | None] | None) -> KnownCostSampler:
+        known = KnownObjectives(self.spec, self.distributions, self._value, predict)
+        unordered = {
+            name
+            for name, vary in self.search.vary.items()
+            if isinstance(vary, Choice) and not _ascending(vary.of)  # Optuna sees their indices
+        }
+        return KnownCostSampler(
+            self.distributions,
+            lambda one: known([one])[0],
+            known_of_many=known,
+            unordered=unordered,
+            seed=self.search.sampler.seed,
+        )
 
     def _unseen(self, number: int, values: dict[str, Any], trial: optuna.Trial) -> Proposal | None:
         """The proposal of these values, or none if they, or the same training, were seen."""
@@ -295,6 +327,11 @@ def _draw(vary: VarySpec, rng: random.Random) -> Any:
             return exp(rng.uniform(log(vary.low), log(vary.high))) if vary.log else rng.uniform(vary.low, vary.high)
         case Choice():
             return rng.choice(vary.of)
+
+
+def _ascending(values: Sequence[Any]) -> bool:
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return len(numbers) == len(values) and numbers == sorted(numbers)
 
 
 def _key(values: Any) -> str:

@@ -169,11 +169,12 @@ def _named_or_filed(start: Any, info: ValidationInfo) -> Any:
 Start = Annotated[StartSpec, BeforeValidator(_named_or_filed, json_schema_input_type=StartSpec | str)]
 
 
-SamplerKind = Literal["tpe", "nsgaii", "nsgaiii", "gp", "random"]
+OptunaSampler = Literal["tpe", "nsgaii", "nsgaiii", "gp", "random"]
+SamplerKind = Literal["known_cost", OptunaSampler]
 
 
 class SamplerSpec(Spec):
-    """Optuna's sampler that proposes candidates."""
+    """What proposes candidates: one of Optuna's samplers, or `known_cost`, ours, which knows what candidates cost."""
 
     kind: SamplerKind = "tpe"
     seed: NonNegativeInt = 0
@@ -195,7 +196,7 @@ class SearchSpec(Spec):
     start: tuple[Start, ...] = ()
     """Networks that are trained first; one outside of the space is a reference that the sampler never sees."""
     sampler: SamplerSpec = SamplerSpec()
-    """What proposes candidates."""
+    """What proposes candidates, after the start networks."""
     trials: PositiveInt
     """Candidates that are trained, start networks included; rejected ones do not count."""
 

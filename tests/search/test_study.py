@@ -11,7 +11,7 @@ from stdc_search.search.study import Proposal, Study, _draw, mirror
 from stdc_search.spec.search import FloatRange
 from tests.search_specs import tiny_search
 
-SAMPLERS = ["tpe", "nsgaii", "nsgaiii", "gp", "random"]
+SAMPLERS = ["known_cost", "tpe", "nsgaii", "nsgaiii", "gp", "random"]
 
 
 def finished(proposal: Proposal, state: str = "complete", miou: float = 50.0, macs: int = 10) -> Record:
@@ -57,7 +57,7 @@ def test_no_candidate_comes_twice_until_the_space_is_exhausted(kind):
     assert len({record.identity for record in records}) == 18
 
 
-@pytest.mark.parametrize("kind", ["tpe", "nsgaii", "random"])
+@pytest.mark.parametrize("kind", ["known_cost", "tpe", "nsgaii", "random"])
 def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(kind):
     spec = tiny_search(trials=14, sampler={"kind": kind})
     uncut = go(Study(spec))

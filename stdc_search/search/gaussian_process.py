@@ -1,0 +1,107 @@
+"""A Gaussian process whose noise and length scales are learnt, for a few hundred points."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.optimize import minimize
+
+Floats = NDArray[np.float64]
+JITTER = 1e-8
+NOISE = np.log(0.05), 1.5
+"""Mean and deviation of the logarithm of the noise's variance before there is data, as a share of all variance."""
+SCALES = 1.0
+"""Deviation of the logarithms of signal and length scales; length scales grow with the root of the dimensions."""
+
+
+class Kernel(NamedTuple):
+    """Matérn 5/2 with a length scale a dimension, over values of mean 0 and variance 1."""
+
+    lengths: Floats
+    signal: float
+    noise: float
+    """Variances."""
+
+    def between(self, x: Floats, y: Floats) -> Floats:
+        """Covariances of the noiseless values at [points, dimensions] each."""
+        return self.signal * _matern(_distances(x / self.lengths, y / self.lengths))
+
+
+class GaussianProcess:
+    """Values at points, and what they tell of others.
+
+    Args:
+        points: [points, dimensions], each dimension about 0 to 1.
+        values: [points].
+        kernel: default: learnt from these.
+    """
+
+    def __init__(self, points: Floats, values: Floats, kernel: Kernel | None = None) -> None:
+        self.points = points
+        self.mean, self.scale = values.mean(), values.std() or 1.0
+        scaled = (values - self.mean) / self.scale
+        self.kernel = kernel or learn(points, scaled)
+        covariances = self.kernel.between(points, points)
+        covariances[np.diag_indices_from(covariances)] += self.kernel.noise + JITTER
+        self.factor = cho_factor(covariances, lower=True)
+        self.weights = cho_solve(self.factor, scaled)
+
+    def means(self, points: Floats) -> Floats:
+        """The first of what `predict` gives, which is quick."""
+        return self.mean + self.scale * (self.kernel.between(points, self.points) @ self.weights)
+
+    def predict(self, points: Floats) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the noiseless values at further points."""
+        across = self.kernel.between(points, self.points)
+        solved = solve_triangular(self.factor[0], across.T, lower=True)
+        variance = (self.kernel.signal - (solved**2).sum(0)).clip(1e-12)
+        return self.mean + self.scale * (across @ self.weights), self.scale * np.sqrt(variance)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of a value measured again."""
+        return float(self.scale * np.sqrt(self.kernel.noise))
+
+
+def learn(points: Floats, values: Floats, steps: int = 60) -> Kernel:
+    """The most likely kernel of values of mean 0 and variance 1, given what kernels are like (Rasmussen, 2006, 5.4)."""
+    count, dimensions = points.shape
+    squares = (points[:, None, :] - points[None, :, :]) ** 2
+    usual = np.r_[np.full(dimensions, 0.5 * np.log(dimensions)), 0.0, NOISE[0]]
+    spread = np.r_[np.full(dimensions + 1, SCALES), NOISE[1]]
+
+    def loss(logs: Floats) -> tuple[float, Floats]:
+        lengths, signal, noise = np.exp(logs[:-2]), np.exp(logs[-2]), np.exp(logs[-1])
+        distances = np.sqrt(squares @ lengths**-2)
+        clean = signal * _matern(distances)
+        factor = cho_factor(clean + (noise + JITTER) * np.eye(count), lower=True)
+        weights = cho_solve(factor, values)
+        gap = np.outer(weights, weights) - cho_solve(factor, np.eye(count))
+        slope = 5 / 3 * signal * (1 + np.sqrt(5) * distances) * np.exp(-np.sqrt(5) * distances)
+        gradient = np.r_[
+            np.einsum("ij,ijd->d", gap * slope, squares) / lengths**2,
+            (gap * clean).sum(),
+            noise * np.trace(gap),
+        ]
+        likelihood = -0.5 * values @ weights - np.log(np.diag(factor[0])).sum()
+        off = (logs - usual) / spread
+        return 0.5 * off @ off - likelihood, off / spread - 0.5 * gradient
+
+    found = minimize(
+        loss, usual, jac=True, method="L-BFGS-B", bounds=[(-6, 6)] * len(usual), options={"maxiter": steps}
+    )
+    logs = found.x
+    return Kernel(np.exp(logs[:-2]), float(np.exp(logs[-2])), float(np.exp(logs[-1])))
+
+
+def _matern(distances: Floats) -> Floats:
+    scaled = np.sqrt(5) * distances
+    return (1 + scaled + scaled**2 / 3) * np.exp(-scaled)
+
+
+def _distances(x: Floats, y: Floats) -> Floats:
+    squares = (x**2).sum(1)[:, None] + (y**2).sum(1)[None, :] - 2 * x @ y.T
+    return np.sqrt(squares.clip(0))

@@ -1,0 +1,424 @@
+"""An Optuna sampler for objectives of which some are known before a trial, such as what a network costs.
+
+Only what is unknown is modelled, by a Gaussian process. Proposed is the candidate whose expected improvement of the
+dominated hypervolume is the highest, which has a closed form where one objective is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna import Study
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtr
+from scipy.stats import qmc
+
+from stdc_search.pareto import front
+from stdc_search.search.gaussian_process import Floats, GaussianProcess, Kernel
+
+Known = Callable[[Mapping[str, Any]], "Sequence[float | None] | None"]
+"""Parameters -> a value an objective, in the study's order, None where it is unknown; None for what is not wanted."""
+
+ENUMERATED = 1_000_000
+DRAWN = 100_000
+"""Points of the pool, where a space is larger than that, or infinite."""
+LOOKED_AT = 2_000
+"""Points of the pool that a proposal is chosen among, with the neighbours of the front."""
+FITTED, LEARNT = 1_000, 200
+"""Trials that predictions, and length scales and noise, are made from, at most."""
+STARTUP = 8
+"""Trials before there is a model."""
+CLIMBS, BEST = 3, 4
+"""How often the neighbours of how many of the best are looked at."""
+STEPS = 1024
+"""Values that a continuous parameter is thought to have."""
+FANTASIES = 16
+"""Values that a second unknown objective is thought to have."""
+
+Row = NDArray[np.intp]
+"""Index of the choice in each parameter's grid."""
+
+
+class KnownCostSampler(BaseSampler):
+    """Proposes what is expected to improve the front most, given what is known of it.
+
+    What was proposed is not proposed again, until there is nothing else. Trials that are running count as if they had
+    given what is expected of them. The proposal depends on the seed, the trial's number and the trials before it.
+
+    Args:
+        search_space: of all parameters that matter; `log` spreads a float's draws.
+        known: what is known of a candidate.
+        known_of_many: the same for a list of candidates, where that is quicker.
+        unordered: names of parameters whose values are numbers without an order, such as indices of choices.
+        seed: of draws.
+    """
+
+    def __init__(
+        self,
+        search_space: Mapping[str, BaseDistribution],
+        known: Known,
+        *,
+        known_of_many: Callable[[Sequence[Mapping[str, Any]]], Sequence[Sequence[float | None] | None]] | None = None,
+        unordered: Collection[str] = (),
+        seed: int = 0,
+    ) -> None:
+        self.space = _Space(search_space, unordered)
+        self.known_of_many = known_of_many or (lambda many: [known(one) for one in many])
+        self.seed = seed
+        self._independent = RandomSampler(seed=seed)
+        self._pool: _Pool | None = None
+        self._rows: dict[int, Row] = {}
+        self._kernels: dict[tuple[int, int], Kernel] = {}
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return dict(self.space.distributions)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if not search_space:
+            return {}
+        rng = np.random.default_rng([self.seed, trial.number])
+        history = _History(self.space, study, trial, self._rows)
+        if self._pool is None:
+            self._pool = self._make_pool(study.directions, np.random.default_rng(self.seed))
+        if not len(self._pool.rows):
+            return {}  # nothing is wanted: Optuna draws, and whoever asked finds out
+        if len(history.rows) < STARTUP or not self._pool.unknown:
+            row = self._spread(self._pool, history, rng)
+        else:
+            row = self._best(self._pool, history, rng)
+        return self.space.parameters(row)
+
+    def _make_pool(self, directions: Sequence[StudyDirection], rng: np.random.Generator) -> _Pool:
+        rows = self.space.rows(rng)
+        return _Pool(self.space, directions, rows, self.known_of_many)
+
+    def _spread(self, pool: _Pool, history: _History, rng: np.random.Generator) -> Row:
+        """A random one near a cost that is far from those that were tried."""
+        fresh = history.fresh(pool.rows, rng.permutation(len(pool.rows))[: 10 * LOOKED_AT])
+        if not pool.costs.shape[1]:
+            return pool.rows[fresh[0]]
+        cost = pool.costs[fresh]
+        low, high = pool.costs.min(0), pool.costs.max(0)
+        cost = (cost - low) / np.where(high > low, high - low, 1)
+        target = qmc.Halton(cost.shape[1], scramble=False).random(len(history.seen) + 1)[-1]
+        near = np.argsort(((cost - target) ** 2).sum(1))[:8]
+        return pool.rows[fresh[rng.choice(near)]]
+
+    def _best(self, pool: _Pool, history: _History, rng: np.random.Generator) -> Row:
+        """The one with the highest expected improvement of the hypervolume."""
+        model = _Model(pool, history, self._kernels, rng)
+        chosen = pool.stratified(rng)
+        rows, costs = pool.rows[chosen], pool.costs[chosen]
+        best = history.rows[model.on_front]
+        values = np.zeros(0)
+        for climb in range(CLIMBS + 1):
+            around = best if climb == 0 else rows[np.argsort(-values)[:BEST]]
+            near, their = pool.look_up(self.space.neighbours(around, rng))
+            rows, costs = np.concatenate([rows, near]), np.concatenate([costs, their])
+            rows, first = np.unique(rows, axis=0, return_index=True)
+            costs = costs[first]
+            new = history.fresh(rows)
+            rows, costs = rows[new], costs[new]
+            values = model.improvement(rows, costs)
+        return rows[np.argmax(values)]
+
+
+class _Space:
+    """Parameters as indices of grids; a continuous one has a fine one."""
+
+    def __init__(self, distributions: Mapping[str, BaseDistribution], unordered: Collection[str] = ()) -> None:
+        self.distributions = dict(sorted(distributions.items()))
+        self.grids = [grid(one) for one in self.distributions.values()]
+        self.sizes = [len(grid) for grid in self.grids]
+        self.finite = not any(
+            isinstance(one, FloatDistribution) and one.step is None and not one.single()
+            for one in self.distributions.values()
+        )
+        self.columns = [
+            _columns(one, values, name not in unordered)
+            for (name, one), values in zip(self.distributions.items(), self.grids, strict=True)
+        ]
+
+    def parameters(self, row: Row) -> dict[str, Any]:
+        return {name: values[i] for name, values, i in zip(self.distributions, self.grids, row.tolist(), strict=True)}
+
+    def row(self, parameters: Mapping[str, Any]) -> Row:
+        """The nearest point of the grids."""
+        return np.array(
+            [
+                values.index(parameters[name])
+                if isinstance(one, CategoricalDistribution)
+                else _nearest(values, parameters[name])
+                for (name, one), values in zip(self.distributions.items(), self.grids, strict=True)
+            ],
+            dtype=np.intp,
+        )
+
+    def rows(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        """All points, or a sample in which each value of a parameter is as frequent."""
+        if self.finite and prod(self.sizes) <= ENUMERATED:
+            return np.stack(np.unravel_index(np.arange(prod(self.sizes)), self.sizes), axis=1)
+        unit = qmc.LatinHypercube(len(self.sizes), rng=rng).random(DRAWN)
+        return (unit * self.sizes).astype(np.intp)
+
+    def features(self, rows: NDArray[np.intp]) -> Floats:
+        """[points, dimensions], each 0 to 1; a choice that has no order has a dimension a value."""
+        return np.concatenate([columns[rows[:, i]] for i, columns in enumerate(self.columns)], axis=1)
+
+    def neighbours(self, rows: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
+        """Points that differ in one parameter: by a step of its grid, or in a random value; and by one of each."""
+        found = []
+        for i, size in enumerate(self.sizes):
+            if size == 1:
+                continue
+            for value in ({-1, 1} if self.columns[i].shape[1] == 1 else set()) | {0}:
+                moved = rows.copy()
+                moved[:, i] = moved[:, i] + value if value else rng.integers(size, size=len(rows))
+                found.append(moved[(moved[:, i] >= 0) & (moved[:, i] < size)])
+        return np.unique(np.concatenate([rows, *found]), axis=0)
+
+
+class _Pool:
+    """Points with what is known of them, without those that are not wanted. All objectives are minimised here."""
+
+    def __init__(
+        self,
+        space: _Space,
+        directions: Sequence[StudyDirection],
+        rows: NDArray[np.intp],
+        known_of_many: Callable[[Sequence[Mapping[str, Any]]], Sequence[Sequence[float | None] | None]],
+    ) -> None:
+        self.space, self.known_of_many = space, known_of_many
+        self.signs = np.array([-1.0 if one == StudyDirection.MAXIMIZE else 1.0 for one in directions])
+        answers = known_of_many([space.parameters(row) for row in rows])
+        some = next((answer for answer in answers if answer is not None), [None] * len(directions))
+        self.unknown = [i for i, value in enumerate(some) if value is None]
+        self.given = [i for i, value in enumerate(some) if value is not None]
+        wanted = np.array([answer is not None for answer in answers], dtype=bool)
+        values = np.array([[answer[i] for i in self.given] for answer in answers if answer is not None], dtype=float)
+        self.rows = rows[wanted]
+        # Costs that are positive, and lower ones better, count by their ratios.
+        values = values.reshape(len(self.rows), len(self.given))
+        self.logs = (values > 0).all(0) & (self.signs[self.given] > 0)
+        self.costs = self.scaled(values)
+        self.orders = [np.argsort(cost, kind="stable") for cost in self.costs.T]
+
+    def scaled(self, values: Floats) -> Floats:
+        """Known values, in the study's order, as they are compared."""
+        values = np.where(self.logs, np.log(np.where(self.logs, values, 1).clip(1e-300)), values)
+        return values * self.signs[self.given]
+
+    def look_up(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
+        """Those of some points that are wanted, and what is known of them."""
+        answers = self.known_of_many([self.space.parameters(row) for row in rows])
+        wanted = np.array([answer is not None for answer in answers], dtype=bool)
+        values = np.array([[answer[i] for i in self.given] for answer in answers if answer is not None], dtype=float)
+        return rows[wanted], self.scaled(values.reshape(wanted.sum(), len(self.given)))
+
+    def features(self, rows: NDArray[np.intp], costs: Floats) -> Floats:
+        low, high = self.costs.min(0), self.costs.max(0)
+        return np.concatenate([self.space.features(rows), (costs - low) / np.where(high > low, high - low, 1)], axis=1)
+
+    def stratified(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Indices of points whose costs, one after another, are spread evenly."""
+        if len(self.rows) <= LOOKED_AT:
+            return np.arange(len(self.rows))
+        chosen = [rng.integers(len(self.rows), size=LOOKED_AT // 2)]
+        for cost, order in zip(self.costs.T, self.orders, strict=True):
+            targets = rng.uniform(cost[order[0]], cost[order[-1]], LOOKED_AT // 2 // self.costs.shape[1])
+            chosen.append(order[np.searchsorted(cost[order], targets).clip(max=len(order) - 1)])
+        return np.unique(np.concatenate(chosen))
+
+
+class _History:
+    """What was tried; of trials that are done their rows are remembered."""
+
+    def __init__(self, space: _Space, study: Study, current: FrozenTrial, known: dict[int, Row]) -> None:
+        self.seen: set[bytes] = set()
+        rows, values, running = [], [], []
+        names = set(space.distributions)
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number == current.number or not names <= set(trial.params):
+                continue
+            row = known.get(trial.number)
+            if row is None:
+                row = space.row(trial.params)
+                if trial.state.is_finished():
+                    known[trial.number] = row
+            self.seen.add(row.tobytes())
+            if trial.state == TrialState.RUNNING:
+                running.append(row)
+            elif trial.state == TrialState.COMPLETE and all(value <= 0 for value in trial.constraints.values()):
+                rows.append(row)
+                values.append(trial.values)
+        width = len(names)
+        self.rows = np.array(rows, dtype=np.intp).reshape(-1, width)
+        self.values = np.array(values, dtype=float)
+        self.running = np.array(running, dtype=np.intp).reshape(-1, width)
+
+    def fresh(self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+        """Indices of rows that were not tried, or all if all were."""
+        among = np.arange(len(rows)) if among is None else among
+        new = np.array([rows[i].tobytes() not in self.seen for i in among], dtype=bool)
+        return among[new] if new.any() else among
+
+
+class _Model:
+    """What is expected of points, and of the front."""
+
+    def __init__(
+        self, pool: _Pool, history: _History, kernels: dict[tuple[int, int], Kernel], rng: np.random.Generator
+    ) -> None:
+        self.pool = pool
+        rows, values = history.rows, history.values * pool.signs
+        costs = pool.scaled(history.values[:, pool.given])
+        if len(history.running):
+            running, their = pool.look_up(history.running)
+        else:
+            running, their = history.running, np.zeros((0, costs.shape[1]))
+        points = pool.features(rows, costs)
+        pending = pool.features(running, their)
+        kept = _kept(len(rows), FITTED)
+        self.processes, means = [], []
+        for i in pool.unknown:
+            kernel = _kernel(points, values[:, i], i, kernels)
+            process = GaussianProcess(points[kept], values[kept, i], kernel)
+            if len(pending):
+                believed = np.concatenate([values[kept, i], process.predict(pending)[0]])
+                process = GaussianProcess(np.concatenate([points[kept], pending]), believed, kernel)
+            self.processes.append(process)
+            means.append(process.means(np.concatenate([points, pending])))
+        first, *others = means  # without noise, so that luck is not taken for merit
+        self.spots = np.concatenate(
+            [np.concatenate([costs, their]), *([np.stack(others, 1)] if others else [])], axis=1
+        )
+        self.level = first
+        self.draws = rng.standard_normal((FANTASIES if others else 1, len(others)))
+        self.worst = first.max() + 0.1 * (first.max() - first.min())
+        ends = [pool.costs.max(0), *([np.array([one.max() for one in others])] if others else [])]
+        self.reference = np.concatenate(ends) if ends else np.zeros(0)
+        self.on_front = _front(self.spots, self.level)[: len(rows)]
+
+    def improvement(self, rows: NDArray[np.intp], costs: Floats) -> Floats:
+        """Expected growth of the dominated hypervolume."""
+        points = self.pool.features(rows, costs)
+        (mean, deviation), *others = [process.predict(points) for process in self.processes]
+        total = np.zeros(len(rows))
+        for draw in self.draws:
+            guessed = [m + s * z for (m, s), z in zip(others, draw, strict=True)]
+            spots = np.concatenate([costs, np.stack(guessed, 1)], axis=1) if guessed else costs
+            total += expected_improvement(mean, deviation, spots, self.level, self.spots, self.worst, self.reference)
+        return total / len(self.draws)
+
+
+def expected_improvement(
+    mean: Floats, deviation: Floats, spots: Floats, level: Floats, others: Floats, worst: float, reference: Floats
+) -> Floats:
+    """Expected growth of the hypervolume by candidates with one normally distributed objective; all are minimised.
+
+    In the space of the known objectives each cell between the coordinates of the front has a level that a candidate
+    has to go below; the improvement is the sum, over the cells that it dominates, of their size times how far it goes.
+
+    Args:
+        mean: of the unknown objective, [candidates].
+        deviation: its standard deviation.
+        spots: known objectives, [candidates, known].
+        level: the unknown objective of what is there, [points].
+        others: their known ones, [points, known].
+        worst: reference of the unknown objective.
+        reference: of the known ones, [known].
+    """
+    known = spots.shape[1]
+    if not known:
+        return _below(mean, deviation, min(float(level.min(initial=worst)), worst))
+    inside = (others < reference).all(1) & (level < worst) & _front(others, level)
+    others, level = others[inside], level[inside]
+    edges = [np.unique(np.append(others[:, i], -np.inf)) for i in range(known)]
+    bests = np.full([len(each) for each in edges], worst)
+    place = tuple(np.searchsorted(edges[i], others[:, i]) for i in range(known))
+    np.minimum.at(bests, place, level)
+    for axis in range(known):
+        bests = np.minimum.accumulate(bests, axis=axis)
+    weights = np.ones((len(spots), 1))
+    for i, each in enumerate(edges):
+        ends = np.append(each[1:], reference[i])
+        lengths = (ends - np.maximum(each, spots[:, i : i + 1])).clip(0)
+        weights = (weights[:, :, None] * lengths[:, None, :]).reshape(len(spots), -1)
+    levels, cell = np.unique(bests.ravel(), return_inverse=True)
+    gains = np.stack([_below(mean, deviation, one) for one in levels], axis=1)
+    return (weights * gains[:, cell]).sum(1)
+
+
+def _front(known: Floats, level: Floats) -> NDArray[np.bool_]:
+    points = np.column_stack([known, level])
+    return front(points, ["minimize"] * points.shape[1])
+
+
+def _below(mean: Floats, deviation: Floats, level: float) -> Floats:
+    """How far a normal variable is expected to be below a level, counting 0 where it is above."""
+    z = (level - mean) / deviation
+    return (level - mean) * ndtr(z) + deviation * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+
+
+def _kernel(points: Floats, values: Floats, objective: int, kernels: dict[tuple[int, int], Kernel]) -> Kernel:
+    """Learnt from the trials there were at the last of some milestones, so that it is the same after a stop."""
+    count = STARTUP
+    while (more := max(count + 1, int(1.1 * count))) <= len(points):
+        count = more
+    if (objective, count) not in kernels:
+        kept = _kept(count, LEARNT)
+        chosen = GaussianProcess(points[kept], values[kept])
+        kernels[objective, count] = chosen.kernel
+    return kernels[objective, count]
+
+
+def _kept(count: int, most: int) -> NDArray[np.intp]:
+    """Indices of so many trials, evenly spread, if there are more."""
+    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.intp)
+
+
+def grid(distribution: BaseDistribution, steps: int = STEPS) -> Sequence[Any]:
+    """The values of a parameter; so many of a continuous one."""
+    match distribution:
+        case CategoricalDistribution():
+            return list(distribution.choices)
+        case IntDistribution():
+            return list(range(distribution.low, distribution.high + 1, distribution.step))
+        case FloatDistribution(low=low, high=high, step=step, log=log):
+            if low == high:
+                return [low]
+            if step is not None:
+                return [low + i * step for i in range(round((high - low) / step) + 1)]
+            spread = np.geomspace(low, high, steps) if log else np.linspace(low, high, steps)
+            return spread.clip(low, high).tolist()
+    raise ValueError(f"{distribution} is none of Optuna's categorical, int and float distributions")
+
+
+def _columns(distribution: BaseDistribution, values: Sequence[Any], numeric: bool) -> Floats:
+    """Of each value of a grid its coordinates: one where values have an order, else one a value."""
+    if len(values) == 1:
+        return np.zeros((1, 0))
+    if not numeric or any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        return np.eye(len(values)) / np.sqrt(2)
+    steps = np.array(values, dtype=float)
+    if isinstance(distribution, CategoricalDistribution) or getattr(distribution, "log", False):
+        steps = np.argsort(np.argsort(steps)).astype(float)
+    return ((steps - steps.min()) / (steps.max() - steps.min()))[:, None]
+
+
+def _nearest(values: Sequence[Any], value: float) -> int:
+    return int(np.abs(np.array(values, dtype=float) - value).argmin())
