@@ -28,7 +28,7 @@ demo: $(CORE) ## a small search on the embedded data, from nothing to a front
 	$(BIN)/stdc-search run specs/quickstart.yaml --out runs/quickstart
 
 test: lint types ## lint, types and tests: what a change must pass
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 lint: $(DEV) ## ruff, both as linter and as formatter
 	$(BIN)/ruff check .

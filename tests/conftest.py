@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, each with a core and a lock on measuring of its own
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp()
 
 # Tests share their cores with other work: how long an example takes says nothing about it.
 settings.register_profile("here", deadline=None)

@@ -93,7 +93,8 @@ class KnownCostSampler(BaseSampler):
         rng = np.random.default_rng([self.seed, trial.number])
         history = _History(self.space, study, trial, self._rows)
         if self._pool is None:
-            self._pool = self._make_pool(study.directions, np.random.default_rng(self.seed))
+            rows = self.space.rows(np.random.default_rng(self.seed))
+            self._pool = _Pool(self.space, study.directions, rows, self.known_of_many)
         if not len(self._pool.rows):
             return {}  # nothing is wanted: Optuna draws, and whoever asked finds out
         if len(history.rows) < STARTUP or not self._pool.unknown:
@@ -101,10 +102,6 @@ class KnownCostSampler(BaseSampler):
         else:
             row = self._best(self._pool, history, rng)
         return self.space.parameters(row)
-
-    def _make_pool(self, directions: Sequence[StudyDirection], rng: np.random.Generator) -> _Pool:
-        rows = self.space.rows(rng)
-        return _Pool(self.space, directions, rows, self.known_of_many)
 
     def _spread(self, pool: _Pool, history: _History, rng: np.random.Generator) -> Row:
         """A random one near a cost that is far from those that were tried."""
@@ -308,9 +305,8 @@ class _Model:
         )
         self.level = first
         self.draws = rng.standard_normal((FANTASIES if others else 1, len(others)))
-        self.worst = first.max() + 0.1 * (first.max() - first.min())
-        ends = [pool.costs.max(0), *([np.array([one.max() for one in others])] if others else [])]
-        self.reference = np.concatenate(ends) if ends else np.zeros(0)
+        self.worst = float(_beyond(first))
+        self.reference = np.concatenate([_beyond(pool.costs), _beyond(np.stack(others, 1)) if others else []])
         self.on_front = _front(self.spots, self.level)[: len(rows)]
 
     def improvement(self, rows: NDArray[np.intp], costs: Floats) -> Floats:
@@ -372,6 +368,11 @@ def _below(mean: Floats, deviation: Floats, level: float) -> Floats:
     """How far a normal variable is expected to be below a level, counting 0 where it is above."""
     z = (level - mean) / deviation
     return (level - mean) * ndtr(z) + deviation * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+
+
+def _beyond(values: Floats) -> Floats:
+    """A reference that is worse than all values, by a tenth of their range."""
+    return values.max(0) + 0.1 * (values.max(0) - values.min(0))
 
 
 def _kernel(points: Floats, values: Floats, objective: int, kernels: dict[tuple[int, int], Kernel]) -> Kernel:
