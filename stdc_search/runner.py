@@ -72,21 +72,25 @@ def run(
     if datasets is not None and spec.training is not None:
         check(spec.training)
         length(spec.training, len(datasets.train))  # its mistakes are a person's, and come before a folder
+    forecast = Forecast(spec.latency) if spec.latency is not None and spec.latency.table is not None else None
     if not leads():
         follow(datasets)
         return write_report(Path(out))
     try:
         with _locked(Path(out)) as folder:
-            return _Run(spec, folder, datasets, console or Console(quiet=True)).run()
+            return _Run(spec, folder, datasets, forecast, console or Console(quiet=True)).run()
     finally:
         announce(None)
 
 
 class _Run:
-    def __init__(self, spec: RunSpec, folder: Path, datasets: Datasets | None, console: Console) -> None:
+    def __init__(
+        self, spec: RunSpec, folder: Path, datasets: Datasets | None, forecast: Forecast | None, console: Console
+    ) -> None:
         self.spec = spec
         self.folder = folder
         self.datasets = datasets
+        self.forecast = forecast
         self.console = console
         self.results = folder / "results.jsonl"
         cut_torn_line(self.results)
@@ -111,19 +115,17 @@ class _Run:
 
     def search(self) -> None:
         assert self.spec.search is not None
-        forecast = None
-        if self.spec.latency is not None and self.spec.latency.table is not None:
-            forecast = Forecast(self.spec.latency)
-            forecast.check(self.spec)
-        study = Study(self.spec, self.records, forecast)
+        if self.forecast is not None:
+            self.forecast.check(self.spec)
+        study = Study(self.spec, self.records, self.forecast)
         most = self.spec.search.size + len(self.spec.search.start)  # references are no combinations of the space
         self.plan(int(min(self.spec.search.trials, most)) - study.trained)
         while self.rejected_in_a_row() < REJECTIONS and (proposal := study.propose()) is not None:
-            record = self.try_candidate(proposal, forecast)
+            record = self.try_candidate(proposal)
             study.tell(proposal, record)
             if record.state != "rejected":
                 mirror(study, self.records, self.folder / "study.db")
-        if forecast is not None and self.measure_shown(forecast):
+        if self.forecast is not None and self.measure_shown(self.forecast):
             (self.folder / "study.db").unlink(missing_ok=True)  # it has predicted times of what is measured now
         mirror(study, self.records, self.folder / "study.db")
         if rejected := self.rejected_in_a_row():
@@ -187,7 +189,7 @@ class _Run:
         """Print plain text; brackets in it are no markup."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def try_candidate(self, proposal: Proposal, forecast: Forecast | None = None) -> Record:
+    def try_candidate(self, proposal: Proposal) -> Record:
         """Run a proposal and append its record."""
         spec = proposal.spec
         draft = Record(
@@ -215,7 +217,7 @@ class _Run:
                     draft,
                     self.datasets,
                     limits=limits,
-                    predict=forecast or (lambda spec: None),
+                    predict=self.forecast or (lambda spec: None),
                     progress=progress,
                 )
         self.note(record)

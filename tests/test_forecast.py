@@ -120,3 +120,11 @@ def test_a_network_with_an_unknown_part_is_measured(tmp_path: Path):
     assert {record.latency and record.latency.source for record in read(tmp_path / "out" / "results.jsonl")} == {
         "measured"
     }
+
+
+def test_a_missing_table_is_told_before_there_is_a_folder(tmp_path: Path):
+    spec = search(tmp_path)
+    (tmp_path / "times.json").unlink()
+    with pytest.raises(UserError, match=r"times\.json: is not there; make it: stdc-search calibrate SPEC --out"):
+        run(spec, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

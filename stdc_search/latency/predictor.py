@@ -75,11 +75,12 @@ def load_table(path: Path, runtime: RuntimeSpec) -> TimeTable:
     Raises:
         UserError: it is missing or damaged, or of another machine or runtime.
     """
-    again = f"; learn it again: stdc-search calibrate SPEC --out {path.parent}"
+    make = f"stdc-search calibrate SPEC --out {path.parent}"
+    again = f"; learn it again: {make}"
     try:
         table = TimeTable.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{path}: is not there{again}") from None
+        raise UserError(f"{path}: is not there; make it: {make}") from None
     except ValidationError as error:
         raise UserError(f"{path}: is no table of times ({error.errors()[0]['msg']}){again}") from None
     if table.machine != (here := describe_machine().id):
