@@ -16,7 +16,8 @@ from stdc_search.latency import predicted
 from stdc_search.pareto import hypervolume
 from stdc_search.search import gaussian_process, known_cost
 from stdc_search.search.gaussian_process import GaussianProcess
-from stdc_search.search.known_cost import STARTUP, KnownCostSampler, expected_improvement
+from stdc_search.search.improvement import expected_improvement
+from stdc_search.search.known_cost import STARTUP, KnownCostSampler
 from stdc_search.search.study import Study
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import RunSpec
