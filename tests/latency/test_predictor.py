@@ -219,8 +219,8 @@ def test_a_space_is_learnt_from_real_networks_and_goes_on_where_it_was_cut(tmp_p
     assert len((tmp_path / "out" / MEASURED).read_text().splitlines()) == learnt.networks + 2 * learnt.held_out
     assert learnt.held_out == len(held_out) > 3
     assert learnt.errors.mape < 50  # a network of a millisecond, on a machine that may do other things
-    predict = Predictor.load(tmp_path / "out" / TABLE, RUNTIME, spec.image_size)
-    assert predict(spec.network) > 0
+    predict = Predictor(load_table(tmp_path / "out" / TABLE, RUNTIME).parts)
+    assert predict(spec.network, spec.image_size) > 0
 
 
 def test_int8_and_small_spaces_are_refused(tmp_path: Path):
