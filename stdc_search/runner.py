@@ -145,9 +145,11 @@ class _Run:
             complete = [record for record in self.records if record.state == "complete"]
             if not complete:
                 return False
-            points = [[record.metric(name) for name in objectives] for record in complete]
-            on_front = front(points, list(objectives.values()))
-            chosen = [record for record, its in zip(complete, on_front, strict=True) if its or record.name]
+            inside = [record for record in complete if record.origin != "reference"]
+            points = [[record.metric(name) for name in objectives] for record in inside]
+            best = front(points, list(objectives.values())) if inside else []
+            on_front = {record.number for record, its in zip(inside, best, strict=True) if its}
+            chosen = [record for record in complete if record.number in on_front or record.name]
             new = {
                 record.number: record.latency.median_ms
                 for record in chosen
@@ -167,6 +169,13 @@ class _Run:
             off = mean(100 * abs(guessed[number] / found[number] - 1) for number in guessed)
             stated = forecast.table.errors.mape
             self.say(f"Their predicted times were off by {off:.1f} % on average; the table states {stated:.1f} %.")
+            limit = self.spec.search.limits.get("latency.median_ms")
+            if limit and (above := [number for number, time in found.items() if time > limit.at_most]):
+                names = ", ".join(f"{number:04d} ({found[number]:.1f} ms)" for number in above)
+                self.say(
+                    f"Measured, these are above the limit of {limit.at_most:g} ms, which their predictions met: "
+                    f"{names}."
+                )
         return bool(found)
 
     def note(self, record: Record) -> None:
@@ -333,7 +342,8 @@ def _line(record: Record) -> str:
         case None:
             pass
     if record.latency:
-        told = "predicted" if record.latency.source == "predicted" else doubts(record.latency)
+        told = f"doubtful: {why}" if (why := doubts(record.latency)) else ""
+        told = "predicted" if record.latency.source == "predicted" else told
         figures.append(f"{record.latency.median_ms:.1f} ms" + (f" ({told})" if told else ""))
     if record.cost:
         figures.append(f"{record.cost.macs / 1e9:.2f} GMACs")

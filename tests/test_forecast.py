@@ -128,3 +128,33 @@ def test_a_missing_table_is_told_before_there_is_a_folder(tmp_path: Path):
     with pytest.raises(UserError, match=r"times\.json: is not there; make it: stdc-search calibrate SPEC --out"):
         run(spec, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_measured_above_a_limit_that_its_prediction_met_is_told(tmp_path: Path):
+    limits = {"latency.median_ms": {"at_most": 0.01}}
+    said = said_by(search(tmp_path, a_part=1e-5, limits=limits), tmp_path / "out")
+    assert "Measured, these are above the limit of 0.01 ms, which their predictions met: 0000 (" in said
+
+
+def test_a_reference_that_beats_the_front_does_not_keep_it_from_being_measured(tmp_path: Path, monkeypatch):
+    from stdc_search import runner
+
+    network = replace(tiny_search(), {"network.backbone.stages.0.width": 8}).network.model_dump(mode="json")
+    vary = {**tiny_search().model_dump(mode="json")["search"]["vary"]}
+    vary["network.backbone.stages.0.width"] = {"kind": "choice", "of": [16, 24]}
+    spec = search(tmp_path, vary=vary, start=[{"name": "small", "network": network}], trials=2)
+    # The reference is as accurate as can be and takes no time, so that it beats all others while they are predicted.
+    run_trial = runner.run_trial
+
+    def best(spec, folder, draft, *rest, **named):
+        record = run_trial(spec, folder, draft, *rest, **named)
+        if record.origin != "reference":
+            return record
+        latency = record.latency.model_copy(update={"median_ms": 1e-9})
+        return record.model_copy(update={"score": record.score.model_copy(update={"miou": 100.0}), "latency": latency})
+
+    monkeypatch.setattr(runner, "run_trial", best)
+    run(spec, tmp_path / "out")
+    records = read(tmp_path / "out" / "results.jsonl")
+    assert {record.origin for record in records} == {"reference", "sampler"}
+    assert {record.latency.source for record in records} == {"measured"}
