@@ -112,7 +112,7 @@ def evaluate(
     indices: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
     *,
-    tolerance: int = 3,
+    tolerance: int | None = 3,
 ) -> Counts:
     """What the label maps of a network got right over a data set, on the CPU.
 
@@ -125,7 +125,7 @@ def evaluate(
         views: how the network looks at an image.
         indices: of the images that are looked at; default: all.
         progress: called with the number of images done and of all.
-        tolerance: pixels that a boundary may be off.
+        tolerance: pixels that a boundary may be off; None leaves boundaries at 0, which takes half of the time.
 
     Raises:
         DataError: an image cannot be read.
@@ -138,8 +138,11 @@ def evaluate(
         for images, labels in _batches(data, indices):
             scores = views.scores(module, images, labels.shape[1:])
             predictions, labels = scores.argmax(1), labels.to(scores.device)
-            boundaries = (boundary_counts(p, t, classes, tolerance) for p, t in zip(predictions, labels, strict=True))
-            counts = Counts(confusion_matrix(predictions, labels, classes), torch.stack(list(boundaries)).sum(0))
+            boundary = torch.zeros_like(total.boundary, device=scores.device)
+            if tolerance is not None:
+                for predicted, true in zip(predictions, labels, strict=True):
+                    boundary += boundary_counts(predicted, true, classes, tolerance)
+            counts = Counts(confusion_matrix(predictions, labels, classes), boundary)
             total = total.plus(Counts(*(part.cpu() for part in counts)))
             done += len(images)
             if progress is not None:

@@ -45,9 +45,15 @@ class Task(Protocol):
         ...
 
     def evaluate(
-        self, module: nn.Module, data: Dataset, indices: Sequence[int] | None = None, told: Told | None = None
+        self,
+        module: nn.Module,
+        data: Dataset,
+        indices: Sequence[int] | None = None,
+        told: Told | None = None,
+        *,
+        brief: bool = False,
     ) -> Counts:
-        """What a network got right, in all images or in some."""
+        """What a network got right, in all images or in some; if it is brief, no more than the headline needs."""
         ...
 
     def headline(self, counts: Counts) -> float:
@@ -81,11 +87,16 @@ class Segmentation:
         return SegmentationLoss(spec, weights, _teacher(spec.distillation) if spec.distillation else None)
 
     def evaluate(
-        self, module: nn.Module, data: Dataset, indices: Sequence[int] | None = None, told: Told | None = None
+        self,
+        module: nn.Module,
+        data: Dataset,
+        indices: Sequence[int] | None = None,
+        told: Told | None = None,
+        *,
+        brief: bool = False,
     ) -> metrics.Counts:
-        return evaluation.evaluate(
-            module, data, views(self.spec), indices, told, tolerance=self.spec.evaluation.boundary
-        )
+        tolerance = None if brief else self.spec.evaluation.boundary
+        return evaluation.evaluate(module, data, views(self.spec), indices, told, tolerance=tolerance)
 
     def headline(self, counts: metrics.Counts) -> float:
         if not counts.confusion.any():
@@ -185,7 +196,13 @@ class Classification:
         )
 
     def evaluate(
-        self, module: nn.Module, data: Dataset, indices: Sequence[int] | None = None, told: Told | None = None
+        self,
+        module: nn.Module,
+        data: Dataset,
+        indices: Sequence[int] | None = None,
+        told: Told | None = None,
+        *,
+        brief: bool = False,
     ) -> metrics.ImageCounts:
         return evaluation.evaluate_images(module, data, self.spec.image_size, indices, told)
 

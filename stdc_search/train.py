@@ -69,7 +69,7 @@ def train(
     *,
     seed: int,
     folder: Path,
-    evaluate: Callable[[nn.Module], float] | None = None,
+    evaluate: Callable[[nn.Module, bool], float] | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> list[CurvePoint]:
     """Train a network in place, or go on where a training in `folder` was cut.
@@ -87,7 +87,8 @@ def train(
         spec: the training.
         seed: of order and dropout; the initial weights and the samples are the caller's.
         folder: an existing folder.
-        evaluate: score in percent of the network as it is, asked every `spec.score_every` epochs and after the last.
+        evaluate: network as it is, whether its training is over -> score in percent; asked every `spec.score_every`
+            epochs and after the last.
         progress: called with steps done, steps in all, and the loss.
 
     Returns:
@@ -143,7 +144,7 @@ def train(
         score = None
         if evaluate is not None and due:
             _take_over_statistics(run.scored, accelerator)
-            score = evaluate(run.scored)
+            score = evaluate(run.scored, step == steps)
         best = (
             score is not None
             and spec.score_every

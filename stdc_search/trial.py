@@ -198,11 +198,11 @@ class _Trial:
         module = self.module(seed)
         found: list[Any] = []
 
-        def validate(module: nn.Module) -> float:
+        def validate(module: nn.Module, last: bool) -> float:
             with self.step("score"):
                 told = lambda done, total: self.progress("score", done, total)  # noqa: E731
                 indices = share(range(len(datasets.val)))
-                found.append(add_up(self.task.evaluate(module, datasets.val, indices, told)))
+                found.append(add_up(self.task.evaluate(module, datasets.val, indices, told, brief=not last)))
             return self.task.headline(found[-1])
 
         curve = train(
@@ -217,7 +217,7 @@ class _Trial:
         )
         self.spend("train", sum(point.seconds for point in curve))
         if not found:  # cut after the last epoch
-            validate(module)
+            validate(module, last=True)
         if leads():
             save_weights(module, folder / "weights.safetensors")
         if first and leads():

@@ -204,3 +204,12 @@ def test_nothing_that_is_looked_at_counts_nothing() -> None:
         counts = evaluation.evaluate(Network(), data, evaluation.Views((8, 8)), indices)
         assert counts.confusion.shape == (3, 3) and not counts.confusion.any() and not counts.boundary.any()
     assert evaluation.evaluate_images(ByGrey(), Pictures(), (16, 16), []).labels.tolist() == [0] * 7
+
+
+def test_a_brief_evaluation_leaves_boundaries_out() -> None:
+    network, data = Network(), Samples([(8, 8)] * 3)
+    whole = evaluation.evaluate(network, data, evaluation.Views((8, 8)))
+    brief = evaluation.evaluate(network, data, evaluation.Views((8, 8)), tolerance=None)
+    assert torch.equal(whole.confusion, brief.confusion)
+    assert whole.boundary.any()
+    assert not brief.boundary.any()

@@ -157,9 +157,9 @@ def cut_after(steps: int) -> Callable[[int, int, float], None]:
     return progress
 
 
-def counting_scores(*scores: float) -> Callable[[nn.Module], float]:
+def counting_scores(*scores: float) -> Callable[[nn.Module, bool], float]:
     left: Iterator[float] = iter(scores)
-    return lambda module: next(left)
+    return lambda module, last: next(left)
 
 
 def without_time(curve: list[CurvePoint]) -> list[CurvePoint]:
@@ -309,7 +309,7 @@ def test_the_curve_counts_epochs_steps_and_learning_rates(tmp_path: Path) -> Non
 
 def test_the_curve_is_also_a_csv_file(tmp_path: Path) -> None:
     spec = SHORT.model_copy(update={"score_every": 2})
-    curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=lambda module: 12.5)
+    curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=lambda module, last: 12.5)
     header, *rows = csv.reader((tmp_path / CURVE).read_text().splitlines())
     assert header == ["epoch", "step", "loss", "learning_rate", "score", "seconds"]
     assert [[float(value) if value else None for value in row] for row in rows] == [list(astuple(p)) for p in curve]
@@ -421,7 +421,7 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
 
 
 def test_scoring_changes_nothing_in_the_training(tmp_path: Path) -> None:
-    def disturb(module: nn.Module) -> float:
+    def disturb(module: nn.Module, last: bool) -> float:
         module.eval()
         return torch.rand(()).item()
 
@@ -439,9 +439,9 @@ def test_the_best_weights_are_those_of_the_best_score(tmp_path: Path) -> None:
     snapshots: list[dict[str, Tensor]] = []
     scores = counting_scores(10.0, 30.0, 20.0)
 
-    def evaluate(module: nn.Module) -> float:
+    def evaluate(module: nn.Module, last: bool) -> float:
         snapshots.append({name: value.clone() for name, value in module.state_dict().items()})
-        return scores(module)
+        return scores(module, last)
 
     spec = SHORT.model_copy(update={"score_every": 1})
     train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=evaluate)
@@ -610,7 +610,7 @@ def test_averaged_weights_are_what_is_scored_saved_and_left(tmp_path: Path) -> N
     scored: list[dict[str, Tensor]] = []
     averaged = tiny()
 
-    def evaluate(network: nn.Module) -> float:
+    def evaluate(network: nn.Module, last: bool) -> float:
         scored.append({name: value.clone() for name, value in network.state_dict().items()})
         return len(scored)
 
@@ -663,7 +663,7 @@ def test_checkpoints_come_every_so_many_epochs_and_at_the_end(tmp_path: Path) ->
 def test_the_curve_can_be_read_by_tensorboard(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     spec = SHORT.model_copy(update={"tensorboard": True, "score_every": 2})
-    curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=lambda _: 12.5)
+    curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=lambda module, last: 12.5)
     events = accumulator.EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(p.step, pytest.approx(p.loss)) for p in curve]
     assert [(e.step, e.value) for e in events.Scalars("score")] == [(4, 12.5), (6, 12.5)]
