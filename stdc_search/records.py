@@ -193,7 +193,8 @@ class Record(_Value):
     format: Literal[1] = 1
     number: int
     """Also its folder: networks/0042."""
-    state: Literal["complete", "rejected", "failed"]
+    state: Literal["complete", "rejected", "failed", "running"]
+    """`running` is never in a file of results: it is being tried."""
     origin: Origin
     """`reference`: a start network outside of the space, never told to the sampler."""
     name: str | None = None

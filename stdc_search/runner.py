@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -13,27 +14,44 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from stdc_search.batches import length
 from stdc_search.forecast import Forecast
 from stdc_search.latency import note_machine
-from stdc_search.parallel import announce, leads
+from stdc_search.parallel import announce, leads, state
 from stdc_search.pareto import front
 from stdc_search.records import ImageScore, Record, Score, append, cut_torn_line, read
 from stdc_search.report import Report, write_report
 from stdc_search.report.words import doubts
-from stdc_search.search.study import Proposal, Study, mirror
+from stdc_search.search.executors import Executor, InProcess, Lost, Outcome, OutOfTime, make_executor
+from stdc_search.search.mirror import Mirror
+from stdc_search.search.study import Proposal, Study
 from stdc_search.spec.base import Problem, SpecError, dump, write_atomically
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import MEANS
 from stdc_search.train import CHECKPOINT, check
-from stdc_search.trial import BEGUN, Datasets, estimate_seconds, follow, run_trial
+from stdc_search.trial import (
+    RUNNING,
+    Datasets,
+    Progress,
+    TrialJob,
+    begin,
+    estimate_seconds,
+    examine,
+    follow,
+    running,
+)
 
 REJECTIONS = 1000
 """Candidates rejected in a row after which a search gives up."""
-FREE = {"search.trials", "data.root", *(f"training.{name}" for name in MEANS)}
+FREE = ("search.trials", "search.executor", "search.storage", "data.root", *(f"training.{name}" for name in MEANS))
 """What may differ from the spec that began a run folder."""
+ATTEMPTS = 2
+"""How often a candidate is tried whose process is lost."""
+PATIENCE = 5.0
+"""Seconds after which an executor is asked again whether it has become larger."""
 
 
 def run(
@@ -62,7 +80,13 @@ def run(
         spec = load(Path(spec))
     if out is None:
         raise ValueError("`out` is missing: a spec that is no file needs a folder for its run")
-    datasets = Datasets.open(spec, Path(data_root) if data_root is not None else None)
+    root = Path(data_root).absolute() if data_root is not None else None
+    datasets = None
+    if spec.data is not None and spec.training is not None:
+        datasets = Datasets.open(spec.data, spec.training.cache_gb, root)
+    if spec.search is not None and spec.search.executor.kind != "in_process" and state().num_processes > 1:
+        message = "starts processes of its own, and these were started by another program; start one, or use in_process"
+        raise SpecError(Problem("search.executor.kind", message))
     if spec.training is not None:
         teacher = getattr(spec.training.loss, "distillation", None)
         files = {"start_from": spec.training.start_from, "loss.distillation.weights": teacher and teacher.weights}
@@ -78,18 +102,25 @@ def run(
         return write_report(Path(out))
     try:
         with _locked(Path(out)) as folder:
-            return _Run(spec, folder, datasets, forecast, console or Console(quiet=True)).run()
+            return _Run(spec, folder, datasets, root, forecast, console or Console(quiet=True)).run()
     finally:
         announce(None)
 
 
 class _Run:
     def __init__(
-        self, spec: RunSpec, folder: Path, datasets: Datasets | None, forecast: Forecast | None, console: Console
+        self,
+        spec: RunSpec,
+        folder: Path,
+        datasets: Datasets | None,
+        data_root: Path | None,
+        forecast: Forecast | None,
+        console: Console,
     ) -> None:
         self.spec = spec
         self.folder = folder
         self.datasets = datasets
+        self.data_root = data_root
         self.forecast = forecast
         self.console = console
         self.results = folder / "results.jsonl"
@@ -103,7 +134,12 @@ class _Run:
             self.search()
         elif not any(record.state == "complete" for record in self.records):
             self.plan(1)
-            self.try_candidate(Proposal(len(self.records), {}, self.spec, "base"))
+            proposal = Proposal(len(self.records), {}, self.spec, "base")
+            if isinstance(job := self.examine(proposal), Record):
+                self.finish(job)
+            else:
+                record, _ = InProcess(self.datasets, self.progress).submit(job).result()
+                self.finish(record)
         report = write_report(self.folder)
         report.print(self.console)
         if not any(record.state == "complete" for record in self.records):
@@ -118,16 +154,18 @@ class _Run:
         if self.forecast is not None:
             self.forecast.check(self.spec)
         study = Study(self.spec, self.records, self.forecast)
+        mirror = Mirror(study, self.folder)
         most = self.spec.search.size + len(self.spec.search.start)  # references are no combinations of the space
-        self.plan(int(min(self.spec.search.trials, most)) - study.trained)
-        while self.rejected_in_a_row() < REJECTIONS and (proposal := study.propose()) is not None:
-            record = self.try_candidate(proposal)
-            study.tell(proposal, record)
-            if record.state != "rejected":
-                mirror(study, self.records, self.folder / "study.db")
+        executor = make_executor(self.spec.search.executor, self.datasets, self.progress)
+        try:
+            self.plan(int(min(self.spec.search.trials, most)) - study.trained, executor.slots)
+            self.drive(study, executor, mirror)
+        finally:
+            executor.close()
         if self.forecast is not None and self.measure_shown(self.forecast):
-            (self.folder / "study.db").unlink(missing_ok=True)  # it has predicted times of what is measured now
-        mirror(study, self.records, self.folder / "study.db")
+            mirror.rewrite(self.records)  # it has predicted times of what is measured now
+        mirror.add(self.records)
+        mirror.close()
         if rejected := self.rejected_in_a_row():
             self.say(
                 f"The last {rejected} candidates were all rejected, the last one since {self.records[-1].reason}; "
@@ -135,6 +173,40 @@ class _Run:
             )
         elif study.trained < self.spec.search.trials:
             self.say(f"The space is exhausted: all of it was tried with {study.trained} trainings.")
+
+    def drive(self, study: Study, executor: Executor, mirror: Mirror) -> None:
+        """Keep an executor busy until all is tried; what a stopped run was trying comes first."""
+        begun = {record.number: record for record in map(running, sorted(self.folder.glob("networks/*"))) if record}
+        for record in self.records:
+            begun.pop(record.number, None)
+        unfinished = [study.go_on(record) for record in begun.values()]
+        tried: dict[Future[Outcome], tuple[Proposal, TrialJob, int]] = {}
+        while True:
+            while len(tried) < max(executor.slots, 1) and self.rejected_in_a_row() < REJECTIONS:
+                proposal = unfinished.pop(0) if unfinished else study.propose()
+                if proposal is None:
+                    break
+                if isinstance(job := self.examine(proposal), Record):
+                    study.tell(proposal, self.finish(job))
+                else:
+                    tried[executor.submit(job)] = proposal, job, 1
+            if not tried:
+                return
+            for future in wait(tried, timeout=PATIENCE, return_when=FIRST_COMPLETED).done:
+                proposal, job, attempt = tried.pop(future)
+                try:
+                    record, machine = future.result()
+                    note_machine(self.folder / "machine.json", machine)
+                except Lost as loss:
+                    if attempt < ATTEMPTS:
+                        self.say(f"{job.draft.number:04d}: {loss}; it is tried again")
+                        tried[executor.submit(job)] = proposal, job, attempt + 1
+                        continue
+                    record = _failed(job, loss)
+                except OutOfTime as late:
+                    record = _failed(job, late)
+                study.tell(proposal, self.finish(record))
+                mirror.add(self.records)
 
     def measure_shown(self, forecast: Forecast) -> bool:
         """Measure the front and all that has a name, side by side, until no time among them is predicted."""
@@ -198,12 +270,12 @@ class _Run:
         """Print plain text; brackets in it are no markup."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def try_candidate(self, proposal: Proposal) -> Record:
-        """Run a proposal and append its record."""
+    def examine(self, proposal: Proposal) -> TrialJob | Record:
+        """The trial of a proposal, whose folder is begun, or the record of one that is rejected."""
         spec = proposal.spec
         draft = Record(
             number=proposal.number,
-            state="rejected",
+            state="rejected" if spec is None else "running",
             origin=proposal.origin,
             name=proposal.name,
             identity=spec.identity if spec else None,
@@ -214,24 +286,21 @@ class _Run:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=self.machine.id,
         )
-        folder = self.network_folder(proposal.number)
         if spec is None:
-            record = draft
-        else:
-            limits = self.spec.search.limits if self.spec.search and proposal.trial else {}
-            with self.progress(proposal) as progress:
-                record = run_trial(
-                    spec,
-                    folder,
-                    draft,
-                    self.datasets,
-                    limits=limits,
-                    predict=self.forecast or (lambda spec: None),
-                    progress=progress,
-                )
+            return draft
+        limits = self.spec.search.limits if self.spec.search and proposal.trial else {}
+        draft = examine(spec, draft, limits, self.forecast or (lambda spec: None))
+        if draft.state == "rejected":
+            return draft
+        job = TrialJob(spec, self.network_folder(proposal.number).absolute(), draft, limits, self.data_root)
+        begin(job)
+        return job
+
+    def finish(self, record: Record) -> Record:
+        """Keep a candidate's record; only then is there nothing left to go on with."""
         self.note(record)
-        for name in (CHECKPOINT, BEGUN):  # only now is there nothing left to go on with
-            for file in folder.rglob(name):
+        for name in (CHECKPOINT, RUNNING):
+            for file in self.network_folder(record.number).rglob(name):
                 file.unlink()
         self.say(_line(record))
         return record
@@ -245,7 +314,7 @@ class _Run:
         path = self.folder / "spec.yaml"
         if path.exists() and self.begun():
             different = _differences(load(path).model_dump(mode="json"), self.spec.model_dump(mode="json"))
-            different = [line for name, line in different if name not in FREE]
+            different = [line for name, line in different if not name.startswith(FREE)]
             if different:
                 raise SpecError.of(
                     f"{self.folder}: was begun with another spec, and its results would not be comparable:\n  "
@@ -259,7 +328,7 @@ class _Run:
         """Whether there is anything that another spec would not be comparable with."""
         return bool(self.records) or any(self.folder.glob("networks/*/*"))
 
-    def plan(self, trainings: int) -> None:
+    def plan(self, trainings: int, slots: int = 1) -> None:
         """Say what is to come and about how long it takes."""
         say = self.say
         if self.spec.search is not None:
@@ -282,12 +351,13 @@ class _Run:
             seconds = estimate_seconds(self.spec, self.datasets)
             basis = "by a short trial of the file's own network; larger ones take longer"
         say(
-            f"Candidates: {done} trained, up to {trainings} to do, about {seconds * trainings / 60:.0f} minutes in all "
-            f"({seconds / 60:.1f} each, {basis})."
+            f"Candidates: {done} trained, up to {trainings} to do, "
+            f"about {seconds * trainings / max(slots, 1) / 60:.0f} minutes in all "
+            f"({seconds / 60:.1f} each{f', {slots} at a time' if slots > 1 else ''}, {basis})."
         )
 
     @contextmanager
-    def progress(self, proposal: Proposal) -> Iterator[Any]:
+    def progress(self, job: TrialJob) -> Iterator[Progress]:
         """A bar that shows what a trial does; gone when it is done."""
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -295,9 +365,9 @@ class _Run:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bars:
+        with Bars(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bars:
             task = bars.add_task("")
-            title = f"{proposal.number:04d} {proposal.name or ''}".strip()
+            title = f"{job.draft.number:04d} {job.draft.name or ''}".strip()
             yield lambda step, done, total: bars.update(
                 task, description=f"{title} {step}", completed=done, total=total
             )
@@ -328,6 +398,12 @@ def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str]]:
     else:
         return [] if old == new else [(path, f"{path}: {json.dumps(old)} there, {json.dumps(new)} here")]
     return [line for key, a, b in pairs for line in _differences(a, b, f"{path}.{key}".lstrip("."))]
+
+
+def _failed(job: TrialJob, error: Exception) -> Record:
+    """The record of a candidate that came to no end of its own."""
+    known = running(job.folder) or job.draft
+    return known.model_copy(update={"state": "failed", "reason": str(error)})
 
 
 def _line(record: Record) -> str:

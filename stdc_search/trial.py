@@ -1,4 +1,8 @@
-"""RunSpec -> Record: count, time, train, score one network. Cheap things first: a broken limit ends it early."""
+"""RunSpec -> Record: count, time, train, score one network. Cheap things first: a broken limit ends it early.
+
+A trial has two halves: what is known without building the network (`examine`), and all else, which may be done
+elsewhere (`run_trial`). What a trial has found before its training lies in its folder until it is over.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,11 +29,12 @@ from stdc_search.cost import count, count_with_fvcore
 from stdc_search.data import DataError, Split, open_dataset
 from stdc_search.data.cache import Cached
 from stdc_search.data.transforms import TrainingSamples
-from stdc_search.latency import UnavailableError, measure_network
+from stdc_search.latency import UnavailableError, beside, measure_network, this_machine
 from stdc_search.parallel import Job, add_up, announce, announced, leads, share, state
 from stdc_search.quantize import calibration_images
 from stdc_search.records import Latency, Record, StartedFrom
 from stdc_search.spec.base import UserError, dump, write_atomically
+from stdc_search.spec.data import DataSpec
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import LimitMetric, LimitSpec
@@ -36,8 +42,8 @@ from stdc_search.tasks import task_of
 from stdc_search.train import TrainingDiverged, train
 from stdc_search.weights import WeightsError, load_weights, save_weights
 
-BEGUN = "begun.json"
-"""What a candidate was found to be before its training, for one that was cut in it."""
+RUNNING = "running.json"
+"""The record of a candidate that is being tried, as far as it is known: what a stopped run goes on with."""
 
 
 class Progress(Protocol):
@@ -58,13 +64,11 @@ class Datasets:
     val: Cached
 
     @classmethod
-    def open(cls, spec: RunSpec, data_root: Path | None) -> Datasets | None:
-        """The run's data sets, checked to be whole; none without a training."""
-        if spec.data is None or spec.training is None:
-            return None
+    def open(cls, data: DataSpec, cache_gb: float, data_root: Path | None) -> Datasets:
+        """Data sets, checked to be whole, that keep decoded images in so much memory."""
         splits: tuple[Split, Split] = ("train", "val")
-        opened = [open_dataset(spec.data, split, data_root) for split in splits]
-        share = spec.training.cache_gb * 1e9 / sum(map(len, opened))
+        opened = [open_dataset(data, split, data_root) for split in splits]
+        share = cache_gb * 1e9 / sum(map(len, opened))
         return cls(*(Cached(data, share * len(data)) for data in opened))
 
 
@@ -72,7 +76,7 @@ def follow(datasets: Datasets | None) -> None:
     """Take part in each training that the first process announces."""
     for job in announced():
         assert datasets is not None
-        trial = _Trial(RunSpec.model_validate(job.spec), Path(job.folder), {}, silent)
+        trial = _Trial(RunSpec.model_validate(job.spec), Path(job.folder))
         with suppress(TrainingDiverged):
             trial.train_and_score(job.seed, datasets)
 
@@ -81,25 +85,74 @@ class _Rejected(Exception):
     """A limit is broken."""
 
 
-def run_trial(
-    spec: RunSpec,
-    folder: Path,
-    draft: Record,
-    datasets: Datasets | None,
-    *,
-    limits: Mapping[LimitMetric, LimitSpec] | None = None,
-    predict: Callable[[RunSpec], Latency | None] = lambda spec: None,
-    progress: Progress = silent,
-) -> Record:
+Limits = Mapping[LimitMetric, LimitSpec]
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """A trial that is to be run, in this process or another."""
+
+    spec: RunSpec
+    """The network's own run; its search, if any, is not looked at."""
+    folder: Path
+    """Gets `spec.yaml`, weights, curve and a sample; a training that was cut in it goes on."""
+    draft: Record
+    """What `examine` gave."""
+    limits: Limits = field(default_factory=dict)
+    """Bounds by metric (`SearchSpec.limits`), looked at before training."""
+    data_root: Path | None = None
+    """Where a relative `data.root` starts, for a process that opens data sets of its own."""
+
+
+def examine(spec: RunSpec, draft: Record, limits: Limits, predict: Callable[[RunSpec], Latency | None]) -> Record:
+    """The record of a network with its cost, and its time where it need not be measured.
+
+    Args:
+        spec: the network's own run.
+        draft: what is known of it.
+        limits: bounds by metric.
+        predict: gives the time, or nothing.
+
+    Returns:
+        A running record, or one that is rejected by a limit or because the values are illegal together.
+    """
+    started = time.perf_counter()
+    found: dict[str, Any] = {}
+    try:
+        found["cost"] = count(spec.network, spec.image_size)
+        _check_limits(limits, "cost", found)
+        found["latency"] = predict(spec)
+        _check_limits(limits, "latency", found)
+    except (_Rejected, UserError) as rejection:
+        found |= {"state": "rejected", "reason": str(rejection)}
+    return draft.model_copy(update={**found, "seconds": {"count": round(time.perf_counter() - started, 3)}})
+
+
+def begin(job: TrialJob) -> None:
+    """Make a trial's folder, with all that it takes to go on with it; files of another candidate are removed."""
+    path = job.folder / "spec.yaml"
+    if job.folder.exists() and not (path.exists() and load(path).identity == job.spec.identity):
+        shutil.rmtree(job.folder)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    dump(job.spec.without_search(), path)
+    if running(job.folder) is None:
+        write_atomically(job.folder / RUNNING, job.draft.model_dump_json())
+
+
+def running(folder: Path) -> Record | None:
+    """The record of a trial that was begun in a folder and is not over."""
+    try:
+        return Record.model_validate_json((folder / RUNNING).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def run_trial(job: TrialJob, datasets: Datasets | None, progress: Progress = silent) -> Record:
     """Run one network as far as its spec says.
 
     Args:
-        spec: the network's own run; its search, if any, is not looked at.
-        folder: gets `spec.yaml`, weights, curve and a sample; a training that was cut in it goes on.
-        draft: the record, but for what this finds out.
+        job: the trial.
         datasets: needed with `training`.
-        limits: bounds by metric (`SearchSpec.limits`), looked at before training.
-        predict: gives the time of a network that need not be measured.
         progress: told what happens.
 
     Returns:
@@ -107,9 +160,10 @@ def run_trial(
         error. Nothing is raised but for a person's interrupt and for what would break every other trial too: broken
         data or weights, a runtime that is not here.
     """
-    trial = _Trial(spec, folder, limits or {}, progress, draft)
+    trial = _Trial(job.spec, job.folder, job.draft, job.limits, progress)
+    folder = job.folder
     try:
-        trial.run(datasets, predict)
+        trial.run(datasets)
         return trial.record("complete")
     except (DataError, WeightsError, UnavailableError, OSError):
         raise
@@ -132,50 +186,48 @@ class _Trial:
         self,
         spec: RunSpec,
         folder: Path,
-        limits: Mapping[LimitMetric, LimitSpec],
-        progress: Progress,
         draft: Record | None = None,
+        limits: Limits | None = None,
+        progress: Progress = silent,
     ) -> None:
         self.spec = spec
         self.task = task_of(spec)
         self.folder = folder
         self.draft = draft
-        self.limits = limits
+        self.limits = limits or {}
         self.progress = progress
+        self.give_way: Callable[[], None] = lambda: None
         self.found: dict[str, Any] = {}
-        self.seconds: dict[str, float] = {}
+        self.seconds = dict(draft.seconds) if draft else {}
 
     def record(self, state: str, reason: str | None = None) -> Record:
         assert self.draft is not None
         found = {**self.found, "seconds": self.seconds, "state": state, "reason": reason}
         return Record(**{**dict(self.draft), **found})
 
-    def run(self, datasets: Datasets | None, predict: Callable[[RunSpec], Latency | None]) -> None:
+    def run(self, datasets: Datasets | None) -> None:
         spec = self.spec
+        assert self.draft is not None
+        self.found["machine"] = this_machine().id
+        module = self.module(spec.training.seeds[0] if spec.training else 0)
         with self.step("count"):
-            self.found["cost"] = count(spec.network, spec.image_size)
-        self.check_limits("cost")
-        if (guess := predict(spec)) is not None:
-            self.found["latency"] = guess
-            self.check_limits("latency")
-        self.begin_folder()
-        if not self.resume():
-            module = self.module(spec.training.seeds[0] if spec.training else 0)
-            with self.step("count"):
-                flops = count_with_fvcore(module, spec.image_size)
-            cost = self.found["cost"]
-            assert cost.fvcore_flops == flops, f"fvcore counts {flops} FLOPs, we {cost.fvcore_flops}"
-            if spec.latency is not None and guess is None:
+            flops = count_with_fvcore(module, spec.image_size)
+        cost = self.draft.cost
+        assert cost is not None
+        assert cost.fvcore_flops == flops, f"fvcore counts {flops} FLOPs, we {cost.fvcore_flops}"
+        if spec.latency is not None and self.draft.latency is None:
+            if not self.take_over_time():
                 with self.step("time"):
                     latency, also = measure_network(
                         module, spec.image_size, spec.latency, self.calibration(spec.latency, datasets)
                     )
                 self.found |= {"latency": latency, "latency_also": also}
-            write_atomically(self.folder / BEGUN, self.record("complete").model_dump_json())
-        self.check_limits("latency")
+            _check_limits(self.limits, "latency", self.found)
+            write_atomically(self.folder / RUNNING, self.record("running").model_dump_json())
         if spec.training is not None:
             assert datasets is not None
-            found = [self.train_and_score(seed, datasets) for seed in spec.training.seeds]
+            with beside() as self.give_way:
+                found = [self.train_and_score(seed, datasets) for seed in spec.training.seeds]
             self.found["score"] = self.task.score(found, datasets.val)
 
     def calibration(self, latency: LatencySpec, datasets: Datasets | None) -> Tensor | None:
@@ -198,9 +250,13 @@ class _Trial:
         module = self.module(seed)
         found: list[Any] = []
 
+        def tell(step: str, done: int, total: int) -> None:
+            self.give_way()
+            self.progress(step, done, total)
+
         def validate(module: nn.Module, last: bool) -> float:
             with self.step("score"):
-                told = lambda done, total: self.progress("score", done, total)  # noqa: E731
+                told = partial(tell, "score")
                 indices = share(range(len(datasets.val)))
                 found.append(add_up(self.task.evaluate(module, datasets.val, indices, told, brief=not last)))
             return self.task.headline(found[-1])
@@ -213,7 +269,7 @@ class _Trial:
             seed=seed,
             folder=folder,
             evaluate=validate,
-            progress=lambda done, total, _loss: self.progress("train", done, total),
+            progress=lambda done, total, _loss: tell("train", done, total),
         )
         self.spend("train", sum(point.seconds for point in curve))
         if not found:  # cut after the last epoch
@@ -234,36 +290,14 @@ class _Trial:
             self.found["started_from"] = StartedFrom(file=file.name, taken=len(loaded.taken), tensors=tensors)
         return module
 
-    def begin_folder(self) -> None:
-        """The folder with its spec; files of another candidate, left by a crash, are removed."""
-        path = self.folder / "spec.yaml"
-        if self.folder.exists() and not (path.exists() and load(path).identity == self.spec.identity):
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        dump(self.spec.without_search(), path)
-
-    def resume(self) -> bool:
-        """Take over what was found in this folder, on this machine, before a training was cut."""
-        path = self.folder / BEGUN
-        try:
-            begun = Record.model_validate_json(path.read_bytes())
-        except (FileNotFoundError, ValidationError):
+    def take_over_time(self) -> bool:
+        """Take over what was measured in this folder, on this machine, before a training was cut."""
+        found = running(self.folder)
+        if found is None or found.latency is None or found.machine != self.found["machine"]:
             return False
-        if self.draft is None or begun.machine != self.draft.machine:
-            return False
-        self.found |= {"latency": begun.latency, "latency_also": begun.latency_also}
-        self.seconds = dict(begun.seconds)
+        self.found |= {"latency": found.latency, "latency_also": found.latency_also}
+        self.seconds = dict(found.seconds)
         return True
-
-    def check_limits(self, section: str) -> None:
-        broken = []
-        for name, limit in self.limits.items():
-            if name.startswith(section + "."):
-                value = getattr(self.found[section], name.removeprefix(section + "."))
-                if value > limit.at_most:
-                    broken.append(f"{name} {value:,.6g} is above {limit.at_most:,.6g}")
-        if broken:
-            raise _Rejected("; ".join(broken))
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -276,6 +310,17 @@ class _Trial:
 
     def spend(self, name: str, seconds: float) -> None:
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
+
+
+def _check_limits(limits: Limits, section: str, found: Mapping[str, Any]) -> None:
+    broken = []
+    for name, limit in limits.items():
+        if name.startswith(section + ".") and (figures := found.get(section)) is not None:
+            value = getattr(figures, name.removeprefix(section + "."))
+            if value > limit.at_most:
+                broken.append(f"{name} {value:,.6g} is above {limit.at_most:,.6g}")
+    if broken:
+        raise _Rejected("; ".join(broken))
 
 
 def estimate_seconds(spec: RunSpec, datasets: Datasets) -> float:

@@ -84,7 +84,7 @@ def test_candidates_are_predicted_and_the_front_is_measured(tmp_path: Path):
     run(spec, tmp_path / "out")
     assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
 
-    study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'out' / 'study.db'}")
+    study = optuna.load_study(study_name="out", storage=f"sqlite:///{tmp_path / 'out' / 'study.db'}")
     mine = {record.number: record.metric("latency.median_ms") for record in records}
     assert {trial.user_attrs["record"]: trial.values[1] for trial in study.trials} == mine
 
@@ -137,23 +137,23 @@ def test_what_is_measured_above_a_limit_that_its_prediction_met_is_told(tmp_path
 
 
 def test_a_reference_that_beats_the_front_does_not_keep_it_from_being_measured(tmp_path: Path, monkeypatch):
-    from stdc_search import runner
+    from stdc_search.search import executors
 
     network = replace(tiny_search(), {"network.backbone.stages.0.width": 8}).network.model_dump(mode="json")
     vary = {**tiny_search().model_dump(mode="json")["search"]["vary"]}
     vary["network.backbone.stages.0.width"] = {"kind": "choice", "of": [16, 24]}
     spec = search(tmp_path, vary=vary, start=[{"name": "small", "network": network}], trials=2)
     # The reference is as accurate as can be and takes no time, so that it beats all others while they are predicted.
-    run_trial = runner.run_trial
+    run_trial = executors.run_trial
 
-    def best(spec, folder, draft, *rest, **named):
-        record = run_trial(spec, folder, draft, *rest, **named)
+    def best(*arguments):
+        record = run_trial(*arguments)
         if record.origin != "reference":
             return record
         latency = record.latency.model_copy(update={"median_ms": 1e-9})
         return record.model_copy(update={"score": record.score.model_copy(update={"miou": 100.0}), "latency": latency})
 
-    monkeypatch.setattr(runner, "run_trial", best)
+    monkeypatch.setattr(executors, "run_trial", best)
     run(spec, tmp_path / "out")
     records = read(tmp_path / "out" / "results.jsonl")
     assert {record.origin for record in records} == {"reference", "sampler"}

@@ -116,10 +116,10 @@ def test_cut_in_its_training_a_candidate_is_not_timed_again(tmp_path, monkeypatc
 
 def test_a_damaged_mirror_is_made_anew(finished):
     spec, folder, report = finished
-    trials = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}").trials
+    trials = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}").trials
     (folder / "study.db").write_bytes(b"x" * 5000)
     assert run(spec, folder).shown.equals(report.shown)
-    again = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}").trials
+    again = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}").trials
     assert [(trial.params, trial.values) for trial in again] == [(trial.params, trial.values) for trial in trials]
 
 

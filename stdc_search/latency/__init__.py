@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stdc_search.latency.alone import alone, pinned
+from stdc_search.latency.alone import alone, beside, pinned
 from stdc_search.latency.loop import Clock, interleave, warm
-from stdc_search.latency.machine import describe_machine, note_machine, physical_cores
+from stdc_search.latency.machine import describe_machine, note_machine, physical_cores, this_machine
 from stdc_search.latency.runtimes import MismatchError, UnavailableError, prepare
 from stdc_search.latency.statistics import ranks, summarise
 from stdc_search.latency.typical import with_regions
@@ -25,12 +25,14 @@ __all__ = [
     "MismatchError",
     "Timing",
     "UnavailableError",
+    "beside",
     "describe_machine",
     "measure",
     "measure_network",
     "note_machine",
     "predicted",
     "race",
+    "this_machine",
 ]
 
 

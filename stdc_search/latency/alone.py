@@ -1,4 +1,7 @@
-"""A machine to oneself: one measurement at a time, on cores of its own."""
+"""A machine to oneself: one measurement at a time, on cores of its own, while trainings pause between two steps.
+
+All by locks on files, which the system frees when the process that holds them is killed.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,74 @@ import getpass
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock, Timeout
 
 from stdc_search.latency.machine import one_thread_a_core
 
+try:
+    import fcntl
+
+    FREE, SHARED, EXCLUSIVE = fcntl.LOCK_UN, fcntl.LOCK_SH, fcntl.LOCK_EX
+except ModuleNotFoundError:  # Windows: trainings do not pause
+    fcntl, FREE, SHARED, EXCLUSIVE = None, 0, 0, 0
+
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Wait until no other process of this user measures on this machine, then keep them waiting.
+    """Wait until no other process of this user measures or trains with this package here, then keep them waiting.
 
-    What else runs here is not kept from running, such as trainings.
+    What else runs here is not kept from running.
     """
-    lock = FileLock(Path(tempfile.gettempdir()) / f"stdc-search-{getpass.getuser()}-measures.lock")
+    lock = FileLock(_lock_file("measures"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
         warnings.warn("another process measures on this machine; waiting for it", stacklevel=4)
         lock.acquire()
     try:
-        yield
+        with _open("entrance") as entrance, _open("room") as room:
+            _lock(entrance, EXCLUSIVE)
+            _lock(room, EXCLUSIVE)
+            yield
     finally:
         lock.release()
+
+
+@contextmanager
+def beside() -> Iterator[Callable[[], None]]:
+    """For whoever trains: gives what is to be called between steps, which waits while another process measures.
+
+    Many are in the room at a time. Each leaves it for a moment between steps and comes back through the entrance, where
+    whoever wants to measure stands until the room is empty.
+    """
+    with _open("entrance") as entrance, _open("room") as room:
+
+        def give_way() -> None:
+            _lock(room, FREE)
+            _lock(entrance, EXCLUSIVE)
+            _lock(room, SHARED)
+            _lock(entrance, FREE)
+
+        give_way()
+        yield give_way
+
+
+def _lock_file(name: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"stdc-search-{getpass.getuser()}-{name}.lock"
+
+
+def _open(name: str) -> IO[bytes]:
+    return _lock_file(name).open("ab")
+
+
+def _lock(file: IO[bytes], how: int) -> None:
+    if fcntl is not None:
+        fcntl.flock(file, how)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -40,9 +41,15 @@ def describe_machine() -> Machine:
     return machine.model_copy(update={"id": hashlib.sha256(content.encode()).hexdigest()[:16]})
 
 
-def note_machine(path: Path) -> Machine:
-    """Describe this machine and add it to a file of machines by their ids."""
-    machine = describe_machine()
+@cache
+def this_machine() -> Machine:
+    """`describe_machine`, asked once a process."""
+    return describe_machine()
+
+
+def note_machine(path: Path, machine: Machine | None = None) -> Machine:
+    """Add a machine, by default this one, to a file of machines by their ids."""
+    machine = machine or this_machine()
     machines = {**read_machines(path), machine.id: machine}
     write_atomically(path, json.dumps({key: value.model_dump() for key, value in machines.items()}, indent=2) + "\n")
     return machine

@@ -10,11 +10,9 @@ import itertools
 import json
 import random
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, log
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -24,7 +22,6 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -42,6 +39,7 @@ ENUMERABLE = 20_000
 """Spaces up to this size are walked whole before they count as exhausted."""
 RANDOM_DRAWS = 2_000
 """Draws without anything new after which a larger space counts as exhausted."""
+_PLAIN = bool, int, float, str, type(None)
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,11 @@ class Proposal:
     """Optuna's trial; none for a reference."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What the sampler wrote on Optuna's trial and needs to find there again, such as NSGA-II's generation."""
+
+    @property
+    def identity(self) -> str | None:
+        """Of its run."""
+        return self.spec.identity if self.spec else None
 
 
 class Study:
@@ -85,36 +88,62 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna_study = optuna.create_study(directions=list(self.search.objectives.values()))
         self.known_cost = self._known_cost(predict) if self.search.sampler.kind == "known_cost" else None
-        self.numbers = itertools.count()
+        self.next_number = 0
         self.seen: set[str] = set()
         self.started: set[str] = set()
+        self.running: set[int] = set()
         self.trained = 0
         for record in records:
-            self._note(record)
+            self._begin(record)
+            self._end(record)
             if record.origin != "reference":
-                self.optuna_study.add_trial(self.frozen(record, ranked=True))
+                self.optuna_study.add_trial(self.frozen(record))
 
     def propose(self) -> Proposal | None:
-        """The next candidate, start networks first; none when all trials are done or the space is exhausted."""
-        if self.trained >= self.search.trials:
+        """The next candidate, start networks first; none when all trials are done or tried now, or the space is
+        exhausted."""
+        if self.trained + len(self.running) >= self.search.trials:
             return None
+        missing = (start for start in self.search.start if start.name not in self.started)
+        proposal = self._propose_start(start) if (start := next(missing, None)) else self._propose_sampled()
+        if proposal is not None:
+            self._begin(proposal)
+        return proposal
+
+    def go_on(self, record: Record) -> Proposal:
+        """The proposal of a candidate that was being tried when a run was stopped."""
+        spec = self.spec.candidate(record.values)
         for start in self.search.start:
-            if start.name not in self.started:
-                return self._propose_start(start)
-        return self._propose_sampled()
+            if record.origin == "reference" and start.name == record.name:
+                spec = self.spec.start_candidate(start)
+        trial = None if record.origin == "reference" else self._ask_for(record.values)
+        notes = record.sampler_notes
+        proposal = Proposal(record.number, record.values, spec, record.origin, record.name, trial=trial, notes=notes)
+        self._begin(proposal)
+        return proposal
 
     def tell(self, proposal: Proposal, record: Record) -> None:
         """Learn from the finished candidate of a proposal."""
-        self._note(record)
+        self._end(record)
         if proposal.trial is None:
             return
-        frozen = self.frozen(record, ranked=True)
+        frozen = self.frozen(record)
         for name, violation in frozen.constraints.items():
             proposal.trial.set_constraint(name, violation)
         values = frozen.values if frozen.state == TrialState.COMPLETE else None
         self.optuna_study.tell(proposal.trial, values, frozen.state)
 
-    def frozen(self, record: Record, *, ranked: bool) -> FrozenTrial:
+    def readable(self, record: Record) -> FrozenTrial:
+        """A record as Optuna's trial, for a person: with choices as they are written, not by their indices."""
+        frozen = self.frozen(record, ranked=False)
+        for name, vary in self.search.vary.items():
+            if isinstance(vary, Choice) and name in frozen.params:
+                words = [one if isinstance(one, _PLAIN) else _key(one) for one in vary.of]
+                frozen.distributions[name] = CategoricalDistribution(words)
+                frozen.params[name] = words[frozen.params[name]]
+        return frozen
+
+    def frozen(self, record: Record, *, ranked: bool = True) -> FrozenTrial:
         """A record as Optuna's trial.
 
         Args:
@@ -139,17 +168,21 @@ class Study:
             state=state,
             values=values,
             params={name: self._parameter(name, value) for name, value in record.values.items()},
-            distributions=self.distributions,
+            distributions=dict(self.distributions),
             user_attrs={"record": record.number, "name": record.name, "state": record.state},
             system_attrs=dict(record.sampler_notes),  # Optuna adds the constraints to it
             constraints=constraints,
         )
 
-    def _note(self, record: Record) -> None:
-        self.numbers = itertools.count(record.number + 1)
-        self.seen |= {_key(record.values), *([record.identity] if record.identity else [])}
-        if record.origin in ("start", "reference") and record.name:
-            self.started.add(record.name)
+    def _begin(self, candidate: Proposal | Record) -> None:
+        self.next_number = max(self.next_number, candidate.number + 1)
+        self.running.add(candidate.number)
+        self.seen |= {_key(candidate.values), *([candidate.identity] if candidate.identity else [])}
+        if candidate.origin in ("start", "reference") and candidate.name:
+            self.started.add(candidate.name)
+
+    def _end(self, record: Record) -> None:
+        self.running.discard(record.number)
         if record.state != "rejected":
             self.trained += 1
 
@@ -165,16 +198,14 @@ class Study:
     def _propose_start(self, start: StartSpec) -> Proposal:
         spec = self.spec.start_candidate(start)
         values = values_in_space(self.spec, spec)
-        number = next(self.numbers)
+        number = self.next_number
         if values is None:
             return Proposal(number, {}, spec, "reference", start.name)
-        parameters = {name: self._parameter(name, value) for name, value in values.items()}
-        self.optuna_study.enqueue_trial(parameters)
-        trial = self.optuna_study.ask(self.distributions)
+        trial = self._ask_for(values)
         return Proposal(number, values, spec, "start", start.name, trial=trial, notes=self._notes(trial))
 
     def _propose_sampled(self) -> Proposal | None:
-        number = next(self.numbers)
+        number = self.next_number
         for attempt in range(PROPOSALS_OF_THE_SAMPLER):
             seed = _seed(self.search.sampler.seed, number, attempt)
             self.optuna_study.sampler = self._sampler(seed)
@@ -184,12 +215,15 @@ class Study:
                 return proposal
             self.optuna_study.tell(trial, state=TrialState.FAIL)
         for values in self._unseen_values(random.Random(_seed(self.search.sampler.seed, number))):
-            self.optuna_study.enqueue_trial({name: self._parameter(name, value) for name, value in values.items()})
-            trial = self.optuna_study.ask(self.distributions)
+            trial = self._ask_for(values)
             if proposal := self._unseen(number, values, trial):
                 return proposal
             self.optuna_study.tell(trial, state=TrialState.FAIL)
         return None
+
+    def _ask_for(self, values: Mapping[str, Any]) -> optuna.Trial:
+        self.optuna_study.enqueue_trial({name: self._parameter(name, value) for name, value in values.items()})
+        return self.optuna_study.ask(self.distributions)
 
     def _sampler(self, seed: int) -> BaseSampler:
         kind = self.search.sampler.kind
@@ -250,29 +284,6 @@ class Study:
     def _value(self, name: str, parameter: Any) -> Any:
         vary = self.search.vary[name]
         return vary.of[parameter] if isinstance(vary, Choice) else parameter
-
-
-def mirror(study: Study, records: Sequence[Record], path: Path) -> None:
-    """Add what is missing to a SQLite file for Optuna's own tools, such as its dashboard; make a damaged one anew."""
-    try:
-        _add_missing(study, records, path)
-    except Exception:  # Optuna and what it stands on raise almost anything
-        path.unlink(missing_ok=True)
-        _add_missing(study, records, path)
-
-
-def _add_missing(study: Study, records: Sequence[Record], path: Path) -> None:
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    directions = list(study.search.objectives.values())
-    copy = optuna.create_study(study_name="search", storage=storage, directions=directions, load_if_exists=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        copy.set_metric_names(list(study.search.objectives))
-    there = {trial.user_attrs["record"] for trial in copy.get_trials(deepcopy=False)}
-    for record in records:
-        if record.origin != "reference" and record.number not in there:
-            copy.add_trial(study.frozen(record, ranked=False))
-    storage.engine.dispose()
 
 
 def distribution(vary: VarySpec) -> BaseDistribution:

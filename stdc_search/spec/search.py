@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationInfo,
     model_validator,
 )
 
-from stdc_search.spec.base import Spec, at, plain
+from stdc_search.spec.base import Spec, at, default_kind, plain
 from stdc_search.spec.network import NetworkSpec, SegmenterSpec, StageSpec, StdcSpec, network_of
 
 LimitMetric = Literal[
@@ -181,6 +185,58 @@ class SamplerSpec(Spec):
     """What its draws depend on: the same seed proposes the same candidates after the same results."""
 
 
+class InProcessSpec(Spec):
+    """Candidates are trained one after another in the process that searches."""
+
+    kind: Literal["in_process"] = "in_process"
+
+
+class ProcessesSpec(Spec):
+    """Candidates are trained side by side in processes of this machine; while one is timed, the others pause."""
+
+    kind: Literal["processes"]
+    workers: PositiveInt | None = None
+    """How many; default: as many as this machine has threads for."""
+    threads: PositiveInt = 1
+    """CPU threads of each training; two trainings of one thread are faster than one after the other with two."""
+    timeout: PositiveFloat | None = None
+    """Seconds after which a candidate is stopped and counts as failed."""
+
+
+class RaySpec(Spec):
+    """Candidates are trained on the machines of a Ray cluster, which share the run's folder and the data."""
+
+    kind: Literal["ray"]
+    address: str = "auto"
+    """Of the cluster: `auto` for the one that this machine belongs to, `local` for a new one of this machine alone."""
+    cpus_per_trial: PositiveFloat = 1.0
+    """CPU threads of each training."""
+    gpus_per_trial: NonNegativeFloat = 0.0
+    """GPUs of each training; 0.5 lets two share one."""
+    timeout: PositiveFloat | None = None
+    """Seconds after which a candidate is stopped and counts as failed."""
+    retries: NonNegativeInt = 3
+    """How often a candidate is begun again, from its last checkpoint, when its machine is lost."""
+
+
+ExecutorSpec = Annotated[
+    Annotated[InProcessSpec, Tag("in_process")]
+    | Annotated[ProcessesSpec, Tag("processes")]
+    | Annotated[RaySpec, Tag("ray")],
+    Discriminator(default_kind("in_process")),
+]
+"""`kind` is `in_process` where it is not written."""
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"[a-z]\w*(\+\w+)?://.+", text):
+        raise ValueError(f"{text!r} is no database's URL; write one like postgresql+psycopg://user@host/database")
+    return text
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_url)]
+
+
 class SearchSpec(Spec):
     """A search around the file's own network."""
 
@@ -197,6 +253,11 @@ class SearchSpec(Spec):
     """Networks that are trained first; one outside of the space is a reference that the sampler never sees."""
     sampler: SamplerSpec = SamplerSpec()
     """What proposes candidates, after the start networks."""
+    executor: ExecutorSpec = InProcessSpec()
+    """Where candidates are trained."""
+    storage: DatabaseUrl | None = None
+    """Where Optuna's own tools find the study: SQLAlchemy's URL of a database; default: `study.db` in the run's folder.
+    A run's results are in its folder alone. Leave passwords to the environment (PGPASSWORD), since specs are copied."""
     trials: PositiveInt
     """Candidates that are trained, start networks included; rejected ones do not count."""
 

@@ -3,11 +3,10 @@
 import random
 from typing import Any
 
-import optuna
 import pytest
 
 from stdc_search.records import Cost, Record, Score
-from stdc_search.search.study import Proposal, Study, _draw, mirror
+from stdc_search.search.study import Proposal, Study, _draw
 from stdc_search.spec.search import FloatRange
 from tests.search_specs import tiny_search
 
@@ -139,18 +138,6 @@ def test_a_failed_candidate_counts_and_is_not_tried_again():
     assert second.spec.identity != first.spec.identity
     study.tell(second, finished(second))
     assert study.propose() is None
-
-
-def test_the_mirror_has_what_the_records_have(tmp_path):
-    spec = tiny_search(trials=5, limits={"cost.macs": {"at_most": 60}})
-    study = Study(spec)
-    records = go(study)
-    for _ in range(2):  # a second time adds nothing
-        mirror(study, records, tmp_path / "study.db")
-    copy = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}")
-    assert [trial.user_attrs["record"] for trial in copy.trials] == [record.number for record in records]
-    assert [trial.values for trial in copy.trials] == [[r.score.miou, r.cost.macs] for r in records]
-    assert copy.metric_names == ["score.miou", "cost.macs"]
 
 
 def test_a_range_on_the_logarithm_is_drawn_on_it():

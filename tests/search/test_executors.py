@@ -1,0 +1,213 @@
+"""Trials in this process, in others, and on a cluster: what becomes of them, also when what does them dies."""
+
+import io
+import multiprocessing
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from stdc_search.data import DataError
+from stdc_search.latency import UnavailableError
+from stdc_search.records import Record, read
+from stdc_search.runner import run
+from stdc_search.spec.base import Problem, SpecError, UserError, dump, replace
+from stdc_search.spec.run import RunSpec
+from stdc_search.weights import WeightsError
+from tests.search_specs import tiny_search
+
+PROCESSES = {"kind": "processes", "workers": 2}
+
+
+def search(**search: Any) -> RunSpec:
+    """Random, so that what is proposed does not depend on what comes back first."""
+    return tiny_search(sampler={"kind": "random"}, **search)
+
+
+def varied(name: str, *values: Any, **more: Any) -> RunSpec:
+    """A search over one thing, whose first value is the file's own."""
+    vary = {name: {"kind": "choice", "of": list(values)}}
+    return search(vary=vary, trials=len(values), **more)
+
+
+def results(folder: Path) -> dict[str, Record]:
+    return {str(sorted(record.values.items())): record for record in read(folder / "results.jsonl")}
+
+
+def told(spec: RunSpec, folder: Path) -> str:
+    console = Console(file=io.StringIO(), width=250)
+    run(spec, folder, console=console)
+    return console.file.getvalue()
+
+
+def in_background(does: Any) -> threading.Thread:
+    thread = threading.Thread(target=does, daemon=True)
+    thread.start()
+    return thread
+
+
+def until(true: Any, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
+def test_processes_give_what_one_gives(tmp_path):
+    for name, executor in {"one": {}, "two": PROCESSES}.items():
+        run(search(trials=4, executor=executor), tmp_path / name)
+    one, two = results(tmp_path / "one"), results(tmp_path / "two")
+    assert len(one) == 4
+    assert {key: record.identity for key, record in one.items()} == {key: two[key].identity for key in two}
+    for key, record in one.items():  # other threads add up in another order
+        assert record.score.miou == pytest.approx(two[key].score.miou, rel=0.01)
+    assert not list(tmp_path.rglob("running.json"))
+
+
+def test_a_search_may_go_on_with_another_executor(tmp_path):
+    run(search(trials=2), tmp_path)
+    run(search(trials=4, executor=PROCESSES), tmp_path)
+    assert [record.number for record in read(tmp_path / "results.jsonl")] in ([0, 1, 2, 3], [0, 1, 3, 2])
+
+
+def test_a_killed_process_costs_a_try_and_no_candidate(tmp_path):
+    spec = varied("training.epochs", 1, 40, 2, executor=PROCESSES)
+
+    def kill() -> None:
+        until(lambda: any(_epochs(curve) >= 3 for curve in tmp_path.glob("networks/*/curve.csv")))
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+    killer = in_background(kill)
+    said = told(spec, tmp_path)
+    killer.join()
+    records = read(tmp_path / "results.jsonl")
+    assert [record.state for record in records] == ["complete"] * 3
+    assert {record.number for record in records} == {0, 1, 2}
+    assert "it is tried again" in said
+
+
+def test_a_candidate_whose_process_is_always_killed_fails_and_the_search_goes_on(tmp_path):
+    spec = varied("training.epochs", 100_000, 1, executor={**PROCESSES, "workers": 1})
+
+    def kill() -> None:
+        for epochs in (3, 6):
+            until(lambda epochs=epochs: any(_epochs(p) >= epochs for p in tmp_path.glob("networks/*/curve.csv")))
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    killer = in_background(kill)
+    run(spec, tmp_path)
+    killer.join()
+    states = {record.values["training.epochs"]: record for record in read(tmp_path / "results.jsonl")}
+    assert {epochs: record.state for epochs, record in states.items()} == {100_000: "failed", 1: "complete"}
+    assert "exit code -9" in states[100_000].reason
+
+
+def _epochs(curve: Path) -> int:
+    return len(curve.read_text().splitlines()) - 1
+
+
+def test_a_candidate_that_hangs_is_stopped_and_the_search_goes_on(tmp_path):
+    spec = varied("training.epochs", 1, 1_000_000, 2, executor={**PROCESSES, "timeout": 12})
+    run(spec, tmp_path)
+    states = {record.values["training.epochs"]: record for record in read(tmp_path / "results.jsonl")}
+    assert {epochs: record.state for epochs, record in states.items()} == {
+        1: "complete",
+        1_000_000: "failed",
+        2: "complete",
+    }
+    assert states[1_000_000].reason == "took longer than `search.executor.timeout`, 12 s"
+
+
+def test_nan_and_want_of_memory_fail_one_candidate_each(tmp_path):
+    vary = {
+        "training.optimizer.learning_rate": {"kind": "choice", "of": [1e-3, 1e30]},
+        "network.backbone.stages.2.width": {"kind": "choice", "of": [16, 2**20]},
+    }
+    spec = replace(search(vary=vary, trials=4, executor=PROCESSES).without_search(), {"training.epochs": 3})
+    run(spec.model_copy(update={"search": search(vary=vary, trials=4, executor=PROCESSES).search}), tmp_path)
+    found = {tuple(record.values.values()): record for record in read(tmp_path / "results.jsonl")}
+    assert found.pop((1e-3, 16)).state == "complete"
+    assert {record.state for record in found.values()} == {"failed"}
+    assert "the loss is" in found[1e30, 16].reason
+    assert "memory" in found[1e-3, 2**20].reason
+
+
+def test_what_stops_a_run_comes_back_from_another_process_as_it_was():
+    problem = Problem("data.root", "is missing", "search.yaml", 3)
+    for error in (DataError("a"), WeightsError("b"), UnavailableError("c"), UserError("d"), SpecError(problem)):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    spec = varied("training.epochs", 100_000, 200_000, executor=PROCESSES)
+    dump(spec, tmp_path / "long.yaml")
+    driver = start(tmp_path / "long.yaml", tmp_path / "out", stdout=subprocess.DEVNULL)
+    until(lambda: len(list(tmp_path.glob("out/networks/*/checkpoint.pt"))) == 2)
+    workers = children(driver.pid)
+    assert len(workers) >= 2
+    driver.kill()
+    driver.wait()
+    until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=10)
+
+
+def start(spec: Path, out: Path, **how: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "stdc_search", "run", str(spec), "--out", str(out)]
+    return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **how})
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_what_a_full_disk_cuts_goes_on_when_there_is_room(tmp_path):
+    run(search(trials=1), tmp_path / "out")
+    dump(search(trials=3), tmp_path / "tiny.yaml")
+    # Files may not grow beyond this, which is what the network's weights are larger than.
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))  # noqa: E731
+    full = start(tmp_path / "tiny.yaml", tmp_path / "out", preexec_fn=limit)
+    said, _ = full.communicate()
+    assert full.returncode == 2, said
+    assert "the disk is full" in said
+    assert "Traceback" not in said
+    kept = read(tmp_path / "out" / "results.jsonl")
+    done = start(tmp_path / "tiny.yaml", tmp_path / "out", stdout=subprocess.DEVNULL)
+    assert done.wait() == 0
+    records = read(tmp_path / "out" / "results.jsonl")
+    assert len(kept) == 1
+    assert records[:1] == kept
+    assert [record.state for record in records] == ["complete"] * 3
+
+
+def test_while_one_measures_others_that_train_pause(tmp_path):
+    from stdc_search.latency.alone import alone
+
+    script = (
+        "import sys, time; from stdc_search.latency import beside\n"
+        "with beside() as give_way:\n"
+        "    while True: give_way(); open(sys.argv[1], 'ab', 0).write(b'.'); time.sleep(0.001)"
+    )
+    trainers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / str(i))]) for i in range(2)]
+    files = [tmp_path / str(i) for i in range(2)]
+    try:
+        until(lambda: all(file.exists() and file.stat().st_size > 20 for file in files))
+        with alone():
+            time.sleep(0.1)
+            before = [file.stat().st_size for file in files]
+            time.sleep(0.5)
+            assert [file.stat().st_size for file in files] == before
+        until(lambda: all(file.stat().st_size > size for file, size in zip(files, before, strict=True)))
+    finally:
+        for trainer in trainers:
+            trainer.kill()
+            trainer.wait()

