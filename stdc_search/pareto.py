@@ -24,11 +24,22 @@ def front(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.bool
         Mask over the points.
     """
     costs = _to_minimize(points, directions)
-    mask = np.zeros(len(costs), dtype=bool)
-    known = np.flatnonzero(~np.isnan(costs).any(axis=1))
-    for i in known[np.lexsort(costs[known].T[::-1])]:  # in this order whoever dominates a point precedes it
-        others = costs[mask]
-        mask[i] = not ((others <= costs[i]).all(axis=1) & (others < costs[i]).any(axis=1)).any()
+    mask = ~np.isnan(costs).any(axis=1)
+    different, which = np.unique(costs[mask], axis=0, return_inverse=True)
+    mask[mask] = _undominated(different)[which.ravel()]
+    return mask
+
+
+def _undominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The same for costs that all differ, in lexical order, so that whoever dominates a point precedes it."""
+    if costs.shape[1] <= 2:
+        bests = np.minimum.accumulate(costs[:, -1])
+        return np.concatenate([[True], bests[1:] < bests[:-1]])[: len(costs)]
+    best = np.empty_like(costs)
+    mask, found = np.zeros(len(costs), dtype=bool), 0
+    for i, point in enumerate(costs):
+        if not (best[:found] <= point).all(axis=1).any():
+            best[found], mask[i], found = point, True, found + 1
     return mask
 
 

@@ -34,8 +34,8 @@ FITTED, LEARNT = 1_000, 200
 """Trials that predictions, and length scales and noise, are made from, at most."""
 STARTUP = 8
 """Trials before there is a model."""
-CLIMBS, BEST = 3, 4
-"""How often the neighbours of how many of the best are looked at."""
+CLIMBS, BEST = 4, 4
+"""How often neighbours are looked at, first those of the front, then those of so many of the best."""
 STEPS = 1024
 """Values that a continuous parameter is thought to have."""
 FANTASIES = 16
@@ -104,7 +104,7 @@ class KnownCostSampler(BaseSampler):
 
     def _spread(self, pool: _Pool, history: _History, rng: np.random.Generator) -> Row:
         """A random one near a cost that is far from those that were tried."""
-        fresh = history.fresh(pool.rows, rng.permutation(len(pool.rows))[: 10 * LOOKED_AT])
+        fresh = history.fresh_among(pool.rows, rng.permutation(len(pool.rows))[: 10 * LOOKED_AT])
         if not pool.costs.shape[1]:
             return pool.rows[fresh[0]]
         cost = pool.costs[fresh]
@@ -117,19 +117,17 @@ class KnownCostSampler(BaseSampler):
     def _best(self, pool: _Pool, history: _History, rng: np.random.Generator) -> Row:
         """The one with the highest expected improvement of the hypervolume."""
         model = _Model(pool, history, self._kernels, rng)
-        chosen = pool.stratified(rng)
-        rows, costs = pool.rows[chosen], pool.costs[chosen]
-        best = history.rows[model.on_front]
-        values = np.zeros(0)
-        for climb in range(CLIMBS + 1):
-            around = best if climb == 0 else rows[np.argsort(-values)[:BEST]]
-            near, their = pool.look_up(self.space.neighbours(around, rng))
-            rows, costs = np.concatenate([rows, near]), np.concatenate([costs, their])
+        chosen = history.fresh_among(pool.rows, pool.stratified(rng))
+        rows, values = pool.rows[chosen], model.improvement(pool.rows[chosen], pool.costs[chosen])
+        around = history.rows[model.on_front]
+        for _ in range(CLIMBS):
+            near, costs = pool.look_up(self.space.neighbours(around, rng))
+            new = history.fresh(near)
+            rows = np.concatenate([rows, near[new]])
+            values = np.concatenate([values, model.improvement(near[new], costs[new])])
             rows, first = np.unique(rows, axis=0, return_index=True)
-            costs = costs[first]
-            new = history.fresh(rows)
-            rows, costs = rows[new], costs[new]
-            values = model.improvement(rows, costs)
+            values = values[first]
+            around = rows[np.argsort(-values, kind="stable")[:BEST]]
         return rows[np.argmax(values)]
 
 
@@ -266,11 +264,16 @@ class _History:
         self.values = np.array(values, dtype=float)
         self.running = np.array(running, dtype=np.intp).reshape(-1, width)
 
-    def fresh(self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
-        """Indices of rows that were not tried, or all if all were."""
-        among = np.arange(len(rows)) if among is None else among
-        new = np.array([rows[i].tobytes() not in self.seen for i in among], dtype=bool)
-        return among[new] if new.any() else among
+    def fresh(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which rows were not tried."""
+        return np.array([row.tobytes() not in self.seen for row in rows], dtype=bool)
+
+    def fresh_among(self, rows: NDArray[np.intp], some: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Indices of rows that were not tried: among some, else among all, else all that were."""
+        for among in (some, np.arange(len(rows))):
+            if (new := self.fresh(rows[among])).any():
+                return among[new]
+        return some
 
 
 class _Model:
@@ -306,10 +309,13 @@ class _Model:
         self.draws = rng.standard_normal((FANTASIES if others else 1, len(others)))
         self.worst = float(beyond(first))
         self.reference = np.concatenate([beyond(pool.costs), beyond(np.stack(others, 1)) if others else []])
-        self.on_front = undominated(self.spots, self.level)[: len(rows)]
+        on_front = undominated(self.spots, self.level)
+        self.spots, self.level, self.on_front = self.spots[on_front], self.level[on_front], on_front[: len(rows)]
 
     def improvement(self, rows: NDArray[np.intp], costs: Floats) -> Floats:
         """Expected growth of the dominated hypervolume."""
+        if not len(rows):
+            return np.zeros(0)
         points = self.pool.features(rows, costs)
         (mean, deviation), *others = [process.predict(points) for process in self.processes]
         total = np.zeros(len(rows))
