@@ -24,7 +24,7 @@ def front(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.bool
         Mask over the points.
     """
     costs = _to_minimize(points, directions)
-    mask = ~np.isnan(costs).any(axis=1)
+    mask = np.asarray(~np.isnan(costs).any(axis=1))
     different, which = np.unique(costs[mask], axis=0, return_inverse=True)
     mask[mask] = _undominated(different)[which.ravel()]
     return mask

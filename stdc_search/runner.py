@@ -155,7 +155,7 @@ class _Run:
             self.forecast.check(self.spec)
         study = Study(self.spec, self.records, self.forecast)
         mirror = Mirror(study, self.folder)
-        most = self.spec.search.size + len(self.spec.search.start)  # references are no combinations of the space
+        most = self.spec.search.size + len(self.spec.search.networks)  # references are no combinations of the space
         executor = make_executor(self.spec.search.executor, self.datasets, self.progress)
         try:
             self.plan(int(min(self.spec.search.trials, most)) - study.trained, executor.slots)

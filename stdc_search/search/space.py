@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stdc_search.cost import Counts, count_quickly
 from stdc_search.report.space import INSIDE, LEGAL
-from stdc_search.spec.base import SpecError, replacer
+from stdc_search.spec.base import SpecError, replace, replacer, value_at
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, StartSpec, VarySpec
 
@@ -109,14 +109,41 @@ def count_many(
     return np.concatenate(list(_counted(spec, options, _chunks(indices), processes)))
 
 
+def values_in_space(spec: RunSpec, candidate: RunSpec) -> dict[str, Any] | None:
+    """The varied values that give a candidate; none if it lies outside of the space."""
+    assert spec.search is not None
+    base = spec.without_search()
+    values = {}
+    for name, vary in spec.search.vary.items():
+        paths = vary.sets or (name,)
+        first, *others = [value_at(candidate, path) for path in paths]
+        if any(other != first for other in others):
+            return None
+        match vary:
+            case IntRange():
+                inside = vary.low <= first <= vary.high and (first - vary.low) % vary.step == 0
+                matching = [first] if inside else []
+            case FloatRange():
+                matching = [first] if vary.low <= first <= vary.high else []
+            case Choice():
+                chosen = (replace(base, dict.fromkeys(paths, value)) for value in vary.of)
+                matching = [
+                    value for value, spec in zip(vary.of, chosen, strict=True) if value_at(spec, paths[0]) == first
+                ]
+        if not matching:
+            return None
+        values[name] = matching[0]
+    return values
+
+
 def landmarks(spec: RunSpec) -> dict[str, Counts]:
     """Costs of the search's start networks, and of STDC1 and STDC2 where what varies can make their backbones."""
     assert spec.search is not None
     found = {}
-    for start in (*spec.search.start, *(StartSpec(name=name, network=network) for name, network in PRESETS.items())):
+    for start in (*spec.search.networks, *(StartSpec(name=name, network=network) for name, network in PRESETS.items())):
         try:
             run = spec.start_candidate(start)
-            if start in spec.search.start or run.network.backbone == start.network.backbone:
+            if start in spec.search.networks or run.network.backbone == start.network.backbone:
                 found.setdefault(start.name, count_quickly(run.network, run.image_size))
         except SpecError:  # a network of other parts, such as a library's trunk, has no such landmark
             continue

@@ -10,8 +10,9 @@ import itertools
 import json
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import exp, log
 from typing import Any
 
@@ -28,10 +29,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from stdc_search.records import Latency, Origin, Record
 from stdc_search.search.known import KnownObjectives
 from stdc_search.search.known_cost import KnownCostSampler
+from stdc_search.search.ladder import ladder
 from stdc_search.search.samplers import make_sampler
-from stdc_search.spec.base import SpecError, replace, value_at
+from stdc_search.search.space import values_in_space
+from stdc_search.spec.base import SpecError
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import Choice, FloatRange, IntRange, Metric, SearchSpec, StartSpec, VarySpec
+from stdc_search.spec.search import Choice, FloatRange, IntRange, Metric, SearchSpec, VarySpec, ascending
 
 PROPOSALS_OF_THE_SAMPLER = 10
 """Proposals already seen, in a row, after which the sampler is not asked again and one is drawn at random."""
@@ -104,8 +107,7 @@ class Study:
         exhausted."""
         if self.trained + len(self.running) >= self.search.trials:
             return None
-        missing = (start for start in self.search.start if start.name not in self.started)
-        proposal = self._propose_start(start) if (start := next(missing, None)) else self._propose_sampled()
+        proposal = self._propose_start() or self._propose_rung() or self._propose_sampled()
         if proposal is not None:
             self._begin(proposal)
         return proposal
@@ -113,7 +115,7 @@ class Study:
     def go_on(self, record: Record) -> Proposal:
         """The proposal of a candidate that was being tried when a run was stopped."""
         spec = self.spec.candidate(record.values)
-        for start in self.search.start:
+        for start in self.search.networks:
             if record.origin == "reference" and start.name == record.name:
                 spec = self.spec.start_candidate(start)
         trial = None if record.origin == "reference" else self._ask_for(record.values)
@@ -195,7 +197,10 @@ class Study:
             done = [t.values[index] for t in self.optuna_study.trials if t.state == TrialState.COMPLETE]
             return 0.0 if direction == "maximize" else max(done, default=sys.float_info.max)
 
-    def _propose_start(self, start: StartSpec) -> Proposal:
+    def _propose_start(self) -> Proposal | None:
+        start = next((start for start in self.search.networks if start.name not in self.started), None)
+        if start is None:
+            return None
         spec = self.spec.start_candidate(start)
         values = values_in_space(self.spec, spec)
         number = self.next_number
@@ -203,6 +208,19 @@ class Study:
             return Proposal(number, {}, spec, "reference", start.name)
         trial = self._ask_for(values)
         return Proposal(number, values, spec, "start", start.name, trial=trial, notes=self._notes(trial))
+
+    def _propose_rung(self) -> Proposal | None:
+        for i, values in enumerate(self.ladder, start=1):
+            if (name := f"ladder {i}") not in self.started and _key(values) not in self.seen:
+                trial, spec = self._ask_for(values), self.spec.candidate(values)
+                notes = self._notes(trial)
+                return Proposal(self.next_number, values, spec, "start", name, trial=trial, notes=notes)
+        return None
+
+    @cached_property
+    def ladder(self) -> list[dict[str, Any]]:
+        """Values of the networks of the search's ladder."""
+        return ladder(self.spec, self.search.ladder) if self.search.ladder else []
 
     def _propose_sampled(self) -> Proposal | None:
         number = self.next_number
@@ -237,7 +255,7 @@ class Study:
         unordered = {
             name
             for name, vary in self.search.vary.items()
-            if isinstance(vary, Choice) and not _ascending(vary.of)  # Optuna sees their indices
+            if isinstance(vary, Choice) and not ascending(vary.of)  # Optuna sees their indices
         }
         return KnownCostSampler(
             self.distributions,
@@ -297,33 +315,6 @@ def distribution(vary: VarySpec) -> BaseDistribution:
             return CategoricalDistribution(range(len(vary.of)))
 
 
-def values_in_space(spec: RunSpec, candidate: RunSpec) -> dict[str, Any] | None:
-    """The varied values that give a candidate; none if it lies outside of the space."""
-    assert spec.search is not None
-    base = spec.without_search()
-    values = {}
-    for name, vary in spec.search.vary.items():
-        paths = vary.sets or (name,)
-        first, *others = [value_at(candidate, path) for path in paths]
-        if any(other != first for other in others):
-            return None
-        match vary:
-            case IntRange():
-                inside = vary.low <= first <= vary.high and (first - vary.low) % vary.step == 0
-                matching = [first] if inside else []
-            case FloatRange():
-                matching = [first] if vary.low <= first <= vary.high else []
-            case Choice():
-                chosen = (replace(base, dict.fromkeys(paths, value)) for value in vary.of)
-                matching = [
-                    value for value, spec in zip(vary.of, chosen, strict=True) if value_at(spec, paths[0]) == first
-                ]
-        if not matching:
-            return None
-        values[name] = matching[0]
-    return values
-
-
 def _grid(vary: VarySpec) -> Iterable[Any]:
     if isinstance(vary, IntRange):
         return range(vary.low, vary.high + 1, vary.step)
@@ -338,11 +329,6 @@ def _draw(vary: VarySpec, rng: random.Random) -> Any:
             return exp(rng.uniform(log(vary.low), log(vary.high))) if vary.log else rng.uniform(vary.low, vary.high)
         case Choice():
             return rng.choice(vary.of)
-
-
-def _ascending(values: Sequence[Any]) -> bool:
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    return len(numbers) == len(values) and numbers == sorted(numbers)
 
 
 def _key(values: Any) -> str:

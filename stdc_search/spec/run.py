@@ -159,6 +159,8 @@ class RunSpec(Spec):
     def _start_misfits(self, search: SearchSpec) -> Iterator[Problem]:
         names: dict[str, str] = {}
         for i, start in enumerate(search.start):
+            if not isinstance(start, StartSpec):
+                continue
             try:
                 identity = self.start_candidate(start).identity
             except SpecError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -134,6 +135,12 @@ class Choice(Spec):
 VarySpec = Annotated[IntRange | FloatRange | Choice, Field(discriminator="kind")]
 
 
+def ascending(values: Sequence[Any]) -> bool:
+    """Whether the values of a choice are numbers that grow, so that they are thought to have an order."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return len(numbers) == len(values) and numbers == sorted(numbers)
+
+
 class LimitSpec(Spec):
     """A bound that holds before training."""
 
@@ -170,7 +177,23 @@ def _named_or_filed(start: Any, info: ValidationInfo) -> Any:
     return StartSpec(name=name, network=network)
 
 
-Start = Annotated[StartSpec, BeforeValidator(_named_or_filed, json_schema_input_type=StartSpec | str)]
+class LadderSpec(Spec):
+    """Networks of the space that are trained first: from its smallest to its largest, everything scaled together."""
+
+    ladder: Annotated[int, Field(ge=2)]
+    """How many, spread evenly over the logarithm of what they cost; those beyond a limit on costs are left out."""
+
+
+def _rungs_or_network(start: Any) -> str:
+    ladder = isinstance(start, LadderSpec) or (isinstance(start, Mapping) and "ladder" in start)
+    return "ladder" if ladder else "network"
+
+
+Start = Annotated[
+    Annotated[StartSpec, BeforeValidator(_named_or_filed, json_schema_input_type=StartSpec | str), Tag("network")]
+    | Annotated[LadderSpec, Tag("ladder")],
+    Discriminator(_rungs_or_network),
+]
 
 
 OptunaSampler = Literal["tpe", "nsgaii", "nsgaiii", "gp", "random"]
@@ -250,7 +273,8 @@ class SearchSpec(Spec):
     }
     """What is sought, and which way is better; with several, the result is their front."""
     start: tuple[Start, ...] = ()
-    """Networks that are trained first; one outside of the space is a reference that the sampler never sees."""
+    """Networks that are trained first: `stdc1`, `stdc2`, files, and `{ladder: 6}`; one outside of the space is a
+    reference that the sampler never sees."""
     sampler: SamplerSpec = SamplerSpec()
     """What proposes candidates, after the start networks."""
     executor: ExecutorSpec = InProcessSpec()
@@ -263,7 +287,7 @@ class SearchSpec(Spec):
 
     @model_validator(mode="after")
     def _start_names_differ(self) -> SearchSpec:
-        names = [start.name for start in self.start]
+        names = [start.name if isinstance(start, StartSpec) else "ladder" for start in self.start]
         for i, name in enumerate(names):
             if name in names[:i]:
                 raise at(f"start.{i}", f"a second network is called {name}; give each its own name, once")
@@ -271,9 +295,20 @@ class SearchSpec(Spec):
 
     @model_validator(mode="after")
     def _trials_for_every_start(self) -> SearchSpec:
-        if self.trials < len(self.start):
-            raise at("trials", f"{self.trials} are fewer than the {len(self.start)} networks of `start`; give as many")
+        count = len(self.networks) + self.ladder
+        if self.trials < count:
+            raise at("trials", f"{self.trials} are fewer than the {count} networks of `start`; give as many")
         return self
+
+    @property
+    def networks(self) -> tuple[StartSpec, ...]:
+        """Start networks that are given one by one."""
+        return tuple(start for start in self.start if isinstance(start, StartSpec))
+
+    @property
+    def ladder(self) -> int:
+        """Rungs of the ladder; 0 without one."""
+        return sum(start.ladder for start in self.start if isinstance(start, LadderSpec))
 
     @property
     def size(self) -> float:

@@ -4,6 +4,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import random
 import resource
 import signal
 import subprocess
@@ -168,6 +169,34 @@ def start(spec: Path, out: Path, **how: Any) -> subprocess.Popen[str]:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_a_search_loses_and_repeats_nothing(tmp_path):
+    width = {"kind": "int", "low": 16, "high": 160, "step": 16, "sets": ["network.backbone.stages.2.width"]}
+    vary = {"network.backbone.stages.0.depth": {"kind": "int", "low": 1, "high": 3}, "width": width}
+    spec = replace(search(vary=vary, trials=30).without_search(), {"training.epochs": 12})
+    spec = spec.model_copy(update={"search": search(vary=vary, trials=30, executor=PROCESSES).search})
+    dump(spec, tmp_path / "tiny.yaml")
+    out, rng = tmp_path / "out", random.Random(0)
+    kept: list[str] = []
+    for kill in range(20):
+        driver = start(tmp_path / "tiny.yaml", out, stdout=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.5, 12))
+        assert driver.poll() is None, f"the search ended before the {kill + 1}th kill"
+        driver.kill()
+        driver.wait()
+        lines = (out / "results.jsonl").read_text().splitlines() if (out / "results.jsonl").exists() else []
+        assert lines[: len(kept)] == kept
+        kept = lines[: len(read(out / "results.jsonl"))]
+    assert start(tmp_path / "tiny.yaml", out, stdout=subprocess.DEVNULL).wait() == 0
+    records = read(out / "results.jsonl")
+    assert (out / "results.jsonl").read_text().splitlines()[: len(kept)] == kept
+    assert [record.state for record in records] == ["complete"] * 30
+    assert len({record.number for record in records}) == 30 == len({record.identity for record in records})
+    curves = [(out / "networks" / f"{record.number:04d}" / "curve.csv").read_text() for record in records]
+    assert {len(curve.splitlines()) for curve in curves} == {1 + 12}
+    print(f"20 kills; {len(kept)} of 30 were finished when the last came")
 
 
 def test_what_a_full_disk_cuts_goes_on_when_there_is_room(tmp_path):

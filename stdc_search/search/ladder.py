@@ -1,0 +1,80 @@
+"""Networks from the smallest to the largest of a space, everything scaled together: what a person would try first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from math import exp, log
+from typing import Any
+
+import numpy as np
+
+from stdc_search.cost import count_quickly
+from stdc_search.search.space import values_in_space
+from stdc_search.spec.base import SpecError
+from stdc_search.spec.run import RunSpec
+from stdc_search.spec.search import Choice, FloatRange, IntRange, VarySpec, ascending
+
+STEPS = 200
+"""Scales that are looked at."""
+
+
+def ladder(spec: RunSpec, rungs: int) -> list[dict[str, Any]]:
+    """Varied values of so many networks, by their costs; of fewer in a space that has fewer.
+
+    What has an order goes from its least value to its greatest, all at once. Anything else, and what is no part of the
+    network, keeps the value of the file's own network if that lies in the space, else its first or its middle one.
+
+    Args:
+        spec: a run with a search.
+        rungs: how many, spread evenly over the logarithm of the objective that is a cost, else of multiply-adds.
+    """
+    assert spec.search is not None
+    metric = next((name for name in spec.search.objectives if name.startswith("cost.")), "cost.macs")
+    own = values_in_space(spec, spec.without_search()) or {}
+    costs: list[float] = []
+    found: list[dict[str, Any]] = []
+    count = len(spec.search.vary)
+    for step in range(STEPS + 1):
+        values = {
+            name: _scaled(name, vary, step / STEPS, (i + 0.5) / count, own)
+            for i, (name, vary) in enumerate(spec.search.vary.items())
+        }
+        with suppress(SpecError):
+            run = spec.candidate(values)
+            counts = {f"cost.{name}": n for name, n in count_quickly(run.network, run.image_size)._asdict().items()}
+            inside = all(counts.get(name, 0) <= limit.at_most for name, limit in spec.search.limits.items())
+            if inside and values not in found:
+                costs.append(log(counts[metric]))
+                found.append(values)
+    left = list(range(len(found)))
+    chosen = []
+    for target in np.linspace(min(costs), max(costs), rungs) if found else []:
+        if left:
+            chosen.append(min(left, key=lambda i: abs(costs[i] - target)))
+            left.remove(chosen[-1])
+    return [found[i] for i in sorted(chosen, key=costs.__getitem__)]
+
+
+def _scaled(name: str, vary: VarySpec, share: float, lead: float, own: Mapping[str, Any]) -> Any:
+    """A value so far from the least to the greatest.
+
+    The lead, a part of a step, differs from one varied thing to the next, so that they do not all step at once.
+    """
+    if not (vary.sets or (name,))[0].startswith("network."):
+        return own.get(name, _between(vary, 0.5, 0.5))
+    if isinstance(vary, Choice) and not ascending(vary.of):
+        return own.get(name, vary.of[0])
+    return _between(vary, share, lead)
+
+
+def _between(vary: VarySpec, share: float, lead: float) -> Any:
+    match vary:
+        case IntRange():
+            return vary.low + vary.step * int(share * (vary.size - 1) + lead)
+        case FloatRange() if vary.log:
+            return exp(log(vary.low) + share * (log(vary.high) - log(vary.low)))
+        case FloatRange():
+            return vary.low + share * (vary.high - vary.low)
+        case Choice():
+            return vary.of[int(share * (vary.size - 1) + lead)]
