@@ -193,8 +193,8 @@ class Record(_Value):
     format: Literal[1] = 1
     number: int
     """Also its folder: networks/0042."""
-    state: Literal["complete", "rejected", "failed", "running"]
-    """`running` is never in a file of results: it is being tried."""
+    state: Literal["complete", "stopped", "rejected", "failed", "running"]
+    """`stopped`: early, at a rung. `running` is never in a file of results: it is being tried."""
     origin: Origin
     """`reference`: a start network outside of the space, never told to the sampler."""
     name: str | None = None
@@ -211,8 +211,10 @@ class Record(_Value):
     latency: Latency | None = None
     latency_also: tuple[Latency, ...] = ()
     score: Score | ImageScore | None = None
+    rungs: dict[int, Score | ImageScore] = {}
+    """With halving, scores after so many epochs."""
     reason: str | None = None
-    """Why it was rejected or failed."""
+    """Why it was rejected or stopped, or failed."""
     seconds: dict[str, float] = {}
     """Wall-clock time of each step: count, time, train, score."""
     started: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -22,10 +21,11 @@ from stdc_search.forecast import Forecast
 from stdc_search.latency import note_machine
 from stdc_search.parallel import announce, leads, state
 from stdc_search.pareto import front
-from stdc_search.records import ImageScore, Record, Score, append, cut_torn_line, read
+from stdc_search.records import ImageScore, Machine, Record, Score, append, cut_torn_line, read
 from stdc_search.report import Report, write_report
 from stdc_search.report.words import doubts
-from stdc_search.search.executors import Executor, InProcess, Lost, Outcome, OutOfTime, make_executor
+from stdc_search.search.driver import Driver
+from stdc_search.search.executors import InProcess, make_executor
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.study import Proposal, Study
 from stdc_search.spec.base import Problem, SpecError, dump, write_atomically
@@ -48,10 +48,6 @@ REJECTIONS = 1000
 """Candidates rejected in a row after which a search gives up."""
 FREE = ("search.trials", "search.executor", "search.storage", "data.root", *(f"training.{name}" for name in MEANS))
 """What may differ from the spec that began a run folder."""
-ATTEMPTS = 2
-"""How often a candidate is tried whose process is lost."""
-PATIENCE = 5.0
-"""Seconds after which an executor is asked again whether it has become larger."""
 
 
 def run(
@@ -159,7 +155,10 @@ class _Run:
         executor = make_executor(self.spec.search.executor, self.datasets, self.progress)
         try:
             self.plan(int(min(self.spec.search.trials, most)) - study.trained, executor.slots)
-            self.drive(study, executor, mirror)
+            begun = [record for record in map(running, sorted(self.folder.glob("networks/*"))) if record]
+            known = {record.number for record in self.records}
+            driver = Driver(study, executor, self, lambda: mirror.add(self.records))
+            driver.run(record for record in begun if record.number not in known)
         finally:
             executor.close()
         if self.forecast is not None and self.measure_shown(self.forecast):
@@ -173,40 +172,6 @@ class _Run:
             )
         elif study.trained < self.spec.search.trials:
             self.say(f"The space is exhausted: all of it was tried with {study.trained} trainings.")
-
-    def drive(self, study: Study, executor: Executor, mirror: Mirror) -> None:
-        """Keep an executor busy until all is tried; what a stopped run was trying comes first."""
-        begun = {record.number: record for record in map(running, sorted(self.folder.glob("networks/*"))) if record}
-        for record in self.records:
-            begun.pop(record.number, None)
-        unfinished = [study.go_on(record) for record in begun.values()]
-        tried: dict[Future[Outcome], tuple[Proposal, TrialJob, int]] = {}
-        while True:
-            while len(tried) < max(executor.slots, 1) and self.rejected_in_a_row() < REJECTIONS:
-                proposal = unfinished.pop(0) if unfinished else study.propose()
-                if proposal is None:
-                    break
-                if isinstance(job := self.examine(proposal), Record):
-                    study.tell(proposal, self.finish(job))
-                else:
-                    tried[executor.submit(job)] = proposal, job, 1
-            if not tried:
-                return
-            for future in wait(tried, timeout=PATIENCE, return_when=FIRST_COMPLETED).done:
-                proposal, job, attempt = tried.pop(future)
-                try:
-                    record, machine = future.result()
-                    note_machine(self.folder / "machine.json", machine)
-                except Lost as loss:
-                    if attempt < ATTEMPTS:
-                        self.say(f"{job.draft.number:04d}: {loss}; it is tried again")
-                        tried[executor.submit(job)] = proposal, job, attempt + 1
-                        continue
-                    record = _failed(job, loss)
-                except OutOfTime as late:
-                    record = _failed(job, late)
-                study.tell(proposal, self.finish(record))
-                mirror.add(self.records)
 
     def measure_shown(self, forecast: Forecast) -> bool:
         """Measure the front and all that has a name, side by side, until no time among them is predicted."""
@@ -261,6 +226,15 @@ class _Run:
 
     def network_folder(self, number: int) -> Path:
         return self.folder / "networks" / f"{number:04d}"
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether so many candidates were rejected in a row that there will be no other."""
+        return self.rejected_in_a_row() >= REJECTIONS
+
+    def met(self, machine: Machine) -> None:
+        """Note a machine that a record is of."""
+        note_machine(self.folder / "machine.json", machine)
 
     def rejected_in_a_row(self) -> int:
         """How many of the newest records are rejections."""
@@ -398,12 +372,6 @@ def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str]]:
     else:
         return [] if old == new else [(path, f"{path}: {json.dumps(old)} there, {json.dumps(new)} here")]
     return [line for key, a, b in pairs for line in _differences(a, b, f"{path}.{key}".lstrip("."))]
-
-
-def _failed(job: TrialJob, error: Exception) -> Record:
-    """The record of a candidate that came to no end of its own."""
-    known = running(job.folder) or job.draft
-    return known.model_copy(update={"state": "failed", "reason": str(error)})
 
 
 def _line(record: Record) -> str:

@@ -71,6 +71,7 @@ def train(
     folder: Path,
     evaluate: Callable[[nn.Module, bool], float] | None = None,
     progress: Callable[[int, int, float], None] | None = None,
+    until: int | None = None,
 ) -> list[CurvePoint]:
     """Train a network in place, or go on where a training in `folder` was cut.
 
@@ -87,9 +88,10 @@ def train(
         spec: the training.
         seed: of order and dropout; the initial weights and the samples are the caller's.
         folder: an existing folder.
-        evaluate: network as it is, whether its training is over -> score in percent; asked every `spec.score_every`
-            epochs and after the last.
+        evaluate: network as it is, whether its training ends or pauses -> score in percent; asked every
+            `spec.score_every` epochs and after the last.
         progress: called with steps done, steps in all, and the loss.
+        until: epochs after which it pauses, scored and with a checkpoint, as if it were to go on at once.
 
     Returns:
         The curve, one point an epoch, those before a cut included.
@@ -116,7 +118,9 @@ def train(
     if spec.tensorboard and accelerator.is_main_process:
         board = _board(folder / TENSORBOARD, curve[-1].step if curve else 0)
     loaded = batches(samples, spec, seed, first_epoch=len(curve), accelerator=accelerator)
-    for epoch in range(len(curve), ceil(steps / epoch_steps)):
+    epochs = ceil(steps / epoch_steps)
+    pause = min(until or epochs, epochs)
+    for epoch in range(len(curve), pause):
         torch.manual_seed(int(randomness(seed, epoch).generate_state(1, np.uint64)[0]))
         _train_mode(module, spec)
         begin, step, rate, values = perf_counter(), epoch * epoch_steps, 0.0, []
@@ -140,11 +144,12 @@ def train(
             if progress is not None:
                 progress(step, steps, values[-1])
         seconds = perf_counter() - begin
-        due = step == steps or (spec.score_every is not None and (epoch + 1) % spec.score_every == 0)
+        last = epoch + 1 == pause
+        due = last or (spec.score_every is not None and (epoch + 1) % spec.score_every == 0)
         score = None
         if evaluate is not None and due:
             _take_over_statistics(run.scored, accelerator)
-            score = evaluate(run.scored, step == steps)
+            score = evaluate(run.scored, last)
         best = (
             score is not None
             and spec.score_every
@@ -157,7 +162,7 @@ def train(
             write_atomically(folder / CURVE, _csv(curve))
             if board is not None:
                 _tell(board, curve[-1])
-            if step == steps or (epoch + 1) % spec.checkpoint_every == 0:
+            if last or (epoch + 1) % spec.checkpoint_every == 0:
                 write_atomically(folder / CHECKPOINT, run.checkpoint(curve))
     if average is not None:
         module.load_state_dict(average.module.state_dict())

@@ -102,6 +102,8 @@ class TrialJob:
     """Bounds by metric (`SearchSpec.limits`), looked at before training."""
     data_root: Path | None = None
     """Where a relative `data.root` starts, for a process that opens data sets of its own."""
+    until: int | None = None
+    """Epochs after which the training waits at a rung; default: none."""
 
 
 def examine(spec: RunSpec, draft: Record, limits: Limits, predict: Callable[[RunSpec], Latency | None]) -> Record:
@@ -156,15 +158,15 @@ def run_trial(job: TrialJob, datasets: Datasets | None, progress: Progress = sil
         progress: told what happens.
 
     Returns:
-        The record: complete, rejected by a limit or because its values are illegal together, or failed with its
-        error. Nothing is raised but for a person's interrupt and for what would break every other trial too: broken
-        data or weights, a runtime that is not here.
+        The record: complete, running if it waits at a rung, rejected by a limit or because its values are illegal
+        together, or failed with its error. Nothing is raised but for a person's interrupt and for what would break
+        every other trial too: broken data or weights, a runtime that is not here.
     """
-    trial = _Trial(job.spec, job.folder, job.draft, job.limits, progress)
+    trial = _Trial(job.spec, job.folder, job.draft, job.limits, progress, job.until)
     folder = job.folder
     try:
         trial.run(datasets)
-        return trial.record("complete")
+        return trial.record("complete" if job.until is None else "running")
     except (DataError, WeightsError, UnavailableError, OSError):
         raise
     except (_Rejected, UserError) as rejection:
@@ -189,8 +191,10 @@ class _Trial:
         draft: Record | None = None,
         limits: Limits | None = None,
         progress: Progress = silent,
+        until: int | None = None,
     ) -> None:
         self.spec = spec
+        self.until = until
         self.task = task_of(spec)
         self.folder = folder
         self.draft = draft
@@ -226,9 +230,13 @@ class _Trial:
             write_atomically(self.folder / RUNNING, self.record("running").model_dump_json())
         if spec.training is not None:
             assert datasets is not None
+            self.seconds.pop("train", None)  # its curve has those before a pause, too
             with beside() as self.give_way:
                 found = [self.train_and_score(seed, datasets) for seed in spec.training.seeds]
-            self.found["score"] = self.task.score(found, datasets.val)
+            self.found["score"] = score = self.task.score(found, datasets.val)
+            if self.until is not None:
+                self.found["rungs"] = {**self.draft.rungs, self.until: score}
+                write_atomically(self.folder / RUNNING, self.record("running").model_dump_json())
 
     def calibration(self, latency: LatencySpec, datasets: Datasets | None) -> Tensor | None:
         """Images for int8, where there is any."""
@@ -270,6 +278,7 @@ class _Trial:
             folder=folder,
             evaluate=validate,
             progress=lambda done, total, _loss: tell("train", done, total),
+            until=self.until,
         )
         self.spend("train", sum(point.seconds for point in curve))
         if not found:  # cut after the last epoch

@@ -5,7 +5,7 @@ from typing import Any
 from stdc_search.spec.run import RunSpec
 
 
-def tiny_search(**search: Any) -> RunSpec:
+def tiny_search(epochs: int = 1, **search: Any) -> RunSpec:
     """A search of 3 x 3 x 2 networks that train in seconds."""
     return RunSpec.model_validate(
         {
@@ -29,7 +29,7 @@ def tiny_search(**search: Any) -> RunSpec:
             },
             "data": {"kind": "scenes", "size": [48, 64], "train": 8, "val": 2},
             "training": {
-                "epochs": 1,
+                "epochs": epochs,
                 "batch": 4,
                 "crop": [32, 32],
                 "head_rate": 1.0,

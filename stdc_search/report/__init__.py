@@ -17,7 +17,7 @@ from stdc_search.report.candidates import FIGURES, best, candidates, first, labe
 from stdc_search.report.overlay import draw_overlay, overlay
 from stdc_search.report.plots import draw_front, encode, front_picture
 from stdc_search.report.tables import print_table, save_table
-from stdc_search.report.words import conditions, constant_note, heading, legend, machine_note, summary
+from stdc_search.report.words import conditions, constant_note, halving_note, heading, legend, machine_note, summary
 from stdc_search.spec.base import UserError, write_atomically
 from stdc_search.spec.data import ImagenetSpec
 from stdc_search.spec.run import load
@@ -74,6 +74,8 @@ def write_report(folder: Path) -> Report:
     ]
     remarks = [remark for remark in remarks if remark]
     notes = [*remarks, legend(table), summary(found)]
+    if run.search is not None and run.search.halving is not None:
+        notes.append(halving_note(found, run.search.halving))
     caption = " ".join(f"{sentence}." for sentence in [title, *remarks, legend(table)] if sentence)
     paths = save_table(frame, folder / "report" / "table", caption=caption, drawn=table)
 

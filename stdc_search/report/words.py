@@ -12,7 +12,7 @@ from stdc_search.records import ImageScore, Latency, Machine, Record, Score, Tim
 from stdc_search.report.tables import MARK
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import PRESETS
+from stdc_search.spec.search import PRESETS, HalvingSpec
 
 RUNTIMES = {
     "eager": "PyTorch eager",
@@ -143,6 +143,8 @@ def summary(records: Sequence[Record]) -> str:
     """How many candidates came to which end, in how much time."""
     ends = Counter(record.state for record in records)
     parts = [f"{ends['complete']} complete"]
+    if ends["stopped"]:
+        parts.append(f"{ends['stopped']} stopped early")
     if ends["rejected"]:
         parts.append(f"{ends['rejected']} rejected by limits")
     if ends["failed"]:
@@ -150,6 +152,27 @@ def summary(records: Sequence[Record]) -> str:
         parts.append(f"{ends['failed']} failed ({failed.number:04d}: {failed.reason})")
     seconds = sum(sum(record.seconds.values()) for record in records)
     return f"candidates: {', '.join(parts)}; {_duration(seconds)}"
+
+
+def halving_note(records: Sequence[Record], halving: HalvingSpec) -> str:
+    """How much a rung told of the end, over the first candidates."""
+    ended = (record for record in records if record.state in ("complete", "stopped"))
+    firsts = sorted(ended, key=lambda record: record.number)[: halving.probation]
+    if len(firsts) < halving.probation or any(record.state != "complete" for record in firsts):
+        return "Halving: too few candidates came to their end to see what a rung tells of it; none was stopped"
+    told = []
+    for epochs in halving.rungs:
+        early = pd.Series([_headline(record.rungs[epochs]) for record in firsts])
+        late = pd.Series([_headline(record.score) for record in firsts if record.score is not None])
+        told.append(f"{early.corr(late, method='spearman'):.2f} after {epochs} epochs")
+    return (
+        f"Halving: rank correlation with the score at the end, over the first {len(firsts)} candidates: "
+        f"{', '.join(told)}; below {halving.least_correlation:g} nobody was stopped there"
+    )
+
+
+def _headline(score: Score | ImageScore) -> float:
+    return score.miou if isinstance(score, Score) else score.top1
 
 
 def _duration(seconds: float) -> str:

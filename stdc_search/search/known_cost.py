@@ -76,6 +76,10 @@ class KnownCostSampler(BaseSampler):
         self._rows: dict[int, Row] = {}
         self._kernels: dict[tuple[int, int], Kernel] = {}
 
+    def forget(self) -> None:
+        """Take the trials of the next study for others than those of the last, with the same pool."""
+        self._rows.clear()
+
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return dict(self.space.distributions)
 

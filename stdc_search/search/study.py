@@ -10,7 +10,7 @@ import itertools
 import json
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import exp, log
@@ -89,12 +89,13 @@ class Study:
         self.search: SearchSpec = spec.search
         self.distributions = {name: distribution(vary) for name, vary in self.search.vary.items()}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.optuna_study = optuna.create_study(directions=list(self.search.objectives.values()))
+        self.optuna_study = self._empty()
         self.known_cost = self._known_cost(predict) if self.search.sampler.kind == "known_cost" else None
         self.next_number = 0
         self.seen: set[str] = set()
         self.started: set[str] = set()
-        self.running: set[int] = set()
+        self.running: dict[int, Proposal] = {}
+        self.records: dict[int, Record] = {}
         self.trained = 0
         for record in records:
             self._begin(record)
@@ -110,7 +111,32 @@ class Study:
         proposal = self._propose_start() or self._propose_rung() or self._propose_sampled()
         if proposal is not None:
             self._begin(proposal)
+            self.running[proposal.number] = proposal
         return proposal
+
+    def relearn(self, expected: Mapping[int, Sequence[float]]) -> None:
+        """Take objectives for granted that are not known yet, of candidates that are tried or were stopped."""
+        self.optuna_study = self._empty()
+        if self.known_cost is not None:
+            self.known_cost.forget()
+        for number in sorted({*self.records, *self.running}):
+            record, proposal = self.records.get(number), self.running.get(number)
+            if record is not None and record.origin != "reference":
+                self.optuna_study.add_trial(self.frozen(record, expected.get(number)))
+            elif proposal is not None and proposal.trial is not None:
+                self.optuna_study.add_trial(self._unfinished(proposal, expected.get(number)))
+
+    def _unfinished(self, proposal: Proposal, expected: Sequence[float] | None) -> FrozenTrial:
+        return create_trial(
+            state=TrialState.RUNNING if expected is None else TrialState.COMPLETE,
+            values=expected,
+            params={name: self._parameter(name, value) for name, value in proposal.values.items()},
+            distributions=self.distributions,
+            system_attrs=dict(proposal.notes),
+        )
+
+    def _empty(self) -> optuna.Study:
+        return optuna.create_study(directions=list(self.search.objectives.values()))
 
     def go_on(self, record: Record) -> Proposal:
         """The proposal of a candidate that was being tried when a run was stopped."""
@@ -122,12 +148,13 @@ class Study:
         notes = record.sampler_notes
         proposal = Proposal(record.number, record.values, spec, record.origin, record.name, trial=trial, notes=notes)
         self._begin(proposal)
+        self.running[proposal.number] = proposal
         return proposal
 
     def tell(self, proposal: Proposal, record: Record) -> None:
         """Learn from the finished candidate of a proposal."""
         self._end(record)
-        if proposal.trial is None:
+        if proposal.trial is None or self.search.halving is not None:  # then `relearn` does it
             return
         frozen = self.frozen(record)
         for name, violation in frozen.constraints.items():
@@ -145,11 +172,12 @@ class Study:
                 frozen.params[name] = words[frozen.params[name]]
         return frozen
 
-    def frozen(self, record: Record, *, ranked: bool = True) -> FrozenTrial:
+    def frozen(self, record: Record, expected: Sequence[float] | None = None, *, ranked: bool = True) -> FrozenTrial:
         """A record as Optuna's trial.
 
         Args:
             record: of a candidate within the space.
+            expected: objectives of one that was stopped.
             ranked: whether a rejected candidate gets values that no candidate would want. Samplers that learn from
                 complete trials only (NSGA-II, GP) would otherwise propose the like of it again.
         """
@@ -163,6 +191,9 @@ class Study:
         if record.state == "complete":
             state = TrialState.COMPLETE
             values = [record.metric(name) for name in self.search.objectives]
+        elif record.state == "stopped":
+            state = TrialState.PRUNED if expected is None else TrialState.COMPLETE
+            values = expected
         elif record.state == "rejected" and record.cost is not None:
             state = TrialState.COMPLETE if ranked else TrialState.PRUNED
             values = [self._value_or_worst(record, name) for name in self.search.objectives] if ranked else None
@@ -178,13 +209,13 @@ class Study:
 
     def _begin(self, candidate: Proposal | Record) -> None:
         self.next_number = max(self.next_number, candidate.number + 1)
-        self.running.add(candidate.number)
         self.seen |= {_key(candidate.values), *([candidate.identity] if candidate.identity else [])}
         if candidate.origin in ("start", "reference") and candidate.name:
             self.started.add(candidate.name)
 
     def _end(self, record: Record) -> None:
-        self.running.discard(record.number)
+        self.running.pop(record.number, None)
+        self.records[record.number] = record
         if record.state != "rejected":
             self.trained += 1
 

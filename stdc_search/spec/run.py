@@ -90,6 +90,7 @@ class RunSpec(Spec):
         if self.search is not None:
             if self.training is None:
                 yield Problem("search", "trains its candidates; add the sections `data` and `training`")
+            yield from self._halving_misfits(self.search)
             for section in ("objectives", "limits"):
                 for metric in getattr(self.search, section):
                     its = get_args(ImageMetric if isinstance(self.network, ClassifierSpec) else PixelMetric)
@@ -103,6 +104,20 @@ class RunSpec(Spec):
                         yield Problem(f"search.{section}.{metric}", message)
         elif self.latency is not None and self.latency.table is not None:
             yield Problem("latency.table", "is of a search's networks; take it out, and the network is measured")
+
+    def _halving_misfits(self, search: SearchSpec) -> Iterator[Problem]:
+        if search.halving is None or self.training is None:
+            return
+        if not any(name.startswith("score.") for name in search.objectives):
+            message = "compares candidates by a score, and no objective is one; add score.miou, or take it out"
+            yield Problem("search.halving", message)
+        if (epochs := self.training.epochs) and search.halving.rungs[-1] >= epochs:
+            message = f"a rung after {search.halving.rungs[-1]} epochs is no stop: a training has {epochs}; use fewer"
+            yield Problem("search.halving.rungs", message)
+        for name, vary in search.vary.items():
+            if {*(vary.sets or (name,))} & {"training", "training.epochs", "training.steps"}:
+                message = "cannot vary with `halving`, which compares candidates after as many epochs; take one out"
+                yield Problem(f"search.vary.{name}", message)
 
     def _task_misfits(self, data: DataSpec) -> Iterator[Problem]:
         """Data, augmentation and loss are of masks for a segmenter, of whole images for a classifier."""

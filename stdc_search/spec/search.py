@@ -208,6 +208,25 @@ class SamplerSpec(Spec):
     """What its draws depend on: the same seed proposes the same candidates after the same results."""
 
 
+class HalvingSpec(Spec):
+    """Early stopping: candidates wait at rungs, and those of the best Pareto ranks are trained on from there."""
+
+    rungs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    """Epochs after which a candidate waits, upwards; `score_every` need not meet them."""
+    reduction_factor: Annotated[float, Field(gt=1)] = 2.0
+    """One in so many of those that came to a rung goes on."""
+    probation: Annotated[int, Field(ge=4)] = 8
+    """The first so many candidates are trained to the end, to see what a rung tells of it."""
+    least_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.5
+    """Rank correlation of their scores at a rung and at the end below which nobody is stopped there."""
+
+    @model_validator(mode="after")
+    def _upwards(self) -> HalvingSpec:
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise at("rungs", f"{list(self.rungs)} do not go upwards; write {sorted(set(self.rungs))}")
+        return self
+
+
 class InProcessSpec(Spec):
     """Candidates are trained one after another in the process that searches."""
 
@@ -277,6 +296,8 @@ class SearchSpec(Spec):
     reference that the sampler never sees."""
     sampler: SamplerSpec = SamplerSpec()
     """What proposes candidates, after the start networks."""
+    halving: HalvingSpec | None = None
+    """Which candidates are stopped early; default: none."""
     executor: ExecutorSpec = InProcessSpec()
     """Where candidates are trained."""
     storage: DatabaseUrl | None = None

@@ -1,0 +1,200 @@
+"""The one that asks and tells: keeps an executor busy with candidates until all are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from statistics import mean
+from typing import Protocol
+
+from stdc_search.records import Machine, Record
+from stdc_search.search.executors import Executor, Lost, Outcome, OutOfTime
+from stdc_search.search.halving import Halving, Trust
+from stdc_search.search.study import Proposal, Study
+from stdc_search.trial import TrialJob, running
+
+ATTEMPTS = 2
+"""How often a candidate is tried whose process is lost."""
+PATIENCE = 5.0
+"""Seconds after which an executor is asked again whether it has become larger."""
+
+
+class Book(Protocol):
+    """The run's folder, as far as a search writes to it."""
+
+    def examine(self, proposal: Proposal) -> TrialJob | Record:
+        """The trial of a proposal, whose folder is begun, or the record of one that is rejected."""
+        ...
+
+    def finish(self, record: Record) -> Record:
+        """Keep a candidate's last record."""
+        ...
+
+    def met(self, machine: Machine) -> None:
+        """Note a machine that a record is of."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Tell the person who waits."""
+        ...
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether so many candidates were rejected in a row that there will be no other."""
+        ...
+
+
+class Driver:
+    """One search.
+
+    Args:
+        study: what comes next.
+        executor: who does it.
+        book: where it is written down.
+        learnt: called after each record.
+    """
+
+    def __init__(self, study: Study, executor: Executor, book: Book, learnt: Callable[[], None]) -> None:
+        self.study, self.executor, self.book, self.learnt = study, executor, book, learnt
+        self.tried: dict[Future[Outcome], tuple[TrialJob, int]] = {}
+        self.proposals: dict[int, Proposal] = {}
+        self.unfinished: list[Proposal] = []
+        self.standing: dict[int, TrialJob] = {}
+        """Who waits at a rung, with what they were last tried as."""
+        self.objectives = list(study.search.objectives)
+        self.trusts: list[Trust] = []
+        self.halving = None
+        if study.search.halving is not None:
+            scored = next(i for i, name in enumerate(self.objectives) if name.startswith("score."))
+            self.halving = Halving(study.search.halving, list(study.search.objectives.values()), scored)
+
+    def run(self, begun: Iterable[Record]) -> None:
+        """Try candidates until there is nothing left to try.
+
+        Args:
+            begun: of those that a stopped run was trying, oldest first.
+        """
+        for record in self.study.records.values():
+            self._climb(record)
+        for record in begun:
+            proposal = self.study.go_on(record)
+            self._climb(record)
+            if record.rungs and isinstance(job := self._examined(proposal), TrialJob):
+                self.standing[record.number] = replace(job, draft=record)
+            elif not record.rungs:
+                self.unfinished.append(proposal)
+        while True:
+            while len(self.tried) < max(self.executor.slots, 1) and self._submit():
+                pass
+            if not self.tried:
+                break
+            for future in wait(self.tried, timeout=PATIENCE, return_when=FIRST_COMPLETED).done:
+                self._settle(future)
+        for number in [*self.standing]:
+            epochs = max(self.standing[number].draft.rungs)
+            reason = f"stopped after {epochs} epochs, where others had better Pareto ranks"
+            self._finish(self.standing[number].draft.model_copy(update={"state": "stopped", "reason": reason}))
+
+    def _submit(self) -> bool:
+        """Give the executor something to do, if there is anything."""
+        if not self.unfinished and self.halving is not None and (step := self.halving.promote()) is not None:
+            number, until = step
+            self._try(replace(self.standing.pop(number), until=until))
+            return True
+        if self.unfinished:
+            proposal = self.unfinished.pop(0)
+        elif self.book.gives_up:
+            return False
+        else:
+            if self.halving is not None:
+                self.study.relearn(self._expected(self.halving))
+            proposal = self.study.propose()
+        if proposal is None:
+            return False
+        if isinstance(job := self._examined(proposal), TrialJob):
+            self._try(job)
+        return True
+
+    def _examined(self, proposal: Proposal) -> TrialJob | None:
+        """The trial of a proposal; none of one that is rejected, which is over with that."""
+        self.proposals[proposal.number] = proposal
+        job = self.book.examine(proposal)
+        if isinstance(job, Record):
+            self.study.tell(proposal, self.book.finish(job))
+            return None
+        if self.halving is None:
+            return job
+        if proposal.number not in self.halving.begun:
+            self.halving.begin(proposal.number)
+        return replace(job, until=self.halving.spec.rungs[0])
+
+    def _try(self, job: TrialJob, attempt: int = 1) -> None:
+        self.tried[self.executor.submit(job)] = job, attempt
+
+    def _settle(self, future: Future[Outcome]) -> None:
+        """Learn what became of a trial."""
+        job, attempt = self.tried.pop(future)
+        try:
+            record, machine = future.result()
+            self.book.met(machine)
+        except Lost as loss:
+            if attempt < ATTEMPTS:
+                self.book.say(f"{job.draft.number:04d}: {loss}; it is tried again")
+                self._try(job, attempt + 1)
+                return
+            record = _failed(job, loss)
+        except OutOfTime as late:
+            record = _failed(job, late)
+        self._climb(record)
+        if record.state == "running":
+            self.standing[record.number] = replace(job, draft=record)
+        else:
+            self._finish(record)
+
+    def _finish(self, record: Record) -> None:
+        self.standing.pop(record.number, None)
+        self.study.tell(self.proposals.pop(record.number), self.book.finish(record))
+        self.learnt()
+
+    def _climb(self, record: Record) -> None:
+        """Note how far a candidate has come."""
+        if self.halving is None or record.state == "rejected":
+            return
+        if record.number not in self.halving.begun:
+            self.halving.begin(record.number)
+        for epochs, score in record.rungs.items():
+            if epochs in self.halving.spec.rungs:
+                self.halving.reach(record.number, epochs, self._values(record.model_copy(update={"score": score})))
+        if record.state in ("complete", "failed"):
+            self.halving.end(record.number, self._values(record) if record.state == "complete" else None)
+        elif record.state == "stopped":
+            self.halving.leave(record.number)
+        if not self.trusts and (trust := self.halving.trust) is not None:
+            self.trusts = trust
+            for rung in trust:
+                verdict = "so candidates are stopped there" if rung.trusted else "too little to stop anyone there"
+                self.book.say(
+                    f"Scores after {rung.epochs} epochs have a rank correlation of {rung.correlation:.2f} with those "
+                    f"at the end, over {rung.candidates} candidates: {verdict}."
+                )
+
+    def _values(self, record: Record) -> list[float]:
+        return [record.metric(name) for name in self.objectives]
+
+    def _expected(self, halving: Halving) -> dict[int, list[float]]:
+        """What those who have not come to the end would give there: what they gave at their last rung, and what others
+        gained from it on average."""
+        expected = {}
+        for rung in halving.rungs:
+            gains = [halving.ended[n][halving.scored] - rung[n][halving.scored] for n in rung if n in halving.ended]
+            for number, values in rung.items():
+                expected[number] = [*values]
+                expected[number][halving.scored] += mean(gains) if gains else 0.0
+        return expected
+
+
+def _failed(job: TrialJob, error: Exception) -> Record:
+    """The record of a candidate that came to no end of its own."""
+    known = running(job.folder) or job.draft
+    return known.model_copy(update={"state": "failed", "reason": str(error)})

@@ -1,0 +1,145 @@
+"""Which candidates are trained on: asynchronous successive halving (Li et al., 2020, arXiv 1810.05934) by Pareto rank
+(Schmucker et al., 2021, arXiv 2106.12639), so that a small network is not stopped because a large one is more accurate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from stdc_search.pareto import Direction, front
+from stdc_search.spec.search import HalvingSpec
+
+
+class Trust(NamedTuple):
+    """What a rung tells of the end."""
+
+    epochs: int
+    candidates: int
+    correlation: float
+    """Spearman's, of the scores at the rung and at the end; NaN where all are equal."""
+    trusted: bool
+
+
+class Halving:
+    """Candidates, by their numbers, on their way from rung to rung.
+
+    The first ones are trained to the end in any case; by them it is seen whether a rung tells enough of the end.
+    Until then the others wait on their first rung, and where a rung is not trusted all pass it.
+
+    Args:
+        spec: rungs, and which share of those on a rung goes on.
+        directions: of the objectives.
+        scored: index of the objective that training changes.
+    """
+
+    def __init__(self, spec: HalvingSpec, directions: Sequence[Direction], scored: int) -> None:
+        self.spec, self.directions, self.scored = spec, list(directions), scored
+        self.rungs: list[dict[int, Sequence[float]]] = [{} for _ in spec.rungs]
+        """Objectives of those who were there."""
+        self.ended: dict[int, Sequence[float]] = {}
+        self.passed: list[set[int]] = [set() for _ in spec.rungs]
+        self.begun: list[int] = []
+
+    def begin(self, number: int) -> int:
+        """Note a new candidate, and say for how many epochs it is trained at first."""
+        self.begun.append(number)
+        return self.spec.rungs[0]
+
+    def reach(self, number: int, epochs: int, values: Sequence[float]) -> None:
+        """Note a candidate's objectives on the rung of so many epochs; it waits there."""
+        place = self.spec.rungs.index(epochs)
+        self.rungs[place][number] = values
+        for passed in self.passed[:place]:
+            passed.add(number)
+
+    def end(self, number: int, values: Sequence[float] | None) -> None:
+        """Note a candidate's objectives at the end; none of one that failed, which is nobody to be compared with."""
+        if values is not None:
+            self.ended[number] = values
+            for passed in self.passed:
+                passed.add(number)
+            return
+        for rung in self.rungs:
+            rung.pop(number, None)
+        self.begun.remove(number)
+
+    def leave(self, number: int) -> None:
+        """Note a candidate that was stopped: the others are compared with it, but it does not go on."""
+        for passed in self.passed:
+            passed.add(number)
+
+    def promote(self) -> tuple[int, int | None] | None:
+        """The next candidate that goes on, and up to which epoch, none for the end; nothing while none deserves it."""
+        trust = self.trust
+        for i, rung in reversed([*enumerate(self.rungs)]):
+            if trust is None:
+                deserving = [number for number in rung if number in self.firsts]
+            elif not trust[i].trusted:
+                deserving = [*rung]
+            else:
+                numbers = [*rung]
+                ranked = [numbers[k] for k in by_rank([*rung.values()], self.directions)]
+                deserving = ranked[: int(len(rung) / self.spec.reduction_factor)]
+            for number in deserving:
+                if number not in self.passed[i]:
+                    self.passed[i].add(number)
+                    return number, self.spec.rungs[i + 1] if i + 1 < len(self.rungs) else None
+        return None
+
+    @property
+    def firsts(self) -> list[int]:
+        """Those that are trained to the end in any case."""
+        return self.begun[: self.spec.probation]
+
+    @property
+    def waiting(self) -> list[int]:
+        """Candidates that stand on a rung."""
+        return [n for rung, passed in zip(self.rungs, self.passed, strict=True) for n in rung if n not in passed]
+
+    @property
+    def trust(self) -> list[Trust] | None:
+        """Whether each rung tells enough of the end; nothing while the first candidates are not at theirs."""
+        if len(self.firsts) < self.spec.probation or not self.ended.keys() >= {*self.firsts}:
+            return None
+        return [self._trust(epochs, rung) for epochs, rung in zip(self.spec.rungs, self.rungs, strict=True)]
+
+    def _trust(self, epochs: int, rung: Mapping[int, Sequence[float]]) -> Trust:
+        both = [(rung[number][self.scored], self.ended[number][self.scored]) for number in self.firsts]
+        with np.errstate(invalid="ignore"):  # nothing tells equal scores apart: NaN
+            correlation = float(np.corrcoef(rankdata(both, axis=0).T)[0, 1])
+        return Trust(epochs, len(both), correlation, correlation >= self.spec.least_correlation)
+
+
+def by_rank(values: Sequence[Sequence[float]], directions: Sequence[Direction]) -> list[int]:
+    """Indices of points, the best first: those that no other dominates, then those that only these dominate, and so on.
+
+    Among equals the lonelier come first (crowding distance: Deb et al., 2002), where what is positive and minimised
+    counts by its ratios.
+    """
+    points = np.array(values, dtype=float)
+    for column, direction in zip(points.T, directions, strict=True):
+        if direction == "minimize" and (column > 0).all():
+            column[:] = np.log(column)
+    left, order = np.arange(len(points)), []
+    while len(left):
+        best = front(points[left], directions)
+        layer = left[best]
+        order += layer[np.argsort(-_loneliness(points[layer]), kind="stable")].tolist()
+        left = left[~best]
+    return order
+
+
+def _loneliness(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far apart the neighbours of each point are, over all objectives; infinite at the ends."""
+    total = np.zeros(len(points))
+    for column in points.T:
+        order = np.argsort(column, kind="stable")
+        total[order[[0, -1]]] = np.inf
+        span = column[order[-1]] - column[order[0]] or 1.0
+        total[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / span
+    return total
