@@ -185,8 +185,9 @@ def test_the_schema_has_the_fields_help_and_takes_names_of_start_networks() -> N
     depth = definitions["StageSpec"]["properties"]["depth"]
     assert depth["description"].startswith("STDC modules in the stage")
     assert definitions["StageSpec"]["additionalProperties"] is False
-    start = definitions["SearchSpec"]["properties"]["start"]["items"]["anyOf"]
-    assert {"type": "string"} in start
+    network, ladder = definitions["SearchSpec"]["properties"]["start"]["items"]["oneOf"]
+    assert {"type": "string"} in network["anyOf"]
+    assert ladder == {"$ref": "#/$defs/LadderSpec"}
     assert json.loads(json.dumps(schema())) == schema()
 
 
