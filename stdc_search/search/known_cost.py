@@ -56,6 +56,7 @@ class KnownCostSampler(BaseSampler):
         known: what is known of a candidate.
         known_of_many: the same for a list of candidates, where that is quicker.
         unordered: names of parameters whose values are numbers without an order, such as indices of choices.
+        startup: trials before there is a model, which are drawn evenly over what is known; at least 2.
         seed: of draws.
     """
 
@@ -66,8 +67,10 @@ class KnownCostSampler(BaseSampler):
         *,
         known_of_many: Callable[[Sequence[Mapping[str, Any]]], Sequence[Sequence[float | None] | None]] | None = None,
         unordered: Collection[str] = (),
+        startup: int = STARTUP,
         seed: int = 0,
     ) -> None:
+        self.startup = max(startup, 2)
         self.space = _Space(search_space, unordered)
         self.known_of_many = known_of_many or (lambda many: [known(one) for one in many])
         self.seed = seed
@@ -100,7 +103,7 @@ class KnownCostSampler(BaseSampler):
             self._pool = _Pool(self.space, study.directions, rows, self.known_of_many)
         if not len(self._pool.rows):
             return {}  # nothing is wanted: Optuna draws, and whoever asked finds out
-        if len(history.rows) < STARTUP or not self._pool.unknown:
+        if len(history.rows) < self.startup or not self._pool.unknown:
             row = self._spread(self._pool, history, rng)
         else:
             row = self._best(self._pool, history, rng)
@@ -333,7 +336,7 @@ class _Model:
 def _kernel(points: Floats, values: Floats, objective: int, kernels: dict[tuple[int, int], Kernel]) -> Kernel:
     """Learnt from the trials there were at the last of some milestones, so that it is the same after a stop."""
     count = STARTUP
-    while (more := max(count + 1, int(1.1 * count))) <= len(points):
+    while (more := count + 1 if count < LEARNT / 2 else int(1.1 * count)) <= len(points):
         count = more
     if (objective, count) not in kernels:
         kept = _kept(count, LEARNT)

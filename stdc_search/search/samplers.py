@@ -18,6 +18,8 @@ def make_sampler(kind: OptunaSampler, seed: int) -> samplers.BaseSampler:
         match kind:
             case "tpe":
                 return samplers.TPESampler(seed=seed)
+            case "multivariate_tpe":
+                return samplers.TPESampler(seed=seed, multivariate=True, group=True)
             case "nsgaii":
                 return samplers.NSGAIISampler(seed=seed)
             case "nsgaiii":

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import exp, log
-from typing import Any
+from typing import Any, get_args
 
 import optuna
 from optuna.distributions import (
@@ -28,13 +28,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from stdc_search.records import Latency, Origin, Record
 from stdc_search.search.known import KnownObjectives
-from stdc_search.search.known_cost import KnownCostSampler
+from stdc_search.search.known_cost import STARTUP, KnownCostSampler
 from stdc_search.search.ladder import ladder
 from stdc_search.search.samplers import make_sampler
 from stdc_search.search.space import values_in_space
 from stdc_search.spec.base import SpecError
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import Choice, FloatRange, IntRange, Metric, SearchSpec, VarySpec, ascending
+from stdc_search.spec.search import Choice, FloatRange, IntRange, Metric, OwnSampler, SearchSpec, VarySpec, ascending
 
 PROPOSALS_OF_THE_SAMPLER = 10
 """Proposals already seen, in a row, after which the sampler is not asked again and one is drawn at random."""
@@ -90,7 +90,7 @@ class Study:
         self.distributions = {name: distribution(vary) for name, vary in self.search.vary.items()}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna_study = self._empty()
-        self.known_cost = self._known_cost(predict) if self.search.sampler.kind == "known_cost" else None
+        self.known_cost = self._known_cost(predict) if self.search.sampler.kind in get_args(OwnSampler) else None
         self.next_number = 0
         self.seen: set[str] = set()
         self.started: set[str] = set()
@@ -207,6 +207,10 @@ class Study:
             constraints=constraints,
         )
 
+    def values(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What Optuna's parameters stand for, by its name in the spec."""
+        return {name: self._value(name, parameters[name]) for name in self.search.vary}
+
     def _begin(self, candidate: Proposal | Record) -> None:
         self.next_number = max(self.next_number, candidate.number + 1)
         self.seen |= {_key(candidate.values), *([candidate.identity] if candidate.identity else [])}
@@ -259,7 +263,7 @@ class Study:
             seed = _seed(self.search.sampler.seed, number, attempt)
             self.optuna_study.sampler = self._sampler(seed)
             trial = self.optuna_study.ask(self.distributions)
-            values = {name: self._value(name, parameter) for name, parameter in trial.params.items()}
+            values = self.values(trial.params)
             if proposal := self._unseen(number, values, trial):
                 return proposal
             self.optuna_study.tell(trial, state=TrialState.FAIL)
@@ -276,7 +280,7 @@ class Study:
 
     def _sampler(self, seed: int) -> BaseSampler:
         kind = self.search.sampler.kind
-        if kind == "known_cost":
+        if kind == "known_cost" or kind == "stratified":
             assert self.known_cost is not None
             return self.known_cost
         return make_sampler(kind, seed)
@@ -288,12 +292,14 @@ class Study:
             for name, vary in self.search.vary.items()
             if isinstance(vary, Choice) and not ascending(vary.of)  # Optuna sees their indices
         }
+        sampler = self.search.sampler
         return KnownCostSampler(
             self.distributions,
             lambda one: known([one])[0],
             known_of_many=known,
             unordered=unordered,
-            seed=self.search.sampler.seed,
+            startup=self.search.trials if sampler.kind == "stratified" else STARTUP,
+            seed=sampler.seed,
         )
 
     def _unseen(self, number: int, values: dict[str, Any], trial: optuna.Trial) -> Proposal | None:

@@ -196,14 +196,16 @@ Start = Annotated[
 ]
 
 
-OptunaSampler = Literal["tpe", "nsgaii", "nsgaiii", "gp", "random"]
-SamplerKind = Literal["known_cost", OptunaSampler]
+OptunaSampler = Literal["tpe", "multivariate_tpe", "nsgaii", "nsgaiii", "gp", "random"]
+OwnSampler = Literal["known_cost", "stratified"]
+SamplerKind = Literal[OwnSampler, OptunaSampler]
 
 
 class SamplerSpec(Spec):
-    """What proposes candidates: one of Optuna's samplers, or `known_cost`, ours, which knows what candidates cost."""
+    """What proposes candidates: one of Optuna's samplers, or ours, which know what candidates cost."""
 
     kind: SamplerKind = "tpe"
+    """`known_cost` learns accuracy alone; `stratified` draws evenly over the logarithms of what is known."""
     seed: NonNegativeInt = 0
     """What its draws depend on: the same seed proposes the same candidates after the same results."""
 

@@ -10,7 +10,7 @@ from stdc_search.search.study import Proposal, Study, _draw
 from stdc_search.spec.search import FloatRange
 from tests.search_specs import tiny_search
 
-SAMPLERS = ["known_cost", "tpe", "nsgaii", "nsgaiii", "gp", "random"]
+SAMPLERS = ["known_cost", "stratified", "tpe", "multivariate_tpe", "nsgaii", "nsgaiii", "gp", "random"]
 
 
 def finished(proposal: Proposal, state: str = "complete", miou: float = 50.0, macs: int = 10) -> Record:

@@ -98,8 +98,8 @@ def test_an_entry_that_spans_no_values_is_told(complaints: Complaints, entry: st
         ("objectives: {}", "search.objectives: must have at least 1 item, not 0"),
         (
             "sampler: {kind: tpee}",
-            "search.sampler.kind: must be known_cost, tpe, nsgaii, nsgaiii, gp or random, not 'tpee'; "
-            "did you mean tpe?",
+            "search.sampler.kind: must be known_cost, stratified, tpe, multivariate_tpe, nsgaii, nsgaiii, gp or "
+            "random, not 'tpee'; did you mean tpe?",
         ),
     ],
 )
