@@ -21,6 +21,8 @@ class Job(NamedTuple):
     """The candidate's run, dumped."""
     seed: int
     folder: str
+    until: int | None = None
+    """Epochs after which it waits."""
 
 
 Counts = TypeVar("Counts", bound=tuple[torch.Tensor, ...])

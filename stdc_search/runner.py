@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import takewhile
+from math import ceil
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -29,6 +30,7 @@ from stdc_search.search.executors import InProcess, make_executor
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.study import Proposal, Study
 from stdc_search.spec.base import Problem, SpecError, dump, write_atomically
+from stdc_search.spec.files import UNFINISHED
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import MEANS
 from stdc_search.train import CHECKPOINT, check
@@ -91,7 +93,12 @@ def run(
                 raise SpecError(Problem(f"training.{name}", f"{file} does not exist; give a file of weights"))
     if datasets is not None and spec.training is not None:
         check(spec.training)
-        length(spec.training, len(datasets.train))  # its mistakes are a person's, and come before a folder
+        # Mistakes of a person come before a folder.
+        steps, epoch_steps = length(spec.training, len(datasets.train))
+        halving = spec.search and spec.search.halving
+        if halving and halving.rungs[-1] >= (epochs := ceil(steps / epoch_steps)):
+            message = f"a rung after {halving.rungs[-1]} epochs is no stop: `training.steps` makes {epochs}; use fewer"
+            raise SpecError(Problem("search.halving.rungs", message))
     forecast = Forecast(spec.latency) if spec.latency is not None and spec.latency.table is not None else None
     if not leads():
         follow(datasets)
@@ -155,15 +162,17 @@ class _Run:
         executor = make_executor(self.spec.search.executor, self.datasets, self.progress)
         try:
             self.plan(int(min(self.spec.search.trials, most)) - study.trained, executor.slots)
-            begun = [record for record in map(running, sorted(self.folder.glob("networks/*"))) if record]
             known = {record.number for record in self.records}
+            found = ((folder, running(folder)) for folder in self.folder.glob("networks/*"))
+            its_own = [record for folder, record in found if record and folder == self.network_folder(record.number)]
+            begun = sorted(its_own, key=lambda record: record.number)
             driver = Driver(study, executor, self, lambda: mirror.add(self.records))
             driver.run(record for record in begun if record.number not in known)
         finally:
             executor.close()
         if self.forecast is not None and self.measure_shown(self.forecast):
             mirror.rewrite(self.records)  # it has predicted times of what is measured now
-        mirror.add(self.records)
+        mirror.add(self.records, last=True)
         mirror.close()
         if rejected := self.rejected_in_a_row():
             self.say(
@@ -353,7 +362,7 @@ def _locked(folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            for orphan in folder.rglob(".*.*[0-9]"):  # what `write_atomically` was killed in
+            for orphan in folder.rglob(f".*{UNFINISHED}"):  # what `write_atomically` was killed in
                 orphan.unlink()
             yield folder
     except Timeout:

@@ -76,7 +76,7 @@ def follow(datasets: Datasets | None) -> None:
     """Take part in each training that the first process announces."""
     for job in announced():
         assert datasets is not None
-        trial = _Trial(RunSpec.model_validate(job.spec), Path(job.folder))
+        trial = _Trial(RunSpec.model_validate(job.spec), Path(job.folder), until=job.until)
         with suppress(TrainingDiverged):
             trial.train_and_score(job.seed, datasets)
 
@@ -252,7 +252,7 @@ class _Trial:
         folder = self.folder if first else self.folder / f"seed-{seed}"
         if leads():
             folder.mkdir(exist_ok=True)
-            announce(Job(self.spec.model_dump(mode="json"), seed, str(self.folder)))
+            announce(Job(self.spec.model_dump(mode="json"), seed, str(self.folder), self.until))
         datasets.train.fill()
         datasets.val.fill()
         module = self.module(seed)

@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from stdc_search.spec.base import UserError, write_atomically
+from stdc_search.spec.base import UserError, brief, write_atomically
 
 Kind = Literal["own", "released classification", "released segmentation", "mmsegmentation"]
 State = Mapping[str, Tensor]
@@ -124,8 +124,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             "trust it, save its tensors as safetensors"
         ) from None
     except Exception as error:  # a file that is damaged, or something else, raises almost anything
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: cannot be read as weights: {said}") from None
+        raise WeightsError(f"{path}: cannot be read as weights: {brief(error)}") from None
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

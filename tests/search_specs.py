@@ -5,7 +5,7 @@ from typing import Any
 from stdc_search.spec.run import RunSpec
 
 
-def tiny_search(epochs: int = 1, **search: Any) -> RunSpec:
+def tiny_search(epochs: int = 1, latency: dict[str, Any] | None = None, **search: Any) -> RunSpec:
     """A search of 3 x 3 x 2 networks that train in seconds."""
     return RunSpec.model_validate(
         {
@@ -36,6 +36,7 @@ def tiny_search(epochs: int = 1, **search: Any) -> RunSpec:
                 "backbone_norms": "trained",
                 "schedule": {"warmup": 1},
             },
+            "latency": latency,
             "search": {
                 "vary": {
                     "network.backbone.stages.0.depth": {"kind": "int", "low": 1, "high": 3},

@@ -42,6 +42,14 @@ training:
   seeds: [0, 1]
 """
 
+HALVED_SEARCH = """
+search:
+  vary: {network.backbone.stages.2.depth: {kind: int, low: 1, high: 8}}
+  sampler: {kind: random}
+  trials: 8
+  halving: {rungs: [1], probation: 4, least_correlation: -1}
+"""
+
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
@@ -84,6 +92,18 @@ def test_two_processes_train_to_the_weights_and_scores_of_one(spec: Path, tmp_pa
     assert one is not None and two is not None
     assert two.images == one.images == 5
     assert two.seed_miou == pytest.approx(one.seed_miou, abs=0.2)  # a pixel may fall to the other side
+
+
+def test_two_processes_halve_a_search_together(spec: Path, tmp_path: Path) -> None:
+    spec.write_text(SPEC.replace("seeds: [0, 1]", "seeds: [0]") + HALVED_SEARCH)
+    done = run(spec, tmp_path / "out", 2)
+    assert done.returncode == 0, done.stderr
+    records = read(tmp_path / "out" / "results.jsonl")
+    states = [record.state for record in sorted(records, key=lambda record: record.number)]
+    assert states[:4] == ["complete"] * 4
+    assert "stopped" in states[4:]
+    assert set(states[4:]) <= {"complete", "stopped"}
+    assert all(list(record.rungs) == [1] for record in records)
 
 
 def test_a_batch_that_the_processes_cannot_share_is_told(spec: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def write_report(folder: Path) -> Report:
     remarks = [remark for remark in remarks if remark]
     notes = [*remarks, legend(table), summary(found)]
     if run.search is not None and run.search.halving is not None:
-        notes.append(halving_note(found, run.search.halving))
+        notes.append(halving_note(found, run.search.halving, run.search.objectives))
     caption = " ".join(f"{sentence}." for sentence in [title, *remarks, legend(table)] if sentence)
     paths = save_table(frame, folder / "report" / "table", caption=caption, drawn=table)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -154,25 +154,29 @@ def summary(records: Sequence[Record]) -> str:
     return f"candidates: {', '.join(parts)}; {_duration(seconds)}"
 
 
-def halving_note(records: Sequence[Record], halving: HalvingSpec) -> str:
+def halving_note(records: Sequence[Record], halving: HalvingSpec, objectives: Iterable[str]) -> str:
     """How much a rung told of the end, over the first candidates."""
-    ended = (record for record in records if record.state in ("complete", "stopped"))
+    ended = (record for record in records if record.state in ("complete", "stopped") and record.origin != "reference")
     firsts = sorted(ended, key=lambda record: record.number)[: halving.probation]
     if len(firsts) < halving.probation or any(record.state != "complete" for record in firsts):
         return "Halving: too few candidates came to their end to see what a rung tells of it; none was stopped"
+    scores = [name for name in objectives if name.startswith("score.")]
+    late = [[record.metric(name) for name in scores] for record in firsts]
     told = []
     for epochs in halving.rungs:
-        early = pd.Series([_headline(record.rungs[epochs]) for record in firsts])
-        late = pd.Series([_headline(record.score) for record in firsts if record.score is not None])
-        told.append(f"{early.corr(late, method='spearman'):.2f} after {epochs} epochs")
+        there = [record.model_copy(update={"score": record.rungs[epochs]}) for record in firsts]
+        early = [[record.metric(name) for name in scores] for record in there]
+        told.append(f"{rank_correlation(early, late):.2f} after {epochs} epochs")
     return (
         f"Halving: rank correlation with the score at the end, over the first {len(firsts)} candidates: "
         f"{', '.join(told)}; below {halving.least_correlation:g} nobody was stopped there"
     )
 
 
-def _headline(score: Score | ImageScore) -> float:
-    return score.miou if isinstance(score, Score) else score.top1
+def rank_correlation(early: Sequence[Sequence[float]], late: Sequence[Sequence[float]]) -> float:
+    """Spearman's, of [candidates, scores] at two times, of the score where it is the least; NaN where all are equal."""
+    found = pd.DataFrame(early).rank().corrwith(pd.DataFrame(late).rank())
+    return float(found.min(skipna=False))
 
 
 def _duration(seconds: float) -> str:

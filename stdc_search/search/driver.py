@@ -66,7 +66,7 @@ class Driver:
         self.trusts: list[Trust] = []
         self.halving = None
         if study.search.halving is not None:
-            scored = next(i for i, name in enumerate(self.objectives) if name.startswith("score."))
+            scored = [i for i, name in enumerate(self.objectives) if name.startswith("score.")]
             self.halving = Halving(study.search.halving, list(study.search.objectives.values()), scored)
 
     def run(self, begun: Iterable[Record]) -> None:
@@ -123,7 +123,7 @@ class Driver:
         if isinstance(job, Record):
             self.study.tell(proposal, self.book.finish(job))
             return None
-        if self.halving is None:
+        if self.halving is None or proposal.origin == "reference":
             return job
         if proposal.number not in self.halving.begun:
             self.halving.begin(proposal.number)
@@ -159,7 +159,11 @@ class Driver:
 
     def _climb(self, record: Record) -> None:
         """Note how far a candidate has come."""
-        if self.halving is None or record.state == "rejected":
+        if self.halving is None or record.origin == "reference":
+            return
+        if record.state == "rejected":
+            if record.number in self.halving.begun:  # by its measured time
+                self.halving.end(record.number, None)
             return
         if record.number not in self.halving.begun:
             self.halving.begin(record.number)
@@ -187,10 +191,10 @@ class Driver:
         gained from it on average."""
         expected = {}
         for rung in halving.rungs:
-            gains = [halving.ended[n][halving.scored] - rung[n][halving.scored] for n in rung if n in halving.ended]
+            both = [n for n in rung if n in halving.ended]
+            gains = {i: mean(halving.ended[n][i] - rung[n][i] for n in both) if both else 0.0 for i in halving.scored}
             for number, values in rung.items():
-                expected[number] = [*values]
-                expected[number][halving.scored] += mean(gains) if gains else 0.0
+                expected[number] = [value + gains.get(i, 0.0) for i, value in enumerate(values)]
         return expected
 
 

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from multiprocessing import connection
 from typing import Any, Protocol, assert_never
@@ -18,7 +19,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from stdc_search.latency import this_machine
 from stdc_search.records import Machine, Record
-from stdc_search.spec.base import UserError
+from stdc_search.spec.base import UserError, brief
 from stdc_search.spec.search import ExecutorSpec, InProcessSpec, ProcessesSpec, RaySpec
 from stdc_search.trial import Datasets, Progress, TrialJob, run_trial, silent
 
@@ -101,19 +102,27 @@ class Processes:
     def __init__(self, spec: ProcessesSpec) -> None:
         self.spec = spec
         self.slots = spec.workers or max(torch.get_num_threads() // spec.threads, 1)
+        self.pool = self._begin()
+
+    def _begin(self) -> ProcessPool:
         context = multiprocessing.get_context("spawn")  # torch has threads, which a fork would not take along
-        self.pool = ProcessPool(self.slots, initializer=_begin_worker, initargs=(spec.threads,), context=context)
+        return ProcessPool(self.slots, initializer=_begin_worker, initargs=(self.spec.threads,), context=context)
 
     def submit(self, job: TrialJob) -> Future[Outcome]:
+        if not self.pool.active:  # it was broken
+            self.close()
+            self.pool = self._begin()
         done = self.pool.schedule(work, (job, self.slots), timeout=self.spec.timeout)
         return _translated(done, self._meaning)
 
     def _meaning(self, error: BaseException) -> BaseException:
         match error:
-            case TimeoutError():
+            case TimeoutError(args=("Task timeout", _)):  # Pebble's, no file system's
                 return OutOfTime(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
             case ProcessExpired():
                 return Lost(f"its process ended with exit code {error.exitcode}; killed for want of memory?")
+            case BrokenProcessPool():
+                return Lost("its process ended before it began; a script of yours needs `if __name__ == '__main__':`")
         return error
 
     def close(self) -> None:
@@ -127,19 +136,26 @@ class Cluster:
     def __init__(self, spec: RaySpec) -> None:
         try:
             import ray
+            from ray.exceptions import RayError
         except ModuleNotFoundError:
             raise UserError("the executor `ray` needs a package; type: pip install 'stdc-search[cluster]'") from None
         self.ray, self.spec = ray, spec
         try:
             ray.init(address=spec.address, log_to_driver=False, configure_logging=False)
-        except ConnectionError as error:
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
             raise UserError(
-                f"no Ray cluster at `search.executor.address` {spec.address!r} ({error}); "
+                f"no Ray cluster at `search.executor.address` {spec.address!r} ({brief(error)}); "
                 "start one with: ray start --head"
             ) from None
         self.task = ray.remote(work).options(
             num_cpus=spec.cpus_per_trial, num_gpus=spec.gpus_per_trial, max_retries=spec.retries
         )
+        if not self.slots:
+            needs = f"{spec.cpus_per_trial:g} CPUs and {spec.gpus_per_trial:g} GPUs"
+            there = self.ray.cluster_resources()
+            has = f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}"
+            message = f"no room for a candidate in the cluster: it needs {needs}, all machines together have {has}"
+            warnings.warn(f"{message}; it waits for a machine, or stop it and ask for less", stacklevel=2)
 
     @property
     def slots(self) -> int:
@@ -166,7 +182,7 @@ class Cluster:
             if isinstance(error, self.ray.exceptions.RayTaskError):
                 return getattr(error, "cause", error)
             if isinstance(error, self.ray.exceptions.RayError):
-                return Lost(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+                return Lost(f"{type(error).__name__}: {brief(error)}")
             return error
 
         done = _translated(reference.future(), meaning)
@@ -221,7 +237,10 @@ def _translated(done: Future[Any], meaning: Callable[[BaseException], BaseExcept
         if done.cancelled():
             future.set_exception(Lost("it was cancelled"))
         elif (error := done.exception()) is not None:
-            future.set_exception(meaning(error))
+            try:
+                future.set_exception(meaning(error))
+            except Exception as mistake:  # in a callback it would be lost, and waited for
+                future.set_exception(mistake)
         else:
             future.set_result(done.result())
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from stdc_search.pareto import Direction, front
+from stdc_search.report.words import rank_correlation
 from stdc_search.spec.search import HalvingSpec
 
 
@@ -21,7 +21,7 @@ class Trust(NamedTuple):
     epochs: int
     candidates: int
     correlation: float
-    """Spearman's, of the scores at the rung and at the end; NaN where all are equal."""
+    """Spearman's, of scores at the rung and at the end, of the least of several; NaN where all are equal."""
     trusted: bool
 
 
@@ -34,10 +34,10 @@ class Halving:
     Args:
         spec: rungs, and which share of those on a rung goes on.
         directions: of the objectives.
-        scored: index of the objective that training changes.
+        scored: indices of the objectives that training changes.
     """
 
-    def __init__(self, spec: HalvingSpec, directions: Sequence[Direction], scored: int) -> None:
+    def __init__(self, spec: HalvingSpec, directions: Sequence[Direction], scored: Sequence[int]) -> None:
         self.spec, self.directions, self.scored = spec, list(directions), scored
         self.rungs: list[dict[int, Sequence[float]]] = [{} for _ in spec.rungs]
         """Objectives of those who were there."""
@@ -45,10 +45,9 @@ class Halving:
         self.passed: list[set[int]] = [set() for _ in spec.rungs]
         self.begun: list[int] = []
 
-    def begin(self, number: int) -> int:
-        """Note a new candidate, and say for how many epochs it is trained at first."""
+    def begin(self, number: int) -> None:
+        """Note a new candidate, which is trained up to the first rung at first."""
         self.begun.append(number)
-        return self.spec.rungs[0]
 
     def reach(self, number: int, epochs: int, values: Sequence[float]) -> None:
         """Note a candidate's objectives on the rung of so many epochs; it waits there."""
@@ -58,7 +57,8 @@ class Halving:
             passed.add(number)
 
     def end(self, number: int, values: Sequence[float] | None) -> None:
-        """Note a candidate's objectives at the end; none of one that failed, which is nobody to be compared with."""
+        """Note a candidate's objectives at the end; none of one that failed or was rejected, with which nobody is
+        compared."""
         if values is not None:
             self.ended[number] = values
             for passed in self.passed:
@@ -97,11 +97,6 @@ class Halving:
         return self.begun[: self.spec.probation]
 
     @property
-    def waiting(self) -> list[int]:
-        """Candidates that stand on a rung."""
-        return [n for rung, passed in zip(self.rungs, self.passed, strict=True) for n in rung if n not in passed]
-
-    @property
     def trust(self) -> list[Trust] | None:
         """Whether each rung tells enough of the end; nothing while the first candidates are not at theirs."""
         if len(self.firsts) < self.spec.probation or not self.ended.keys() >= {*self.firsts}:
@@ -109,10 +104,12 @@ class Halving:
         return [self._trust(epochs, rung) for epochs, rung in zip(self.spec.rungs, self.rungs, strict=True)]
 
     def _trust(self, epochs: int, rung: Mapping[int, Sequence[float]]) -> Trust:
-        both = [(rung[number][self.scored], self.ended[number][self.scored]) for number in self.firsts]
-        with np.errstate(invalid="ignore"):  # nothing tells equal scores apart: NaN
-            correlation = float(np.corrcoef(rankdata(both, axis=0).T)[0, 1])
-        return Trust(epochs, len(both), correlation, correlation >= self.spec.least_correlation)
+        early, late = ([values[number] for number in self.firsts] for values in (rung, self.ended))
+        correlation = rank_correlation(
+            [[values[i] for i in self.scored] for values in early],
+            [[values[i] for i in self.scored] for values in late],
+        )
+        return Trust(epochs, len(early), correlation, correlation >= self.spec.least_correlation)
 
 
 def by_rank(values: Sequence[Sequence[float]], directions: Sequence[Direction]) -> list[int]:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from stdc_search.records import Record
 from stdc_search.search.study import Study
-from stdc_search.spec.base import UserError
+from stdc_search.spec.base import UserError, brief
 
 RUN = "run"
 """Attribute of a study that says whose it is."""
+PATIENCE = 60.0
+"""Seconds for which a database that has failed is left alone."""
+HANGS = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "options": "-c statement_timeout=30s"}
+"""PostgreSQL's settings, without which a server that answers nothing would be waited for: s, ms."""
 
 
 class Mirror:
@@ -38,6 +45,7 @@ class Mirror:
         self.storage: RDBStorage | None = None
         self.copy: optuna.Study | None = None
         self.there: set[int] = set()
+        self.rests_until = 0.0
         if self.file is None:
             try:
                 self._open_theirs()
@@ -45,18 +53,29 @@ class Mirror:
                 self.close()
                 raise
 
-    def add(self, records: Sequence[Record]) -> None:
-        """Add what is missing. A damaged file is made anew; a server that is away gets it once it is back."""
+    def add(self, records: Sequence[Record], *, last: bool = False) -> None:
+        """Add what is missing. A damaged file is made anew; what cannot be written gets it once it can be.
+
+        Args:
+            records: all that there are.
+            last: whether there will be no other time, so that a database that has just failed is tried all the same.
+        """
+        if time.monotonic() < self.rests_until and not last:
+            return
         try:
-            self._add(records)
-        except Exception as error:  # Optuna and what it stands on raise almost anything
-            self.close()
-            if self.file is None:
-                message = f"`search.storage` {self._shown} has not got all trials, until it is back: {_brief(error)}"
-                warnings.warn(message, stacklevel=2)
-            else:
+            try:
+                self._add(records)
+            except Exception as error:  # Optuna and what it stands on raise almost anything
+                self.close()
+                if self.file is None or _passes(error):
+                    raise
                 self.file.unlink(missing_ok=True)
                 self._add(records)
+        except Exception as error:
+            self.close()
+            self.rests_until = time.monotonic() + PATIENCE
+            whose = self.file or f"`search.storage` {self._shown}"
+            warnings.warn(f"{whose} has not got all trials, until it can be written: {_root(error)}", stacklevel=2)
 
     def rewrite(self, records: Sequence[Record]) -> None:
         """Write everything anew, since some records have changed."""
@@ -67,7 +86,7 @@ class Mirror:
         except Exception:  # `add` tells, or mends it
             pass
         self.close()
-        self.add(records)
+        self.add(records, last=True)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -84,15 +103,25 @@ class Mirror:
                 "pip install 'stdc-search[postgres]'"
             ) from None
         except Exception as error:
-            raise UserError(f"`search.storage` {self._shown} cannot be used: {_brief(error)}") from None
-        if (owner := copy.user_attrs.get(RUN)) != str(self.folder):
+            raise UserError(f"`search.storage` {self._shown} cannot be used: {_root(error)}") from None
+        owner = copy.user_attrs.get(RUN)
+        if owner == str(self.folder) and not self._is_ours(copy):
+            owner = f"an earlier one in {owner}"
+        if owner != str(self.folder):
             raise UserError(
                 f"`search.storage` {self._shown} has a study {copy.study_name!r} of another run, {owner}; give --out a "
-                f"folder of another name, or, if that run was moved: optuna delete-study --study-name {copy.study_name}"
+                f"folder of another name, or, if that run is gone: optuna delete-study --study-name {copy.study_name}"
             )
 
+    def _is_ours(self, copy: optuna.Study) -> bool:
+        """Whether all that it has is of this run's records: an earlier run may have been in the folder."""
+        ours = {(record.number, record.started) for record in self.study.records.values()}
+        return {_key(trial) for trial in copy.get_trials(deepcopy=False)} <= ours
+
     def _open(self) -> optuna.Study:
-        self.storage = RDBStorage(self.url)
+        hangs = make_url(self.url).drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
+        settings: dict[str, Any] = {"connect_args": HANGS} if hangs else {}
+        self.storage = RDBStorage(self.url, engine_kwargs=settings)
         names = {summary.study_name for summary in self.storage.get_all_studies()}
         directions = list(self.study.search.objectives.values())
         copy = optuna.create_study(
@@ -103,12 +132,15 @@ class Mirror:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 copy.set_metric_names(list(self.study.search.objectives))
-        self.there = {trial.user_attrs["record"] for trial in copy.get_trials(deepcopy=False)}
+        self.there = {number for number, _ in map(_key, copy.get_trials(deepcopy=False))}
         self.copy = copy
         return copy
 
     def _add(self, records: Sequence[Record]) -> None:
-        copy = self.copy or self._open()
+        if (copy := self.copy) is None:
+            copy = self._open()
+            if not self._is_ours(copy):
+                raise LookupError(f"it has trials of another run in {self.folder}")
         for record in records:
             if record.origin != "reference" and record.number not in self.there:
                 copy.add_trial(self.study.readable(record))
@@ -122,5 +154,21 @@ class Mirror:
             return self.url
 
 
-def _brief(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _key(trial: FrozenTrial) -> tuple[int, str]:
+    """Of one record among those of all runs."""
+    return trial.user_attrs["record"], trial.user_attrs["started"]
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether nothing is wrong with a file that cannot be written now: the disk is full, or someone else has it."""
+    return any(isinstance(one, OperationalError | OSError) for one in _chain(error))
+
+
+def _root(error: BaseException) -> str:
+    """What is wrong, in the database's own words."""
+    return brief(_chain(error)[-1])
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and what it was raised from."""
+    return [error, *(_chain(error.__cause__) if error.__cause__ else [])]

@@ -202,7 +202,12 @@ class Study:
             values=values,
             params={name: self._parameter(name, value) for name, value in record.values.items()},
             distributions=dict(self.distributions),
-            user_attrs={"record": record.number, "name": record.name, "state": record.state},
+            user_attrs={
+                "record": record.number,
+                "name": record.name,
+                "state": record.state,
+                "started": record.started,
+            },
             system_attrs=dict(record.sampler_notes),  # Optuna adds the constraints to it
             constraints=constraints,
         )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from stdc_search.spec import files
 from stdc_search.spec.explain import explain
 from stdc_search.spec.files import write_atomically
-from stdc_search.spec.problems import Problem, SpecError, UserError, at, closest, shown
+from stdc_search.spec.problems import Problem, SpecError, UserError, at, brief, closest, shown
 
 __all__ = [
     "Problem",
@@ -21,6 +21,7 @@ __all__ = [
     "SpecError",
     "UserError",
     "at",
+    "brief",
     "default_kind",
     "dump",
     "load",

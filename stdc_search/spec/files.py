@@ -283,9 +283,13 @@ def to_json(values: Any) -> str:
     return json.dumps(values, indent=2) + "\n"
 
 
+UNFINISHED = ".stdc-search"
+"""How names of files end that are being written: nobody else's do."""
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file that has its old or its new content whatever happens, and is on disk when this returns."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         with temporary.open("wb") as stream:
             stream.write(content.encode() if isinstance(content, str) else content)

@@ -43,6 +43,11 @@ class UserError(ValueError):
     """A person's mistake: printed without traceback, exit code 2."""
 
 
+def brief(error: BaseException) -> str:
+    """The first line of what an error says, or its name."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class SpecError(UserError):
     """A spec cannot be used; holds every problem that was found."""
 

