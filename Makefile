@@ -18,7 +18,7 @@ PAIR := torch==2.14.1 torchvision==0.29.1
 TORCH := nearly all of it PyTorch with CUDA
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types test-slow bench-cost bench-train bench-latency lock clean
+.PHONY: help demo test lint types test-slow bench-cost bench-train bench-latency bench-search lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -48,6 +48,9 @@ bench-train: $(DEV) ## training: ours against the released way, a step, samples,
 
 bench-latency: $(DEV) ## image to label map: our runtimes against the plain ways
 	$(BIN)/python -m benchmarks.latency
+
+bench-search: $(DEV) ## samplers against one another and halving, on kept trainings
+	$(BIN)/python -m benchmarks.search
 
 lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (torch: see PAIR)
 	@$(find_python); rm -rf build/lock && "$$python" -m venv build/lock

@@ -1,0 +1,47 @@
+"""What is kept of the search benchmark is whole, and searches are replayed on it."""
+
+from itertools import product
+
+import pytest
+
+from benchmarks.oracles import HERE, noise, surrogate, table
+from benchmarks.search import Search, replay
+from stdc_search.cost import count_quickly
+from stdc_search.search.study import Study
+from stdc_search.spec.run import load
+
+
+def test_the_table_has_every_network_of_its_space_with_its_cost_and_curve():
+    oracle = table()
+    search = Study(oracle.spec).search
+    assert set(oracle.truths) == set(product(*(vary.of for vary in search.vary.values())))
+    for key in list(oracle.truths)[::30]:
+        spec = oracle.spec.candidate(dict(zip(search.vary, key, strict=True)))
+        assert oracle.truths[key].macs == count_quickly(spec.network, spec.image_size).macs
+    assert {len(truth.curve) for truth in oracle.truths.values()} == {oracle.spec.training.epochs}
+
+
+def test_thirty_networks_were_trained_with_a_second_seed():
+    assert load(HERE / "seeds.yaml").search.trials == 30
+    assert 0 < noise() < 5
+
+
+def test_the_surrogate_answers_for_each_network_between_those_of_the_table():
+    assert len(surrogate().truths) == 31_752 == Study(surrogate().spec).search.size
+
+
+@pytest.mark.parametrize("sampler", ["known_cost", "random"])
+@pytest.mark.parametrize("halving", [False, True])
+def test_a_replayed_search_finds_more_and_more_and_the_same_again(sampler, halving):
+    search = Search("table", sampler, ladder=True, halving=halving, trainings=20, seed=1)
+    course = replay(search)
+    assert course.shares == sorted(course.shares)
+    assert 0 < course.shares[0] < course.shares[-1] <= 1
+    assert course.epochs[-1] <= 20 * 12
+    if not halving:
+        assert course.epochs == [12 * (i + 1) for i in range(20)]
+    assert course._replace(seconds=0) == replay(search)._replace(seconds=0)
+
+
+def test_the_whole_table_is_all_of_its_hypervolume():
+    assert table().share([*table().truths.values()]) == pytest.approx(1)
