@@ -260,12 +260,13 @@ def _halving(search: Search) -> str:
 
 
 def _quartiles(values: Sequence[float]) -> list[float]:
-    """Without means of two, since some are infinite."""
-    return [float(one) for one in np.quantile(values, (0.25, 0.5, 0.75), method="inverted_cdf")]
+    """Lower, median, upper; some values are infinite, between which nothing can be interpolated but the middle."""
+    low, high = np.quantile(values, (0.25, 0.75), method="inverted_cdf")
+    return [float(low), float(np.median(values)), float(high)]
 
 
 def _told(count: float, most: int) -> str:
-    return f"{count:.0f}" if count < inf else f"> {most}"
+    return f"{count:g}" if count < inf else f"> {most}"
 
 
 def _reached(shares: Sequence[float], spent: Sequence[int]) -> float:

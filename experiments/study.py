@@ -25,27 +25,40 @@ from stdc_search.spec.base import SpecError, replace
 from stdc_search.spec.run import RunSpec, load
 
 PROTOCOL = Path("specs/camvid_small.yaml")
+KEPT = "*/runs/*"
+"""Folders of runs that are not done again, below experiments/."""
 Changes = Mapping[str, Any]
 
 
 def main(folder: Path, variants: Mapping[str, Changes], caption: str, base: Path = PROTOCOL) -> None:
-    """Train what is not trained yet, then write the table of what is."""
+    """A study of one run's variants."""
+    study(folder, {name: replace(load(base), changes) for name, changes in variants.items()}, caption)
+
+
+def study(folder: Path, specs: Mapping[str, RunSpec], caption: str, kept: str = KEPT) -> None:
+    """Train what is not trained yet, then write the table of what is.
+
+    Args:
+        folder: of the study.
+        specs: runs by their names.
+        caption: of the table.
+        kept: folders of runs that are not done again, below experiments/.
+    """
     parser = argparse.ArgumentParser(description=caption)
     parser.add_argument("--data-root", type=Path, help="folder of CamVid")
     parser.add_argument("--table", action="store_true", help="train nothing, write the table again")
     given = parser.parse_args()
-    specs = {name: replace(load(base), changes) for name, changes in variants.items()}
     if not given.table:
         for name, spec in specs.items():
-            train(spec, folder / "runs" / name, given.data_root)
-    frame = table(specs)
+            train(spec, folder / "runs" / name, given.data_root, kept)
+    frame = table(specs, kept)
     save_table(frame, folder / "table", caption=caption)
     print_table(frame, caption)
 
 
-def train(spec: RunSpec, out: Path, data_root: Path | None) -> None:
+def train(spec: RunSpec, out: Path, data_root: Path | None, kept: str) -> None:
     """Run a variant, unless it is known or another process is at it."""
-    if (there := known(spec)) is not None:
+    if (there := known(spec, kept)) is not None:
         print(f"{out}: is trained, in {there}")
         return
     try:
@@ -56,17 +69,17 @@ def train(spec: RunSpec, out: Path, data_root: Path | None) -> None:
         print(error)
 
 
-def known(spec: RunSpec) -> Path | None:
+def known(spec: RunSpec, kept: str = KEPT) -> Path | None:
     """The folder of a finished run that equals this one in all that its score depends on."""
-    for path in sorted(Path(__file__).parent.glob("*/runs/*/spec.yaml")):
+    for path in sorted(Path(__file__).parent.glob(f"{kept}/spec.yaml")):
         if trained(path.parent) is not None and load(path).identity == spec.identity:
             return path.parent
     return None
 
 
-def table(specs: Mapping[str, RunSpec]) -> pd.DataFrame:
+def table(specs: Mapping[str, RunSpec], kept: str) -> pd.DataFrame:
     """A row a trained variant: means over its seeds, with their standard deviations and the IoU of each class."""
-    folders = {name: known(spec) for name, spec in specs.items()}
+    folders = {name: known(spec, kept) for name, spec in specs.items()}
     records = {name: trained(there) for name, there in folders.items() if there is not None}
     return pd.DataFrame([row(name, record) for name, record in records.items() if record is not None])
 

@@ -1,11 +1,13 @@
 """What is kept of the search benchmark is whole, and searches are replayed on it."""
 
+import math
 from itertools import product
 
+import pandas as pd
 import pytest
 
 from benchmarks.oracles import HERE, noise, surrogate, table
-from benchmarks.search import Search, replay
+from benchmarks.search import Search, _quartiles, replay
 from stdc_search.cost import count_quickly
 from stdc_search.search.study import Study
 from stdc_search.spec.run import load
@@ -22,7 +24,9 @@ def test_the_table_has_every_network_of_its_space_with_its_cost_and_curve():
 
 
 def test_thirty_networks_were_trained_with_a_second_seed():
-    assert load(HERE / "seeds.yaml").search.trials == 30
+    frame, again = pd.read_csv(HERE / "table.csv"), pd.read_csv(HERE / "seeds.csv")
+    names = [*load(HERE / "seeds.yaml").search.vary]
+    assert len(frame.merge(again, on=names)) == 30 == len(again)
     assert 0 < noise() < 5
 
 
@@ -41,6 +45,11 @@ def test_a_replayed_search_finds_more_and_more_and_the_same_again(sampler, halvi
     if not halving:
         assert course.epochs == [12 * (i + 1) for i in range(20)]
     assert course._replace(seconds=0) == replay(search)._replace(seconds=0)
+
+
+def test_a_median_is_the_middle_also_beside_what_never_came():
+    assert _quartiles([9, 1, 2, 3, 4, 5, 6, 7, 8, math.inf]) == [3, 5.5, 8]
+    assert _quartiles([1, math.inf, math.inf, math.inf]) == [1, math.inf, math.inf]
 
 
 def test_the_whole_table_is_all_of_its_hypervolume():

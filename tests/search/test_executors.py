@@ -172,7 +172,9 @@ def test_a_script_without_a_guard_is_told_what_it_needs(tmp_path):
     script = tmp_path / "mine.py"
     script.write_text("import stdc_search\nstdc_search.run('tiny.yaml', 'out')\n")
     subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, timeout=120)
-    for record in read(tmp_path / "out" / "results.jsonl"):
+    records = read(tmp_path / "out" / "results.jsonl")
+    assert len(records) == 2
+    for record in records:
         assert record.state == "failed"
         assert "needs `if __name__ == '__main__':`" in record.reason
 
