@@ -5,6 +5,7 @@ The first process does all that a single one would: it decides, measures, writes
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -31,6 +32,13 @@ Counts = TypeVar("Counts", bound=tuple[torch.Tensor, ...])
 def state() -> PartialState:
     """Which process this is; on CPUs accelerate must be told that there are several."""
     return PartialState(cpu="LOCAL_RANK" in os.environ and not torch.accelerator.is_available())
+
+
+@atexit.register
+def _leave() -> None:
+    """An interpreter that ends while the group's threads run is aborted now and then, after all work is done."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def leads() -> bool:
