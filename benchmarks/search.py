@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a search a process
 
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import groupby, product
 from math import inf
@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.bench import report
-from benchmarks.oracles import Answers, Oracle, Pad, left_out, noise, surrogate, table
+from benchmarks.oracles import HERE, Answers, Oracle, Pad, left_out, noise, surrogate, table
 from stdc_search import runner
 from stdc_search.report.tables import show_table
 from stdc_search.search.driver import Driver
@@ -56,6 +56,7 @@ LIMITS = {"cost.macs": {"at_most": 10**9}}
 DATA = {"kind": "scenes", "size": [96, 128], "train": 64, "val": 2}
 """Of the run whose overhead is measured; nothing of it is looked at."""
 GOAL = 0.95
+KEPT = HERE / "curves.csv"
 KEYS = ["oracle", "sampler", "ladder"]
 COUNTS = [str(count) for count in range(1, TRAININGS + 1)]
 
@@ -166,7 +167,7 @@ def main(
     samplers: Annotated[list[str] | None, typer.Argument(help="default: all but gp, which takes an hour")] = None,
     seeds: Annotated[int, typer.Option(help="of each sampler")] = 10,
     out: Annotated[
-        Path, typer.Option(help="for tables, pictures and curves.csv, of which samplers that are not named stay")
+        Path, typer.Option(help="for tables, pictures and curves.csv; samplers that are not named are as they are kept")
     ] = Path("build/bench/search"),
 ) -> None:
     """Replay samplers and halving, and measure what the search itself takes."""
@@ -180,24 +181,27 @@ def main(
     halved = [
         Search("table", sampler, False, halving, len(whole.truths), seed)
         for sampler, halving, seed in product(HALVED, (False, True), range(seeds))
+        if sampler in chosen
     ]
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
         courses = dict(zip([*ours, *halved], pool.map(replay, [*ours, *halved]), strict=True))
     heads = pd.DataFrame(ours)[[*KEYS, "seed"]]
     curves = pd.concat([heads, pd.DataFrame([courses[one].shares for one in ours]).round(4)], axis=1)
     curves = curves.rename(columns={i: count for i, count in enumerate(COUNTS)}).reindex(columns=[*heads, *COUNTS])
-    if (kept := out / "curves.csv").exists():
-        before = pd.read_csv(kept)
-        curves = pd.concat([before[~before["sampler"].isin(chosen)], curves])
-    curves = curves.sort_values([*KEYS, "seed"])
+    before = pd.read_csv(out / "curves.csv" if (out / "curves.csv").exists() else KEPT)
+    curves = pd.concat([before[~before["sampler"].isin(chosen)], curves]).sort_values([*KEYS, "seed"])
     out.mkdir(parents=True, exist_ok=True)
-    curves.to_csv(kept, index=False)
+    curves.to_csv(out / "curves.csv", index=False)
     draw_samplers(curves).savefig(out / "samplers.png", dpi=150)
-    show_table(compared(curves), out / "samplers", title=f"Shares of the hypervolume, medians of {seeds} seeds")
-    halvings = {label: [courses[one] for one in several] for label, several in groupby(halved, _halving)}
-    draw_halving(halvings).savefig(out / "halving.png", dpi=150)
-    every = len(whole.truths) * len(next(iter(whole.truths.values())).curve)
-    show_table(epochs_needed(halvings, every), out / "halving", title=f"Epochs to 95 %, medians of {seeds} seeds")
+    show_table(compared(curves), out / "samplers", title="Shares of the hypervolume, medians over the seeds")
+    if halvings := {label: [courses[one] for one in several] for label, several in groupby(halved, _halving)}:
+        rows = [(label, *point) for label, several in halvings.items() for point in _points(several)]
+        pd.DataFrame(rows, columns=["search", "seed", "epochs", "share"]).to_csv(
+            out / "halving_curves.csv", index=False
+        )
+        draw_halving(halvings).savefig(out / "halving.png", dpi=150)
+        every = len(whole.truths) * len(next(iter(whole.truths.values())).curve)
+        show_table(epochs_needed(halvings, every), out / "halving", title="Epochs to 95 %, medians over the seeds")
     error, ranks = left_out()
     report(
         "search",
@@ -230,12 +234,14 @@ def compared(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def behind(curves: pd.DataFrame) -> dict[str, int]:
-    """Of how many numbers of trainings the upper quartile of ours lies below the lower one of another sampler's."""
+    """Of how many numbers of trainings the upper quartile of ours lies below the lower one of another sampler's, and of
+    how many the median of ours below another's."""
     found = {}
     for (oracle, ladder), several in curves.groupby(["oracle", "ladder"]):
-        low, high = several.groupby("sampler")[COUNTS].quantile(0.25), several.groupby("sampler")[COUNTS].quantile(0.75)
-        worse = low.drop(index=OURS).max() > high.loc[OURS]
-        found[f"{oracle}{'_ladder' * bool(ladder)}_behind_at"] = int(worse.sum())
+        low, middle, high = (several.groupby("sampler")[COUNTS].quantile(share) for share in (0.25, 0.5, 0.75))
+        name = f"{oracle}{'_ladder' * bool(ladder)}"
+        found[f"{name}_behind_at"] = int((low.drop(index=OURS).max() > high.loc[OURS]).sum())
+        found[f"{name}_median_behind_at"] = int((middle.drop(index=OURS).max() > middle.loc[OURS]).sum())
     return found
 
 
@@ -253,6 +259,14 @@ def epochs_needed(halvings: Mapping[str, Sequence[Course]], every: int) -> pd.Da
             }
         )
     return pd.DataFrame(rows)
+
+
+def _points(several: Sequence[Course]) -> Iterator[tuple[int, int, float]]:
+    """Seed, epochs and share, where the share grows."""
+    for seed, course in enumerate(several):
+        for i, (epochs, share) in enumerate(zip(course.epochs, course.shares, strict=True)):
+            if not i or share > course.shares[i - 1]:
+                yield seed, epochs, round(share, 4)
 
 
 def _halving(search: Search) -> str:

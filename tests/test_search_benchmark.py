@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.oracles import HERE, noise, surrogate, table
-from benchmarks.search import Search, _quartiles, replay
+from benchmarks.search import COUNTS, OURS, Course, Search, _quartiles, behind, epochs_needed, replay
 from stdc_search.cost import count_quickly
 from stdc_search.search.study import Study
 from stdc_search.spec.run import load
@@ -50,6 +50,24 @@ def test_a_replayed_search_finds_more_and_more_and_the_same_again(sampler, halvi
 def test_a_median_is_the_middle_also_beside_what_never_came():
     assert _quartiles([9, 1, 2, 3, 4, 5, 6, 7, 8, math.inf]) == [3, 5.5, 8]
     assert _quartiles([1, math.inf, math.inf, math.inf]) == [1, math.inf, math.inf]
+
+
+def test_being_behind_is_counted_by_quartiles_and_by_medians():
+    def rows(sampler, *shares):
+        return [
+            {"oracle": "table", "ladder": False, "sampler": sampler, **dict.fromkeys(COUNTS, one)} for one in shares
+        ]
+
+    found = behind(pd.DataFrame([*rows(OURS, 1, 2, 3), *rows("tpe", 2, 3, 4)]))
+    assert found == {"table_behind_at": 0, "table_median_behind_at": 120}
+    found = behind(pd.DataFrame([*rows(OURS, 1, 2, 3), *rows("tpe", 4, 5, 6), *rows("gp", 0, 0, 0)]))
+    assert found == {"table_behind_at": 120, "table_median_behind_at": 120}
+
+
+def test_epochs_to_the_goal_are_those_trained_when_it_was_reached():
+    courses = [Course([0.5, 0.96, 1], [12, 15, 27], 0), Course([0.9, 0.94], [3, 12], 0), Course([0.95], [21], 0)]
+    (row,) = epochs_needed({"random": courses}, every=42).to_dict("records")
+    assert row == {"search": "random", "epochs to 95 %": 21, "quartiles": "15 to inf", "of all epochs %": 50}
 
 
 def test_the_whole_table_is_all_of_its_hypervolume():

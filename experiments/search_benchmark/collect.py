@@ -11,15 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from stdc_search.records import read
-from stdc_search.spec.run import load
 
 HERE = Path(__file__).parent
 
 
 def rows(folder: Path) -> pd.DataFrame:
     """A row a trained network: its values, its costs, its mIoU after each epoch."""
-    spec = load(folder / "spec.yaml")
-    assert spec.search is not None
     found = []
     for record in sorted(read(folder / "results.jsonl"), key=lambda record: str(record.values)):
         if record.state != "complete" or record.cost is None:
@@ -32,7 +29,7 @@ def rows(folder: Path) -> pd.DataFrame:
 
 
 def main() -> None:
-    for name, folder in zip(("table", "seeds"), sys.argv[1:], strict=False):
+    for name, folder in zip(("table", "seeds"), sys.argv[1:], strict=True):
         rows(Path(folder)).to_csv(HERE / f"{name}.csv", index=False)
 
 

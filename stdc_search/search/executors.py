@@ -103,6 +103,8 @@ class Processes:
         self.spec = spec
         self.slots = spec.workers or max(torch.get_num_threads() // spec.threads, 1)
         self.pool = self._begin()
+        self.worked = False
+        """Whether a process has ever come as far as a candidate."""
 
     def _begin(self) -> ProcessPool:
         context = multiprocessing.get_context("spawn")  # torch has threads, which a fork would not take along
@@ -113,7 +115,11 @@ class Processes:
             self.close()
             self.pool = self._begin()
         done = self.pool.schedule(work, (job, self.slots), timeout=self.spec.timeout)
+        done.add_done_callback(self._note)
         return _translated(done, self._meaning)
+
+    def _note(self, done: Future[Any]) -> None:
+        self.worked |= done.cancelled() or not isinstance(done.exception(), BrokenProcessPool)
 
     def _meaning(self, error: BaseException) -> BaseException:
         match error:
@@ -121,8 +127,13 @@ class Processes:
                 return OutOfTime(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
             case ProcessExpired():
                 return Lost(f"its process ended with exit code {error.exitcode}; killed for want of memory?")
+            case BrokenProcessPool() if self.worked:
+                return Lost("a process ended between two candidates")
             case BrokenProcessPool():
-                return Lost("its process ended before it began; a script of yours needs `if __name__ == '__main__':`")
+                return UserError(
+                    "the processes of `search.executor` end before they begin, which their own output tells more of; "
+                    "a script that calls `run` needs `if __name__ == '__main__':` before it"
+                )
         return error
 
     def close(self) -> None:

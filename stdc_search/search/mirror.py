@@ -23,8 +23,16 @@ RUN = "run"
 """Attribute of a study that says whose it is."""
 PATIENCE = 60.0
 """Seconds for which a database that has failed is left alone."""
-HANGS = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "options": "-c statement_timeout=30s"}
-"""PostgreSQL's settings, without which a server that answers nothing would be waited for: s, ms."""
+HANGS = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 30_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "options": "-c statement_timeout=30s",
+}
+"""PostgreSQL's settings, without which a host that is gone would be waited for: s, but the second in ms. A process
+that is frozen on a living host is waited for all the same."""
 
 
 class Mirror:
@@ -44,7 +52,7 @@ class Mirror:
         self.url = study.search.storage or f"sqlite:///{self.file}"
         self.storage: RDBStorage | None = None
         self.copy: optuna.Study | None = None
-        self.there: set[int] = set()
+        self.there: set[int | None] = set()
         self.rests_until = 0.0
         if self.file is None:
             try:
@@ -79,13 +87,18 @@ class Mirror:
 
     def rewrite(self, records: Sequence[Record]) -> None:
         """Write everything anew, since some records have changed."""
-        try:
-            copy = self.copy or self._open()
-            assert self.storage is not None
-            self.storage.delete_study(copy._study_id)
-        except Exception:  # `add` tells, or mends it
-            pass
-        self.close()
+        if self.file is not None:
+            self.close()
+            self.file.unlink(missing_ok=True)
+        else:
+            try:
+                copy = self.copy or self._open()
+                assert self.storage is not None
+                self.storage.delete_study(copy._study_id)
+            except Exception as error:
+                message = f"`search.storage` {self._shown} keeps predicted times beside measured ones: {_root(error)}"
+                warnings.warn(f"{message}; to have it written anew: {self._deletion}", stacklevel=2)
+            self.close()
         self.add(records, last=True)
 
     def close(self) -> None:
@@ -104,13 +117,13 @@ class Mirror:
             ) from None
         except Exception as error:
             raise UserError(f"`search.storage` {self._shown} cannot be used: {_root(error)}") from None
-        owner = copy.user_attrs.get(RUN)
+        owner = copy.user_attrs.get(RUN, "not written by this program")
         if owner == str(self.folder) and not self._is_ours(copy):
             owner = f"an earlier one in {owner}"
         if owner != str(self.folder):
             raise UserError(
                 f"`search.storage` {self._shown} has a study {copy.study_name!r} of another run, {owner}; give --out a "
-                f"folder of another name, or, if that run is gone: optuna delete-study --study-name {copy.study_name}"
+                f"folder of another name, or, if that run is gone: {self._deletion}"
             )
 
     def _is_ours(self, copy: optuna.Study) -> bool:
@@ -119,8 +132,10 @@ class Mirror:
         return {_key(trial) for trial in copy.get_trials(deepcopy=False)} <= ours
 
     def _open(self) -> optuna.Study:
-        hangs = make_url(self.url).drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
-        settings: dict[str, Any] = {"connect_args": HANGS} if hangs else {}
+        url = make_url(self.url)
+        settings: dict[str, Any] = {}
+        if url.drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
+            settings["connect_args"] = {name: value for name, value in HANGS.items() if name not in url.query}
         self.storage = RDBStorage(self.url, engine_kwargs=settings)
         names = {summary.study_name for summary in self.storage.get_all_studies()}
         directions = list(self.study.search.objectives.values())
@@ -147,6 +162,10 @@ class Mirror:
                 self.there.add(record.number)
 
     @property
+    def _deletion(self) -> str:
+        return f"optuna delete-study --storage '{self._shown}' --study-name '{self.folder.name}'"
+
+    @property
     def _shown(self) -> str:
         try:
             return make_url(self.url).render_as_string(hide_password=True)
@@ -154,9 +173,9 @@ class Mirror:
             return self.url
 
 
-def _key(trial: FrozenTrial) -> tuple[int, str]:
-    """Of one record among those of all runs."""
-    return trial.user_attrs["record"], trial.user_attrs["started"]
+def _key(trial: FrozenTrial) -> tuple[int | None, str | None]:
+    """Of one record among those of all runs; of nobody's, where another program wrote it."""
+    return trial.user_attrs.get("record"), trial.user_attrs.get("started")
 
 
 def _passes(error: BaseException) -> bool:

@@ -171,12 +171,10 @@ def test_a_script_without_a_guard_is_told_what_it_needs(tmp_path):
     dump(search(trials=2, executor=PROCESSES), tmp_path / "tiny.yaml")
     script = tmp_path / "mine.py"
     script.write_text("import stdc_search\nstdc_search.run('tiny.yaml', 'out')\n")
-    subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, timeout=120)
-    records = read(tmp_path / "out" / "results.jsonl")
-    assert len(records) == 2
-    for record in records:
-        assert record.state == "failed"
-        assert "needs `if __name__ == '__main__':`" in record.reason
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].endswith("needs `if __name__ == '__main__':` before it")
+    assert not read(tmp_path / "out" / "results.jsonl"), "what is mended goes on in the same folder"
 
 
 def test_a_timeout_of_the_candidates_own_is_not_the_searchs():

