@@ -165,8 +165,10 @@ def test_what_the_url_says_of_the_connection_holds(tmp_path, url):
 
 
 def test_a_study_of_another_program_is_left_alone(tmp_path, url):
-    theirs = optuna.create_study(study_name="theirs", storage=RDBStorage(url), directions=["maximize", "minimize"])
+    storage = RDBStorage(url)
+    theirs = optuna.create_study(study_name="theirs", storage=storage, directions=["maximize", "minimize"])
     theirs.add_trial(optuna.trial.create_trial(values=[1, 2]))
+    storage.engine.dispose()
     with pytest.raises(
         UserError, match=r"'theirs' of another run, not written by this program; .*--storage '.*' --study"
     ):
