@@ -116,10 +116,10 @@ def overhead(trials: int = 1000) -> float:
             return super().submit(job)
 
     def timed(method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
             start = time.perf_counter()
             try:
-                return method(*arguments)
+                return method(*arguments, **named)
             finally:
                 apart[0] += time.perf_counter() - start
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.oracles import HERE, noise, surrogate, table
-from benchmarks.search import COUNTS, OURS, Course, Search, _quartiles, behind, epochs_needed, replay
+from benchmarks.search import COUNTS, OURS, Course, Search, _quartiles, ask, behind, epochs_needed, overhead, replay
 from stdc_search.cost import count_quickly
 from stdc_search.search.study import Study
 from stdc_search.spec.run import load
@@ -72,3 +72,8 @@ def test_epochs_to_the_goal_are_those_trained_when_it_was_reached():
 
 def test_the_whole_table_is_all_of_its_hypervolume():
     assert table().share([*table().truths.values()]) == pytest.approx(1)
+
+
+def test_what_the_search_itself_takes_is_measured():
+    assert 0 < overhead(trials=20) < 1
+    assert 0 < ask(trials=20) < 5
