@@ -46,7 +46,7 @@ ORACLES: dict[str, Callable[[], Oracle]] = {"table": table, "surrogate": surroga
 SAMPLERS = ("random", "stratified", "tpe", "multivariate_tpe", "nsgaii", "gp", "known_cost")
 TRAININGS = 120
 SLOW = {"gp": 80}
-"""Takes ten times as long as all others together: it is replayed where it is named, for so many trainings."""
+"""Takes several times as long as all others together: it is replayed where it is named, for so many trainings."""
 RUNGS = 6
 """Networks of the ladder."""
 HALVING = {"rungs": [3, 6], "reduction_factor": 2}
@@ -164,7 +164,7 @@ def ask(trials: int) -> float:
 
 
 def main(
-    samplers: Annotated[list[str] | None, typer.Argument(help="default: all but gp, which takes an hour")] = None,
+    samplers: Annotated[list[str] | None, typer.Argument(help="default: all but gp, which takes half an hour")] = None,
     seeds: Annotated[int, typer.Option(help="of each sampler")] = 10,
     out: Annotated[
         Path, typer.Option(help="for tables, pictures and curves.csv; samplers that are not named are as they are kept")
