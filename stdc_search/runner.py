@@ -26,7 +26,7 @@ from stdc_search.records import ImageScore, Machine, Record, Score, append, cut_
 from stdc_search.report import Report, write_report
 from stdc_search.report.words import doubts
 from stdc_search.search.driver import Driver
-from stdc_search.search.executors import InProcess, make_executor
+from stdc_search.search.executors import TRIES, make_executor
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.study import Proposal, Study
 from stdc_search.spec.base import Problem, SpecError, dump, write_atomically
@@ -43,6 +43,7 @@ from stdc_search.trial import (
     estimate_seconds,
     examine,
     follow,
+    run_trial,
     running,
 )
 
@@ -141,8 +142,8 @@ class _Run:
             if isinstance(job := self.examine(proposal), Record):
                 self.finish(job)
             else:
-                record, _ = InProcess(self.datasets, self.progress).submit(job).result()
-                self.finish(record)
+                with self.progress(job) as progress:
+                    self.finish(run_trial(job, self.datasets, progress))
         report = write_report(self.folder)
         report.print(self.console)
         if not any(record.state == "complete" for record in self.records):
@@ -282,10 +283,10 @@ class _Run:
     def finish(self, record: Record) -> Record:
         """Keep a candidate's record; only then is there nothing left to go on with."""
         self.note(record)
-        for name in (CHECKPOINT, RUNNING):
+        for name in (CHECKPOINT, RUNNING, TRIES):
             for file in self.network_folder(record.number).rglob(name):
                 file.unlink()
-        self.say(_line(record))
+        self.say(_line(record, self.network_folder(record.number)))
         return record
 
     def begin_folder(self) -> None:
@@ -383,8 +384,8 @@ def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str]]:
     return [line for key, a, b in pairs for line in _differences(a, b, f"{path}.{key}".lstrip("."))]
 
 
-def _line(record: Record) -> str:
-    """One line on a finished candidate."""
+def _line(record: Record, folder: Path) -> str:
+    """One line on a finished candidate, whose folder may have more."""
     title = f"{record.number:04d} {record.name or ''}".strip()
     figures = []
     match record.score:
@@ -404,8 +405,8 @@ def _line(record: Record) -> str:
         figures.append("{taken} of {tensors} tensors from {file}".format(**record.started_from.model_dump()))
     if record.reason:
         figures.append(f"{record.state}: {record.reason}")
-    if record.state == "failed":
-        figures.append(f"see networks/{record.number:04d}/error.txt")
+    if record.state == "failed" and (folder / "error.txt").exists():
+        figures.append(f"see networks/{folder.name}/error.txt")
     if record.seconds:
         figures.append(f"{sum(record.seconds.values()):.0f} s")
     return f"{title}: " + ", ".join(figures)

@@ -9,7 +9,7 @@ from statistics import mean
 from typing import Protocol
 
 from stdc_search.records import Machine, Record
-from stdc_search.search.executors import Executor, Lost, Outcome, OutOfTime
+from stdc_search.search.executors import Executor, GivenUp, Lost, Outcome
 from stdc_search.search.halving import Halving, Trust
 from stdc_search.search.study import Proposal, Study
 from stdc_search.trial import TrialJob, running
@@ -144,8 +144,8 @@ class Driver:
                 self._try(job, attempt + 1)
                 return
             record = _failed(job, loss)
-        except OutOfTime as late:
-            record = _failed(job, late)
+        except GivenUp as reason:
+            record = _failed(job, reason)
         self._climb(record)
         if record.state == "running":
             self.standing[record.number] = replace(job, draft=record)

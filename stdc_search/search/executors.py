@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any, Protocol, assert_never
 
 import torch
@@ -19,8 +20,9 @@ from pebble import ProcessExpired, ProcessPool
 
 from stdc_search.latency import this_machine
 from stdc_search.records import Machine, Record
-from stdc_search.spec.base import UserError, brief
+from stdc_search.spec.base import UserError, brief, write_atomically
 from stdc_search.spec.search import ExecutorSpec, InProcessSpec, ProcessesSpec, RaySpec
+from stdc_search.train import CHECKPOINT
 from stdc_search.trial import Datasets, Progress, TrialJob, run_trial, silent
 
 Outcome = tuple[Record, Machine]
@@ -31,8 +33,8 @@ class Lost(Exception):
     """What did a trial is gone, by no fault of the trial's that is known; it can be done again."""
 
 
-class OutOfTime(Exception):
-    """A trial took longer than it may, and was stopped."""
+class GivenUp(Exception):
+    """A trial is not tried again: it took longer than it may, or takes what does it along each time."""
 
 
 class Executor(Protocol):
@@ -47,7 +49,7 @@ class Executor(Protocol):
         """Do a trial.
 
         Returns:
-            Its outcome once there is one, else what `run_trial` raises, `Lost` or `OutOfTime`.
+            Its outcome once there is one, else what `run_trial` raises, `Lost` or `GivenUp`.
         """
         ...
 
@@ -55,6 +57,11 @@ class Executor(Protocol):
         """Stop all that is being done."""
         ...
 
+
+KILLED = 3
+"""How often this process may be killed during a trial, with no checkpoint between."""
+TRIES = "tries.txt"
+"""How often that was so, if the trial that is being done is killed too."""
 
 Told = Callable[[TrialJob], AbstractContextManager[Progress]]
 """What tells a person of a trial in this process."""
@@ -79,7 +86,11 @@ def make_executor(spec: ExecutorSpec, datasets: Datasets | None, told: Told) -> 
 
 
 class InProcess:
-    """One trial at a time, here."""
+    """One trial at a time, here.
+
+    A trial that kills this process, for want of memory say, would be the first to be gone on with at the next start,
+    for ever; so it is noted that it is being done.
+    """
 
     slots = 1
 
@@ -88,8 +99,21 @@ class InProcess:
 
     def submit(self, job: TrialJob) -> Future[Outcome]:
         future: Future[Outcome] = Future()
-        with self.told(job) as progress:
-            future.set_result((run_trial(job, self.datasets, progress), this_machine()))
+        mark = job.folder / TRIES
+        tries = _tries(job.folder)
+        if tries >= KILLED:
+            future.set_exception(
+                GivenUp(
+                    f"the process was killed with it {tries} times, with no checkpoint between; for want of memory?"
+                )
+            )
+            return future
+        write_atomically(mark, str(tries + 1))
+        try:
+            with self.told(job) as progress:
+                future.set_result((run_trial(job, self.datasets, progress), this_machine()))
+        finally:  # an error, or a person's interrupt, is no kill
+            mark.unlink(missing_ok=True)
         return future
 
     def close(self) -> None:
@@ -124,7 +148,7 @@ class Processes:
     def _meaning(self, error: BaseException) -> BaseException:
         match error:
             case TimeoutError(args=("Task timeout", _)):  # Pebble's, no file system's
-                return OutOfTime(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
+                return GivenUp(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
             case ProcessExpired():
                 return Lost(f"its process ended with exit code {error.exitcode}; killed for want of memory?")
             case BrokenProcessPool() if self.worked:
@@ -189,7 +213,7 @@ class Cluster:
         def meaning(error: BaseException) -> BaseException:
             timer.cancel()
             if late.is_set():
-                return OutOfTime(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
+                return GivenUp(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
             if isinstance(error, self.ray.exceptions.RayTaskError):
                 return getattr(error, "cause", error)
             if isinstance(error, self.ray.exceptions.RayError):
@@ -202,6 +226,18 @@ class Cluster:
 
     def close(self) -> None:
         self.ray.shutdown()
+
+
+def _tries(folder: Path) -> int:
+    """How often a trial's process was killed since its last checkpoint."""
+    mark = folder / TRIES
+    try:
+        since = mark.stat().st_mtime_ns
+        if any(file.stat().st_mtime_ns > since for file in folder.rglob(CHECKPOINT)):
+            return 0
+        return int(mark.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def work(job: TrialJob, sharers: int = 1) -> Outcome:

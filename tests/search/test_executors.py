@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from stdc_search import trial
 from stdc_search.data import DataError
 from stdc_search.latency import UnavailableError
 from stdc_search.records import Record, read
@@ -120,6 +121,68 @@ def test_a_candidate_whose_process_is_always_killed_fails_and_the_search_goes_on
 
 def _epochs(curve: Path) -> int:
     return len(curve.read_text().splitlines()) - 1
+
+
+DEADLY = """
+import os, signal, sys
+from pathlib import Path
+from stdc_search import runner, train
+from stdc_search.spec.run import load
+
+spec, out, when = load(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
+write = train.write_atomically
+
+def deadly(path, content):
+    kills = path.name == train.CHECKPOINT and load(path.parent / "spec.yaml").training.epochs == 6
+    if not kills or when == "after":
+        write(path, content)
+    if kills:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train.write_atomically = deadly
+runner.run(spec, out)
+"""
+
+
+def starts(spec: RunSpec, folder: Path, when: str) -> list[int]:
+    """Exit codes of a run that is started again until it ends; a candidate of six epochs kills it before or after each
+    of its checkpoints."""
+    dump(spec, folder / "deadly.yaml")
+    command = [sys.executable, "-c", DEADLY, str(folder / "deadly.yaml"), str(folder / "out"), when]
+    codes = []
+    while not codes or codes[-1] == -signal.SIGKILL:
+        assert len(codes) < 10, "it never ends"
+        codes.append(subprocess.run(command, stdout=subprocess.DEVNULL).returncode)
+    return codes
+
+
+def test_a_candidate_that_kills_the_search_itself_again_and_again_fails_and_the_search_goes_on(tmp_path):
+    spec = varied("training.epochs", 1, 6, 2)
+    assert starts(spec, tmp_path, "before") == [-signal.SIGKILL] * 3 + [0]
+    found = {record.values["training.epochs"]: record for record in read(tmp_path / "out" / "results.jsonl")}
+    assert {epochs: record.state for epochs, record in found.items()} == {1: "complete", 6: "failed", 2: "complete"}
+    assert "killed with it 3 times" in found[6].reason
+    assert not list(tmp_path.rglob("tries.txt"))
+
+
+@pytest.mark.slow
+def test_a_candidate_that_comes_further_each_time_is_not_given_up(tmp_path):
+    assert starts(varied("training.epochs", 6, 1), tmp_path, "after") == [-signal.SIGKILL] * 6 + [0]
+    records = read(tmp_path / "out" / "results.jsonl")
+    assert [record.state for record in records] == ["complete"] * 2
+
+
+def test_a_person_may_interrupt_as_often_as_they_like(tmp_path, monkeypatch):
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trial, "train", interrupt)
+        for _ in range(5):
+            with pytest.raises(KeyboardInterrupt):
+                run(search(trials=1), tmp_path)
+    run(search(trials=1), tmp_path)
+    assert [record.state for record in read(tmp_path / "results.jsonl")] == ["complete"]
 
 
 def test_a_candidate_that_hangs_is_stopped_and_the_search_goes_on(tmp_path):
