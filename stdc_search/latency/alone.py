@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,10 @@ except ModuleNotFoundError:  # Windows: trainings do not pause
     fcntl, FREE, SHARED, EXCLUSIVE = None, 0, 0, 0
 
 
+PATIENCE = 60.0
+"""Seconds after which a wait for trainings is told. They pause after each step, but not while they load their data."""
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """Wait until no other process of this user measures or trains with this package here, then keep them waiting.
@@ -40,8 +45,11 @@ def alone() -> Iterator[None]:
         lock.acquire()
     try:
         with _open("entrance") as entrance, _open("room") as room:
-            _lock(entrance, EXCLUSIVE)
-            _lock(room, EXCLUSIVE)
+            with _said(
+                f"a training on this machine has not paused for {PATIENCE:g} s; waiting for it. Was it stopped?"
+            ):
+                _lock(entrance, EXCLUSIVE)
+                _lock(room, EXCLUSIVE)
             yield
     finally:
         lock.release()
@@ -64,6 +72,18 @@ def beside() -> Iterator[Callable[[], None]]:
 
         give_way()
         yield give_way
+
+
+@contextmanager
+def _said(text: str) -> Iterator[None]:
+    """Warn if what is done here takes long."""
+    timer = threading.Timer(PATIENCE, warnings.warn, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _lock_file(name: str) -> Path:

@@ -1,13 +1,15 @@
 """Measurements take turns, and stay on their cores."""
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
 
-from stdc_search.latency.alone import pinned
+from stdc_search.latency.alone import alone, pinned
 from stdc_search.latency.machine import one_thread_a_core
 
 MEASURES = """
@@ -48,6 +50,31 @@ def test_one_that_is_killed_holds_nobody_up(tmp_path, monkeypatch):
         process.kill()
     done = subprocess.run([sys.executable, "-c", MEASURES], input="\n", capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("begun\n", "")
+
+
+TRAINS = """
+import time
+from stdc_search.latency.alone import beside
+with beside() as give_way:
+    print("begun", flush=True)
+    while True:
+        give_way()
+        time.sleep(0.1)
+"""
+
+
+def test_a_training_that_was_stopped_is_waited_for_with_a_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    module = sys.modules["stdc_search.latency.alone"]  # the package's own `alone` is the function
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    with subprocess.Popen([sys.executable, "-c", TRAINS], stdout=subprocess.PIPE) as trainer:
+        assert trainer.stdout.readline() == b"begun\n"
+        trainer.send_signal(signal.SIGSTOP)
+        threading.Timer(1, trainer.send_signal, [signal.SIGCONT]).start()
+        with pytest.warns(UserWarning, match="a training on this machine has not paused for 0.3 s"), alone():
+            pass
+        trainer.kill()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
