@@ -84,6 +84,7 @@ def _said(text: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join()  # it is no thread that is to be pinned
 
 
 def _lock_file(name: str) -> Path:
@@ -108,7 +109,10 @@ def pinned(cores: int) -> Iterator[None]:
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
-    before = {thread: os.sched_getaffinity(thread) for thread in _threads()}
+    before = {}
+    for thread in _threads():
+        with suppress(ProcessLookupError):  # it may have ended
+            before[thread] = os.sched_getaffinity(thread)
     _bind(before, sorted(one_thread_a_core())[:cores])
     try:
         yield

@@ -98,3 +98,22 @@ def test_all_threads_are_kept_on_as_many_cores_as_asked_and_let_go_after_it():
     stop.set()
     thread.join()
     assert os.sched_getaffinity(0) == before == seen["after"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
+def test_threads_that_end_meanwhile_do_no_harm():
+    stop = threading.Event()
+
+    def come_and_go():
+        while not stop.is_set():
+            threading.Thread(target=lambda: None).start()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(200):
+            with pinned(1):
+                pass
+    finally:
+        stop.set()
+        thread.join()
