@@ -6,7 +6,7 @@ from itertools import product
 import pandas as pd
 import pytest
 
-from benchmarks.oracles import HERE, noise, surrogate, table
+from benchmarks.oracles import HERE, noise, surrogate, table, timed
 from benchmarks.search import COUNTS, OURS, Course, Search, _quartiles, ask, behind, epochs_needed, overhead, replay
 from stdc_search.cost import count_quickly
 from stdc_search.search.study import Study
@@ -34,10 +34,19 @@ def test_the_surrogate_answers_for_each_network_between_those_of_the_table():
     assert len(surrogate().truths) == 31_752 == Study(surrogate().spec).search.size
 
 
+def test_a_time_is_kept_for_each_network_of_the_table_and_no_search_knows_it():
+    assert [*timed().truths] == [*table().truths]
+    truth = next(iter(timed().truths.values()))
+    assert truth.cost == truth.ms
+    assert truth.known == (None, None)
+    assert table().truths[next(iter(timed().truths))].known == (None, truth.macs)
+
+
+@pytest.mark.parametrize("oracle", ["table", "timed"])
 @pytest.mark.parametrize("sampler", ["known_cost", "random"])
 @pytest.mark.parametrize("halving", [False, True])
-def test_a_replayed_search_finds_more_and_more_and_the_same_again(sampler, halving):
-    search = Search("table", sampler, ladder=True, halving=halving, trainings=20, seed=1)
+def test_a_replayed_search_finds_more_and_more_and_the_same_again(oracle, sampler, halving):
+    search = Search(oracle, sampler, ladder=True, halving=halving, trainings=20, seed=1)
     course = replay(search)
     assert course.shares == sorted(course.shares)
     assert 0 < course.shares[0] < course.shares[-1] <= 1

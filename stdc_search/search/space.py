@@ -8,6 +8,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from stdc_search.cost import Counts, count_quickly
 from stdc_search.report.space import INSIDE, LEGAL
-from stdc_search.spec.base import SpecError, replace, replacer, value_at
+from stdc_search.spec.base import SpecError, UserError, replace, replacer, value_at
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, StartSpec, VarySpec
 
@@ -210,7 +211,13 @@ def _counted_by_processes(
 ) -> Any:
     context = multiprocessing.get_context("spawn")  # torch has threads, which a fork would not take along
     with ProcessPoolExecutor(processes, context, _begin, (spec, options)) as pool:
-        yield from pool.map(_count_chunk, chunks)
+        try:
+            yield from pool.map(_count_chunk, chunks)
+        except BrokenProcessPool:
+            raise UserError(
+                "the processes that count a search's candidates ended, which their own output tells more of; "
+                "a script that calls `run` needs `if __name__ == '__main__':` before it"
+            ) from None
 
 
 class _Counter:
