@@ -197,7 +197,7 @@ def test_a_network_s_own_file_runs_by_itself_to_the_same_score(finished, tmp_pat
 
 
 def test_a_limit_rejects_before_training(tmp_path):
-    spec = tiny_search(limits={"cost.parameters": {"at_most": 14_000}}, trials=2)
+    spec = tiny_search(limits={"cost.parameters": {"at_most": 14_000}}, trials=2, sampler={"kind": "random"})
     run(spec, tmp_path / "limited")
     records = read(tmp_path / "limited" / "results.jsonl")
     assert sum(record.state == "complete" for record in records) == 2

@@ -204,8 +204,9 @@ SamplerKind = Literal[OwnSampler, OptunaSampler]
 class SamplerSpec(Spec):
     """What proposes candidates: one of Optuna's samplers, or ours, which know what candidates cost."""
 
-    kind: SamplerKind = "tpe"
-    """`known_cost` learns accuracy alone; `stratified` draws evenly over the logarithms of what is known."""
+    kind: SamplerKind = "known_cost"
+    """`known_cost` learns what is not known of candidates, accuracy as a rule; `stratified` draws evenly over the
+    logarithms of what is known."""
     seed: NonNegativeInt = 0
     """What its draws depend on: the same seed proposes the same candidates after the same results."""
 

@@ -230,8 +230,13 @@ def begun(spec: RunSpec, folder: Path) -> TrialJob:
     return job
 
 
-def test_a_script_without_a_guard_is_told_what_it_needs(tmp_path):
-    dump(search(trials=2, executor=PROCESSES), tmp_path / "tiny.yaml")
+LARGE = {f"network.backbone.stages.{i}.width": {"kind": "int", "low": 16, "high": 160, "step": 4} for i in range(3)}
+"""A space that several processes count."""
+
+
+@pytest.mark.parametrize("more", [{"executor": PROCESSES}, {"sampler": {"kind": "known_cost"}, "vary": LARGE}])
+def test_a_script_without_a_guard_is_told_what_it_needs(tmp_path, more):
+    dump(tiny_search(trials=2, **{"sampler": {"kind": "random"}, "start": [], **more}), tmp_path / "tiny.yaml")
     script = tmp_path / "mine.py"
     script.write_text("import stdc_search\nstdc_search.run('tiny.yaml', 'out')\n")
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
