@@ -11,7 +11,7 @@ from rich.table import Table
 
 from stdc_search.latency import describe_machine
 from stdc_search.report.words import device
-from stdc_search.spec.base import write_atomically
+from stdc_search.storage import write_atomically
 
 
 def report(name: str, figures: Mapping[str, float]) -> None:

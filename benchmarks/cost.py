@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from benchmarks.bench import report
-from stdc_search.builder import build
-from stdc_search.cost import count, count_with_fvcore
+from stdc_search.network.builder import build
+from stdc_search.network.cost import count, count_with_fvcore
 from stdc_search.search.space import _grid, tabulate
 from stdc_search.spec.run import RunSpec, load
 

@@ -18,12 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.bench import report
-from stdc_search.builder import build
-from stdc_search.cost import count
 from stdc_search.data import open_dataset
 from stdc_search.data.files import read_image
 from stdc_search.data.transforms import normalise
-from stdc_search.export import INPUT, to_onnx
+from stdc_search.deploy.export import INPUT, to_onnx
+from stdc_search.deploy.quantize import calibration_images
 from stdc_search.latency import Entry, race
 from stdc_search.latency.alone import alone, pinned
 from stdc_search.latency.loop import Run, interleave, warm
@@ -31,11 +30,12 @@ from stdc_search.latency.machine import physical_cores
 from stdc_search.latency.runtimes import prepare
 from stdc_search.latency.statistics import compare
 from stdc_search.latency.typical import with_regions
-from stdc_search.quantize import calibration_images
+from stdc_search.network.builder import build
+from stdc_search.network.cost import count
+from stdc_search.network.weights import load_weights
 from stdc_search.spec.data import ScenesSpec
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import load
-from stdc_search.weights import load_weights
 
 SPECS = ("stdc1_seg50", "stdc2_seg50")
 FP32 = {

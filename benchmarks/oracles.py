@@ -15,16 +15,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stdc_search.latency import predicted, this_machine
-from stdc_search.pareto import Direction, hypervolume
+from stdc_search.ranking import Direction, hypervolume
 from stdc_search.records import Cost, Machine, Record, Score
 from stdc_search.search.executors import Outcome
-from stdc_search.search.gaussian_process import GaussianProcess
+from stdc_search.search.known_cost.model import GaussianProcess
 from stdc_search.search.space import tabulate
 from stdc_search.search.study import Proposal
 from stdc_search.spec.base import replace
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import RunSpec, load
-from stdc_search.trial import TrialJob
+from stdc_search.trial.trial import TrialJob
 
 HERE = Path("experiments/search_benchmark")
 BOTH: list[Direction] = ["maximize", "minimize"]

@@ -35,10 +35,10 @@ from numpy.typing import NDArray
 
 from benchmarks.bench import report
 from benchmarks.oracles import HERE, Answers, Oracle, Pad, left_out, noise, surrogate, table, timed
-from stdc_search import runner
+from stdc_search.commands import run as runner
 from stdc_search.report.tables import show_table
 from stdc_search.search.driver import Driver
-from stdc_search.search.known_cost import KnownCostSampler
+from stdc_search.search.known_cost.sampler import KnownCostSampler
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.study import Study, distribution
 from stdc_search.spec.base import replace

@@ -29,22 +29,22 @@ from torch.utils.data import default_collate
 from torchvision.transforms import functional as vision
 
 from benchmarks.bench import report
-from stdc_search.builder import build
 from stdc_search.data.cache import Cached
 from stdc_search.data.camvid import open_camvid
 from stdc_search.data.files import IdMasks, LabelledFiles, Sample
 from stdc_search.data.scenes import Scenes
 from stdc_search.data.transforms import MEAN, STD, TrainingSamples
 from stdc_search.latency.loop import interleave, warm
-from stdc_search.models.decoder import Head
-from stdc_search.models.segmenter import Segmenter
-from stdc_search.models.stdc import Backbone
-from stdc_search.optimizer import make_optimizer, parameter_groups
+from stdc_search.network.builder import build
+from stdc_search.network.models.decoder import Head
+from stdc_search.network.models.segmenter import Segmenter
+from stdc_search.network.models.stdc import Backbone
 from stdc_search.spec.base import replace
 from stdc_search.spec.data import CAMVID_CLASSES, CamvidSpec, ScenesSpec
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import ScaledCropSpec, SgdSpec, TrainingSpec
-from stdc_search.tasks import task_of
+from stdc_search.tasks.task import task_of
+from stdc_search.training.optimizer import make_optimizer, parameter_groups
 
 SPEC = "experiments/stdc1_camvid480/spec.yaml"  # the paper's recipe
 DEPTHS = {"stdc1": (2, 2, 2), "stdc2": (4, 5, 3)}

@@ -18,10 +18,11 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from stdc_search.commands.run import run
 from stdc_search.records import Record, Score, read
 from stdc_search.report.tables import print_table, save_table
-from stdc_search.runner import run
-from stdc_search.spec.base import SpecError, replace
+from stdc_search.spec.base import replace
+from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 
 PROTOCOL = Path("specs/camvid_small.yaml")

@@ -11,26 +11,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stdc_search.builder import build as build
-    from stdc_search.cost import count as count
+    from stdc_search.commands.run import run as run
     from stdc_search.latency import measure as measure
-    from stdc_search.runner import run as run
+    from stdc_search.network.builder import build as build
+    from stdc_search.network.cost import count as count
+    from stdc_search.network.weights import load_weights as load_weights
     from stdc_search.spec.base import dump as dump
     from stdc_search.spec.base import replace as replace
     from stdc_search.spec.run import load as load
     from stdc_search.spec.run import schema as schema
-    from stdc_search.weights import load_weights as load_weights
 
 _HOMES = {
     "load": "spec.run",
     "dump": "spec.base",
     "replace": "spec.base",
     "schema": "spec.run",
-    "build": "builder",
-    "count": "cost",
+    "build": "network.builder",
+    "count": "network.cost",
     "measure": "latency",
-    "run": "runner",
-    "load_weights": "weights",
+    "run": "commands.run",
+    "load_weights": "network.weights",
 }
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -38,7 +38,7 @@ def run(
     """Do all that a spec says: cost, times, training, search, report. An existing folder goes on where it stopped."""
     from rich.console import Console
 
-    from stdc_search.runner import run
+    from stdc_search.commands.run import run
 
     run(spec, out, data_root=data_root, console=Console())
 
@@ -46,7 +46,7 @@ def run(
 @app.command()
 def check(specs: Specs) -> None:
     """Check specs, and say what they would do."""
-    from stdc_search.spec.base import UserError
+    from stdc_search.errors import UserError
     from stdc_search.spec.run import load
 
     mistakes = False
@@ -73,10 +73,10 @@ def data(
     from rich.progress import Progress
 
     from stdc_search.data.survey import open_what_can_be, survey
+    from stdc_search.errors import UserError
     from stdc_search.report.samples import sample_page, save_samples
     from stdc_search.report.survey import class_frame, notes
     from stdc_search.report.tables import show_table
-    from stdc_search.spec.base import UserError
     from stdc_search.spec.run import load
     from stdc_search.tasks import preview
 
@@ -118,7 +118,7 @@ def cost(
     out: Annotated[Path, typer.Option(help="Folder that gets the tables.")] = Path("runs/cost"),
 ) -> None:
     """Count parameters, multiply-adds and FLOPs; save the tables as CSV, Markdown and LaTeX."""
-    from stdc_search.cost import count, count_parts
+    from stdc_search.network.cost import count, count_parts
     from stdc_search.report.costs import cost_frame, parts_frame
     from stdc_search.report.tables import show_table
 
@@ -147,10 +147,10 @@ def time(
     out: Annotated[Path, typer.Option(help="Folder that gets the tables.")] = Path("runs/time"),
 ) -> None:
     """Time networks as their section `latency` says, taking turns, and say which differences are real."""
-    from stdc_search.builder import build
     from stdc_search.data import open_dataset
+    from stdc_search.deploy.quantize import calibration_images
     from stdc_search.latency import Entry, note_machine, race
-    from stdc_search.quantize import calibration_images
+    from stdc_search.network.builder import build
     from stdc_search.report.costs import latency_frame
     from stdc_search.report.tables import show_table
     from stdc_search.report.words import device, doubts, ties
@@ -194,11 +194,11 @@ def calibrate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from stdc_search.calibrate import TABLE, calibrate
+    from stdc_search.commands.calibrate import TABLE, calibrate
+    from stdc_search.errors import UserError
     from stdc_search.report.costs import held_out_frame
     from stdc_search.report.tables import show_table
     from stdc_search.report.words import trust
-    from stdc_search.spec.base import UserError
     from stdc_search.spec.measurement import LatencySpec, varied
     from stdc_search.spec.run import load
 
@@ -233,9 +233,9 @@ def score(
     from rich.console import Console
     from rich.progress import Progress
 
+    from stdc_search.commands.score import score
     from stdc_search.report.scores import score_frame
     from stdc_search.report.tables import show_table
-    from stdc_search.score import score
     from stdc_search.spec.measurement import LatencySpec, varied
     from stdc_search.spec.run import load
 
@@ -268,7 +268,7 @@ def predict(
     from rich.console import Console
     from rich.progress import Progress
 
-    from stdc_search.predict import predict
+    from stdc_search.commands.predict import predict
     from stdc_search.spec.run import load
 
     with Progress(console=Console(stderr=True), transient=True) as bars:
@@ -296,10 +296,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained network as a file that needs none of this package, with an example that runs it."""
-    from stdc_search.deliver import deliver
-    from stdc_search.export import FORMATS
-    from stdc_search.spec.base import UserError
-    from stdc_search.spec.problems import closest
+    from stdc_search.commands.deliver import deliver
+    from stdc_search.deploy.export import FORMATS
+    from stdc_search.errors import UserError, closest
     from stdc_search.spec.run import load
 
     if to not in FORMATS:
@@ -319,10 +318,10 @@ def weights(
     """Turn a checkpoint into weights of a spec's network."""
     import torch
 
-    from stdc_search.builder import build
-    from stdc_search.spec.base import UserError
+    from stdc_search.errors import UserError
+    from stdc_search.network.builder import build
+    from stdc_search.network.weights import load_weights, save_weights
     from stdc_search.spec.run import load
-    from stdc_search.weights import load_weights, save_weights
 
     if out.suffix != ".safetensors":
         raise UserError(f"{out}: is to be written as safetensors; let its name end with .safetensors")
@@ -352,9 +351,9 @@ def space(
     from rich.console import Console
     from rich.progress import Progress
 
+    from stdc_search.errors import UserError
     from stdc_search.report.space import show_space
     from stdc_search.search.space import landmarks, tabulate
-    from stdc_search.spec.base import UserError
     from stdc_search.spec.run import load
 
     run = load(spec)
@@ -381,8 +380,8 @@ def schema(
     out: Annotated[Path | None, typer.Option(help="File to write. Default: print.", show_default=False)] = None,
 ) -> None:
     """Give the JSON Schema of a spec, for editors."""
-    from stdc_search.spec.base import write_atomically
     from stdc_search.spec.run import schema
+    from stdc_search.storage import write_atomically
 
     text = json.dumps(schema(), indent=2) + "\n"
     if out is None:
@@ -406,8 +405,7 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        from stdc_search.records import DamagedError
-        from stdc_search.spec.base import UserError
+        from stdc_search.errors import DamagedError, UserError
 
         if not isinstance(error, UserError | DamagedError):
             raise

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from stdc_search.errors import DamagedError
+from stdc_search.storage import append_line
+
+LEGAL, INSIDE = "legal network", "inside the limits"
+"""Columns of the table of a whole space."""
 
 
 class _Value(BaseModel):
@@ -235,26 +240,9 @@ class Record(_Value):
         return value
 
 
-class DamagedError(ValueError):
-    """A file of records is not as it was written: told to a person without traceback."""
-
-
 def append(path: Path, record: BaseModel) -> None:
     """Add a record to a results file: one write, on disk when this returns."""
-    line = record.model_dump_json() + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        data = line.encode()
-        start = os.fstat(descriptor).st_size
-        try:
-            if os.write(descriptor, data) < len(data):
-                raise OSError(f"{path}: the record was not written whole; is the disk full?")
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, start)
-            raise
-    finally:
-        os.close(descriptor)
+    append_line(path, record.model_dump_json())
 
 
 def read(path: Path) -> list[Record]:
@@ -279,11 +267,3 @@ def read(path: Path) -> list[Record]:
             ) from None
         records[record.number] = record
     return [*records.values()]
-
-
-def cut_torn_line(path: Path) -> None:
-    """Remove what a crash left of a last line, so that the next record starts on its own."""
-    if path.exists() and not (data := path.read_bytes()).endswith(b"\n") and data:
-        with path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
-            os.fsync(file.fileno())

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from stdc_search.builder import build
 from stdc_search.cli import app
+from stdc_search.network.builder import build
+from stdc_search.network.weights import save_weights
 from stdc_search.records import read_machines
 from stdc_search.report.words import device
 from stdc_search.spec.base import dump
 from stdc_search.spec.measurement import LatencySpec
-from stdc_search.weights import save_weights
 from tests.released import classification
 from tests.search_specs import tiny_search
 

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from stdc_search.records import Cost, Record, Score, append, cut_torn_line, read, read_machines
+from stdc_search.records import Cost, Record, Score, append, read, read_machines
+from stdc_search.storage import cut_torn_line
 
 
 def record(number: int, **more) -> Record:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.oracles import HERE, noise, surrogate, table, timed
 from benchmarks.search import COUNTS, OURS, Course, Search, _quartiles, ask, behind, epochs_needed, overhead, replay
-from stdc_search.cost import count_quickly
+from stdc_search.network.cost import count_quickly
 from stdc_search.search.study import Study
 from stdc_search.spec.run import load
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stdc_search.builder import build
-from stdc_search.cost import count
+from stdc_search.network.builder import build
+from stdc_search.network.cost import count
 from stdc_search.spec.base import dump
 from stdc_search.spec.network import ClassifierSpec
 from stdc_search.spec.run import load

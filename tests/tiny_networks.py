@@ -7,8 +7,8 @@ from functools import cache
 import torch
 from torch import nn
 
-from stdc_search.builder import build
-from stdc_search.export import to_onnx
+from stdc_search.deploy.export import to_onnx
+from stdc_search.network.builder import build
 from stdc_search.spec.network import (
     ClassifierSpec,
     DecoderSpec,

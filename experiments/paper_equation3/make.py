@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from stdc_search.models.analysis import equation_3
-from stdc_search.models.stdc import StdcModule
+from stdc_search.network.models.analysis import equation_3
+from stdc_search.network.models.stdc import StdcModule
 from stdc_search.report.tables import save_table
 
 MODULES = {"Stage3": 256, "Stage4": 512, "Stage5": 1024}

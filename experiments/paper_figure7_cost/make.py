@@ -6,11 +6,12 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from stdc_search.cost import count
+from stdc_search.network.cost import count
 from stdc_search.report.plots import encode
 from stdc_search.report.tables import save_table
-from stdc_search.spec.base import replace, write_atomically
+from stdc_search.spec.base import replace
 from stdc_search.spec.run import load
+from stdc_search.storage import write_atomically
 
 BLOCKS = range(2, 8)
 

@@ -21,20 +21,21 @@ from torch import Tensor, nn
 
 from experiments.paper_table4.run import VARIANTS
 from experiments.study import PROTOCOL, known
-from stdc_search.builder import build
 from stdc_search.data import Dataset, open_dataset
 from stdc_search.data.transforms import normalise
-from stdc_search.evaluation import predict
-from stdc_search.metrics import on_boundary
-from stdc_search.models.segmenter import Segmenter
+from stdc_search.evaluation.metrics import on_boundary
+from stdc_search.evaluation.views import predict
+from stdc_search.network.builder import build
+from stdc_search.network.models.segmenter import Segmenter
+from stdc_search.network.weights import load_weights
 from stdc_search.report.overlay import blend, colours
 from stdc_search.report.plots import encode
 from stdc_search.report.tables import print_table, save_table
-from stdc_search.spec.base import replace, write_atomically
+from stdc_search.spec.base import replace
 from stdc_search.spec.data import CAMVID_CLASSES
 from stdc_search.spec.run import RunSpec, load
-from stdc_search.tasks import views
-from stdc_search.weights import load_weights
+from stdc_search.storage import write_atomically
+from stdc_search.tasks.task import views
 
 NETWORKS = {"none": "without guidance", "1x_2x_4x_as_released": "with detail guidance", "spatial_path": "spatial path"}
 IMAGES = (10, 50, 90)

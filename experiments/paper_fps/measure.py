@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from stdc_search.builder import build
-from stdc_search.cost import count
 from stdc_search.latency import Entry, note_machine, race
+from stdc_search.network.builder import build
+from stdc_search.network.cost import count
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.report.words import device, doubts
 from stdc_search.spec.base import replace

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from stdc_search.models.analysis import receptive_fields
-from stdc_search.models.stdc import DepthwiseDown, StdcModule
+from stdc_search.network.models.analysis import receptive_fields
+from stdc_search.network.models.stdc import DepthwiseDown, StdcModule
 from stdc_search.report.tables import save_table
 
 PAPER = {1: (1, 3, 5, 7), 2: (3, 3, 7, 11)}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stdc_search.cost import count_parts
+from stdc_search.network.cost import count_parts
 from stdc_search.report.costs import parts_frame
 from stdc_search.report.tables import save_table
 from stdc_search.spec.run import load

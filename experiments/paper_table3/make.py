@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stdc_search.cost import count
+from stdc_search.network.cost import count
 from stdc_search.report.tables import save_table
 from stdc_search.spec.run import load
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from stdc_search.builder import build
 from stdc_search.latency import Entry, measure
+from stdc_search.network.builder import build
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import load
 

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from stdc_search.spec.base import UserError
+from stdc_search.errors import UserError
 
 Split = Literal["train", "val"]
 IGNORED = 255

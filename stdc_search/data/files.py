@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from stdc_search.data.dataset import IGNORED, DataError
-from stdc_search.spec.problems import alike
+from stdc_search.errors import alike
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 

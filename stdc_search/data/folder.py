@@ -27,6 +27,7 @@ from stdc_search.data.files import (
     resolve_root,
     several,
 )
+from stdc_search.errors import alike
 from stdc_search.spec.data import (
     BinarySpec,
     ColoursSpec,
@@ -36,7 +37,6 @@ from stdc_search.spec.data import (
     SplitByList,
     SplitByShare,
 )
-from stdc_search.spec.problems import alike
 
 
 def open_folder(

@@ -16,7 +16,7 @@ import torch
 
 from stdc_search import __version__
 from stdc_search.records import Machine, read_machines
-from stdc_search.spec.base import write_atomically
+from stdc_search.storage import write_atomically
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "onnxruntime-gpu", "openvino", "optuna")
 

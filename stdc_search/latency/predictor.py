@@ -12,10 +12,10 @@ import numpy as np
 from pydantic import ValidationError
 from scipy.stats import spearmanr
 
-from stdc_search.cost import Part, Piece, Shapes, pieces
+from stdc_search.errors import UserError
 from stdc_search.latency.machine import describe_machine
+from stdc_search.network.cost import Part, Piece, Shapes, pieces
 from stdc_search.records import Errors, TimeTable
-from stdc_search.spec.base import UserError
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.network import NetworkSpec
 

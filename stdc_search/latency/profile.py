@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from stdc_search.export import INPUT
+from stdc_search.deploy.export import INPUT
+from stdc_search.errors import UserError
 from stdc_search.latency.runtimes import onnxruntime_session, openvino_request
-from stdc_search.spec.base import UserError
 from stdc_search.spec.measurement import RuntimeSpec
 
 Nodes = list[tuple[str, float]]

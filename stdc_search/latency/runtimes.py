@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, assert_never
 import torch
 from torch import Tensor, nn
 
-from stdc_search.deploy import deployed
-from stdc_search.export import INPUT, openvino_core, to_onnx
-from stdc_search.quantize import quantized
-from stdc_search.spec.base import UserError
+from stdc_search.deploy.export import INPUT, openvino_core, to_onnx
+from stdc_search.deploy.folding import deployed
+from stdc_search.deploy.quantize import quantized
+from stdc_search.errors import UserError
 from stdc_search.spec.measurement import Precision, RuntimeSpec
 
 if TYPE_CHECKING:

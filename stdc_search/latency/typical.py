@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stdc_search.data.scenes import Scenes
-from stdc_search.models.segmenter import Segmenter
+from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.spec.data import ScenesSpec
 
 

@@ -11,16 +11,17 @@ import pandas as pd
 from rich.console import Console
 
 from stdc_search import records
-from stdc_search.pareto import Direction
+from stdc_search.errors import UserError
+from stdc_search.ranking import Direction
 from stdc_search.records import Score
 from stdc_search.report.candidates import FIGURES, best, candidates, first, label, shown
 from stdc_search.report.overlay import draw_overlay, overlay
 from stdc_search.report.plots import draw_front, encode, front_picture
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.report.words import conditions, constant_note, halving_note, heading, legend, machine_note, summary
-from stdc_search.spec.base import UserError, write_atomically
 from stdc_search.spec.data import ImagenetSpec
 from stdc_search.spec.run import load
+from stdc_search.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from stdc_search.pareto import Direction, front
+from stdc_search.ranking import Direction, front
 from stdc_search.records import Record
 from stdc_search.report.tables import MARK
 from stdc_search.report.words import REFERENCE, label, short_titles

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stdc_search.pareto import Direction
+from stdc_search.ranking import Direction
 from stdc_search.report.candidates import FIGURES, first
 from stdc_search.report.labels import place_label
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stdc_search.report.overlay import Colour, Rgb, blend, class_legend, colours, draw_legend, legend_height
 from stdc_search.report.plots import INK, SMALL_PT, TITLE_PT, encode, literal
-from stdc_search.spec.base import write_atomically
+from stdc_search.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

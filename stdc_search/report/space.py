@@ -10,17 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stdc_search.records import INSIDE, LEGAL
 from stdc_search.report.plots import AXIS_TITLES, GIVEN, INK, PALE, QUIET, SMALL_PT, TEXT_PT, TITLE_PT, encode, literal
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.report.words import title_of
-from stdc_search.spec.base import write_atomically
 from stdc_search.spec.search import LimitMetric, LimitSpec, SearchSpec
+from stdc_search.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LEGAL, INSIDE = "legal network", "inside the limits"
-"""Columns of a space's table."""
 QUANTILES = {
     "smallest": 0.0,
     "5 %": 0.05,

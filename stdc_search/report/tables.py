@@ -21,7 +21,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from stdc_search.spec.base import write_atomically
+from stdc_search.storage import write_atomically
 
 MARK = "●"
 ABSENT = "–"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from stdc_search.pareto import Direction
+from stdc_search.ranking import Direction, rank_correlation
 from stdc_search.records import ImageScore, Latency, Machine, Record, Score, TimeTable
 from stdc_search.report.tables import MARK
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec
@@ -171,12 +171,6 @@ def halving_note(records: Sequence[Record], halving: HalvingSpec, objectives: It
         f"Halving: rank correlation with the score at the end, over the first {len(firsts)} candidates: "
         f"{', '.join(told)}; below {halving.least_correlation:g} nobody was stopped there"
     )
-
-
-def rank_correlation(early: Sequence[Sequence[float]], late: Sequence[Sequence[float]]) -> float:
-    """Spearman's, of [candidates, scores] at two times, of the score where it is the least; NaN where all are equal."""
-    found = pd.DataFrame(early).rank().corrwith(pd.DataFrame(late).rank())
-    return float(found.min(skipna=False))
 
 
 def _duration(seconds: float) -> str:

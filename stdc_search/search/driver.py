@@ -12,7 +12,7 @@ from stdc_search.records import Machine, Record
 from stdc_search.search.executors import Executor, GivenUp, Lost, Outcome
 from stdc_search.search.halving import Halving, Trust
 from stdc_search.search.study import Proposal, Study
-from stdc_search.trial import TrialJob, running
+from stdc_search.trial.trial import TrialJob, running
 
 ATTEMPTS = 2
 """How often a candidate is tried whose process is lost."""

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stdc_search.pareto import Direction, front
-from stdc_search.report.words import rank_correlation
+from stdc_search.ranking import Direction, front, rank_correlation
 from stdc_search.spec.search import HalvingSpec
 
 

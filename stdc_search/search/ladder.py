@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from stdc_search.cost import count_quickly
+from stdc_search.network.cost import count_quickly
 from stdc_search.search.space import values_in_space
-from stdc_search.spec.base import SpecError
+from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import Choice, FloatRange, IntRange, VarySpec, ascending
 

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from stdc_search.errors import UserError, brief
 from stdc_search.records import Record
 from stdc_search.search.study import Study
-from stdc_search.spec.base import UserError, brief
 
 RUN = "run"
 """Attribute of a study that says whose it is."""

@@ -16,9 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stdc_search.cost import Counts, count_quickly
-from stdc_search.report.space import INSIDE, LEGAL
-from stdc_search.spec.base import SpecError, UserError, replace, replacer, value_at
+from stdc_search.errors import UserError
+from stdc_search.network.cost import Counts, count_quickly
+from stdc_search.records import INSIDE, LEGAL
+from stdc_search.spec.base import replace, replacer, value_at
+from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, StartSpec, VarySpec
 

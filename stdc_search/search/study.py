@@ -27,12 +27,12 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from stdc_search.records import Latency, Origin, Record
-from stdc_search.search.known import KnownObjectives
-from stdc_search.search.known_cost import STARTUP, KnownCostSampler
+from stdc_search.search.known_cost.objectives import KnownObjectives
+from stdc_search.search.known_cost.sampler import STARTUP, KnownCostSampler
 from stdc_search.search.ladder import ladder
 from stdc_search.search.samplers import make_sampler
 from stdc_search.search.space import values_in_space
-from stdc_search.spec.base import SpecError
+from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import Choice, FloatRange, IntRange, Metric, OwnSampler, SearchSpec, VarySpec, ascending
 

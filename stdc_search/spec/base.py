@@ -9,29 +9,11 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, ValidationInfo
 
+from stdc_search.errors import closest
 from stdc_search.spec import files
 from stdc_search.spec.explain import explain
-from stdc_search.spec.files import write_atomically
-from stdc_search.spec.problems import Problem, SpecError, UserError, at, brief, closest, shown
-
-__all__ = [
-    "Problem",
-    "RelativePath",
-    "Spec",
-    "SpecError",
-    "UserError",
-    "at",
-    "brief",
-    "default_kind",
-    "dump",
-    "load",
-    "plain",
-    "replace",
-    "replacer",
-    "schema",
-    "value_at",
-    "write_atomically",
-]
+from stdc_search.spec.problems import Problem, SpecError, at, shown
+from stdc_search.storage import write_atomically
 
 
 class Spec(BaseModel):

@@ -16,7 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from stdc_search.spec.base import Spec, at, default_kind
+from stdc_search.spec.base import Spec, default_kind
+from stdc_search.spec.problems import at
 
 CAMVID_CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic.fields import FieldInfo
 
-from stdc_search.spec.problems import Problem, SpecError, alike, closest, shown
+from stdc_search.errors import alike, closest
+from stdc_search.spec.problems import Problem, SpecError, shown
 
 
 def explain(error: ValidationError, spec: type[BaseModel]) -> list[Problem]:

@@ -24,7 +24,8 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 from ruamel.yaml.resolver import VersionedResolver
 
-from stdc_search.spec.problems import Problem, SpecError, closest, shown
+from stdc_search.errors import closest
+from stdc_search.spec.problems import Problem, SpecError, shown
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
@@ -281,20 +282,3 @@ def to_yaml(values: Any) -> str:
 def to_json(values: Any) -> str:
     """Plain values as JSON, in their order."""
     return json.dumps(values, indent=2) + "\n"
-
-
-UNFINISHED = ".stdc-search"
-"""How names of files end that are being written: nobody else's do."""
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file that has its old or its new content whatever happens, and is on disk when this returns."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

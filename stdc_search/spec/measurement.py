@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from stdc_search.spec.base import RelativePath, Spec, at, replace
+from stdc_search.spec.base import RelativePath, Spec, replace
+from stdc_search.spec.problems import at
 
 Side = Annotated[int, Field(ge=32)]
 

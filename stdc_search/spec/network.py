@@ -20,8 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from stdc_search.spec.base import Spec, at, load
+from stdc_search.spec.base import Spec, load
 from stdc_search.spec.files import missing
+from stdc_search.spec.problems import at
 
 Stride = Literal[1, 2]
 

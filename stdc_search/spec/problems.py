@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from stdc_search.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,6 @@ class Problem:
         return Problem(self.path, self.message, file, lines.get(path))
 
 
-class UserError(ValueError):
-    """A person's mistake: printed without traceback, exit code 2."""
-
-
-def brief(error: BaseException) -> str:
-    """The first line of what an error says, or its name."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
 class SpecError(UserError):
     """A spec cannot be used; holds every problem that was found."""
 
@@ -72,18 +64,6 @@ class SpecError(UserError):
 def at(path: str, message: str) -> SpecError:
     """For validators: an error at a dotted path that starts from the spec that is validated."""
     return SpecError(Problem(path, message))
-
-
-def closest(word: object, legal: Iterable[object]) -> str:
-    """`did you mean ...?`, or all legal words where none is alike."""
-    words = [str(item) for item in legal]
-    meant = alike(word, words)
-    return f"did you mean `{meant}`?" if meant else f"legal: {', '.join(words) or 'none'}"
-
-
-def alike(word: object, words: Iterable[str]) -> str | None:
-    """The word that is spelt most alike, if any is."""
-    return next(iter(difflib.get_close_matches(str(word), list(words), n=1, cutoff=0.7)), None)
 
 
 def shown(value: object) -> str:

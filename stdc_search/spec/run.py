@@ -11,11 +11,11 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, model_validator
 
 from stdc_search.spec import base
-from stdc_search.spec.base import Spec, SpecError, replace, value_at
+from stdc_search.spec.base import Spec, replace, value_at
 from stdc_search.spec.data import DataSpec, ImagenetSpec
 from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec, StdcSpec
-from stdc_search.spec.problems import Problem, shown
+from stdc_search.spec.problems import Problem, SpecError, shown
 from stdc_search.spec.search import ImageMetric, PixelMetric, SearchSpec, StartSpec
 from stdc_search.spec.training import MEANS, LossSpec, SegmentationLossSpec, TrainingSpec
 

@@ -20,8 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from stdc_search.spec.base import Spec, at, default_kind, plain
+from stdc_search.spec.base import Spec, default_kind, plain
 from stdc_search.spec.network import NetworkSpec, SegmenterSpec, StageSpec, StdcSpec, network_of
+from stdc_search.spec.problems import at
 
 LimitMetric = Literal[
     "cost.parameters",

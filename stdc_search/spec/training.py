@@ -18,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from stdc_search.spec.base import RelativePath, Spec, at, default_kind
+from stdc_search.spec.base import RelativePath, Spec, default_kind
 from stdc_search.spec.network import NetworkSpec, SegmenterSpec, network_of
+from stdc_search.spec.problems import at
 
 Share = Annotated[float, Field(gt=0, le=1)]
 

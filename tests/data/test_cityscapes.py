@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from stdc_search import metrics
 from stdc_search.data import DataError, open_dataset
 from stdc_search.data.cityscapes import LABEL_IDS
-from stdc_search.evaluation import Views, evaluate, predict
+from stdc_search.evaluation import metrics
+from stdc_search.evaluation.views import Views, evaluate, predict
 from stdc_search.spec.data import CITYSCAPES_CLASSES, CityscapesSpec
 
 SIZE = (32, 64)

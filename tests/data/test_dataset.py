@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stdc_search.data import DataError, open_dataset
-from stdc_search.spec.base import UserError
+from stdc_search.errors import UserError
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ImagenetSpec, ScenesSpec
 
 KINDS = get_args(get_args(DataSpec)[0])

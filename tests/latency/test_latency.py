@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from stdc_search import latency
+from stdc_search.deploy.quantize import quantized
 from stdc_search.latency import Entry, MismatchError, UnavailableError, measure, measure_network, race, runtimes
 from stdc_search.latency.loop import WINDOW
 from stdc_search.latency.machine import physical_cores
 from stdc_search.latency.runtimes import check, prepare, reference
 from stdc_search.latency.typical import with_regions
-from stdc_search.quantize import quantized
 from stdc_search.spec.measurement import PRECISIONS, LatencySpec, Runtime, RuntimeSpec
 from tests.tiny_networks import SIZE, classifier, exported, segmenter
 

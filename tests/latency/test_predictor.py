@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from stdc_search.builder import build
-from stdc_search.calibrate import MEASURED, TABLE, calibrate, cover
-from stdc_search.cost import named_parts, pieces
+from stdc_search.commands.calibrate import MEASURED, TABLE, calibrate, cover
+from stdc_search.errors import UserError
 from stdc_search.latency import describe_machine
 from stdc_search.latency.predictor import Predictor, errors_of, fit, load_table, words_of
 from stdc_search.latency.profile import mean_shares, profile, shares
 from stdc_search.latency.runtimes import onnx_content
+from stdc_search.network.builder import build
+from stdc_search.network.cost import named_parts, pieces
 from stdc_search.records import Errors, TimeTable
 from stdc_search.search.space import draw
-from stdc_search.spec.base import UserError
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import RunSpec, load
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from stdc_search.commands.run import run
+from stdc_search.errors import UserError
 from stdc_search.records import read
-from stdc_search.runner import run
-from stdc_search.spec.base import UserError
 from tests.search.test_executors import _epochs, in_background, search, told, until, varied
 
 ray = pytest.importorskip("ray")

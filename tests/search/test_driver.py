@@ -9,16 +9,17 @@ import shutil
 import pytest
 from rich.console import Console
 
-from stdc_search import trial
+from stdc_search.commands.run import run
 from stdc_search.records import Latency, read
-from stdc_search.runner import run
-from stdc_search.search import executors
 from stdc_search.search.driver import Driver
+from stdc_search.search.executors import in_process
 from stdc_search.search.halving import Halving
 from stdc_search.search.study import Study
-from stdc_search.spec.base import SpecError, replace
+from stdc_search.spec.base import replace
+from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import HalvingSpec
+from stdc_search.trial import trial
 from tests.search_specs import tiny_search
 
 HALVING = {"rungs": [1, 2], "probation": 4, "least_correlation": -1}
@@ -74,7 +75,7 @@ def test_who_comes_to_the_end_has_the_score_of_an_uncut_training(finished, tmp_p
 
 def test_cut_at_any_trial_it_ends_as_if_it_had_not_been(finished, tmp_path, monkeypatch):
     folder, _, _ = finished
-    run_trial = executors.run_trial
+    run_trial = in_process.run_trial
     for calls in (3, 5, 4):  # each begins where the last was cut
         left = iter(range(calls))
 
@@ -83,7 +84,7 @@ def test_cut_at_any_trial_it_ends_as_if_it_had_not_been(finished, tmp_path, monk
                 raise KeyboardInterrupt
             return run_trial(*arguments)
 
-        monkeypatch.setattr(executors, "run_trial", cut)
+        monkeypatch.setattr(in_process, "run_trial", cut)
         with pytest.raises(KeyboardInterrupt):
             run(halved(halving=HALVING), tmp_path)
     monkeypatch.undo()
@@ -156,7 +157,7 @@ def test_a_copy_of_a_candidates_folder_is_no_candidate(tmp_path, monkeypatch):
         next(cut)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(executors, "run_trial", interrupted)
+    monkeypatch.setattr(in_process, "run_trial", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(halved(trials=2), tmp_path)
     monkeypatch.undo()

@@ -19,17 +19,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stdc_search import trial
+from stdc_search.commands.run import run
 from stdc_search.data import DataError
+from stdc_search.errors import UserError
 from stdc_search.latency import UnavailableError
+from stdc_search.network.weights import WeightsError
 from stdc_search.records import Record, read
-from stdc_search.runner import run
-from stdc_search.search.executors import Processes, _translated
-from stdc_search.spec.base import Problem, SpecError, UserError, dump
+from stdc_search.search.executors.executor import translated
+from stdc_search.search.executors.processes import Processes
+from stdc_search.spec.base import dump
+from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import ProcessesSpec
-from stdc_search.trial import TrialJob, begin, examine
-from stdc_search.weights import WeightsError
+from stdc_search.trial import trial
+from stdc_search.trial.trial import TrialJob, begin, examine
 from tests.search_specs import tiny_search
 
 PROCESSES = {"kind": "processes", "workers": 2}
@@ -126,7 +129,8 @@ def _epochs(curve: Path) -> int:
 DEADLY = """
 import os, signal, sys
 from pathlib import Path
-from stdc_search import runner, train
+from stdc_search.commands import run as runner
+from stdc_search.training import loop as train
 from stdc_search.spec.run import load
 
 spec, out, when = load(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
@@ -257,7 +261,7 @@ def test_a_mistake_in_telling_what_an_error_means_is_not_waited_for():
         raise LookupError("a mistake")
 
     done: Future[Any] = Future()
-    future = _translated(done, mistaken)
+    future = translated(done, mistaken)
     done.set_exception(OSError())
     with pytest.raises(LookupError, match="a mistake"):
         future.result(timeout=1)

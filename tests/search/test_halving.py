@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stdc_search.pareto import front
+from stdc_search.ranking import front
 from stdc_search.search.halving import Halving, by_rank
 from stdc_search.spec.search import HalvingSpec
 

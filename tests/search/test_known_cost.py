@@ -11,13 +11,14 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from scipy.optimize import check_grad
 from scipy.stats import norm
 
-from stdc_search.cost import count
 from stdc_search.latency import predicted
-from stdc_search.pareto import hypervolume
-from stdc_search.search import gaussian_process, known_cost
-from stdc_search.search.gaussian_process import GaussianProcess
-from stdc_search.search.improvement import expected_improvement
-from stdc_search.search.known_cost import STARTUP, KnownCostSampler
+from stdc_search.network.cost import count
+from stdc_search.ranking import hypervolume
+from stdc_search.search.known_cost import model as gaussian_process
+from stdc_search.search.known_cost import sampler as known_cost
+from stdc_search.search.known_cost.improvement import expected_improvement
+from stdc_search.search.known_cost.model import GaussianProcess
+from stdc_search.search.known_cost.sampler import STARTUP, KnownCostSampler
 from stdc_search.search.study import Study
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import RunSpec

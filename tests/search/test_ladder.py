@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stdc_search.cost import count_quickly
+from stdc_search.network.cost import count_quickly
 from stdc_search.search.ladder import ladder
 from stdc_search.search.space import values_in_space
 from stdc_search.search.study import Study

@@ -13,11 +13,11 @@ from optuna.storages import RDBStorage
 from pydantic import ValidationError
 from sqlalchemy import create_engine, text
 
-from stdc_search.runner import run
+from stdc_search.commands.run import run
+from stdc_search.errors import UserError
 from stdc_search.search import mirror as mirror_module
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.study import Study
-from stdc_search.spec.base import UserError
 from tests.search.test_study import go
 from tests.search_specs import tiny_search
 

@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from stdc_search.cost import count, count_quickly
+from stdc_search.network.cost import count, count_quickly
 from stdc_search.search import space
 from stdc_search.search.space import COSTS, INSIDE, LEGAL, landmarks, tabulate
-from stdc_search.spec.base import SpecError, replace
+from stdc_search.spec.base import replace
+from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import load
 from stdc_search.spec.search import PRESETS
 from tests.search_specs import tiny_search

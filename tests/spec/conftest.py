@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stdc_search.spec.base import SpecError
+from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import load
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from stdc_search.spec.base import SpecError, dump, replace, replacer, value_at
+from stdc_search.spec.base import dump, replace, replacer, value_at
 from stdc_search.spec.network import DetailSpec, HeadSpec, SegmenterSpec, StageSpec
+from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load, schema
 from stdc_search.spec.search import PRESETS
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from stdc_search.spec.base import Spec, SpecError, at, load
+from stdc_search.spec.base import Spec, load
 from stdc_search.spec.files import to_yaml
+from stdc_search.spec.problems import SpecError, at
 
 
 class Red(Spec):

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from stdc_search.spec import files
-from stdc_search.spec.base import SpecError
-from stdc_search.spec.files import read, to_json, to_yaml, write_atomically
+from stdc_search.spec.files import read, to_json, to_yaml
+from stdc_search.spec.problems import SpecError
+from stdc_search.storage import write_atomically
 
 Complaints = Callable[..., list[str]]
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from stdc_search.spec.base import SpecError, replace
+from stdc_search.spec.base import replace
 from stdc_search.spec.measurement import PRECISIONS, LatencySpec, RuntimeSpec, varied
+from stdc_search.spec.problems import SpecError
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stdc_search.spec.problems import Problem, SpecError, at, closest
+from stdc_search.errors import closest
+from stdc_search.spec.problems import Problem, SpecError, at
 
 FILE = Path("x.yaml")
 

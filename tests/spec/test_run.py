@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stdc_search.spec.base import SpecError, dump, replace, value_at
+from stdc_search.spec.base import dump, replace, value_at
 from stdc_search.spec.data import (
     BinarySpec,
     CamvidSpec,
@@ -31,6 +31,7 @@ from stdc_search.spec.network import (
     HeadSpec,
     SegmenterSpec,
 )
+from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, LimitSpec, SearchSpec, StartSpec
 from stdc_search.spec.training import (

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from stdc_search.spec.base import SpecError, dump
+from stdc_search.spec.base import dump
 from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
+from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, SearchSpec
 

@@ -1,0 +1,196 @@
+"""A search space -> the time of each part of its networks on this machine, from whole networks that are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stdc_search.errors import UserError
+from stdc_search.latency import note_machine
+from stdc_search.latency.alone import alone, pinned
+from stdc_search.latency.loop import Run, interleave, warm
+from stdc_search.latency.machine import physical_cores
+from stdc_search.latency.predictor import Predictor, errors_of, fit, words_of
+from stdc_search.latency.profile import check_profiled, mean_shares, profile
+from stdc_search.latency.runtimes import onnx_content, prepare
+from stdc_search.latency.statistics import compare
+from stdc_search.latency.typical import with_regions
+from stdc_search.network.builder import build
+from stdc_search.network.cost import count, named_parts, pieces
+from stdc_search.records import HeldOut, TimeTable, append
+from stdc_search.search.space import draw
+from stdc_search.spec.measurement import RuntimeSpec
+from stdc_search.spec.run import RunSpec
+from stdc_search.storage import write_atomically
+
+DRAWN = 1000
+"""Networks that parts are looked for in."""
+HELD_OUT = 30
+TOGETHER = 6
+"""Networks that take turns."""
+WARMUP, REPEATS = 15, 30
+MEASURED, TABLE = "measured.jsonl", "times.json"
+
+Progress = Callable[[int, int], None]
+
+
+class Measured(BaseModel):
+    """A network that was measured, as it is written when it was."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    """Machine, runtime, size and network."""
+    turn: int
+    """0, or 1 where it was measured before."""
+    device: str
+    reference_ms: float
+    """Of the spec's own network, which takes turns with all others."""
+    ratio: float
+    """How many times as long it takes: the median over the rounds."""
+    parts: tuple[tuple[str, float], ...]
+    """Words of each part, and the share of the time that it takes."""
+
+
+def calibrate(
+    spec: RunSpec, runtime: RuntimeSpec, folder: Path, *, progress: Progress | None = None
+) -> tuple[TimeTable, list[HeldOut]]:
+    """Measure networks that together have every part of a space, and learn what each part takes.
+
+    What was measured is kept in `measured.jsonl`, so that what was cut off goes on; the table is `times.json`.
+
+    Args:
+        spec: a run with a search.
+        runtime: ONNX Runtime or OpenVINO, in floats.
+        folder: gets both files, and what machine it is.
+        progress: called with the number of measurements done and of all.
+
+    Returns:
+        The table, and the networks that its errors are of.
+
+    Raises:
+        UserError: the runtime tells no times of nodes, or int8 is asked for.
+    """
+    check_profiled(runtime)
+    if runtime.precision == "int8":
+        raise UserError("int8 times are not learnt: networks would be calibrated on images one by one; measure them")
+    runtime = RuntimeSpec(**runtime.model_dump(include=set(RuntimeSpec.model_fields)))  # without how it is measured
+    drawn = draw(spec, DRAWN)
+    learnt = cover(drawn)
+    held_out = [run for run in draw(spec, DRAWN, seed=1) if run not in learnt][:HELD_OUT]
+    if len(held_out) < 2:
+        raise UserError(
+            f"the space has {len(drawn)} networks, all of which would be measured; `stdc-search time` does that"
+        )
+    jobs = [(run, 0) for run in (*learnt, *held_out)] + [(run, 1) for run in held_out]
+    folder.mkdir(parents=True, exist_ok=True)
+    session = _Session(spec, runtime, folder / MEASURED)
+    todo = [(run, turn) for run, turn in jobs if session.find(run, turn) is None]
+    for start in range(0, len(todo), TOGETHER):
+        session.measure(todo[start : start + TOGETHER])
+        if progress is not None:
+            progress(len(jobs) - len(todo) + min(start + TOGETHER, len(todo)), len(jobs))
+    found = [session.times(run, 0) for run in learnt]
+    predict = Predictor(fit([parts for _, parts in found], [time for time, _ in found]))
+    rows = [
+        HeldOut(
+            macs=count(run.network, run.image_size).macs,
+            measured_ms=session.times(run, 0)[0],
+            again_ms=session.times(run, 1)[0],
+            predicted_ms=predict(run.network, run.image_size),
+        )
+        for run in held_out
+    ]
+    true = [row.measured_ms for row in rows]
+    table = TimeTable(
+        machine=session.machine,
+        runtime=runtime.model_dump(mode="json"),
+        device=next(iter(session.done.values())).device,
+        parts=dict(predict.parts),
+        networks=len(learnt),
+        held_out=len(held_out),
+        errors=errors_of([row.predicted_ms for row in rows], true),
+        repeatability=errors_of([row.again_ms for row in rows], true),
+    )
+    write_atomically(folder / TABLE, table.model_dump_json(indent=2) + "\n")
+    return table, rows
+
+
+def cover(networks: Sequence[RunSpec]) -> list[RunSpec]:
+    """As few networks as it takes, chosen one by one, that have every part that any of them has."""
+    parts = [
+        {words_of(part) for piece in pieces(run.network, run.image_size) for part in piece.parts} for run in networks
+    ]
+    missing = set[str]().union(*parts)
+    chosen = []
+    while missing:
+        best = max(range(len(networks)), key=lambda i: len(parts[i] & missing))
+        chosen.append(networks[best])
+        missing -= parts[best]
+    return chosen
+
+
+class _Session:
+    """Measures networks beside the spec's own, whose time tells what the machine was doing meanwhile."""
+
+    def __init__(self, spec: RunSpec, runtime: RuntimeSpec, path: Path) -> None:
+        self.spec, self.runtime, self.path = spec, runtime, path
+        self.machine = note_machine(path.parent / "machine.json").id
+        self.threads = runtime.threads or physical_cores()
+        self.done: dict[tuple[str, int], Measured] = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                one = Measured.model_validate_json(line)
+            except ValidationError:  # cut off as it was written
+                continue
+            self.done[one.key, one.turn] = one
+
+    def find(self, run: RunSpec, turn: int) -> Measured | None:
+        return self.done.get((self._key(run), turn))
+
+    def times(self, run: RunSpec, turn: int) -> tuple[float, list[tuple[str, float]]]:
+        """Milliseconds of a network and of its parts, had the machine been as it was on average."""
+        one = self.done[self._key(run), turn]
+        usual = median(each.reference_ms for each in self.done.values())
+        time = one.ratio * usual
+        return time, [(words, share * time) for words, share in one.parts]
+
+    def measure(self, jobs: Sequence[tuple[RunSpec, int]]) -> None:
+        with alone(), pinned(self.threads), torch.inference_mode():
+            plain: list[Run] = []
+            profiles, device = [], ""
+            for run in (self.spec, *(run for run, _ in jobs)):
+                torch.manual_seed(0)
+                images = torch.randn((self.runtime.batch, 3, *run.image_size))
+                module = with_regions(build(run.network), images)
+                content = onnx_content(self.runtime, module, images, None)
+                prepared = prepare(self.runtime, module, images, self.threads, content=content)
+                device = prepared.device
+                plain.append(partial(prepared.run, prepared.load(images)))
+                profiles.append(profile(self.runtime, content, images, self.threads))
+            runs = [*plain, *(one.run for one in profiles)]
+            warm(runs, most=WARMUP)
+            samples = interleave(runs, repeats=REPEATS)
+        reference, *others = samples[: len(plain)]
+        for (run, turn), times, profiled in zip(jobs, others, profiles[1:], strict=True):
+            parts = {name: words_of(part) for name, part in named_parts(run.network, run.image_size).items()}
+            shares = mean_shares(profiled.finish()[-REPEATS:], list(parts))
+            one = Measured(
+                key=self._key(run),
+                turn=turn,
+                device=device,
+                reference_ms=median(reference),
+                ratio=compare(times, reference).median,
+                parts=tuple((words, shares[name]) for name, words in parts.items()),
+            )
+            append(self.path, one)
+            self.done[one.key, one.turn] = one
+        profiles[0].finish()
+
+    def _key(self, run: RunSpec) -> str:
+        return f"{self.machine} {self.runtime.model_dump_json()} {run.image_size} {run.network.model_dump_json()}"

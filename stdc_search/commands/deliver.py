@@ -1,0 +1,109 @@
+"""A trained network for other people's programs: a file, what it says of itself, and an example that runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stdc_search import __version__
+from stdc_search.data import open_dataset
+from stdc_search.data.transforms import denormalise
+from stdc_search.deploy.export import Format, export
+from stdc_search.deploy.quantize import calibration_images, quantized
+from stdc_search.errors import UserError
+from stdc_search.network.builder import build
+from stdc_search.network.weights import load_weights
+from stdc_search.report.overlay import colours
+from stdc_search.spec.data import ImagenetSpec
+from stdc_search.spec.run import RunSpec
+
+
+def deliver(
+    spec: RunSpec,
+    weights: Path,
+    to: Format,
+    out: Path,
+    *,
+    int8: bool = False,
+    data_root: Path | None = None,
+) -> list[Path]:
+    """Write a network with weights as a file that needs none of this package, `about.json` and an example.
+
+    Args:
+        spec: a run; its image size is the file's, its data name the classes.
+        weights: any file that `load_weights` takes.
+        to: the file's format.
+        out: folder that gets all of them or none.
+        int8: of weights and features, calibrated on training images.
+        data_root: where the root of its data starts.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: the weights do not fit, a package is missing, or the file labels an image otherwise than the network.
+    """
+    if int8 and to == "torch":
+        raise UserError("int8 is for onnx and openvino; give --to one of them")
+    if int8 and spec.data is None:
+        raise UserError("int8 is calibrated on images of the section `data`; add one")
+    module = build(spec.network)
+    load_weights(module, weights)
+    lower = None
+    if int8:
+        assert spec.data is not None
+        images = calibration_images(open_dataset(spec.data, "train", data_root), spec.image_size)
+        lower = partial(quantized, images=denormalise(images).permute(0, 2, 3, 1).contiguous())
+    about = describe(spec, weights) | {"precision": "int8" if int8 else "fp32"}
+    with _all_or_nothing(out) as folder:
+        export(module, spec.image_size, to, folder, about, lower=lower)
+        (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n")
+        example = f"run_{to}.py"
+        (folder / example).write_text(files("stdc_search.commands").joinpath("examples", example).read_text())
+        names = sorted(path.name for path in folder.iterdir())
+    return [out / name for name in names]
+
+
+def describe(spec: RunSpec, weights: Path) -> dict[str, Any]:
+    """What a file says of itself."""
+    data, network = spec.data, spec.network
+    if data is None or isinstance(data, ImagenetSpec):
+        classes = tuple(f"class {i}" for i in range(network.classes))
+    else:
+        classes = data.class_names
+    height, width = spec.image_size
+    segments = network.kind == "segmenter"
+    return {
+        "input": f"image: uint8, 1 x {height} x {width} x 3, RGB; an image of another size is resized to it",
+        "output": f"labels: uint8, 1 x {height} x {width}" if segments else "labels: int64, 1",
+        "image_size": [height, width],
+        "classes": list(classes),
+        "colours": colours(classes).tolist(),
+        "network": network.model_dump(mode="json"),
+        "weights": {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
+        "made_by": f"stdc-search {__version__}, torch {torch.__version__}",
+    }
+
+
+@contextmanager
+def _all_or_nothing(out: Path) -> Iterator[Path]:
+    """A folder beside another, whose files come into that when all of them are there."""
+    folder = out.with_name(f".{out.name}.{os.getpid()}")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        out.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            path.replace(out / path.name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

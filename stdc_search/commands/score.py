@@ -1,0 +1,87 @@
+"""Trained weights on the validation images, in PyTorch or as a runtime and a precision deploy them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stdc_search.data import open_dataset
+from stdc_search.data.transforms import normalise
+from stdc_search.deploy.quantize import calibration_images
+from stdc_search.errors import UserError
+from stdc_search.latency.machine import physical_cores
+from stdc_search.latency.runtimes import Prepared, prepare
+from stdc_search.network.builder import build
+from stdc_search.network.weights import load_weights
+from stdc_search.records import ImageScore, Score
+from stdc_search.spec.base import replace
+from stdc_search.spec.measurement import EvaluationSpec, RuntimeSpec
+from stdc_search.spec.run import RunSpec
+from stdc_search.tasks import task_of
+
+
+def score(
+    spec: RunSpec,
+    weights: Path,
+    runtimes: Sequence[RuntimeSpec] = (RuntimeSpec(),),
+    *,
+    data_root: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Score | ImageScore]:
+    """Score weights as `run` scores those that it trained.
+
+    Args:
+        spec: a run with data.
+        weights: any file that `load_weights` takes.
+        runtimes: what runs the network; int8 is calibrated on training images.
+        data_root: where a relative `data.root` starts.
+        progress: called with the number of images done and of all.
+
+    Returns:
+        A score a runtime.
+
+    Raises:
+        UserError: the weights do not fit, a runtime is not here, or the evaluation asks for another size than its own.
+    """
+    if spec.data is None:
+        raise UserError("there is nothing to score on; add the section `data`")
+    fixed = EvaluationSpec(flip=spec.evaluation.flip, boundary=spec.evaluation.boundary)
+    plain = [one.runtime == "eager" and one.precision == "fp32" for one in runtimes]
+    if spec.evaluation != fixed and not all(plain):
+        raise UserError("`evaluation` has scales or windows, and a deployed network sees one size; take them out")
+    module = build(spec.network).eval()
+    load_weights(module, weights)
+    data, task = open_dataset(spec.data, "val", data_root), task_of(spec)
+    calibration = None
+    if any(one.precision == "int8" for one in runtimes):
+        calibration = calibration_images(open_dataset(spec.data, "train", data_root), spec.image_size)
+    found = []
+    for i, runtime in enumerate(runtimes):
+        network = module if plain[i] else _deployed(spec, module, runtime, calibration, data[0][0])
+        told = progress and (lambda done, total, i=i: progress(i * total + done, len(runtimes) * total))
+        found.append(task.score([task.evaluate(network, data, None, told)], data))
+    return found
+
+
+def _deployed(
+    spec: RunSpec, module: nn.Module, runtime: RuntimeSpec, calibration: Tensor | None, image: Tensor
+) -> nn.Module:
+    """A network on a runtime, as a module that gives scores."""
+    runtime = replace(runtime, {"output": "logits", "batch": 1})
+    seen = torch.nn.functional.interpolate(image[None].float(), spec.image_size, mode="bilinear", align_corners=True)
+    threads = runtime.threads or physical_cores()
+    return _Deployed(prepare(runtime, module, normalise(seen.to(torch.uint8)), threads, calibration))
+
+
+class _Deployed(nn.Module):
+    def __init__(self, prepared: Prepared) -> None:
+        super().__init__()
+        self.prepared = prepared
+        self.place = nn.Parameter(torch.empty(0))  # images are brought to where the parameters are
+
+    def forward(self, images: Tensor) -> Tensor:
+        loaded = (self.prepared.load(image[None].contiguous()) for image in images)
+        return torch.cat([self.prepared.run(one).cpu().clone() for one in loaded])

@@ -1,0 +1,230 @@
+"""A network as a file that needs none of this package: ONNX, OpenVINO, torch.export."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from ast import literal_eval
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from stdc_search.data.transforms import MEAN, STD
+from stdc_search.deploy.folding import Output, deployed
+from stdc_search.errors import UserError
+from stdc_search.storage import write_atomically
+
+if TYPE_CHECKING:
+    import onnx
+    import openvino
+
+INPUT = "image"
+"""Name of the input. The output is named after its kind."""
+OPSET = 18
+"""The operator set in which torch's exporter is written: it has all that these networks need, and more
+runtimes read it than read a later one."""
+ABOUT = "about"
+"""Under which name a file says in JSON what it is."""
+
+Format = Literal["onnx", "openvino", "torch"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def to_onnx(
+    module: nn.Module,
+    image_size: tuple[int, int],
+    output: Output = "logits",
+    path: Path | None = None,
+    *,
+    batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> bytes:
+    """Export what `forward` needs, heads that only training uses left out; takes 3 to 6 s.
+
+    Args:
+        module: image -> logits, of images float32 N, 3, H, W, normalised; left as it is.
+        image_size: (height, width), fixed in the file as is the batch.
+        output: `labels` puts the choice of the best class into the graph.
+        path: gets the file, all or nothing.
+        batch: images a call.
+        dtype: of weights and features.
+
+    Returns:
+        The file's content.
+    """
+    model = _onnx(deployed(module, output, dtype).cpu(), torch.zeros(batch, 3, *image_size), output)
+    content = model.SerializeToString()
+    if path is not None:
+        write_atomically(path, content)
+    return content
+
+
+class Pixels(nn.Module):
+    """A network that takes images as files have them: uint8 N, H, W, 3, RGB."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", 255 * torch.tensor(MEAN)[:, None, None])
+        self.register_buffer("std", 255 * torch.tensor(STD)[:, None, None])
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network((image.permute(0, 3, 1, 2).float() - self.mean) / self.std)
+
+
+def export(
+    module: nn.Module,
+    image_size: tuple[int, int],
+    to: Format,
+    folder: Path,
+    about: Mapping[str, Any],
+    *,
+    lower: Callable[[bytes], bytes] | None = None,
+) -> Path:
+    """Write a file that labels images uint8 1, H, W, 3, and see that it does.
+
+    Args:
+        module: image -> scores; left as it is.
+        image_size: (height, width), fixed in the file.
+        to: its format.
+        folder: an existing one, which gets `network.onnx`, `network.xml` and `network.bin`, or `network.pt2`.
+        about: what the file says of itself.
+        lower: makes an ONNX file one of lower precision, whose labels then need not be the network's.
+
+    Raises:
+        UserError: a package is missing, or the file labels an image otherwise than the network.
+    """
+    network = Pixels(deployed(module, "labels").cpu()).eval()
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(256, (1, *image_size, 3), dtype=torch.uint8, generator=generator)
+    if to == "torch":
+        path = folder / "network.pt2"
+        buffer = io.BytesIO()
+        torch.export.save(torch.export.export(network, (image,)), buffer, extra_files={ABOUT: json.dumps(about)})
+        path.write_bytes(buffer.getvalue())
+    else:
+        model = _onnx(network, image, "labels")
+        note = model.metadata_props.add()
+        note.key, note.value = ABOUT, json.dumps(about)
+        content = model.SerializeToString()
+        content = content if lower is None else lower(content)
+        path = folder / "network.onnx"
+        if to == "openvino":
+            path = _save_openvino(content, folder / "network.xml", about)
+        else:
+            path.write_bytes(content)
+    labels = run(path, image)
+    if lower is None:
+        _verify(labels, module, network, image, path)
+    return path
+
+
+def run(path: Path, image: Tensor) -> Tensor:
+    """What an exported file makes of images: uint8 N, H, W of pixels, int64 N of whole images.
+
+    Args:
+        path: what `export` wrote.
+        image: uint8 1, H, W, 3 of its size.
+    """
+    match path.suffix:
+        case ".onnx":
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            return torch.from_numpy(session.run(None, {INPUT: image.numpy()})[0])
+        case ".xml":
+            core = openvino_core()
+            settings = {"INFERENCE_PRECISION_HINT": "f32"}
+            return torch.from_numpy(core.compile_model(path, "CPU", settings)(image.numpy())[0].copy())
+        case _:
+            return torch.export.load(path).module()(image)
+
+
+def _verify(labels: Tensor, module: nn.Module, network: Pixels, image: Tensor, path: Path) -> None:
+    """Labels must be the network's wherever its two highest scores are not as good as tied."""
+    with torch.inference_mode():
+        scores = Pixels(deployed(module, "logits").cpu()).eval()(image)
+    best = scores.topk(2, dim=1).values
+    sure = best[:, 0] - best[:, 1] > 1e-4 * scores.abs().max()
+    wrong = (labels.long() != scores.argmax(1)) & sure
+    if labels.shape != wrong.shape or wrong.any():
+        raise UserError(f"{path.name}: labels {wrong.double().mean():.2%} of an image otherwise than the network")
+
+
+def _save_openvino(content: bytes, path: Path, about: Mapping[str, Any]) -> Path:
+    core = openvino_core()
+    import openvino as ov
+
+    model = core.read_model(content)
+    model.set_rt_info(json.dumps(about), ABOUT)
+    ov.save_model(model, path, compress_to_fp16=False)
+    return path
+
+
+def openvino_core() -> openvino.Core:
+    """OpenVINO's Core, the same for the whole process.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError:
+        raise UserError("OpenVINO is not installed; type: pip install 'stdc-search[openvino]'") from None
+    return _core(openvino.Core)
+
+
+@cache
+def _core(make: Callable[[], openvino.Core]) -> openvino.Core:
+    # A Core gives its thread a stack for signals, and when it goes the stack of the Core before it, which may have
+    # gone first: the next signal with a handler, Ctrl-C or the end of a loader's worker, was a segmentation fault.
+    return make()
+
+
+def _onnx(network: nn.Module, example: Tensor, output: Output) -> onnx.ModelProto:
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # else a line for an attribute that is empty, as it should be
+    program = torch.onnx.export(
+        network,
+        (example,),
+        input_names=[INPUT],
+        output_names=[output],
+        opset_version=OPSET,
+        verbose=False,  # else its progress goes to standard output
+    )
+    assert program is not None
+    model = program.model_proto
+    _name_after_modules(model)
+    _drop_traces(model)
+    return model
+
+
+def _name_after_modules(model: onnx.ModelProto) -> None:
+    """Put before the name of each node, and of what it gives, the module that it is of: `network.head.out/conv2d`."""
+    kept = {output.name for output in model.graph.output}
+    names: dict[str, str] = {}
+    for node in model.graph.node:
+        scopes = {item.key: item.value for item in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "[]")
+        module = "".join(f"{scope}/" for scope in literal_eval(scopes)[-2:-1])
+        node.name = module + node.name
+        names |= {name: name if name in kept else module + name for name in node.output}
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    for value in model.graph.value_info:
+        value.name = names.get(value.name, value.name)
+
+
+def _drop_traces(model: onnx.ModelProto) -> None:
+    """Remove the stack trace that the exporter notes at each node: paths and code of this machine."""
+    graph = model.graph
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for item in (model, graph, *graph.node, *values):
+        item.ClearField("metadata_props")

@@ -1,0 +1,87 @@
+"""An ONNX file of int8 weights and features from one of floats, by ONNX Runtime's static quantisation."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stdc_search.data import Dataset
+from stdc_search.data.transforms import normalise
+from stdc_search.deploy.export import INPUT
+
+if TYPE_CHECKING:
+    import onnx
+
+QUANTIZED = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Resize", "Sigmoid"]
+"""What works on int8 itself, so that features need not become floats between convolutions."""
+
+
+IMAGES = 32
+"""What ranges are taken from, evenly spread over a data set."""
+
+
+def calibration_images(data: Dataset, image_size: tuple[int, int]) -> Tensor:
+    """Images of a data set as a network sees them: float32 N, 3, H, W, normalised."""
+    chosen = np.linspace(0, len(data) - 1, min(IMAGES, len(data))).round().astype(int)
+    images = (F.interpolate(data[i][0][None].float(), image_size, mode="bilinear", align_corners=True) for i in chosen)
+    return torch.cat([normalise(image.round().to(torch.uint8)) for image in images])
+
+
+def quantized(content: bytes, images: Tensor) -> bytes:
+    """Ranges of features are those that they have on some images; weights have one scale a channel.
+
+    What follows the last convolution or linear layer stays in floats: scores become labels as before.
+
+    Args:
+        content: an ONNX file whose batch is 1.
+        images: float32 N, 3, H, W, normalised, of the file's size.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Images(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.feeds: Iterator[dict[str, object]] = ({INPUT: image[None].numpy()} for image in images)
+
+        def get_next(self) -> dict[str, object] | None:  # type: ignore[override]
+            return next(self.feeds, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        ready, path = Path(folder) / "ready.onnx", Path(folder) / "int8.onnx"
+        ready.write_bytes(content)
+        quant_pre_process(ready, ready, skip_symbolic_shape=True)
+        model = onnx.load(ready)
+        quantize_static(
+            model,
+            path,
+            Images(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=QUANTIZED,
+            nodes_to_exclude=_after_the_scores(model),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return path.read_bytes()
+
+
+def _after_the_scores(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that work on what the last layer with weights gives."""
+    nodes = list(model.graph.node)
+    weights = {tensor.name for tensor in model.graph.initializer}  # a label map has a product, too, but none of weights
+    layers = ("Conv", "Gemm", "MatMul")
+    last = max(i for i, node in enumerate(nodes) if node.op_type in layers and node.input[1] in weights)
+    reached, names = {*nodes[last].output}, []
+    for node in nodes[last + 1 :]:
+        if reached & {*node.input}:
+            reached |= {*node.output}
+            names.append(node.name)
+    return names

@@ -1,0 +1,177 @@
+"""Accuracy of label maps and of images' classes, from counts to the score of a record.
+
+Everything here is a fraction, but scores: a record is in percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stdc_search.records import ImageScore, Score
+from stdc_search.training.losses import IGNORE
+
+
+class Counts(NamedTuple):
+    """What label maps got right; counts of several images add up."""
+
+    confusion: Tensor
+    """How often class `row` was predicted as class `column`: int64, classes x classes."""
+    boundary: Tensor
+    """Of each class the predicted boundary pixels, those of them that are right, the true ones, those that were found:
+    int64, 4 x classes."""
+
+    def plus(self, other: Counts) -> Counts:
+        return Counts(self.confusion + other.confusion, self.boundary + other.boundary)
+
+
+def confusion_matrix(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How often class `row` was predicted as class `column`: int64, classes x classes.
+
+    Args:
+        predictions: class ids below `classes`, of any shape.
+        labels: class ids of the same shape; 255 is left out.
+        classes: number of classes, at most 255.
+
+    Raises:
+        ValueError: a label is neither a class nor 255.
+    """
+    pairs = labels.flatten().long() * classes + predictions.flatten()
+    counts = torch.bincount(pairs, minlength=(IGNORE + 1) * classes)
+    if counts[classes * classes : IGNORE * classes].any():
+        raise ValueError(f"a label is neither one of 0 to {classes - 1} nor {IGNORE} (ignored)")
+    return counts[: classes * classes].view(classes, classes)
+
+
+def iou(matrix: Tensor) -> Tensor:
+    """Intersection over union of each class; NaN for a class that neither labels nor predictions have."""
+    hits = matrix.diagonal().double()
+    return hits / (matrix.sum(0) + matrix.sum(1) - hits)
+
+
+def miou(matrix: Tensor) -> float:
+    """Mean IoU of the classes that labels or predictions have."""
+    return iou(matrix).nanmean().item()
+
+
+def pixel_accuracy(matrix: Tensor) -> float:
+    """Share of the labelled pixels whose class is right."""
+    return (matrix.diagonal().sum() / matrix.sum()).item()
+
+
+def boundary_counts(predictions: Tensor, labels: Tensor, classes: int, tolerance: int) -> Tensor:
+    """`Counts.boundary` of one label map.
+
+    A pixel lies on its class's boundary where one of its four neighbours has another class. It is right, or found,
+    where the other map has a boundary pixel of its class within `tolerance` pixels. What is ignored takes no part.
+
+    Args:
+        predictions: class ids, H, W.
+        labels: class ids, H, W; 255 is left out.
+        classes: number of classes.
+        tolerance: pixels, as a Euclidean distance.
+    """
+    truth = labels.long()
+    predicted = predictions.long().masked_fill(truth == IGNORE, IGNORE)
+    reach = range(-tolerance, tolerance + 1)
+    disc = [(y, x) for y in reach for x in reach if y * y + x * x <= tolerance**2]
+    width = labels.shape[1] + 2 * tolerance
+    steps = [y * width + x for y, x in disc]
+    marks = [
+        F.pad(torch.where(on_boundary(m), m, IGNORE), [tolerance] * 4, value=IGNORE).flatten()
+        for m in (predicted, truth)
+    ]
+    rows = []
+    for mine, other in (marks, marks[::-1]):
+        places = (mine != IGNORE).nonzero().squeeze(1)
+        ids = mine[places]
+        near = torch.zeros_like(ids, dtype=torch.bool)
+        for step in steps:
+            near |= other[places + step] == ids
+        rows += [torch.bincount(ids, minlength=classes), torch.bincount(ids[near], minlength=classes)]
+    return torch.stack(rows)
+
+
+def on_boundary(labels: Tensor) -> Tensor:
+    """Pixels with a neighbour to the left, right, above or below of another class: bool, H, W."""
+    found = torch.zeros_like(labels, dtype=torch.bool)
+    for ids, marks in ((labels, found), (labels.T, found.T)):
+        change = (ids[1:] != ids[:-1]) & (ids[1:] != IGNORE) & (ids[:-1] != IGNORE)
+        marks[1:] |= change
+        marks[:-1] |= change
+    return found
+
+
+def boundary_f(counts: Tensor) -> float:
+    """Mean over classes of the F-score of their boundaries: 2 / (1 / precision + 1 / recall), both over all images.
+
+    Classes without boundaries in labels and predictions are left out; NaN where all are.
+    """
+    predicted, right, true, found = counts.double()
+    precision, recall = right / predicted.clamp(min=1), found / true.clamp(min=1)
+    scores = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
+    return scores[predicted + true > 0].mean().item()
+
+
+def constant_miou(matrix: Tensor) -> float:
+    """Mean IoU of predicting the labels' commonest class everywhere, over the classes that labels have."""
+    counts = matrix.sum(1).double()
+    return (counts.max() / counts.sum() / counts.count_nonzero()).item()
+
+
+class ImageCounts(NamedTuple):
+    """What classes of images were right; counts of several parts of a data set add up."""
+
+    top: Tensor
+    """Images whose class has the highest score, and among the five highest: int64, 2."""
+    labels: Tensor
+    """Images of each class: int64, classes."""
+
+
+def image_score(counts: Sequence[ImageCounts]) -> ImageScore:
+    """The score of a classifier, in percent: means over trainings.
+
+    Args:
+        counts: of each seed's training.
+    """
+    images = counts[0].labels.sum()
+    per_seed = [(100 * each.top / images).tolist() for each in counts]
+    return ImageScore(
+        top1=_mean([top1 for top1, _ in per_seed]),
+        top5=_mean([top5 for _, top5 in per_seed]),
+        constant_top1=(100 * counts[0].labels.max() / images).item(),
+        images=int(images),
+        seed_top1=tuple(top1 for top1, _ in per_seed),
+    )
+
+
+def score(counts: Sequence[Counts], class_names: Sequence[str], images: int) -> Score:
+    """The score of a network, in percent: means over trainings.
+
+    Args:
+        counts: of each seed's training.
+        class_names: one a class.
+        images: number of images that were scored.
+    """
+    matrices = [each.confusion for each in counts]
+    boundaries = [100 * f for each in counts if not isnan(f := boundary_f(each.boundary))]
+    per_seed = [100 * miou(matrix) for matrix in matrices]
+    per_class = torch.stack([iou(matrix) for matrix in matrices]).nanmean(0).mul(100).tolist()
+    return Score(
+        miou=_mean(per_seed),
+        pixel_accuracy=_mean([100 * pixel_accuracy(matrix) for matrix in matrices]),
+        boundary_f=_mean(boundaries) if boundaries else None,
+        iou={name: None if isnan(value) else value for name, value in zip(class_names, per_class, strict=True)},
+        constant_miou=100 * constant_miou(matrices[0]),
+        images=images,
+        seed_miou=tuple(per_seed),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

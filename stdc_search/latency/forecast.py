@@ -1,0 +1,71 @@
+"""A search's times by a table that `calibrate` wrote: predicted for candidates, measured for what is shown of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stdc_search.errors import UserError
+from stdc_search.latency import Entry, measure, predicted
+from stdc_search.latency.predictor import Predictor, UnknownPartError, load_table
+from stdc_search.network.builder import build
+from stdc_search.records import Latency
+from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
+from stdc_search.spec.run import RunSpec
+
+ALLOWED = 2
+"""How many times the largest error that a table states it may be off."""
+
+
+class Forecast:
+    """Predicts the times of a search's networks.
+
+    Args:
+        latency: names the table.
+
+    Raises:
+        UserError: the table is missing or damaged, or of another machine or runtime.
+    """
+
+    def __init__(self, latency: LatencySpec) -> None:
+        assert latency.table is not None
+        self.latency = latency
+        self.table = load_table(latency.table, latency)
+        self.predict = Predictor(self.table.parts)
+
+    def __call__(self, run: RunSpec) -> Latency | None:
+        """A network's time; none where it has a part that is not in the table."""
+        try:
+            milliseconds = self.predict(run.network, run.image_size)
+        except UnknownPartError:
+            return None
+        return predicted(self.latency, run.image_size, self.table.device, milliseconds)
+
+    def check(self, run: RunSpec) -> None:
+        """Hold the table against a network that is measured now.
+
+        Raises:
+            UserError: it is worse than it states.
+        """
+        if (guess := self(run)) is None:
+            return
+        ((found, *_),) = self.measure([run])
+        off = 100 * abs(guess.median_ms / found.median_ms - 1)
+        if off > ALLOWED * self.table.errors.largest:
+            raise UserError(
+                f"{self.latency.table}: says {guess.median_ms:.1f} ms of the file's own network, which takes "
+                f"{found.median_ms:.1f}; {off:.0f} % is more than twice the largest error that it states "
+                f"({self.table.errors.largest:.1f} %). Is the machine busy, or slower than it was? "
+                "Else learn it again: stdc-search calibrate"
+            )
+
+    def measure(self, runs: Sequence[RunSpec]) -> list[list[Latency]]:
+        """Times of networks that take turns: of each on the runtime of the spec, then on those of `also`."""
+        modules = [build(run.network) for run in runs]
+        runtimes: list[RuntimeSpec] = [self.latency, *self.latency.also]
+        entries = [
+            Entry(module, run.image_size, runtime)
+            for run, module in zip(runs, modules, strict=True)
+            for runtime in runtimes
+        ]
+        times = measure(entries, warmup=self.latency.warmup, repeats=self.latency.repeats)
+        return [times[start : start + len(runtimes)] for start in range(0, len(times), len(runtimes))]

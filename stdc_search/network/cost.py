@@ -1,0 +1,339 @@
+"""NetworkSpec, image size -> Cost: a sum over the network's parts, each counted once and remembered.
+
+A part is built on the `meta` device and counted for the shapes that it is given. A network is run through its own
+`forward` on shapes in place of tensors, with stand-ins in its parts' places that look up what their parts cost. Stages,
+and what follows a backbone, are remembered too: a network whose pieces are known is a handful of look-ups.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from math import prod
+from typing import Any, NamedTuple, assert_never, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from stdc_search.network.builder import (
+    Make,
+    build,
+    build_backbone,
+    build_classifier,
+    build_convs,
+    build_segmenter,
+    build_stage,
+)
+from stdc_search.records import Cost, PartCost
+from stdc_search.spec.network import (
+    ClassifierSpec,
+    ConvSpec,
+    NetworkSpec,
+    SegmenterSpec,
+    StageSpec,
+    StdcSpec,
+    TrunkSpec,
+)
+
+Shape = tuple[int, ...]
+Shapes = tuple[Shape, ...]
+
+
+class Part(NamedTuple):
+    """All that the cost of a part, and its time, depend on."""
+
+    kind: type[nn.Module]
+    args: tuple[Any, ...]
+    inputs: tuple[Shape | Shapes, ...]
+    """With their batch, which is 1."""
+
+    def __str__(self) -> str:
+        def word(value: Any) -> str:
+            if isinstance(value, tuple):
+                return "[" + ", ".join(map(word, value)) + "]"
+            return value.__name__ if isinstance(value, type) else str(value)
+
+        return f"{self.kind.__name__}({', '.join(map(word, self.args))}) of {', '.join(map(word, self.inputs))}"
+
+
+class Counts(NamedTuple):
+    """The numbers of a `Cost`, quick to add."""
+
+    parameters: int = 0
+    macs: int = 0
+    fvcore_flops: int = 0
+    paper_flops: int = 0
+
+
+def count(network: NetworkSpec, image_size: tuple[int, int]) -> Cost:
+    """Count what `forward` of a network needs for one image.
+
+    Args:
+        network: its spec.
+        image_size: (height, width).
+
+    Raises:
+        SpecError: a library's trunk does not have what the spec says.
+    """
+    return Cost(**count_quickly(network, image_size)._asdict())
+
+
+def count_quickly(network: NetworkSpec, image_size: tuple[int, int]) -> Counts:
+    """The same as a plain tuple, within microseconds once the network's pieces are known."""
+    return _sum(*[piece.counts for piece in pieces(network, image_size)])
+
+
+class Piece:
+    """Parts that run one after the other. A known piece is the same object again, a key that is found at once."""
+
+    def __init__(self, ran: Sequence[_Ran]) -> None:
+        self.parts = tuple(part for _, part in ran)
+        self.counts = _sum(*(_count_part(part).counts for part in self.parts))
+
+
+def pieces(network: NetworkSpec, image_size: tuple[int, int]) -> list[Piece]:
+    """Stem, stages, and what follows a backbone: all parts that run, in their order."""
+    image = (1, 3, *image_size)
+    found, features = _backbone_pieces(network.backbone, image)
+    rest = tuple(value for name, value in network if name != "backbone")
+    key = (rest, image, features)
+    if key not in _RESTS:
+        _RESTS[key] = _rest(network, image, features)
+    found.append(_RESTS[key])
+    return found
+
+
+def named_parts(network: NetworkSpec, image_size: tuple[int, int]) -> dict[str, Part]:
+    """Parts by their place in the module, `backbone.stages.0.1`, in the order in which they run."""
+    ran: list[_Ran] = []
+    module = build(network, _stand_ins(ran))
+    module((1, 3, *image_size))
+    names = {child: name for name, child in module.named_modules()}
+    return {names[part]: key for part, key in ran}
+
+
+def count_parts(network: NetworkSpec, image_size: tuple[int, int]) -> list[PartCost]:
+    """The same a part, in the order in which they run; heads that only training uses are not among them."""
+    parts = named_parts(network, image_size)
+    trunk = []
+    if isinstance(network.backbone, TrunkSpec):
+        parts.pop("backbone")
+        trunk = _trunk_parts(network.backbone, (1, 3, *image_size))
+    return trunk + [
+        PartCost(
+            name=name,
+            kind=part.kind.__name__,
+            output=_count_part(part).outputs[0][1:],
+            cost=Cost(**_count_part(part).counts._asdict()),
+        )
+        for name, part in parts.items()
+    ]
+
+
+def count_with_fvcore(module: nn.Module, image_size: tuple[int, int]) -> int:
+    """FLOPs of a built network by fvcore's default rule, the authority that `count` is held to.
+
+    Takes about a second at 512 x 1024; the module is left in eval mode.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # fvcore's own import of a moved torch function
+        from fvcore.nn import FlopCountAnalysis
+    logging.getLogger("fvcore").setLevel(logging.ERROR)  # else a line for each operator that it ignores
+    analysis = FlopCountAnalysis(module.eval(), torch.zeros(1, 3, *image_size))
+    return int(analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total())
+
+
+_RESTS: dict[Any, Piece] = {}
+"""What follows a backbone, by all of its spec but the backbone, and by the shapes that it is given."""
+
+
+def _backbone_pieces(spec: StdcSpec | TrunkSpec, image: Shape) -> tuple[list[Piece], Shapes]:
+    """A backbone's pieces and the shapes of its features."""
+    match spec:
+        case StdcSpec():
+            piece, shape = _convs(spec.stem, image)
+            found, features = [piece], []
+            for stage in spec.stages:
+                piece, shape = _stage(stage, shape)  # pyright: ignore[reportArgumentType]: specs have a hash
+                found.append(piece)
+                features.append(shape)
+            return found, tuple(features)
+        case TrunkSpec():
+            piece, shapes = _trunk(spec, image)  # pyright: ignore[reportArgumentType]
+            return [piece], shapes
+    assert_never(spec)
+
+
+@cache
+def _convs(convs: tuple[ConvSpec, ...], shape: Shape) -> tuple[Piece, Shape]:
+    return _chain(lambda make: build_convs(convs, shape[1], make), shape)
+
+
+@cache
+def _stage(stage: StageSpec, shape: Shape) -> tuple[Piece, Shape]:
+    return _chain(lambda make: build_stage(stage, shape[1], make), shape)
+
+
+def _chain(parts: Callable[[Make], Iterable[nn.Module]], shape: Shape) -> tuple[Piece, Shape]:
+    ran: list[_Ran] = []
+    output = nn.Sequential(*parts(_stand_ins(ran)))(shape)
+    return Piece(ran), output
+
+
+def _trunk_parts(spec: TrunkSpec, image: Shape) -> list[PartCost]:
+    """A part a tap: what a trunk up to it costs more than up to the one before."""
+    parts, before = [], Counts()
+    for i, tap in enumerate(spec.taps):
+        upto = spec.model_copy(update={"taps": spec.taps[: i + 1], "truncated": True})
+        piece, shapes = _trunk(upto, image)  # pyright: ignore[reportArgumentType]
+        more = Counts(*(new - old for new, old in zip(piece.counts, before, strict=True)))
+        parts.append(PartCost(name=tap, kind=spec.model, output=shapes[-1][1:], cost=Cost(**more._asdict())))
+        before = piece.counts
+    return parts
+
+
+@cache
+def _trunk(spec: TrunkSpec, image: Shape) -> tuple[Piece, Shapes]:
+    ran: list[_Ran] = []
+    features = build_backbone(spec, _stand_ins(ran))(image)
+    return Piece(ran), features
+
+
+def _rest(network: NetworkSpec, image: Shape, features: Shapes) -> Piece:
+    ran: list[_Ran] = []
+    match network:
+        case SegmenterSpec():
+            module = build_segmenter(network, _Given(features), _stand_ins(ran))
+        case ClassifierSpec():
+            module = build_classifier(network, _Given(features), _stand_ins(ran))
+    module(image)
+    return Piece(ran)
+
+
+def _sum(*counts: Counts) -> Counts:
+    return Counts(*map(sum, zip(*counts, strict=True)))
+
+
+class _Given(nn.Module):
+    """Stands where a backbone would, and gives its shapes."""
+
+    def __init__(self, features: Shapes) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, image: Shape) -> Shapes:
+        return self.features
+
+
+class _StandIn(nn.Module):
+    """Stands where a part would, answers shapes with the part's output shapes, and notes that it ran."""
+
+    def __init__(self, part: type[nn.Module], args: tuple[Any, ...], ran: list[_Ran]) -> None:
+        super().__init__()
+        self.part, self.args, self.ran = part, args, ran
+
+    def forward(self, *inputs: Shape | Sequence[Shape]) -> Shape | Shapes:
+        part = Part(self.part, self.args, cast(tuple[Shape | Shapes, ...], tuple(map(tuple, inputs))))
+        self.ran.append((self, part))
+        counted = _count_part(part)
+        return counted.outputs if counted.several else counted.outputs[0]
+
+
+_Ran = tuple[_StandIn, Part]
+
+
+def _stand_ins(ran: list[_Ran]) -> Make:
+    return lambda part, *args: _StandIn(part, args, ran)
+
+
+class _Counted(NamedTuple):
+    """What is remembered of a part."""
+
+    several: bool
+    """Whether it gives a tuple."""
+    outputs: Shapes
+    counts: Counts
+
+
+@cache
+def _count_part(part: Part) -> _Counted:
+    with torch.device("meta"):
+        module = part.kind(*part.args).eval()
+        tensors = [_empty(shape) for shape in part.inputs]
+    counter = _Counter()
+    with torch.no_grad(), counter:
+        output = module(*tensors)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    counts = Counts(parameters, counter.macs, counter.fvcore_flops, counter.paper_flops)
+    several = isinstance(output, tuple)
+    outputs = output if several else (output,)
+    return _Counted(several, tuple(tuple(tensor.shape) for tensor in outputs), counts)
+
+
+class _Counter(TorchFunctionMode):
+    """Adds up three counts of what runs under it.
+
+    Functions are met above the dispatcher, where global pooling has not yet become a mean.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs = self.fvcore_flops = self.paper_flops = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if rule := _RULES.get(func):
+            macs, fvcore_extra, paper_extra = rule(output, *args, **(kwargs or {}))
+            self.macs += macs
+            self.fvcore_flops += macs + fvcore_extra
+            self.paper_flops += macs + paper_extra
+        return output
+
+
+def _interpolate(output: Tensor, *_: Any, mode: str = "nearest", **__: Any) -> tuple[int, int, int]:
+    return 0, output.numel() * {"nearest": 1, "bilinear": 4}[mode], 0
+
+
+def _matmul(output: Tensor, x: Tensor, *_: Any, **__: Any) -> tuple[int, int, int]:
+    return output.numel() * x.shape[-1], 0, 0
+
+
+def _attention(output: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[int, int, int]:
+    macs = query.numel() * key.shape[-2] + output.numel() * key.shape[-2]
+    return macs, -macs, 0  # fvcore passes over it
+
+
+def _norm(
+    output: Tensor, x: Tensor, _groups: Any, weight: Tensor | None = None, *_: Any, **__: Any
+) -> tuple[int, int, int]:
+    return 0, x.numel() * (4 if weight is None else 5), 2 * x.numel()
+
+
+# (output, *arguments) -> multiply-adds, what fvcore adds, what the paper's rule adds.
+_RULES: dict[Any, Callable[..., tuple[int, int, int]]] = {
+    F.conv2d: lambda out, x, weight, *_, **__: (out.numel() * prod(weight.shape[1:]), 0, 0),
+    F.linear: lambda out, x, weight, *_, **__: (out.numel() * weight.shape[1], 0, 0),
+    F.batch_norm: lambda out, x, *_, **__: (0, 2 * x.numel(), 2 * x.numel()),
+    F.layer_norm: _norm,
+    F.group_norm: _norm,
+    torch.matmul: _matmul,
+    torch.bmm: _matmul,
+    torch.mm: _matmul,
+    Tensor.matmul: _matmul,
+    Tensor.__matmul__: _matmul,
+    F.scaled_dot_product_attention: _attention,
+    F.relu: lambda out, *_, **__: (0, 0, out.numel()),
+    F.avg_pool2d: lambda out, x, *_, **__: (0, 0, x.numel()),
+    F.adaptive_avg_pool2d: lambda out, x, *_, **__: (0, x.numel(), x.numel()),
+    F.interpolate: _interpolate,
+}
+
+
+def _empty(shape: Shape | Shapes) -> Tensor | list[Tensor]:
+    if isinstance(shape[0], int):
+        return torch.empty(cast(Shape, shape))
+    return [torch.empty(one) for one in cast(Shapes, shape)]

@@ -1,0 +1,132 @@
+"""Decoder and heads of STDC-Seg: BiSeNet's context path and feature fusion (Fan et al. 2021, section 3.2, Figure 4).
+
+Original code: MichaelFan01/STDC-Seg. Up-sampling between levels is nearest, as there. Its norms are activated
+batch norms, which scale by |weight| + 1e-5; here they are plain ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stdc_search.network.models.layers import ConvX
+
+
+class AttentionRefinement(nn.Module):
+    """3x3 convolution whose channels are weighted by attention over the whole map (ARM)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = ConvX(in_channels, out_channels)
+        self.attention = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(out_channels, out_channels, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return x * self.attention(x)
+
+
+class UpConvX(ConvX):
+    """Nearest up-sampling to the height and width of another map, then ConvX."""
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        return super().forward(_nearest(x, like))
+
+
+class ContextPath(nn.Module):
+    """Refines the deep stages from the deepest upwards.
+
+    Args:
+        in_channels: channels of every stage but the first, shallow to deep.
+        widths: channels that each of them is refined to; a level that is given has those of the next shallower.
+        refine: in channels, out channels -> what refines a stage.
+        average: whether the deepest stage's global average is added to it.
+    """
+
+    SIZE_OF_FIRST = True
+    """Of the first features it looks at their size alone."""
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        widths: Sequence[int],
+        refine: Callable[[int, int], nn.Module] = AttentionRefinement,
+        average: bool = True,
+    ) -> None:
+        super().__init__()
+        self.average = None
+        if average:
+            self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvX(in_channels[-1], widths[-1], kernel_size=1))
+        self.refine = nn.ModuleList(map(refine, in_channels, widths))
+        self.smooth = nn.ModuleList(map(UpConvX, widths, level_widths(widths)))
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """All stages' maps, shallow to deep, to levels of the sizes of all but the deepest."""
+        *_, deepest = features
+        context = None if self.average is None else _nearest(self.average(deepest), deepest)
+        levels: list[Tensor] = []
+        for i in reversed(range(len(self.refine))):
+            refined = self.refine[i](features[i + 1])
+            context = refined if context is None else context + refined
+            context = self.smooth[i](context, features[i])
+            levels.insert(0, context)
+        return tuple(levels)
+
+
+def level_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    """Channels of the levels that a context path of these widths gives."""
+    return (widths[0], *widths[:-1])
+
+
+class FeatureFusion(nn.Module):
+    """Concatenates the shallow map and the context, and weighs channels by attention (FFM)."""
+
+    def __init__(self, shallow_channels: int, context_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = ConvX(shallow_channels + context_channels, out_channels, kernel_size=1)
+        self.attention = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(out_channels, out_channels // 4, 1, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels // 4, out_channels, 1, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, shallow: Tensor, context: Tensor) -> Tensor:
+        x = self.conv(torch.cat([shallow, context], dim=1))
+        return x + x * self.attention(x)
+
+
+class AdditiveFusion(nn.Module):
+    """Adds the shallow map and the context, each after a 1x1 convolution."""
+
+    def __init__(self, shallow_channels: int, context_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.shallow = ConvX(shallow_channels, out_channels, kernel_size=1)
+        self.context = ConvX(context_channels, out_channels, kernel_size=1)
+
+    def forward(self, shallow: Tensor, context: Tensor) -> Tensor:
+        return self.shallow(shallow) + self.context(context)
+
+
+class Head(nn.Module):
+    """3x3 convolutions, then 1x1 to the outputs; no dropout, as released."""
+
+    def __init__(self, in_channels: int, width: int, depth: int, outputs: int, bias: bool = False) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(*(ConvX(width if i else in_channels, width) for i in range(depth)))
+        self.out = nn.Conv2d(width, outputs, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.convs(x))
+
+
+def _nearest(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[2:], mode="nearest")

@@ -1,0 +1,324 @@
+"""Weights in files: our own, the released code's and mmsegmentation's.
+
+Released: MichaelFan01/STDC-Seg, whose classification files hold every backbone tensor twice and whose segmentation
+files have activated batch norms around the backbone: these scale by |weight| + 1e-5, which is folded here, so that
+outputs are those of the released evaluation. mmsegmentation's have plain norms and heads with biases.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from stdc_search.errors import UserError, brief
+from stdc_search.storage import write_atomically
+
+Kind = Literal["own", "released classification", "released segmentation", "mmsegmentation"]
+State = Mapping[str, Tensor]
+EPSILON = 1e-5
+"""What an activated batch norm adds to the size of its weights."""
+TRAINING_HEADS = ("auxiliary.", "detail.", "detail_target.")
+SHOWN = 8
+"""Names that a message lists before it counts the others."""
+
+
+class WeightsError(UserError):
+    """A file of weights cannot be used, or does not fit."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What came of a file's tensors."""
+
+    kind: Kind
+    taken: tuple[str, ...]
+    """The module's tensors that were found, by its own names."""
+    missing: tuple[str, ...]
+    """The module's tensors that were not."""
+    unexpected: tuple[str, ...]
+    """The file's tensors that the module has no place for, by the file's names."""
+    misshapen: tuple[str, ...]
+    """The module's tensors that have another shape in the file, with both."""
+    set_aside: tuple[str, ...]
+    """The file's tensors that no evaluation uses: copies, heads of trainings, layers never called."""
+
+    @property
+    def misfits(self) -> list[str]:
+        """What does not fit, a line for each kind of misfit."""
+        kinds = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.misshapen}
+        return [f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds.items() if names]
+
+    def __str__(self) -> str:
+        wanted = len(self.taken) + len(self.missing) + len(self.misshapen)
+        text = f"{self.kind}: {len(self.taken)} of {wanted} tensors taken"
+        return f"{text}, {len(self.set_aside)} of the file set aside" if self.set_aside else text
+
+
+def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) -> Loaded:
+    """Copy a file's tensors into a module.
+
+    Args:
+        module: `Segmenter` or `Classifier`.
+        path: our own safetensors or checkpoint, or a file of the released code or of mmsegmentation.
+        partial: whether to take what fits; else all must.
+
+    Raises:
+        WeightsError: the file cannot be read without running code of its own, is of no known kind or, unless `partial`,
+            has something that does not fit. The module is then as it was.
+    """
+    path = Path(path)
+    kind, state, set_aside = _recognised(_read(path), path)
+    own = module.state_dict()
+    absent = tuple(head for head in TRAINING_HEADS if not any(name.startswith(head) for name in own))
+    for name in [name for name in state if name.startswith(absent)]:
+        set_aside.append(state.pop(name)[0])
+    fitting = {name: tensor for name, (_, tensor) in state.items() if name in own and tensor.shape == own[name].shape}
+    found = Loaded(
+        kind=kind,
+        taken=tuple(name for name in fitting if not _is_counter(name)),
+        missing=tuple(name for name in own if name not in state and not _is_dispensable(name)),
+        unexpected=tuple(there for name, (there, _) in state.items() if name not in own and not _is_counter(name)),
+        misshapen=tuple(
+            f"{name} {tuple(state[name][1].shape)} in the file, {tuple(tensor.shape)} here"
+            for name, tensor in own.items()
+            if name in state and name not in fitting
+        ),
+        set_aside=tuple(set_aside),
+    )
+    if found.misfits and not partial:
+        raise WeightsError(f"{path}: {kind} weights that do not fit:\n  " + "\n  ".join(found.misfits))
+    module.load_state_dict(fitting, strict=False)
+    return found
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's state as safetensors, whole or not at all."""
+    state = {name: value.contiguous() for name, value in module.state_dict().items()}  # it takes no channels_last
+    write_atomically(path, safetensors.torch.save(state))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file, by its own names."""
+    try:
+        if path.suffix == ".safetensors":
+            return _tensors(safetensors.torch.load_file(path))
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_plain_types()):
+            warnings.simplefilter("ignore", UserWarning)  # of old pickle protocols
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: does not exist") from None
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"(?:GLOBAL|global) (\S+)", str(error))
+        wants = f" ({refused[1]})" if refused else ""
+        raise WeightsError(
+            f"{path}: is damaged, or a pickle that runs code when it is loaded{wants}, and is not loaded; where you "
+            "trust it, save its tensors as safetensors"
+        ) from None
+    except Exception as error:  # a file that is damaged, or something else, raises almost anything
+        raise WeightsError(f"{path}: cannot be read as weights: {brief(error)}") from None
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    return _tensors(content if isinstance(content, Mapping) else {})
+
+
+def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """What is a plain tensor, without the prefix that training on several devices leaves."""
+    plain = {
+        str(name).removeprefix("module."): value
+        for name, value in content.items()
+        if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta and not value.is_complex()
+    }
+    return plain
+
+
+def _plain_types() -> list[Any]:
+    """NumPy's scalars, which training tools store beside the weights."""
+    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
+    return [scalar, np.dtype, *{type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")}]
+
+
+Translated = dict[str, tuple[str, Tensor]]
+"""Our name -> the file's name and tensor."""
+
+
+def _recognised(state: dict[str, Tensor], path: Path) -> tuple[Kind, Translated, list[str]]:
+    """Kind of a file, its tensors by our names, and what of it no evaluation uses."""
+    if any(name.startswith("cp.backbone.") for name in state):
+        return "released segmentation", *_translated(state, _released_segmentation(state))
+    if "features.0.conv.weight" in state:
+        return "released classification", *_translated(state, _released_classification(state))
+    if any(re.search(r"stages\.\d+\.\d+\.layers\.0\.conv\.weight$", name) for name in state):
+        return "mmsegmentation", *_translated(state, _mmsegmentation(state))
+    if any(name.startswith(("backbone.stem.", "backbone.model.")) for name in state):
+        return "own", {name: (name, tensor) for name, tensor in state.items()}, []
+    names = f"its tensors are {_listed(state)}" if state else "it holds no tensors"
+    raise WeightsError(
+        f"{path}: weights of an unknown kind; known are our own, the released code's and mmsegmentation's, and {names}"
+    )
+
+
+Rename = Callable[[str], str | None]
+"""A file's name -> ours, or None for what no evaluation uses."""
+
+
+def _translated(state: State, rename: Rename) -> tuple[Translated, list[str]]:
+    translated: Translated = {}
+    set_aside = []
+    for there, tensor in state.items():
+        try:
+            name = rename(there)
+        except ValueError:  # it only begins like a name that is known
+            name = there
+        if name is None:
+            set_aside.append(there)
+        else:
+            translated[name] = (there, tensor)
+    return translated, set_aside
+
+
+def _released_classification(state: State, prefix: str = "") -> Rename:
+    modules = _places(state, re.compile(re.escape(prefix) + r"features\.(\d+)\.(?:conv_list|(avd_layer))\."))
+    after = {"conv_last": "conv", "fc": "hidden.linear", "bn": "hidden.bn", "linear": "out"}
+
+    def rename(name: str) -> str | None:
+        part, _, rest = name.removeprefix(prefix).partition(".")
+        if re.fullmatch(r"x\d+", part):
+            return None  # a copy
+        if part in after and not prefix:
+            return f"{after[part]}.{rest}"
+        if part in after:
+            return None  # the segmenter's backbone carries the classifier's layers along
+        if part != "features":
+            return name
+        index, _, rest = rest.partition(".")
+        if int(index) not in modules:
+            return f"backbone.stem.{index}.{rest}"
+        stage, place = modules[int(index)]
+        rest = re.sub(r"^conv_list\.", "blocks.", rest)
+        return f"backbone.stages.{stage}.{place}.{re.sub(r'^avd_layer[.]', 'down.', rest)}"
+
+    return rename
+
+
+def _released_segmentation(state: dict[str, Tensor]) -> Rename:
+    """Also folds the activated norms of all but the backbone, in place."""
+    for name, tensor in state.items():
+        if re.search(r"\.bn(?:_atten)?\.weight$", name) and not name.startswith("cp.backbone."):
+            state[name] = tensor.float().abs() + EPSILON
+    backbone = _released_classification(state, "cp.backbone.")
+    parts = {
+        "cp.arm16.conv": "context.refine.0.conv",
+        "cp.arm16.conv_atten": "context.refine.0.attention.1",
+        "cp.arm16.bn_atten": "context.refine.0.attention.2",
+        "cp.arm32.conv": "context.refine.1.conv",
+        "cp.arm32.conv_atten": "context.refine.1.attention.1",
+        "cp.arm32.bn_atten": "context.refine.1.attention.2",
+        "cp.conv_head16": "context.smooth.0",
+        "cp.conv_head32": "context.smooth.1",
+        "cp.conv_avg": "context.average.1",
+        "ffm.convblk": "fusion.conv",
+        "ffm.conv1": "fusion.attention.1",
+        "ffm.conv2": "fusion.attention.3",
+        "conv_out.conv": "head.convs.0",
+        "conv_out.conv_out": "head.out",
+        "conv_out16.conv": "auxiliary.0.convs.0",  # on the level at 1/8, whatever its name says
+        "conv_out16.conv_out": "auxiliary.0.out",
+        "conv_out32.conv": "auxiliary.1.convs.0",
+        "conv_out32.conv_out": "auxiliary.1.out",
+        "conv_out_sp8.conv": "detail.convs.0",
+        "conv_out_sp8.conv_out": "detail.out",
+    }
+
+    def rename(name: str) -> str | None:
+        if name.startswith("cp.backbone."):
+            return backbone(name)
+        if re.match(r"conv_out_sp(2|4|16)\.", name):
+            return None  # detail heads of other stages
+        return _by_parts(name, parts)
+
+    return rename
+
+
+def _mmsegmentation(state: State) -> Rename:
+    prefix = next(match[1] for name in state if (match := re.match(r"(.*?)stages\.\d+\.\d+\.layers\.", name)))
+    stem = len({name for name in state if re.match(re.escape(prefix) + r"stages\.\d+\.conv\.", name)})
+    parts = {
+        "backbone.arms.0.conv_layer": "context.refine.1.conv",  # 1/32 comes first
+        "backbone.arms.0.atten_conv_layer.1.conv": "context.refine.1.attention.1",
+        "backbone.arms.0.atten_conv_layer.1.bn": "context.refine.1.attention.2",
+        "backbone.arms.1.conv_layer": "context.refine.0.conv",
+        "backbone.arms.1.atten_conv_layer.1.conv": "context.refine.0.attention.1",
+        "backbone.arms.1.atten_conv_layer.1.bn": "context.refine.0.attention.2",
+        "backbone.convs.0": "context.smooth.1",
+        "backbone.convs.1": "context.smooth.0",
+        "backbone.conv_avg": "context.average.1",
+        "backbone.ffm.conv0": "fusion.conv",
+        "backbone.ffm.attention.1.conv": "fusion.attention.1",
+        "backbone.ffm.attention.2.conv": "fusion.attention.3",
+        "decode_head.convs.0": "head.convs.0",
+        "decode_head.conv_seg": "head.out",
+        "auxiliary_head.0.convs.0": "auxiliary.0.convs.0",
+        "auxiliary_head.0.conv_seg": "auxiliary.0.out",
+        "auxiliary_head.1.convs.0": "auxiliary.1.convs.0",
+        "auxiliary_head.1.conv_seg": "auxiliary.1.out",
+    }
+
+    def rename(name: str) -> str | None:
+        if name.startswith(f"{prefix}stages."):
+            index, place, rest = name.removeprefix(f"{prefix}stages.").split(".", 2)
+            if not place.isdecimal():
+                return f"backbone.stem.{index}.{place}.{rest}"
+            for there, here in (("layers.", "blocks."), ("downsample.conv.", "down.0."), ("downsample.bn.", "down.1.")):
+                rest = re.sub(f"^{re.escape(there)}", here, rest)
+            return f"backbone.stages.{int(index) - stem}.{place}.{rest}"
+        if name.startswith(("auxiliary_head.2.", f"{prefix}final_conv.")) or re.search(r"(^|\.)x(2|4|8|16|32)\.", name):
+            return None  # a detail head of two channels, the classifier's layer, copies that its converter left
+        return _by_parts(name, parts)
+
+    return rename
+
+
+def _places(state: State, module: re.Pattern[str]) -> dict[int, tuple[int, int]]:
+    """Stage and place in it of each module of a flat list; one that halves its map begins a stage."""
+    found = [match for name in state if (match := module.match(name))]
+    strided = {int(match[1]) for match in found if match[2]}
+    places: dict[int, tuple[int, int]] = {}
+    stage, place = -1, 0
+    for index in sorted({int(match[1]) for match in found}):
+        stage, place = (stage + 1, 0) if index in strided or stage < 0 else (stage, place + 1)
+        places[index] = stage, place
+    return places
+
+
+def _is_dispensable(name: str) -> bool:
+    """Whether a file need not have it: a count of batches, or the fusion kernel, which no released file holds."""
+    return _is_counter(name) or name.startswith("detail_target.")
+
+
+def _is_counter(name: str) -> bool:
+    """A norm's count of batches, which no norm here needs and activated ones do not have."""
+    return name.endswith("num_batches_tracked")
+
+
+def _by_parts(name: str, parts: Mapping[str, str]) -> str:
+    for there, here in parts.items():
+        if name.startswith(f"{there}."):
+            return here + name.removeprefix(there)
+    return name
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + rest

@@ -1,0 +1,98 @@
+"""Points with several objectives: which of them are not beaten, and how much they attain together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+Direction = Literal["minimize", "maximize"]
+
+
+def front(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.bool_]:
+    """Tell which points no other point dominates.
+
+    One point dominates another if it is nowhere worse and somewhere better, so of equal points all stay.
+
+    Args:
+        points: [points, objectives]; a point with a NaN is not on the front and dominates none.
+        directions: One an objective.
+
+    Returns:
+        Mask over the points.
+    """
+    costs = _to_minimize(points, directions)
+    mask = np.asarray(~np.isnan(costs).any(axis=1))
+    different, which = np.unique(costs[mask], axis=0, return_inverse=True)
+    mask[mask] = _undominated(different)[which.ravel()]
+    return mask
+
+
+def _undominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The same for costs that all differ, in lexical order, so that whoever dominates a point precedes it."""
+    if costs.shape[1] <= 2:
+        bests = np.minimum.accumulate(costs[:, -1])
+        return np.concatenate([[True], bests[1:] < bests[:-1]])[: len(costs)]
+    best = np.empty_like(costs)
+    mask, found = np.zeros(len(costs), dtype=bool), 0
+    for i, point in enumerate(costs):
+        if not (best[:found] <= point).all(axis=1).any():
+            best[found], mask[i], found = point, True, found + 1
+    return mask
+
+
+def hypervolume(points: ArrayLike, reference: Sequence[float], directions: Sequence[Direction]) -> float:
+    """Volume of what the points dominate, up to the reference.
+
+    Exact, by slicing along the last objective: for n points on the front n log n steps with two objectives, n
+    times as many for each further one.
+
+    Args:
+        points: [points, objectives]; those that do not beat the reference in every objective add nothing.
+        reference: A value an objective, as bad as is of interest.
+        directions: One an objective.
+    """
+    costs = _to_minimize(points, directions)
+    bounds = _to_minimize([reference], directions)[0]
+    return _dominated_volume(costs[(costs < bounds).all(axis=1)], bounds)
+
+
+def _dominated_volume(costs: NDArray[np.float64], bounds: NDArray[np.float64]) -> float:
+    """The same for costs, all within the bounds."""
+    if not len(costs):
+        return 0.0
+    if len(bounds) == 1:
+        return float(bounds[0] - costs.min())
+    directions: list[Direction] = ["minimize"] * len(bounds)
+    costs = costs[front(costs, directions)]
+    costs = costs[np.argsort(costs[:, -1])]
+    heights = np.diff(costs[:, -1], append=bounds[-1])
+    if len(bounds) == 2:
+        return float(heights @ (bounds[0] - np.minimum.accumulate(costs[:, 0])))
+    return sum(
+        height * _dominated_volume(costs[: i + 1, :-1], bounds[:-1])
+        for i, height in enumerate(heights.tolist())
+        if height
+    )
+
+
+def _to_minimize(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.float64]:
+    """Points with the sign of what is maximised turned round: [points, objectives], smaller is better."""
+    values = np.asarray(points, dtype=np.float64)
+    if not values.size:
+        return np.empty((0, len(directions)))
+    if values.ndim != 2 or values.shape[1] != len(directions):
+        raise ValueError(
+            f"points of shape {list(values.shape)} do not fit {len(directions)} directions; "
+            f"give [points, {len(directions)}]"
+        )
+    return values * [1.0 if direction == "minimize" else -1.0 for direction in directions]
+
+
+def rank_correlation(early: Sequence[Sequence[float]], late: Sequence[Sequence[float]]) -> float:
+    """Spearman's, of [candidates, scores] at two times, of the score where it is the least; NaN where all are equal."""
+    found = pd.DataFrame(early).rank().corrwith(pd.DataFrame(late).rank())
+    return float(found.min(skipna=False))

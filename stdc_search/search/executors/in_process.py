@@ -1,0 +1,70 @@
+"""One trial at a time, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from stdc_search.latency import this_machine
+from stdc_search.search.executors.executor import GivenUp, Outcome
+from stdc_search.storage import write_atomically
+from stdc_search.training.loop import CHECKPOINT
+from stdc_search.trial.trial import Datasets, Progress, TrialJob, run_trial
+
+KILLED = 3
+"""How often this process may be killed during a trial, with no checkpoint between."""
+TRIES = "tries.txt"
+"""How often that was so, if the trial that is being done is killed too."""
+
+
+Told = Callable[[TrialJob], AbstractContextManager[Progress]]
+"""What tells a person of a trial in this process."""
+
+
+class InProcess:
+    """One trial at a time, here.
+
+    A trial that kills this process, for want of memory say, would be the first to be gone on with at the next start,
+    for ever; so it is noted that it is being done.
+    """
+
+    slots = 1
+
+    def __init__(self, datasets: Datasets | None, told: Told) -> None:
+        self.datasets, self.told = datasets, told
+
+    def submit(self, job: TrialJob) -> Future[Outcome]:
+        future: Future[Outcome] = Future()
+        mark = job.folder / TRIES
+        tries = _tries(job.folder)
+        if tries >= KILLED:
+            future.set_exception(
+                GivenUp(
+                    f"the process was killed with it {tries} times, with no checkpoint between; for want of memory?"
+                )
+            )
+            return future
+        write_atomically(mark, str(tries + 1))
+        try:
+            with self.told(job) as progress:
+                future.set_result((run_trial(job, self.datasets, progress), this_machine()))
+        finally:  # an error, or a person's interrupt, is no kill
+            mark.unlink(missing_ok=True)
+        return future
+
+    def close(self) -> None:
+        pass
+
+
+def _tries(folder: Path) -> int:
+    """How often a trial's process was killed since its last checkpoint."""
+    mark = folder / TRIES
+    try:
+        since = mark.stat().st_mtime_ns
+        if any(file.stat().st_mtime_ns > since for file in folder.rglob(CHECKPOINT)):
+            return 0
+        return int(mark.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0

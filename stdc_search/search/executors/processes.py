@@ -1,0 +1,82 @@
+"""Processes of this machine, beside one another."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from typing import Any
+
+import torch
+from pebble import ProcessExpired, ProcessPool
+
+from stdc_search.errors import UserError
+from stdc_search.search.executors.executor import GivenUp, Lost, Outcome, translated
+from stdc_search.search.executors.work import work
+from stdc_search.spec.search import ProcessesSpec
+from stdc_search.trial.trial import TrialJob
+
+
+class Processes:
+    """Processes of this machine, each with threads of its own. They end with the process that started them."""
+
+    def __init__(self, spec: ProcessesSpec) -> None:
+        self.spec = spec
+        self.slots = spec.workers or max(torch.get_num_threads() // spec.threads, 1)
+        self.pool = self._begin()
+        self.worked = False
+        """Whether a process has ever come as far as a candidate."""
+
+    def _begin(self) -> ProcessPool:
+        context = multiprocessing.get_context("spawn")  # torch has threads, which a fork would not take along
+        return ProcessPool(self.slots, initializer=_begin_worker, initargs=(self.spec.threads,), context=context)
+
+    def submit(self, job: TrialJob) -> Future[Outcome]:
+        if not self.pool.active:  # it was broken
+            self.close()
+            self.pool = self._begin()
+        done = self.pool.schedule(work, (job, self.slots), timeout=self.spec.timeout)
+        done.add_done_callback(self._note)
+        return translated(done, self._meaning)
+
+    def _note(self, done: Future[Any]) -> None:
+        self.worked |= done.cancelled() or not isinstance(done.exception(), BrokenProcessPool)
+
+    def _meaning(self, error: BaseException) -> BaseException:
+        match error:
+            case TimeoutError(args=("Task timeout", _)):  # Pebble's, no file system's
+                return GivenUp(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
+            case ProcessExpired():
+                return Lost(f"its process ended with exit code {error.exitcode}; killed for want of memory?")
+            case BrokenProcessPool() if self.worked:
+                return Lost("a process ended between two candidates")
+            case BrokenProcessPool():
+                return UserError(
+                    "the processes of `search.executor` end before they begin, which their own output tells more of; "
+                    "a script that calls `run` needs `if __name__ == '__main__':` before it"
+                )
+        return error
+
+    def close(self) -> None:
+        self.pool.stop()
+        self.pool.join()
+
+
+def _begin_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    warnings.filterwarnings("ignore", "another process measures")  # they take turns
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's interrupt is the first process's business
+    multiprocessing.current_process()._config["daemon"] = False  # pyright: ignore  # or its loader could not have workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)  # what it does goes on elsewhere, in the same folder

@@ -1,0 +1,30 @@
+"""A trial in a process that does nothing else: what processes and clusters run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stdc_search.latency import this_machine
+from stdc_search.search.executors.executor import Outcome
+from stdc_search.trial.trial import Datasets, TrialJob, run_trial, silent
+
+
+def work(job: TrialJob, sharers: int = 1) -> Outcome:
+    """A trial in a process that does nothing else.
+
+    Args:
+        job: the trial.
+        sharers: how many such processes share the machine's memory for images.
+    """
+    spec = job.spec
+    datasets = None
+    if spec.data is not None and spec.training is not None:
+        key = spec.data.model_dump_json(), spec.training.cache_gb, job.data_root
+        if key not in _DATASETS:
+            _DATASETS[key] = Datasets.open(spec.data, spec.training.cache_gb / sharers, job.data_root)
+        datasets = _DATASETS[key]
+    return run_trial(job, datasets, silent), this_machine()
+
+
+_DATASETS: dict[tuple[Any, ...], Datasets] = {}
+"""Of this process, for all its trials."""

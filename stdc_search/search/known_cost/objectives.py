@@ -1,0 +1,77 @@
+"""What is known of a search's candidates before they are tried: their costs, and their times by a table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+
+from stdc_search.network.cost import count_quickly
+from stdc_search.records import Latency
+from stdc_search.search.known_cost.pool import grid
+from stdc_search.search.space import COSTS, ILLEGAL, count_many, maker
+from stdc_search.spec.problems import SpecError
+from stdc_search.spec.run import RunSpec
+
+TIME = "latency.median_ms"
+MANY = 20_000
+"""Candidates that several processes are worth starting for."""
+
+
+class KnownObjectives:
+    """Objectives of candidates, as far as they are known, in their order; none of a candidate that breaks a limit.
+
+    Args:
+        spec: a run with a search.
+        distributions: Optuna's, of the varied things.
+        value: name and Optuna's parameter -> varied value.
+        predict: gives times, where there is a table of them.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        distributions: Mapping[str, BaseDistribution],
+        value: Callable[[str, Any], Any],
+        predict: Callable[[RunSpec], Latency | None] | None = None,
+    ) -> None:
+        assert spec.search is not None
+        self.spec, self.search, self.predict = spec, spec.search, predict
+        grids = {name: grid(one) for name, one in distributions.items()}
+        self.options = {name: [value(name, parameter) for parameter in grids[name]] for name in self.search.vary}
+        self.index = {name: {parameter: i for i, parameter in enumerate(each)} for name, each in grids.items()}
+        self.make = maker(spec, self.options)
+
+    def __call__(self, many: Sequence[Mapping[str, Any]]) -> list[tuple[float | None, ...] | None]:
+        rows = np.array([[self.index[name][one[name]] for name in self.options] for one in many], dtype=np.intp)
+        rows = rows.reshape(len(many), len(self.options))
+        if self.predict is None and len(many) > MANY:
+            counts = count_many(self.spec, self.options, rows, os.cpu_count() or 1)
+            found = [None if one[0] == ILLEGAL else dict(zip(COSTS, one, strict=True)) for one in counts.tolist()]
+        else:
+            found = [self._figures(row) for row in rows]
+        return [self._answer(one) for one in found]
+
+    def _figures(self, row: Any) -> dict[str, float] | None:
+        with suppress(SpecError):
+            run = self.make(row.tolist())
+            figures: dict[str, float] = dict(zip(COSTS, count_quickly(run.network, run.image_size), strict=True))
+            if self.predict is not None:
+                latency = self.predict(run)
+                if latency is None:
+                    return None
+                figures[TIME] = latency.median_ms
+            return figures
+        return None
+
+    def _answer(self, figures: Mapping[str, float] | None) -> tuple[float | None, ...] | None:
+        if figures is None:
+            return None
+        for name, limit in self.search.limits.items():
+            if name in figures and figures[name] > limit.at_most:
+                return None
+        return tuple(figures.get(name) for name in self.search.objectives)

@@ -1,0 +1,232 @@
+"""An Optuna sampler for objectives of which some are known before a trial, such as what a network costs.
+
+Only what is unknown is modelled, by a Gaussian process. Proposed is the candidate whose expected improvement of the
+dominated hypervolume is the highest, which has a closed form where one objective is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import qmc
+
+from stdc_search.search.known_cost.improvement import beyond, expected_improvement, undominated
+from stdc_search.search.known_cost.model import Floats, GaussianProcess, Kernel
+from stdc_search.search.known_cost.pool import LOOKED_AT, Pool, Row, Space
+
+Known = Callable[[Mapping[str, Any]], "Sequence[float | None] | None"]
+"""Parameters -> a value an objective, in the study's order, None where it is unknown; None for what is not wanted."""
+
+FITTED, LEARNT = 1_000, 200
+"""Trials that predictions, and length scales and noise, are made from, at most."""
+STARTUP = 8
+"""Trials before there is a model."""
+CLIMBS, BEST = 4, 4
+"""How often neighbours are looked at, first those of the front, then those of so many of the best."""
+FANTASIES = 16
+"""Values that a second unknown objective is thought to have."""
+
+
+class KnownCostSampler(BaseSampler):
+    """Proposes what is expected to improve the front most, given what is known of it.
+
+    What was proposed is not proposed again, until there is nothing else. Trials that are running count as if they had
+    given what is expected of them. The proposal depends on the seed, the trial's number and the trials before it.
+
+    Args:
+        search_space: of all parameters that matter; `log` spreads a float's draws.
+        known: what is known of a candidate.
+        known_of_many: the same for a list of candidates, where that is quicker.
+        unordered: names of parameters whose values are numbers without an order, such as indices of choices.
+        startup: trials before there is a model, which are drawn evenly over what is known; at least 2.
+        seed: of draws.
+    """
+
+    def __init__(
+        self,
+        search_space: Mapping[str, BaseDistribution],
+        known: Known,
+        *,
+        known_of_many: Callable[[Sequence[Mapping[str, Any]]], Sequence[Sequence[float | None] | None]] | None = None,
+        unordered: Collection[str] = (),
+        startup: int = STARTUP,
+        seed: int = 0,
+    ) -> None:
+        self.startup = max(startup, 2)
+        self.space = Space(search_space, unordered)
+        self.known_of_many = known_of_many or (lambda many: [known(one) for one in many])
+        self.seed = seed
+        self._independent = RandomSampler(seed=seed)
+        self._pool: Pool | None = None
+        self._rows: dict[int, Row] = {}
+        self._kernels: dict[tuple[int, int], Kernel] = {}
+
+    def forget(self) -> None:
+        """Take the trials of the next study for others than those of the last, with the same pool."""
+        self._rows.clear()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return dict(self.space.distributions)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if not search_space:
+            return {}
+        rng = np.random.default_rng([self.seed, trial.number])
+        history = _History(self.space, study, trial, self._rows)
+        if self._pool is None:
+            rows = self.space.rows(np.random.default_rng(self.seed))
+            self._pool = Pool(self.space, study.directions, rows, self.known_of_many)
+        if not len(self._pool.rows):
+            return {}  # nothing is wanted: Optuna draws, and whoever asked finds out
+        if len(history.rows) < self.startup or not self._pool.unknown:
+            row = self._spread(self._pool, history, rng)
+        else:
+            row = self._best(self._pool, history, rng)
+        return self.space.parameters(row)
+
+    def _spread(self, pool: Pool, history: _History, rng: np.random.Generator) -> Row:
+        """A random one near a cost that is far from those that were tried."""
+        fresh = history.fresh_among(pool.rows, rng.permutation(len(pool.rows))[: 10 * LOOKED_AT])
+        if not pool.costs.shape[1]:
+            return pool.rows[fresh[0]]
+        cost = pool.costs[fresh]
+        low, high = pool.costs.min(0), pool.costs.max(0)
+        cost = (cost - low) / np.where(high > low, high - low, 1)
+        target = qmc.Halton(cost.shape[1], scramble=False).random(len(history.seen) + 1)[-1]
+        near = np.argsort(((cost - target) ** 2).sum(1))[:8]
+        return pool.rows[fresh[rng.choice(near)]]
+
+    def _best(self, pool: Pool, history: _History, rng: np.random.Generator) -> Row:
+        """The one with the highest expected improvement of the hypervolume."""
+        model = _Model(pool, history, self._kernels, rng)
+        chosen = history.fresh_among(pool.rows, pool.stratified(rng))
+        rows, values = pool.rows[chosen], model.improvement(pool.rows[chosen], pool.costs[chosen])
+        around = history.rows[model.on_front]
+        for _ in range(CLIMBS):
+            near, costs = pool.look_up(self.space.neighbours(around, rng))
+            new = history.fresh(near)
+            rows = np.concatenate([rows, near[new]])
+            values = np.concatenate([values, model.improvement(near[new], costs[new])])
+            rows, first = np.unique(rows, axis=0, return_index=True)
+            values = values[first]
+            around = rows[np.argsort(-values, kind="stable")[:BEST]]
+        return rows[np.argmax(values)]
+
+
+class _History:
+    """What was tried; of trials that are done their rows are remembered."""
+
+    def __init__(self, space: Space, study: Study, current: FrozenTrial, known: dict[int, Row]) -> None:
+        self.seen: set[bytes] = set()
+        rows, values, running = [], [], []
+        names = set(space.distributions)
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number == current.number or not names <= set(trial.params):
+                continue
+            row = known.get(trial.number)
+            if row is None:
+                row = space.row(trial.params)
+                if trial.state.is_finished():
+                    known[trial.number] = row
+            self.seen.add(row.tobytes())
+            if trial.state == TrialState.RUNNING:
+                running.append(row)
+            elif trial.state == TrialState.COMPLETE and all(value <= 0 for value in trial.constraints.values()):
+                rows.append(row)
+                values.append(trial.values)
+        width = len(names)
+        self.rows = np.array(rows, dtype=np.intp).reshape(-1, width)
+        self.values = np.array(values, dtype=float)
+        self.running = np.array(running, dtype=np.intp).reshape(-1, width)
+
+    def fresh(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which rows were not tried."""
+        return np.array([row.tobytes() not in self.seen for row in rows], dtype=bool)
+
+    def fresh_among(self, rows: NDArray[np.intp], some: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Indices of rows that were not tried: among some, else among all, else all that were."""
+        for among in (some, np.arange(len(rows))):
+            if (new := self.fresh(rows[among])).any():
+                return among[new]
+        return some
+
+
+class _Model:
+    """What is expected of points, and of the front."""
+
+    def __init__(
+        self, pool: Pool, history: _History, kernels: dict[tuple[int, int], Kernel], rng: np.random.Generator
+    ) -> None:
+        self.pool = pool
+        rows, values = history.rows, history.values * pool.signs
+        costs = pool.scaled(history.values[:, pool.given])
+        if len(history.running):
+            running, their = pool.look_up(history.running)
+        else:
+            running, their = history.running, np.zeros((0, costs.shape[1]))
+        points = pool.features(rows, costs)
+        pending = pool.features(running, their)
+        kept = _kept(len(rows), FITTED)
+        self.processes, means = [], []
+        for i in pool.unknown:
+            kernel = _kernel(points, values[:, i], i, kernels)
+            process = GaussianProcess(points[kept], values[kept, i], kernel)
+            if len(pending):
+                believed = np.concatenate([values[kept, i], process.predict(pending)[0]])
+                process = GaussianProcess(np.concatenate([points[kept], pending]), believed, kernel)
+            self.processes.append(process)
+            means.append(process.means(np.concatenate([points, pending])))
+        first, *others = means  # without noise, so that luck is not taken for merit
+        self.spots = np.concatenate(
+            [np.concatenate([costs, their]), *([np.stack(others, 1)] if others else [])], axis=1
+        )
+        self.level = first
+        self.draws = rng.standard_normal((FANTASIES if others else 1, len(others)))
+        self.worst = float(beyond(first))
+        self.reference = np.concatenate([beyond(pool.costs), beyond(np.stack(others, 1)) if others else []])
+        on_front = undominated(self.spots, self.level)
+        self.spots, self.level, self.on_front = self.spots[on_front], self.level[on_front], on_front[: len(rows)]
+
+    def improvement(self, rows: NDArray[np.intp], costs: Floats) -> Floats:
+        """Expected growth of the dominated hypervolume."""
+        if not len(rows):
+            return np.zeros(0)
+        points = self.pool.features(rows, costs)
+        (mean, deviation), *others = [process.predict(points) for process in self.processes]
+        total = np.zeros(len(rows))
+        for draw in self.draws:
+            guessed = [m + s * z for (m, s), z in zip(others, draw, strict=True)]
+            spots = np.concatenate([costs, np.stack(guessed, 1)], axis=1) if guessed else costs
+            total += expected_improvement(mean, deviation, spots, self.level, self.spots, self.worst, self.reference)
+        return total / len(self.draws)
+
+
+def _kernel(points: Floats, values: Floats, objective: int, kernels: dict[tuple[int, int], Kernel]) -> Kernel:
+    """Learnt from the trials there were at the last of some milestones, so that it is the same after a stop."""
+    count = STARTUP
+    while (more := count + 1 if count < LEARNT / 2 else int(1.1 * count)) <= len(points):
+        count = more
+    if (objective, count) not in kernels:
+        kept = _kept(count, LEARNT)
+        chosen = GaussianProcess(points[kept], values[kept])
+        kernels[objective, count] = chosen.kernel
+    return kernels[objective, count]
+
+
+def _kept(count: int, most: int) -> NDArray[np.intp]:
+    """Indices of so many trials, evenly spread, if there are more."""
+    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.intp)

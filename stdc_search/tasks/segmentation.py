@@ -1,0 +1,136 @@
+"""The class of each pixel: loss and score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from stdc_search.data import DataError, Dataset, class_shares
+from stdc_search.evaluation import metrics
+from stdc_search.evaluation import views as evaluation
+from stdc_search.network.builder import build
+from stdc_search.network.models.segmenter import Segmenter
+from stdc_search.network.weights import load_weights
+from stdc_search.records import Score
+from stdc_search.spec.run import RunSpec
+from stdc_search.spec.training import DistillationSpec, SegmentationLossSpec
+from stdc_search.tasks.task import Told
+from stdc_search.training import losses
+from stdc_search.training.loop import Loss
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The class of each pixel."""
+
+    spec: RunSpec
+
+    def loss(self, data: Dataset) -> Loss:
+        assert self.spec.training is not None
+        spec = self.spec.training.loss
+        assert isinstance(spec, SegmentationLossSpec)
+        weights = None
+        if spec.class_weights == "log":
+            weights = losses.log_weights(class_shares(data))
+        elif spec.class_weights is not None:
+            weights = torch.tensor(spec.class_weights)
+        return SegmentationLoss(spec, weights, _teacher(spec.distillation) if spec.distillation else None)
+
+    def evaluate(
+        self,
+        module: nn.Module,
+        data: Dataset,
+        indices: Sequence[int] | None = None,
+        told: Told | None = None,
+        *,
+        brief: bool = False,
+    ) -> metrics.Counts:
+        tolerance = None if brief else self.spec.evaluation.boundary
+        return evaluation.evaluate(module, data, views(self.spec), indices, told, tolerance=tolerance)
+
+    def headline(self, counts: metrics.Counts) -> float:
+        if not counts.confusion.any():
+            raise DataError("no pixel of the validation labels has a class, all are ignored; there is nothing to score")
+        return 100 * metrics.miou(counts.confusion)
+
+    def score(self, counts: list[metrics.Counts], data: Dataset) -> Score:
+        return metrics.score(counts, data.class_names, len(data))
+
+    def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
+        """The middle image, its labels and the network's, as PNGs."""
+        image, label = data[len(data) // 2]
+        prediction = evaluation.predict(module, image, views(self.spec), label.shape)
+        folder.mkdir(exist_ok=True)
+        for name, content in {
+            "image": image.permute(1, 2, 0),
+            "truth": label,
+            "prediction": prediction.to(torch.uint8),
+        }.items():
+            Image.fromarray(content.contiguous().cpu().numpy()).save(folder / f"{name}.png")
+
+
+def views(spec: RunSpec) -> evaluation.Views:
+    """How the network of a run looks at an image."""
+    how = spec.evaluation
+    size, overlap = (how.window.size, how.window.overlap) if how.window else (None, 0.0)
+    return evaluation.Views(spec.image_size, how.scales, how.flip, size, overlap)
+
+
+def _teacher(how: DistillationSpec) -> nn.Module:
+    module = build(how.network)
+    load_weights(module, how.weights)
+    return module.eval().requires_grad_(False)
+
+
+class SegmentationLoss:
+    """Cross-entropy of the head and of each auxiliary head, BCE and dice of the detail head, weighted.
+
+    Args:
+        spec: the losses.
+        class_weights: one a class.
+        teacher: image -> scores, where `spec.distillation` has one.
+    """
+
+    def __init__(
+        self, spec: SegmentationLossSpec, class_weights: Tensor | None = None, teacher: nn.Module | None = None
+    ) -> None:
+        self.spec, self.class_weights, self.teacher = spec, class_weights, teacher
+
+    def __call__(self, module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """A number from images float N, 3, H, W and labels int64 N, H, W, of which 255 is ignored."""
+        assert isinstance(module, Segmenter)
+        spec = self.spec
+        output = module.forward_training(images, auxiliary=spec.auxiliary_weight > 0, detail=spec.detail_weight > 0)
+        loss = self._pixels(output.logits, labels)
+        for logits in output.auxiliary:
+            loss = loss + spec.auxiliary_weight * self._pixels(logits, labels)
+        if output.detail is not None and (how := module.detail_target) is not None:
+            bce, dice = losses.detail(
+                output.detail,
+                labels,
+                how.strides,
+                how.weights,
+                how.threshold,
+                soft=how.soft,
+                dice=spec.dice,
+                ignored=spec.detail_ignored,
+            )
+            loss = loss + spec.detail_weight * (bce + dice)
+        if self.teacher is not None and spec.distillation is not None:
+            with torch.no_grad():
+                goal = self.teacher.to(images.device)(images)
+            how = spec.distillation
+            loss = loss + how.weight * losses.distillation(output.logits, goal, how.temperature)
+        return loss
+
+    def _pixels(self, logits: Tensor, labels: Tensor) -> Tensor:
+        spec = self.spec
+        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        if spec.ohem is None:
+            return losses.cross_entropy(logits, labels, weights, spec.label_smoothing)
+        return losses.ohem(logits, labels, spec.ohem.threshold, spec.ohem.min_kept, weights, spec.label_smoothing)

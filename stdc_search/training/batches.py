@@ -1,0 +1,113 @@
+"""Which samples a training sees when: order and batches of every epoch, and the loader that makes them.
+
+All of it is a function of seed and epoch, so that a training that was cut sees the rest of what an uncut one does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from math import ceil
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from stdc_search.data import DataError
+from stdc_search.errors import UserError
+from stdc_search.spec.training import TrainingSpec
+
+
+class Samples(Protocol):
+    """Training samples by (epoch, index), each a function of these two and a seed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[int, int], /) -> tuple[Tensor, Tensor]:
+        """Image float32 3, h, w, normalised, and its target.
+
+        Raises:
+            DataError: the files are broken.
+        """
+        ...
+
+
+def length(spec: TrainingSpec, images: int) -> tuple[int, int]:
+    """Optimiser steps of a whole training, and of an epoch; the last epoch may have fewer.
+
+    Raises:
+        UserError: fewer images than a batch, or a warm-up as long as the training.
+    """
+    epoch_steps = images // spec.batch  # an incomplete batch is dropped
+    if epoch_steps == 0:
+        raise UserError(
+            f"`training.batch` {spec.batch} is more than the {images} training images, and an incomplete batch is "
+            f"not trained on; use {images} or less"
+        )
+    steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * epoch_steps
+    if spec.schedule.warmup >= steps:
+        raise UserError(
+            f"`training.schedule.warmup` {spec.schedule.warmup} is as long as the training or longer, which has "
+            f"{steps} steps ({epoch_steps} an epoch); use {steps - 1} or less, or train longer"
+        )
+    return steps, epoch_steps
+
+
+def batches(
+    samples: Samples, spec: TrainingSpec, seed: int, *, first_epoch: int, accelerator: Accelerator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's share of all batches from an epoch on to the last, on the device: one loader, so that no epoch
+    waits for workers."""
+    device = accelerator.device
+    on_gpu = device.type == "cuda"
+    workers = spec.workers if spec.workers is not None else on_gpu * min(8, os.cpu_count() or 1)
+    keys = _keys(len(samples), spec, seed, first_epoch)
+    loader = DataLoader(
+        _Told(samples),
+        batch_sampler=(batch[accelerator.process_index :: accelerator.num_processes] for batch in keys),  # pyright: ignore[reportArgumentType]
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=on_gpu,
+        generator=torch.Generator(),  # else it moves the global one when it starts, which is another epoch after a cut
+    )
+    for batch in loader:
+        if isinstance(batch, DataError):
+            raise batch
+        images, targets = batch
+        yield (
+            images.to(device, non_blocking=True, memory_format=torch.channels_last),
+            targets.to(device, non_blocking=True),
+        )
+
+
+class _Told(Dataset[Any]):
+    """Gives an error in place of a sample: raised in a worker it would come with that process's traceback."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        try:
+            return self.samples[key]
+        except DataError as error:
+            return error
+
+
+def _collate(samples: list[Any]) -> Any:
+    return next((sample for sample in samples if isinstance(sample, DataError)), None) or default_collate(samples)
+
+
+def _keys(images: int, spec: TrainingSpec, seed: int, first_epoch: int) -> Iterator[list[tuple[int, int]]]:
+    """(epoch, index) of each image of each batch."""
+    steps, epoch_steps = length(spec, images)
+    for epoch in range(first_epoch, ceil(steps / epoch_steps)):
+        order = np.random.default_rng(randomness(seed, epoch)).permutation(images).tolist()
+        for step in range(min(epoch_steps, steps - epoch * epoch_steps)):
+            yield [(epoch, index) for index in order[step * spec.batch : (step + 1) * spec.batch]]
+
+
+def randomness(seed: int, epoch: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(epoch,))  # that of an image has (epoch, index)

@@ -1,0 +1,319 @@
+"""Training: the loop, its devices, its checkpoints.
+
+Original code: MichaelFan01/STDC-Seg, `train.py`. All that is random is a function of the
+seed, the epoch and an image's index, so that a training that was cut and went on equals an uncut one; bit for bit on
+a CPU with as many threads. What is learned is a task's business (`tasks.py`): it gives the samples and the loss.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
+from itertools import islice
+from math import ceil, isfinite
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from stdc_search.errors import UserError
+from stdc_search.network.weights import save_weights
+from stdc_search.spec.training import MEANS, TrainingSpec
+from stdc_search.storage import write_atomically
+from stdc_search.training.batches import Samples, batches, length, randomness
+from stdc_search.training.optimizer import NORMS, learning_rate_factor, make_average, make_optimizer
+from stdc_search.training.parallel import state
+
+CHECKPOINT, BEST, CURVE, TENSORBOARD = "checkpoint.pt", "best.safetensors", "curve.csv", "tensorboard"
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""A network, images float N, 3, H, W, and their targets -> a number to be lowered."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One epoch."""
+
+    epoch: int
+    """Epochs done: 1 after the first."""
+    step: int
+    """Optimiser steps done."""
+    loss: float
+    """Mean over the epoch's steps."""
+    learning_rate: float
+    """Of the epoch's last step, without `head_rate`."""
+    score: float | None
+    """What `evaluate` gave: mIoU or top-1 accuracy, in percent; none where the epoch was not scored."""
+    seconds: float
+    """Wall-clock time of the epoch's steps, loading included, scoring not."""
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+def train(
+    module: nn.Module,
+    samples: Samples,
+    loss: Loss,
+    spec: TrainingSpec,
+    *,
+    seed: int,
+    folder: Path,
+    evaluate: Callable[[nn.Module, bool], float] | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+    until: int | None = None,
+) -> list[CurvePoint]:
+    """Train a network in place, or go on where a training in `folder` was cut.
+
+    After each epoch `folder` has the curve, the weights that scored best so far, and every `spec.checkpoint_every`
+    epochs the checkpoint, each written whole or not at all. What comes after a checkpoint is done again: it gives the
+    same. Torch's global generator is seeded anew for each epoch. Where several processes train together, each takes
+    its share of every batch and the first one writes.
+
+    Args:
+        module: the network with its initial weights; left on the device that accelerate finds, with the weights of
+            the last step, or with their average where `spec.ema` has one.
+        samples: what it learns from.
+        loss: what it lowers.
+        spec: the training.
+        seed: of order and dropout; the initial weights and the samples are the caller's.
+        folder: an existing folder.
+        evaluate: network as it is, whether its training ends or pauses -> score in percent; asked every
+            `spec.score_every` epochs and after the last.
+        progress: called with steps done, steps in all, and the loss.
+        until: epochs after which it pauses, scored and with a checkpoint, as if it were to go on at once.
+
+    Returns:
+        The curve, one point an epoch, those before a cut included.
+
+    Raises:
+        UserError: fewer images than a batch, a batch that the processes cannot share, a warm-up as long as the
+            training, or a checkpoint in `folder` of another training.
+        TrainingDiverged: the loss is not finite; the step was not taken.
+    """
+    check(spec)
+    steps, epoch_steps = length(spec, len(samples))
+    accelerator = _accelerator(spec)
+    _synchronise_norms(module, accelerator)
+    module.to(accelerator.device).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(module, spec)
+    average = make_average(module, spec.ema) if spec.ema else None
+    run = _State(module, optimizer, average, accelerator.scaler, _origin(spec, seed, len(samples)))
+    curve = run.resume(folder / CHECKPOINT)
+    step_module = _Step(module, loss)
+    if spec.compile:
+        step_module.compile()
+    step_loss, stepper = accelerator.prepare(step_module, optimizer)
+    board = None
+    if spec.tensorboard and accelerator.is_main_process:
+        board = _board(folder / TENSORBOARD, curve[-1].step if curve else 0)
+    loaded = batches(samples, spec, seed, first_epoch=len(curve), accelerator=accelerator)
+    epochs = ceil(steps / epoch_steps)
+    pause = min(until or epochs, epochs)
+    for epoch in range(len(curve), pause):
+        torch.manual_seed(int(randomness(seed, epoch).generate_state(1, np.uint64)[0]))
+        _train_mode(module, spec)
+        begin, step, rate, values = perf_counter(), epoch * epoch_steps, 0.0, []
+        for images, targets in islice(loaded, epoch_steps):
+            rate = spec.optimizer.learning_rate * learning_rate_factor(step, steps, spec.schedule)
+            value = step_loss(images, targets)
+            values.append(_mean(value, accelerator))
+            if not isfinite(values[-1]):
+                raise TrainingDiverged(
+                    f"the loss is {values[-1]} at step {step} of {steps}, learning rate {rate:.3g}; "
+                    "a lower learning rate or a longer warm-up may help"
+                )
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["rate"]
+            stepper.zero_grad()
+            accelerator.backward(value)
+            stepper.step()
+            if average is not None:
+                average.update_parameters(module)
+            step += 1
+            if progress is not None:
+                progress(step, steps, values[-1])
+        seconds = perf_counter() - begin
+        last = epoch + 1 == pause
+        due = last or (spec.score_every is not None and (epoch + 1) % spec.score_every == 0)
+        score = None
+        if evaluate is not None and due:
+            _take_over_statistics(run.scored, accelerator)
+            score = evaluate(run.scored, last)
+        best = (
+            score is not None
+            and spec.score_every
+            and all(point.score is None or score > point.score for point in curve)
+        )
+        curve.append(CurvePoint(epoch + 1, step, sum(values) / len(values), rate, score, seconds))
+        if accelerator.is_main_process:
+            if best:
+                save_weights(run.scored, folder / BEST)
+            write_atomically(folder / CURVE, _csv(curve))
+            if board is not None:
+                _tell(board, curve[-1])
+            if last or (epoch + 1) % spec.checkpoint_every == 0:
+                write_atomically(folder / CHECKPOINT, run.checkpoint(curve))
+    if average is not None:
+        module.load_state_dict(average.module.state_dict())
+    accelerator.free_memory()
+    if board is not None:
+        board.close()
+    return curve
+
+
+def check(spec: TrainingSpec) -> None:
+    """Look whether this machine can do a training.
+
+    Raises:
+        UserError: it cannot, or not in so many processes.
+    """
+    processes = state().num_processes
+    if spec.batch % processes or spec.batch < 2 * processes:
+        raise UserError(
+            f"`training.batch` {spec.batch} is shared by {processes} processes; use a multiple of {processes} that "
+            "leaves each at least 2"
+        )
+    if spec.precision == "fp16" and not torch.accelerator.is_available():
+        raise UserError("`training.precision` fp16 needs a GPU, and there is none; use bf16 or fp32")
+    if spec.tensorboard and find_spec("tensorboard") is None:
+        raise UserError("`training.tensorboard` needs a package; type: pip install 'stdc-search[tensorboard]'")
+
+
+class _Step(nn.Module):
+    """A step's forward half as one module, which is what accelerate wraps: autocast, several processes."""
+
+    def __init__(self, module: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.module, self.loss = module, loss
+
+    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
+        return self.loss(self.module, images, targets)
+
+
+def _accelerator(spec: TrainingSpec) -> Accelerator:
+    """A new one for each training: their precisions may differ, and it keeps what it prepared."""
+    state()
+    AcceleratorState._reset_state()
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # the classifier's norm that is never called
+    precision = "no" if spec.precision == "fp32" else spec.precision
+    return Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
+
+
+def _synchronise_norms(module: nn.Module, accelerator: Accelerator) -> None:
+    """On several GPUs norms of decoder and heads are over all of them, as released."""
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        for name, part in module.named_children():
+            if name != "backbone":
+                setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(part))
+
+
+def _take_over_statistics(module: nn.Module, accelerator: Accelerator) -> None:
+    """Norms' statistics of the first process, whose weights are saved, in the others, which score their share."""
+    if accelerator.num_processes > 1:
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+
+def _mean(value: Tensor, accelerator: Accelerator) -> float:
+    """Over all processes, so that they stop together where it is not finite."""
+    mean = accelerator.reduce(value.detach(), "mean")
+    assert isinstance(mean, Tensor)
+    return mean.item()
+
+
+def _board(folder: Path, step: int) -> Any:
+    """TensorBoard's writer, in whose files what comes after a step is not counted any more."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(folder, purge_step=step + 1)
+
+
+def _tell(board: Any, point: CurvePoint) -> None:
+    for name, value in asdict(point).items():
+        if value is not None and name not in ("epoch", "step"):
+            board.add_scalar(name, value, point.step)
+    board.flush()
+
+
+def _train_mode(module: nn.Module, spec: TrainingSpec) -> None:
+    module.train()
+    if spec.norm_statistics == "fixed":
+        for part in module.modules():
+            if isinstance(part, NORMS):
+                part.eval()
+
+
+def _origin(spec: TrainingSpec, seed: int, images: int) -> dict[str, Any]:
+    """What a checkpoint must agree with to be gone on from."""
+    told = spec.model_dump(mode="json", exclude={"seeds", *MEANS, "start_from"})
+    return {**told, "seed": seed, "images": images}
+
+
+@dataclass
+class _State:
+    """All that a training goes on from."""
+
+    module: nn.Module
+    optimizer: Optimizer
+    average: AveragedModel | None
+    scaler: Any
+    """Of the gradients, with fp16."""
+    origin: dict[str, Any]
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network that is scored and saved."""
+        return self.module if self.average is None else self.average.module
+
+    def parts(self) -> dict[str, Any]:
+        parts = {"model": self.module, "optimizer": self.optimizer, "average": self.average, "scaler": self.scaler}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def checkpoint(self, curve: list[CurvePoint]) -> bytes:
+        buffer = io.BytesIO()
+        state: dict[str, Any] = {"origin": self.origin, "curve": [asdict(point) for point in curve]}
+        torch.save(state | {name: part.state_dict() for name, part in self.parts().items()}, buffer)
+        return buffer.getvalue()
+
+    def resume(self, path: Path) -> list[CurvePoint]:
+        """The curve of a checkpoint, whose state is loaded; empty if there is none to go on from."""
+        if not path.exists():
+            return []
+        content = io.BytesIO(path.read_bytes())
+        try:
+            state = torch.load(content, weights_only=True, map_location="cpu")
+            curve = [CurvePoint(**point) for point in state["curve"]]
+            made_by = state["origin"]
+        except Exception as error:  # a damaged file raises almost anything
+            warnings.warn(f"{path} is damaged ({error}); the training starts over", stacklevel=3)
+            return []
+        differences = [
+            f"{name} {made_by.get(name)} there and {value} here"
+            for name, value in self.origin.items()
+            if made_by.get(name) != value
+        ]
+        if differences:
+            raise UserError(f"{path}: is of another training ({'; '.join(differences)}); use another folder")
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+        return curve
+
+
+def _csv(curve: list[CurvePoint]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, [field.name for field in fields(CurvePoint)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(point) for point in curve)
+    return text.getvalue()

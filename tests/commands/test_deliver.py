@@ -1,0 +1,177 @@
+"""Exported files label images as the network does, in a process that knows nothing of this package."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from stdc_search.commands import deliver as room
+from stdc_search.commands.deliver import deliver
+from stdc_search.deploy.export import FORMATS, Pixels, run
+from stdc_search.deploy.folding import deployed
+from stdc_search.errors import UserError
+from stdc_search.network.builder import build
+from stdc_search.network.weights import save_weights
+from stdc_search.report.overlay import colours
+from stdc_search.spec.data import CAMVID_CLASSES
+from stdc_search.spec.run import RunSpec, load
+from tests.tiny_networks import SIZE
+
+STAGES = [{"width": 16, "depth": 1}, {"width": 32, "depth": 1}, {"width": 32, "depth": 1}]
+BACKBONE = {"kind": "stdc", "stem": [{"width": 8}, {"width": 8}], "stages": STAGES}
+SEGMENTER = {"kind": "segmenter", "classes": 11, "backbone": BACKBONE, "decoder": {"width": 16}, "head": {"width": 16}}
+CLASSIFIER = {"kind": "classifier", "classes": 7, "backbone": BACKBONE, "width": 16, "hidden": 16}
+
+
+def spec(network, **sections):
+    return RunSpec.model_validate({"image_size": SIZE, "network": network, **sections})
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return spec(SEGMENTER, data={"kind": "scenes", "size": SIZE, "train": 4, "val": 1})
+
+
+@pytest.fixture(scope="module")
+def weights(scenes, tmp_path_factory):
+    return saved(scenes, tmp_path_factory.mktemp("weights"))
+
+
+def saved(spec, folder):
+    torch.manual_seed(0)
+    save_weights(build(spec.network), folder / "weights.safetensors")
+    return folder / "weights.safetensors"
+
+
+@pytest.fixture
+def picture(tmp_path):
+    pixels = torch.randint(256, (*SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5)).numpy()
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+def labels_of(spec, weights, picture):
+    module = build(spec.network)
+    room.load_weights(module, weights)
+    pixels = torch.from_numpy(np.asarray(Image.open(picture)).copy())[None]
+    return Pixels(deployed(module, "labels")).eval()(pixels)[0].numpy()
+
+
+def run_example(folder, picture, to):
+    """The example beside a file, in its folder and in a process that cannot import this package."""
+    (network,) = (path for path in folder.iterdir() if path.suffix in (".onnx", ".xml", ".pt2"))
+    blocked = folder / "blocked" / "stdc_search"
+    blocked.mkdir(parents=True)
+    (blocked / "__init__.py").write_text("raise ImportError('an exported file needs none of this')")
+    return subprocess.run(
+        [sys.executable, f"run_{to}.py", network.name, str(picture)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder / "blocked")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_the_example_of_each_format_labels_an_image_as_the_network_does(to, scenes, weights, picture, tmp_path):
+    written = deliver(scenes, weights, to, tmp_path / "out")
+    assert {path.name for path in written} == {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"about.json", f"run_{to}.py"} < {path.name for path in written}
+    printed = run_example(tmp_path / "out", picture, to)
+    with Image.open(tmp_path / "out" / "labels.png") as mask:
+        assert np.array_equal(np.asarray(mask), labels_of(scenes, weights, picture))
+        assert mask.getpalette()[:33] == colours(CAMVID_CLASSES).flatten().tolist()
+    assert all(line.split(":")[0] in CAMVID_CLASSES for line in printed.splitlines())
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_classifier_is_exported_to_the_index_of_its_class(to, picture, tmp_path):
+    classifier = spec(CLASSIFIER)
+    weights = saved(classifier, tmp_path)
+    deliver(classifier, weights, to, tmp_path / "out")
+    expected = labels_of(classifier, weights, picture)
+    assert run_example(tmp_path / "out", picture, to) == f"class {expected}: 100.0%\n"
+
+
+def test_a_file_says_what_it_is(scenes, weights, tmp_path):
+    deliver(scenes, weights, "onnx", tmp_path / "out")
+    about = json.loads((tmp_path / "out" / "about.json").read_text())
+    inside = {one.key: one.value for one in onnx.load(tmp_path / "out" / "network.onnx").metadata_props}
+    assert json.loads(inside["about"]) == about
+    assert about["classes"] == list(CAMVID_CLASSES)
+    assert about["image_size"] == list(SIZE)
+    assert about["network"]["backbone"]["stages"][0]["width"] == 16
+    assert len(about["weights"]["sha256"]) == 64
+    assert str(Path.cwd()) not in json.dumps(about)
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_int8_labels_most_of_an_image_alike(to, scenes, weights, picture, tmp_path):
+    (network, *_) = (
+        path for path in deliver(scenes, weights, to, tmp_path / "out", int8=True) if path.suffix in (".onnx", ".xml")
+    )
+    pixels = torch.from_numpy(np.asarray(Image.open(picture)).copy())[None]
+    found = run(network, pixels)[0].numpy()
+    assert 0.7 < (found == labels_of(scenes, weights, picture)).mean() <= 1
+    assert json.loads((tmp_path / "out" / "about.json").read_text())["precision"] == "int8"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"to": "torch"}, "int8 is for onnx and openvino"),
+        ({"data": None}, "calibrated on images of the section `data`"),
+    ],
+)
+def test_int8_that_cannot_be_is_refused_before_anything_is_done(changes, told, scenes, weights, tmp_path):
+    run = scenes.model_copy(update={"data": None}) if "data" in changes else scenes
+    with pytest.raises(UserError, match=told):
+        deliver(run, weights, changes.get("to", "onnx"), tmp_path / "out", int8=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_labels_otherwise_is_not_left_behind(scenes, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("stdc_search.deploy.export.run", lambda path, image: torch.zeros(1, *SIZE, dtype=torch.uint8))
+    with pytest.raises(UserError, match=r"network.pt2: labels \d+\.\d+% of an image otherwise than the network"):
+        deliver(scenes, weights, "torch", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_an_example_is_of_20_lines_and_imports_nothing_of_this_package(to):
+    text = Path(room.__file__).with_name("examples").joinpath(f"run_{to}.py").read_text()
+    body = ast.parse(text).body
+    assert sum(not isinstance(node, ast.Import | ast.ImportFrom) for node in body[1:]) <= 20
+    assert "stdc_search" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(Path("specs").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("to", FORMATS)
+def test_every_shipped_spec_is_exported_and_labels_an_image_alike(to, path, tmp_path):
+    shipped = load(path)
+    weights = saved(shipped, tmp_path)
+    generator = torch.Generator().manual_seed(5)
+    pixels = torch.randint(256, (*shipped.image_size, 3), dtype=torch.uint8, generator=generator)
+    Image.fromarray(pixels.numpy()).save(tmp_path / "picture.png")
+    deliver(shipped, weights, to, tmp_path / "out")
+    printed = run_example(tmp_path / "out", tmp_path / "picture.png", to)
+    module = build(shipped.network)
+    room.load_weights(module, weights)
+    scores = Pixels(deployed(module, "logits")).eval()(pixels[None])[0]
+    best = scores.topk(2, dim=0).values
+    if scores.ndim == 1:
+        assert printed == f"class {scores.argmax()}: 100.0%\n"
+        return
+    with Image.open(tmp_path / "out" / "labels.png") as mask:
+        wrong = torch.from_numpy(np.asarray(mask).copy()).long() != scores.argmax(0)
+    assert not (wrong & (best[0] - best[1] > 1e-4 * scores.abs().max())).any()

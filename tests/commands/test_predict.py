@@ -1,0 +1,142 @@
+"""A network on people's images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stdc_search.commands.predict import predict
+from stdc_search.data.cityscapes import LABEL_IDS
+from stdc_search.data.files import read_image
+from stdc_search.errors import UserError
+from stdc_search.evaluation import views as evaluation
+from stdc_search.network.builder import build
+from stdc_search.network.weights import save_weights
+from stdc_search.report.overlay import blend, colours
+from stdc_search.spec.base import replace
+from stdc_search.spec.data import CAMVID_CLASSES
+from tests.search_specs import tiny_search
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return tiny_search().without_search()
+
+
+@pytest.fixture(scope="module")
+def weights(spec, tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(build(spec.network), path)
+    return path
+
+
+def photograph(path: Path, size=(30, 50), seed: int = 0) -> Path:
+    pixels = np.random.default_rng(seed).integers(256, size=(*size, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_a_label_map_has_the_image_s_size_its_classes_and_their_colours(spec, weights, tmp_path):
+    path = photograph(tmp_path / "a.png")
+    written = predict(spec, weights, [path], tmp_path / "out")
+    assert [file.name for file in written] == ["a.png", "a_overlay.png"]
+    torch.manual_seed(0)
+    expected = evaluation.predict(build(spec.network), read_image(path), evaluation.Views(spec.image_size), (30, 50))
+    with Image.open(tmp_path / "out" / "a.png") as mask:
+        assert np.array_equal(np.asarray(mask), expected.numpy())
+        assert np.array_equal(np.asarray(mask.convert("RGB")), colours(CAMVID_CLASSES)[expected.numpy()])
+    with Image.open(tmp_path / "out" / "a_overlay.png") as over:
+        assert over.size == (50, 30)
+
+
+def test_a_folder_is_all_images_below_it_in_their_places(spec, weights, tmp_path):
+    for i, name in enumerate(("x/a.png", "x/deep/b.jpg", "y.png")):
+        photograph(tmp_path / "in" / name, seed=i)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    predict(spec, weights, [tmp_path / "in"], tmp_path / "out")
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")) == [
+        "x/a.png", "x/a_overlay.png", "x/deep/b.png", "x/deep/b_overlay.png", "y.png", "y_overlay.png",
+    ]  # fmt: skip
+
+
+def test_label_ids_are_those_that_the_cityscapes_server_takes(spec, tmp_path):
+    spec = replace(spec.model_copy(update={"data": None, "training": None}), {"network.classes": 19})
+    torch.manual_seed(0)
+    module = build(spec.network)
+    save_weights(module, tmp_path / "w.safetensors")
+    path = photograph(tmp_path / "berlin_000000_000019_leftImg8bit.png")
+    (written,) = predict(spec, tmp_path / "w.safetensors", [path], tmp_path / "out", label_ids=True)
+    expected = evaluation.predict(module, read_image(path), evaluation.Views(spec.image_size), (30, 50))
+    with Image.open(written) as found:
+        assert found.mode == "L"
+        assert np.array_equal(np.asarray(found), np.asarray(LABEL_IDS)[expected.numpy()])
+
+
+def test_label_ids_of_other_classes_are_refused(spec, weights, tmp_path):
+    with pytest.raises(UserError, match="Cityscapes' 19 classes, and the network has 11"):
+        predict(spec, weights, [photograph(tmp_path / "a.png")], tmp_path / "out", label_ids=True)
+
+
+def test_what_cannot_be_predicted_is_told_before_anything_is_written(spec, weights, tmp_path):
+    one, two = photograph(tmp_path / "1" / "a.png"), photograph(tmp_path / "2" / "a.jpg")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    for images, message in (
+        ([one, two], r"several images would be written to .*a\.png"),
+        ([tmp_path / "empty"], "holds no image or video that ends in"),
+        ([tmp_path / "broken.png"], "cannot be read"),
+        ([tmp_path / "missing.png"], "cannot be read"),
+        ([photograph(tmp_path / "out" / "b.png")], r"b\.png would be written over"),
+    ):
+        with pytest.raises(UserError, match=message):
+            predict(spec, weights, images, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["b.png"]
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_video_becomes_an_overlay_of_each_of_its_frames(spec, weights, tmp_path, monkeypatch, progress):
+    frames = [np.full((30, 50, 3), 60 * i, np.uint8) for i in range(3)]
+    overlays = []
+
+    def redraw(source, target, draw, told):
+        for i, frame in enumerate(frames, start=1):
+            overlays.append(draw(frame))
+            told(i)
+        target.touch()
+
+    monkeypatch.setattr("stdc_search.commands.predict.count_frames", lambda path: 3)
+    monkeypatch.setattr("stdc_search.commands.predict.redraw", redraw)
+    told = []
+    written = predict(
+        spec,
+        weights,
+        [tmp_path / "drive.MOV", photograph(tmp_path / "drive.png")],
+        tmp_path / "out",
+        progress=(lambda *done: told.append(done)) if progress else None,
+    )
+    assert [path.name for path in written] == ["drive_overlay.mp4", "drive.png", "drive_overlay.png"]
+    assert all(path.exists() for path in written)
+    torch.manual_seed(0)
+    module = build(spec.network)
+    for frame, over in zip(frames, overlays, strict=True):
+        image = torch.from_numpy(frame).permute(2, 0, 1)
+        labels = evaluation.predict(module, image, evaluation.Views(spec.image_size), (30, 50)).numpy()
+        assert np.array_equal(over, blend(frame, labels, colours(CAMVID_CLASSES)))
+    assert told == ([(1, 4), (2, 4), (3, 4), (3, 4), (4, 4)] if progress else [])
+
+
+def test_label_ids_of_a_video_are_refused(spec, tmp_path):
+    spec = replace(spec.model_copy(update={"data": None, "training": None}), {"network.classes": 19})
+    save_weights(build(spec.network), tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"a\.mp4: is a video, of which there are no label ids"):
+        predict(spec, tmp_path / "w.safetensors", [tmp_path / "a.mp4"], tmp_path / "out", label_ids=True)
+
+
+def test_an_overlay_that_another_image_s_label_map_would_take_the_place_of_is_refused(spec, weights, tmp_path):
+    images = [photograph(tmp_path / "a.png"), photograph(tmp_path / "a_overlay.jpg")]
+    with pytest.raises(UserError, match=r"several images would be written to .*a_overlay\.png"):
+        predict(spec, weights, images, tmp_path / "out")

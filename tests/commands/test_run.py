@@ -1,0 +1,276 @@
+"""A run and its folder: goes on where it stopped, refuses another spec, survives kill -9."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+import torch
+from rich.console import Console
+
+from stdc_search.commands.run import run
+from stdc_search.errors import DamagedError, UserError
+from stdc_search.records import read
+from stdc_search.spec.base import dump, replace
+from stdc_search.spec.measurement import LatencySpec
+from stdc_search.spec.problems import SpecError
+from stdc_search.spec.run import load
+from tests.search_specs import tiny_search
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a tiny search that ran to its end, and its report."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    network = tiny_search().candidate({"network.detail": None}).network
+    spec = tiny_search(start=[{"name": "first", "network": network}])
+    return spec, folder, run(spec, folder)
+
+
+def test_a_run_leaves_what_the_design_says(finished):
+    spec, folder, _ = finished
+    assert load(folder / "spec.yaml") == spec
+    records = read(folder / "results.jsonl")
+    assert [record.state for record in records] == ["complete"] * 4
+    assert [record.origin for record in records] == ["start", "sampler", "sampler", "sampler"]
+    for record in records:
+        network = folder / "networks" / f"{record.number:04d}"
+        assert load(network / "spec.yaml").identity == record.identity
+        assert {path.name for path in network.iterdir()} == {"spec.yaml", "weights.safetensors", "curve.csv", "sample"}
+    assert {record.machine for record in records} == set(json.loads((folder / "machine.json").read_text()))
+    assert (folder / "study.db").exists()
+    assert {path.name for path in (folder / "report").iterdir()} >= {
+        "table.csv", "table.md", "table.tex", "front.png", "front.svg", "overlay.png",
+    }  # fmt: skip
+
+
+def test_run_again_it_trains_nothing_and_reports_the_same(finished):
+    spec, folder, report = finished
+    before = (folder / "results.jsonl").read_bytes()
+    again = run(spec, folder)
+    assert (folder / "results.jsonl").read_bytes() == before
+    assert again.shown.equals(report.shown)
+
+
+def test_more_trials_go_on_from_those_that_are_done(finished):
+    spec, folder, _ = finished
+    before = read(folder / "results.jsonl")
+    run(replace(spec, {"search.trials": 5}), folder)
+    assert read(folder / "results.jsonl")[:4] == before
+    assert len(read(folder / "results.jsonl")) == 5
+
+
+def test_another_spec_on_a_run_folder_is_refused_with_what_differs(finished):
+    spec, folder, _ = finished
+    before = (folder / "spec.yaml").read_text()
+    with pytest.raises(SpecError, match=r"training\.batch: 4 there, 2 here"):
+        run(replace(spec, {"training.batch": 2}), folder)
+    assert (folder / "spec.yaml").read_text() == before
+
+
+def test_a_mistake_that_stops_a_run_before_its_first_training_leaves_no_folder(tmp_path):
+    with pytest.raises(UserError, match=r"`training\.batch` 9 is more than the 8 training images"):
+        run(replace(tiny_search(), {"training.batch": 9}), tmp_path / "batch")
+    assert not (tmp_path / "batch").exists()
+
+
+def test_cut_after_its_training_a_candidate_is_not_trained_again(tmp_path, monkeypatch):
+    from stdc_search.tasks import segmentation as tasks
+    from stdc_search.trial import trial
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    spec = tiny_search().without_search()
+    save_sample = tasks.Segmentation.save_sample
+    monkeypatch.setattr(tasks.Segmentation, "save_sample", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, tmp_path / "cut")
+    monkeypatch.setattr(tasks.Segmentation, "save_sample", save_sample)
+    monkeypatch.setattr(trial, "train", lambda *a, train=trial.train, **k: train(*a, **{**k, "progress": cut}))
+    run(spec, tmp_path / "cut")  # a step would call progress, and so be cut
+    (record,) = read(tmp_path / "cut" / "results.jsonl")
+    assert record.state == "complete"
+
+
+def test_cut_in_its_training_a_candidate_is_not_timed_again(tmp_path, monkeypatch):
+    from stdc_search.trial import trial
+
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    spec = tiny_search().without_search().model_copy(update={"latency": LatencySpec(repeats=3)})
+    train = trial.train
+    monkeypatch.setattr(trial, "train", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, tmp_path / "cut")
+    monkeypatch.setattr(trial, "train", train)
+    monkeypatch.setattr(trial, "measure_network", cut)
+    run(spec, tmp_path / "cut")
+    (record,) = read(tmp_path / "cut" / "results.jsonl")
+    assert record.latency.samples == 3
+    assert set(record.seconds) == {"count", "time", "train", "score"}
+
+
+def test_a_damaged_mirror_is_made_anew(finished):
+    spec, folder, report = finished
+    trials = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}").trials
+    (folder / "study.db").write_bytes(b"x" * 5000)
+    assert run(spec, folder).shown.equals(report.shown)
+    again = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}").trials
+    assert [(trial.params, trial.values) for trial in again] == [(trial.params, trial.values) for trial in trials]
+
+
+def test_a_spec_that_lies_in_the_run_s_folder_keeps_its_comments(tmp_path):
+    path = tmp_path / "spec.yaml"
+    text = "# mine\n" + dump(replace(tiny_search(), {"search.trials": 1}))
+    path.write_text(text)
+    run(path, tmp_path)
+    assert path.read_text() == text
+
+
+def test_values_that_cannot_be_trained_together_are_rejected(tmp_path):
+    vary = {"training.schedule.warmup": {"kind": "choice", "of": [1, 99]}}
+    run(tiny_search(vary=vary, trials=2), tmp_path / "warm")
+    records = read(tmp_path / "warm" / "results.jsonl")
+    assert sorted(record.state for record in records) == ["complete", "rejected"]
+    rejected = next(record for record in records if record.state == "rejected")
+    assert "`training.schedule.warmup` 99 is as long as the training" in rejected.reason
+
+
+def test_candidates_start_from_the_tensors_that_fit_and_say_how_many(finished, tmp_path):
+    _, folder, _ = finished
+    weights = folder / "networks" / "0000" / "weights.safetensors"
+    spec = replace(tiny_search(), {"training.start_from": weights, "search.trials": 3})
+    run(spec, tmp_path / "warm")
+    began = [record.started_from for record in read(tmp_path / "warm" / "results.jsonl")]
+    assert all(start.file == "weights.safetensors" and 0 < start.taken <= start.tensors for start in began)
+    assert len({start.taken for start in began}) > 1
+
+
+def test_weights_that_do_not_exist_stop_a_run_before_its_folder(tmp_path):
+    spec = replace(tiny_search(), {"training.start_from": tmp_path / "no.safetensors"})
+    with pytest.raises(SpecError, match=r"training\.start_from: .*no\.safetensors does not exist"):
+        run(spec, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_which_nothing_fits_stop_a_run(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    spec = replace(tiny_search(), {"training.start_from": tmp_path / "other.pth"})
+    with pytest.raises(UserError, match="unknown kind"):
+        run(spec, tmp_path / "out")
+
+
+def test_what_a_killed_write_left_is_removed(finished):
+    spec, folder, _ = finished
+    orphan = folder / "networks" / "0000" / ".weights.safetensors.4242.stdc-search"
+    orphan.touch()
+    run(spec, folder)
+    assert not orphan.exists()
+
+
+def test_a_damaged_line_of_records_is_named(tmp_path):
+    spec = tiny_search()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "results.jsonl").write_text("{}\n")
+    with pytest.raises(DamagedError, match=r"results\.jsonl:1: is no record"):
+        run(spec, tmp_path / "damaged")
+
+
+def test_two_processes_do_not_share_a_folder(finished):
+    from filelock import FileLock
+
+    spec, folder, _ = finished
+    with FileLock(folder / ".lock"), pytest.raises(SpecError, match="another process"):
+        run(spec, folder)
+
+
+def test_a_network_s_own_file_runs_by_itself_to_the_same_score(finished, tmp_path):
+    _, folder, _ = finished
+    record = read(folder / "results.jsonl")[1]
+    run(folder / "networks" / "0001" / "spec.yaml", tmp_path / "alone")
+    (alone,) = read(tmp_path / "alone" / "results.jsonl")
+    assert alone.score == record.score
+
+
+def test_a_limit_rejects_before_training(tmp_path):
+    spec = tiny_search(limits={"cost.parameters": {"at_most": 14_000}}, trials=2, sampler={"kind": "random"})
+    run(spec, tmp_path / "limited")
+    records = read(tmp_path / "limited" / "results.jsonl")
+    assert sum(record.state == "complete" for record in records) == 2
+    assert all(record.cost.parameters <= 14_000 for record in records if record.state == "complete")
+    rejected = [record for record in records if record.state == "rejected"]
+    assert rejected
+    assert all("cost.parameters" in record.reason and "train" not in record.seconds for record in rejected)
+
+
+def test_limits_that_nothing_meets_end_the_search_with_the_reason(tmp_path):
+    spec = tiny_search(limits={"cost.parameters": {"at_most": 10}})
+    for _ in range(2):  # asked again, it says the same
+        with pytest.raises(
+            SpecError, match=r"no network was completed; 0017 rejected: cost\.parameters .* is above 10"
+        ):
+            run(spec, tmp_path / "impossible")
+    assert len(read(tmp_path / "impossible" / "results.jsonl")) == 18
+
+
+def test_a_candidate_that_fails_is_a_record_and_the_search_goes_on(tmp_path, monkeypatch):
+    from stdc_search.trial import trial
+
+    train, calls = trial.train, []
+
+    def breaks_once(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError("no memory left")
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(trial, "train", breaks_once)
+    run(tiny_search(trials=3), tmp_path / "faulty")
+    records = read(tmp_path / "faulty" / "results.jsonl")
+    assert [record.state for record in records] == ["complete", "failed", "complete"]
+    assert records[1].reason == "MemoryError: no memory left"
+    assert "breaks_once" in (tmp_path / "faulty" / "networks" / "0001" / "error.txt").read_text()
+
+
+def test_killed_at_any_moment_a_run_loses_no_finished_candidate_and_repeats_none(tmp_path):
+    spec = tiny_search(trials=5)
+    dump(spec, tmp_path / "tiny.yaml")
+    folder = tmp_path / "out"
+    command = [sys.executable, "-m", "stdc_search", "run", str(tmp_path / "tiny.yaml"), "--out", str(folder)]
+    kept: list[str] = []
+    for target in (1, 3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(read(folder / "results.jsonl")) >= target and list(folder.glob(f"networks/*{target}/spec.yaml")):
+                break
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        lines = (folder / "results.jsonl").read_text().splitlines()
+        assert lines[: len(kept)] == kept
+        kept = lines
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    records = read(folder / "results.jsonl")
+    assert (folder / "results.jsonl").read_text().splitlines()[: len(kept)] == kept
+    assert len(records) == 5 == len({record.identity for record in records})
+    run(spec, tmp_path / "uncut")
+    uncut = read(tmp_path / "uncut" / "results.jsonl")
+    assert [(one.values, one.score) for one in records] == [(one.values, one.score) for one in uncut]
+
+
+def test_data_without_a_training_is_left_alone_and_said_to_be(tmp_path):
+    spec = replace(tiny_search().without_search(), {"training": None, "data.kind": "scenes"})
+    console = Console(file=io.StringIO(), width=200)
+    report = run(spec, tmp_path / "run", console=console)
+    assert "Nothing is trained on `data`: there is no section `training`." in console.file.getvalue()
+    assert report.title == "Network at 48 × 64"
+    assert read(tmp_path / "run" / "results.jsonl")[0].score is None

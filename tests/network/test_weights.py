@@ -1,0 +1,228 @@
+"""Weights of other tools give the outputs that they gave there; nothing that is read can run code."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from stdc_search.network.builder import build
+from stdc_search.network.weights import WeightsError, load_weights, save_weights
+from stdc_search.spec.base import replace
+from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
+from stdc_search.spec.search import PRESETS
+from tests.released import Released, as_mmsegmentation, classification, segmentation
+from tests.search_specs import tiny_search
+
+NETWORKS = ["stdc1", "stdc2"]
+SIZE = (97, 131)
+
+
+def classifier(name: str) -> ClassifierSpec:
+    return ClassifierSpec(kind="classifier", backbone=PRESETS[name].backbone)
+
+
+def image() -> torch.Tensor:
+    return torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("network", "entries"), [("stdc1", 361), ("stdc2", 649)])
+@pytest.mark.parametrize("aliases", [True, False])
+def test_a_released_classifier_gives_the_released_scores(tmp_path, network, entries, aliases):
+    state = classification(network)
+    assert len(state) == entries
+    expected = Released(state).classify(image())
+    if not aliases:
+        state = {name: value for name, value in state.items() if not name.startswith("x")}
+    torch.save({"epoch": 3, "best": np.float64(73.91), "state_dict": state}, tmp_path / "net.tar")
+    module = build(classifier(network))
+    loaded = load_weights(module, tmp_path / "net.tar")
+    assert loaded.kind == "released classification"
+    assert loaded.misfits == []
+    torch.testing.assert_close(module.double().eval()(image()), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("network", "entries"), [("stdc1", 445), ("stdc2", 733)])
+def test_a_released_segmenter_gives_the_released_scores_negative_norms_included(tmp_path, network, entries):
+    state = segmentation(network)
+    assert len(state) == entries
+    torch.save(state, tmp_path / "model_maxmIOU50.pth")
+    module = build(PRESETS[network])
+    loaded = load_weights(module, tmp_path / "model_maxmIOU50.pth")
+    assert loaded.kind == "released segmentation"
+    assert loaded.misfits == []
+    with torch.no_grad():
+        expected = Released(state).segment(image())
+        module.double().eval()
+        output = module.forward_training(image())
+        torch.testing.assert_close(module(image()), expected["conv_out"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.logits, expected["conv_out"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.auxiliary[0], expected["conv_out16"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.auxiliary[1], expected["conv_out32"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.detail, expected["conv_out_sp8"], atol=1e-5, rtol=0)
+    plain = Released(state, activated=False).segment(image())["conv_out"]
+    assert (plain - expected["conv_out"]).abs().max() > 0.1, "the fold would not matter"
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_mmsegmentations_weights_give_its_scores(tmp_path, network):
+    state = segmentation(network)
+    theirs = as_mmsegmentation(state, network)
+    torch.save({"meta": {"mmseg": "1.2.2"}, "state_dict": theirs}, tmp_path / "theirs.pth")
+    changes = {"head.bias": True, "auxiliary.bias": True, "detail": None}
+    module = build(replace(PRESETS[network], changes))
+    loaded = load_weights(module, tmp_path / "theirs.pth")
+    assert loaded.kind == "mmsegmentation"
+    assert loaded.set_aside == ("auxiliary_head.2.conv_seg.weight", "auxiliary_head.2.laplacian_kernel")
+    with torch.no_grad():
+        expected = Released(state, activated=False).segment(image())
+        output = module.double().eval().forward_training(image())
+    for head, logits, name in (
+        ("decode_head", output.logits, "conv_out"),
+        ("auxiliary_head.0", output.auxiliary[0], "conv_out16"),
+        ("auxiliary_head.1", output.auxiliary[1], "conv_out32"),
+    ):
+        bias = theirs[f"{head}.conv_seg.bias"].view(1, -1, 1, 1)
+        torch.testing.assert_close(logits, expected[name] + bias, atol=1e-5, rtol=0)
+
+
+def test_a_bias_without_a_place_is_named(tmp_path):
+    torch.save(as_mmsegmentation(segmentation("stdc1"), "stdc1"), tmp_path / "theirs.pth")
+    module = build(replace(PRESETS["stdc1"], {"detail": None}))
+    with pytest.raises(WeightsError, match=r"3 unexpected: decode_head\.conv_seg\.bias, auxiliary_head\.0"):
+        load_weights(module, tmp_path / "theirs.pth")
+
+
+def test_a_segmenter_takes_the_backbone_of_a_released_classifier(tmp_path):
+    torch.save({"state_dict": classification("stdc1")}, tmp_path / "net.tar")
+    module = build(PRESETS["stdc1"])
+    head = module.head.out.weight.clone()
+    with pytest.raises(WeightsError, match=r"missing: context\.average"):
+        load_weights(module, tmp_path / "net.tar")
+    loaded = load_weights(module, tmp_path / "net.tar", partial=True)
+    assert len(loaded.taken) == 145
+    assert all(name.startswith("backbone.") for name in loaded.taken)
+    assert len(loaded.unexpected) == 11
+    assert len(loaded.set_aside) == 174
+    assert torch.equal(module.head.out.weight, head)
+    assert torch.equal(module.backbone.stem[0].conv.weight, classification("stdc1")["features.0.conv.weight"])
+
+
+def test_a_deeper_network_takes_the_modules_that_are_there(tmp_path):
+    torch.save(classification("stdc1"), tmp_path / "net.tar")
+    spec = replace(PRESETS["stdc1"], {"backbone.stages.0.depth": 3, "backbone.stages.2.width": 512})
+    loaded = load_weights(build(spec), tmp_path / "net.tar", partial=True)
+    assert any(name.startswith("backbone.stages.0.2.") for name in loaded.missing)
+    assert any(name.startswith("backbone.stages.1.1.") for name in loaded.taken)
+    assert any(
+        name.startswith("backbone.stages.2.0.blocks.0.conv.weight (512, 512, 1, 1)") for name in loaded.misshapen
+    )
+
+
+def test_our_own_weights_come_back(tmp_path):
+    spec = tiny_search().network
+    module, other = build(spec), build(spec)
+    save_weights(module, tmp_path / "own.safetensors")
+    loaded = load_weights(other, tmp_path / "own.safetensors")
+    assert loaded.kind == "own"
+    assert loaded.misfits == []
+    assert all(
+        torch.equal(a, b) for a, b in zip(module.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+
+
+def test_training_heads_may_be_left_out_of_a_network(tmp_path):
+    save_weights(build(tiny_search().network), tmp_path / "own.safetensors")
+    bare = build(replace(tiny_search().network, {"auxiliary": None, "detail": None}))
+    loaded = load_weights(bare, tmp_path / "own.safetensors")
+    assert loaded.misfits == []
+    assert all(name.startswith(("auxiliary.", "detail.")) for name in loaded.set_aside)
+
+
+class Attack:
+    def __reduce__(self):
+        return os.mkdir, ("attacked",)
+
+
+def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open("evil.pth", "wb") as file:
+        pickle.dump({"state_dict": Attack()}, file)
+    torch.save({"state_dict": Attack()}, "evil.pt")
+    for name in ("evil.pth", "evil.pt"):
+        with pytest.raises(WeightsError, match="runs code when it is loaded"):
+            load_weights(build(tiny_search().network), name)
+    assert not (tmp_path / "attacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("no.pth", None, "no.pth: does not exist"),
+        ("empty.pth", b"", "empty.pth: "),
+        ("text.pth", b"hello", "text.pth: (is damaged|cannot be read)"),
+        ("text.safetensors", b"hello", "text.safetensors: cannot be read as weights"),
+    ],
+)
+def test_a_file_that_is_no_weights_is_told(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=message):
+        load_weights(build(tiny_search().network), tmp_path / name)
+
+
+def test_weights_of_an_unknown_kind_are_named(tmp_path):
+    torch.save({"layer1.0.conv1.weight": torch.zeros(1)}, tmp_path / "resnet.pth")
+    with pytest.raises(WeightsError, match=r"unknown kind; .* its tensors are layer1\.0\.conv1\.weight"):
+        load_weights(build(tiny_search().network), tmp_path / "resnet.pth")
+
+
+def test_a_refused_file_leaves_the_module_as_it_was(tmp_path):
+    module = build(tiny_search().network)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    save_weights(build(SegmenterSpec(kind="segmenter")), tmp_path / "large.safetensors")
+    with pytest.raises(WeightsError, match=r"of another shape: backbone\.stem\.0\.conv\.weight \(32, 3, 3, 3\) in the"):
+        load_weights(module, tmp_path / "large.safetensors")
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_weights_of_another_network_are_taken_as_none(tmp_path):
+    torch.save(classification("stdc1"), tmp_path / "net.tar")
+    loaded = load_weights(build(tiny_search().network), tmp_path / "net.tar", partial=True)
+    assert loaded.taken == ()
+
+
+@pytest.mark.parametrize(
+    "extra", ["features.extra.weight", "features", "features.x", "features.2", "features.2.conv_list.0.conv.weight.x"]
+)
+def test_a_name_that_only_begins_like_a_known_one_is_unexpected(tmp_path, extra):
+    torch.save({**classification("stdc1"), extra: torch.zeros(2)}, tmp_path / "net.tar")
+    with pytest.raises(WeightsError, match=f"1 unexpected: {extra}"):
+        load_weights(build(classifier("stdc1")), tmp_path / "net.tar")
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "backbone.backbone."])
+def test_mmsegmentations_backbone_is_known_by_any_prefix(tmp_path, prefix):
+    theirs = as_mmsegmentation(segmentation("stdc1"), "stdc1")
+    whole = "backbone.backbone."
+    state = {prefix + name.removeprefix(whole): value for name, value in theirs.items() if name.startswith(whole)}
+    torch.save({**state, "stages.foo": torch.zeros(1)}, tmp_path / "backbone.pth")
+    module = build(PRESETS["stdc1"])
+    loaded = load_weights(module, tmp_path / "backbone.pth", partial=True)
+    assert len(loaded.taken) == 145
+    assert torch.equal(module.backbone.stem[1].conv.weight, theirs["backbone.backbone.stages.1.conv.weight"])
+
+
+def test_a_prefix_of_training_on_several_devices_and_half_precision_are_read(tmp_path):
+    state = {f"module.{name}": value.half() for name, value in segmentation("stdc1").items()}
+    torch.save(state, tmp_path / "ddp.pth")
+    assert load_weights(build(PRESETS["stdc1"]), tmp_path / "ddp.pth").misfits == []
+
+
+def test_tensors_that_are_not_plain_are_passed_over(tmp_path):
+    state = classification("stdc1")
+    state["fc.weight"] = state["fc.weight"].to_sparse()
+    torch.save(state, tmp_path / "net.tar")
+    with pytest.raises(WeightsError, match=r"1 missing: hidden\.linear\.weight"):
+        load_weights(build(classifier("stdc1")), tmp_path / "net.tar")

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from itertools import product
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stdc_search.ranking import Direction, front, hypervolume
+
+SIDE = 5
+"""Coordinates are 0..SIDE: small, so that ties are common and a volume is a count of unit cells."""
+
+
+@st.composite
+def clouds(draw: st.DrawFn, largest: int = 3) -> tuple[list[list[float]], list[Direction]]:
+    objectives = draw(st.integers(1, largest))
+    coordinate = st.integers(0, SIDE).map(float)
+    points = draw(st.lists(st.lists(coordinate, min_size=objectives, max_size=objectives), max_size=12))
+    directions = draw(st.lists(st.sampled_from(get_args(Direction)), min_size=objectives, max_size=objectives))
+    return points, directions
+
+
+def beats(a: float, b: float, direction: Direction) -> bool:
+    return a < b if direction == "minimize" else a > b
+
+
+def dominates(a: list[float], b: list[float], directions: list[Direction]) -> bool:
+    worse = any(beats(y, x, d) for x, y, d in zip(a, b, directions, strict=True))
+    better = any(beats(x, y, d) for x, y, d in zip(a, b, directions, strict=True))
+    return better and not worse
+
+
+@given(clouds(largest=4))
+def test_the_front_holds_exactly_what_no_point_dominates(cloud):
+    points, directions = cloud
+    expected = [not any(dominates(other, point, directions) for other in points) for point in points]
+    assert front(points, directions).tolist() == expected
+
+
+@settings(max_examples=50)
+@given(clouds())
+def test_hypervolume_is_the_number_of_unit_cells_that_are_dominated(cloud):
+    points, directions = cloud
+    worst = [float(SIDE) if direction == "minimize" else 0.0 for direction in directions]
+    centres = [list(cell) for cell in product(np.arange(SIDE) + 0.5, repeat=len(directions))]
+    cells = sum(any(dominates(point, centre, directions) for point in points) for centre in centres)
+    assert hypervolume(points, worst, directions) == cells
+
+
+@given(clouds())
+def test_dominated_points_add_no_volume(cloud):
+    points, directions = cloud
+    worst = [float(SIDE) if direction == "minimize" else 0.0 for direction in directions]
+    undominated = np.array(points)[front(points, directions)]
+    assert hypervolume(undominated, worst, directions) == hypervolume(points, worst, directions)
+
+
+def test_equal_points_stay_on_the_front_together():
+    assert front([[1, 2], [1, 2], [2, 2]], ["minimize", "maximize"]).tolist() == [True, True, False]
+
+
+def test_a_point_with_a_nan_is_not_on_the_front_and_hides_no_other():
+    points = [[0.0, np.nan], [1.0, 5.0], [np.nan, np.nan]]
+    assert front(points, ["minimize", "maximize"]).tolist() == [False, True, False]
+
+
+def test_a_point_with_a_nan_adds_no_volume():
+    assert hypervolume([[0.0, np.nan], [1.0, 1.0]], [2, 2], ["minimize", "minimize"]) == 1
+
+
+def test_points_beyond_the_reference_add_nothing():
+    assert hypervolume([[3, 0], [1, 1]], [2, 2], ["minimize", "minimize"]) == 1
+
+
+def test_no_points_have_an_empty_front_and_no_volume():
+    assert front([], ["minimize"]).tolist() == []
+    assert hypervolume([], [1, 1], ["minimize", "minimize"]) == 0
+
+
+def test_points_that_do_not_fit_the_directions_are_refused_with_both_numbers():
+    with pytest.raises(ValueError, match=r"\[2, 3\] do not fit 2 directions"):
+        front([[1, 2, 3], [4, 5, 6]], ["minimize", "maximize"])
