@@ -15,7 +15,8 @@ from stdc_search.latency import note_machine
 from stdc_search.latency.alone import alone, pinned
 from stdc_search.latency.loop import Run, interleave, warm
 from stdc_search.latency.machine import physical_cores
-from stdc_search.latency.predictor import Predictor, errors_of, fit, words_of
+from stdc_search.latency.parts import words_of
+from stdc_search.latency.predictor import Predictor, errors_of, fit
 from stdc_search.latency.profile import check_profiled, mean_shares, profile
 from stdc_search.latency.runtimes import onnx_content, prepare
 from stdc_search.latency.statistics import compare

@@ -14,7 +14,8 @@ from scipy.stats import spearmanr
 
 from stdc_search.errors import UserError
 from stdc_search.latency.machine import describe_machine
-from stdc_search.network.cost import Part, Piece, Shapes, pieces
+from stdc_search.latency.parts import words_of
+from stdc_search.network.cost import Piece, pieces
 from stdc_search.records import Errors, TimeTable
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.network import NetworkSpec
@@ -90,14 +91,6 @@ def load_table(path: Path, runtime: RuntimeSpec) -> TimeTable:
         name = different[0]
         raise UserError(f"{path}: its {name} is {table.runtime.get(name)}, and `latency` says {wanted[name]}{again}")
     return table
-
-
-def words_of(part: Part) -> str:
-    """What a part's time depends on."""
-    if getattr(part.kind, "SIZE_OF_FIRST", False):
-        ((batch, _, *size), *others), *rest = cast(tuple[Shapes, ...], part.inputs)
-        part = part._replace(inputs=(((batch, *size), *others), *rest))
-    return str(part)
 
 
 def fit(seen: Sequence[Sequence[tuple[str, float]]], measured: Sequence[float]) -> dict[str, float]:

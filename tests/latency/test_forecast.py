@@ -13,7 +13,7 @@ from stdc_search.commands.run import run
 from stdc_search.errors import UserError
 from stdc_search.latency import describe_machine
 from stdc_search.latency.forecast import Forecast
-from stdc_search.latency.predictor import words_of
+from stdc_search.latency.parts import words_of
 from stdc_search.network.cost import named_parts
 from stdc_search.records import Errors, TimeTable, read
 from stdc_search.search.space import draw

@@ -13,7 +13,8 @@ import torch
 from stdc_search.commands.calibrate import MEASURED, TABLE, calibrate, cover
 from stdc_search.errors import UserError
 from stdc_search.latency import describe_machine
-from stdc_search.latency.predictor import Predictor, errors_of, fit, load_table, words_of
+from stdc_search.latency.parts import words_of
+from stdc_search.latency.predictor import Predictor, errors_of, fit, load_table
 from stdc_search.latency.profile import mean_shares, profile, shares
 from stdc_search.latency.runtimes import onnx_content
 from stdc_search.network.builder import build

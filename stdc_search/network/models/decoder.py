@@ -50,9 +50,6 @@ class ContextPath(nn.Module):
         average: whether the deepest stage's global average is added to it.
     """
 
-    SIZE_OF_FIRST = True
-    """Of the first features it looks at their size alone."""
-
     def __init__(
         self,
         in_channels: Sequence[int],
