@@ -10,10 +10,11 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -27,6 +28,15 @@ Kind = Literal["own", "released classification", "released segmentation", "mmseg
 State = Mapping[str, Tensor]
 EPSILON = 1e-5
 """What an activated batch norm adds to the size of its weights."""
+MMSEGMENTATION = re.compile(r"\bstages\.\d+\.\d+\.layers\.0\.conv\.weight$")
+KNOWN = re.compile(
+    rf"(?:^|(?<=\.))(?:cp\.backbone\.|features\.0\.conv\.weight$|backbone\.(?:stem|model)\.|{MMSEGMENTATION.pattern})"
+)
+"""Names that tell the kind of a file, from where the network's own names begin."""
+WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What torch.compile, FSDP and activation checkpointing insert anywhere in a name."""
+AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|average)", re.IGNORECASE)
+"""Names under which trainings keep averaged weights."""
 TRAINING_HEADS = ("auxiliary.", "detail.", "detail_target.")
 SHOWN = 8
 """Names that a message lists before it counts the others."""
@@ -41,6 +51,8 @@ class Loaded:
     """What came of a file's tensors."""
 
     kind: Kind
+    where: str
+    """Where in the file they lie: `ema.module`; empty at its top level. Names below are relative to it."""
     taken: tuple[str, ...]
     """The module's tensors that were found, by its own names."""
     missing: tuple[str, ...]
@@ -60,7 +72,8 @@ class Loaded:
 
     def __str__(self) -> str:
         wanted = len(self.taken) + len(self.missing) + len(self.misshapen)
-        text = f"{self.kind}: {len(self.taken)} of {wanted} tensors taken"
+        under = f" under `{self.where}`" if self.where else ""
+        text = f"{self.kind}{under}: {len(self.taken)} of {wanted} tensors taken"
         return f"{text}, {len(self.set_aside)} of the file set aside" if self.set_aside else text
 
 
@@ -77,14 +90,15 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
             has something that does not fit. The module is then as it was.
     """
     path = Path(path)
-    kind, state, set_aside = _recognised(_read(path), path)
     own = module.state_dict()
+    kind, prefix, state, set_aside = _fit_best(_read(path), own)
     absent = tuple(head for head in TRAINING_HEADS if not any(name.startswith(head) for name in own))
     for name in [name for name in state if name.startswith(absent)]:
         set_aside.append(state.pop(name)[0])
     fitting = {name: tensor for name, (_, tensor) in state.items() if name in own and tensor.shape == own[name].shape}
     found = Loaded(
         kind=kind,
+        where=prefix.removesuffix("."),
         taken=tuple(name for name in fitting if not _is_counter(name)),
         missing=tuple(name for name in own if name not in state and not _is_dispensable(name)),
         unexpected=tuple(there for name, (there, _) in state.items() if name not in own and not _is_counter(name)),
@@ -96,7 +110,8 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
         set_aside=tuple(set_aside),
     )
     if found.misfits and not partial:
-        raise WeightsError(f"{path}: {kind} weights that do not fit:\n  " + "\n  ".join(found.misfits))
+        under = f" under `{found.where}`" if found.where else ""
+        raise WeightsError(f"{path}: {kind} weights{under} that do not fit:\n  " + "\n  ".join(found.misfits))
     module.load_state_dict(fitting, strict=False)
     return found
 
@@ -108,64 +123,116 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, by its own names."""
+    """Every plain tensor in a file, by its dotted path: `model.module.backbone.stem.0.conv.weight`."""
     try:
-        if path.suffix == ".safetensors":
-            return _tensors(safetensors.torch.load_file(path))
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_plain_types()):
-            warnings.simplefilter("ignore", UserWarning)  # of old pickle protocols
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _content(path)
     except FileNotFoundError:
         raise WeightsError(f"{path}: does not exist") from None
     except pickle.UnpicklingError as error:
         refused = re.search(r"(?:GLOBAL|global) (\S+)", str(error))
         wants = f" ({refused[1]})" if refused else ""
         raise WeightsError(
-            f"{path}: is damaged, or a pickle that runs code when it is loaded{wants}, and is not loaded; where you "
-            "trust it, save its tensors as safetensors"
+            f"{path}: is damaged, or a pickle that runs code when it is loaded{wants}, so it was not loaded; if you "
+            "trust it, load it with `torch.load(..., weights_only=False)` and save its `state_dict()` with `torch.save`"
         ) from None
     except Exception as error:  # a file that is damaged, or something else, raises almost anything
         raise WeightsError(f"{path}: cannot be read as weights: {brief(error)}") from None
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    return _tensors(content if isinstance(content, Mapping) else {})
-
-
-def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """What is a plain tensor, without the prefix that training on several devices leaves."""
-    plain = {
-        str(name).removeprefix("module."): value
-        for name, value in content.items()
-        if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta and not value.is_complex()
-    }
+    tensors = dict(_leaves(content))
+    plain = {WRAPPERS.sub("", name): tensor for name, tensor in tensors.items() if _is_plain(tensor)}
+    if not plain:
+        holds = f"none of its {len(tensors)} tensors is dense and real" if tensors else "it holds no tensors"
+        raise WeightsError(f"{path}: {holds}{_top_level(content)}")
+    if not _prefixes(plain):
+        raise WeightsError(
+            f"{path}: weights of an unknown kind; supported are stdc-search's own, the released code's and "
+            f"mmsegmentation's. Its tensors are {_listed(plain)}{_top_level(content)}"
+        )
     return plain
 
 
+def _content(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    with warnings.catch_warnings(), torch.serialization.safe_globals(_plain_types()):
+        warnings.simplefilter("ignore", UserWarning)  # of old pickle protocols
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _leaves(content: Any) -> Iterator[tuple[str, Tensor]]:
+    """Dotted path and tensor of everything in nested mappings and lists; a container that occurs twice counts once."""
+    seen: set[int] = set()
+    todo = [("", content)]
+    while todo:
+        path, value = todo.pop()
+        if isinstance(value, Tensor):
+            yield path, value
+        elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            todo += reversed([(f"{path}.{key}" if path else str(key), item) for key, item in items])
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not (tensor.is_meta or tensor.is_complex() or tensor.is_quantized)
+
+
+def _top_level(content: Any) -> str:
+    """Names a file's keys, where they are not just its tensors' names."""
+    nested = isinstance(content, Mapping) and not all(isinstance(value, Tensor) for value in content.values())
+    return f"; its top-level keys are {_listed(map(str, content))}" if nested else ""
+
+
 def _plain_types() -> list[Any]:
-    """NumPy's scalars, which training tools store beside the weights."""
-    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
-    return [scalar, np.dtype, *{type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")}]
+    """Types that training tools store beside the weights, and that hold values only: NumPy's and argparse's."""
+    scalar, array = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+    before_numpy_2 = [(scalar, "numpy.core.multiarray.scalar"), (array, "numpy.core.multiarray._reconstruct")]
+    numbers = {type(np.dtype(kind)) for kind in ("?", "u1", "u4", "u8", "f4", "f8", "i4", "i8")}
+    return [scalar, array, *before_numpy_2, np.ndarray, np.dtype, *numbers, Namespace]
 
 
 Translated = dict[str, tuple[str, Tensor]]
 """Our name -> the file's name and tensor."""
 
 
-def _recognised(state: dict[str, Tensor], path: Path) -> tuple[Kind, Translated, list[str]]:
-    """Kind of a file, its tensors by our names, and what of it no evaluation uses."""
+class _Recognised(NamedTuple):
+    """Tensors that begin with one prefix in a file, as weights of a known kind."""
+
+    kind: Kind
+    prefix: str
+    state: Translated
+    set_aside: list[str]
+
+
+def _fit_best(tensors: State, own: State) -> _Recognised:
+    """The prefix below which most of a module's tensors are found.
+
+    Averaged weights win over others that fit equally well, as in timm: they are what their training evaluated.
+    """
+    found = [_recognised(tensors, prefix) for prefix in _prefixes(tensors)]
+
+    def fit(one: _Recognised) -> tuple[int, int, bool, int]:
+        named = [name for name in one.state if name in own and not _is_counter(name)]
+        shaped = sum(one.state[name][1].shape == own[name].shape for name in named)
+        return shaped, len(named), AVERAGED.search(one.prefix) is not None, one.prefix.count(".")
+
+    return max(found, key=fit)
+
+
+def _prefixes(tensors: State) -> list[str]:
+    """Every prefix that weights of a known kind may have here, in the file's order."""
+    starts = dict.fromkeys(name[: match.start()] for name in tensors if (match := KNOWN.search(name)))
+    return list(dict.fromkeys(start[: end.end()] for start in starts for end in re.finditer(r"^|\.", start)))
+
+
+def _recognised(tensors: State, prefix: str) -> _Recognised:
+    state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     if any(name.startswith("cp.backbone.") for name in state):
-        return "released segmentation", *_translated(state, _released_segmentation(state))
+        return _Recognised("released segmentation", prefix, *_translated(state, _released_segmentation(state)))
     if "features.0.conv.weight" in state:
-        return "released classification", *_translated(state, _released_classification(state))
-    if any(re.search(r"stages\.\d+\.\d+\.layers\.0\.conv\.weight$", name) for name in state):
-        return "mmsegmentation", *_translated(state, _mmsegmentation(state))
-    if any(name.startswith(("backbone.stem.", "backbone.model.")) for name in state):
-        return "own", {name: (name, tensor) for name, tensor in state.items()}, []
-    names = f"its tensors are {_listed(state)}" if state else "it holds no tensors"
-    raise WeightsError(
-        f"{path}: weights of an unknown kind; known are our own, the released code's and mmsegmentation's, and {names}"
-    )
+        return _Recognised("released classification", prefix, *_translated(state, _released_classification(state)))
+    if any(MMSEGMENTATION.search(name) for name in state):
+        return _Recognised("mmsegmentation", prefix, *_translated(state, _mmsegmentation(state)))
+    return _Recognised("own", prefix, {name: (name, tensor) for name, tensor in state.items()}, [])
 
 
 Rename = Callable[[str], str | None]

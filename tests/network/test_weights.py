@@ -2,10 +2,14 @@
 
 import os
 import pickle
+import zipfile
+from argparse import Namespace
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from stdc_search.network.builder import build
 from stdc_search.network.weights import WeightsError, load_weights, save_weights
@@ -174,8 +178,189 @@ def test_a_file_that_is_no_weights_is_told(tmp_path, name, content, message):
 
 def test_weights_of_an_unknown_kind_are_named(tmp_path):
     torch.save({"layer1.0.conv1.weight": torch.zeros(1)}, tmp_path / "resnet.pth")
-    with pytest.raises(WeightsError, match=r"unknown kind; .* its tensors are layer1\.0\.conv1\.weight"):
+    with pytest.raises(WeightsError, match=r"unknown kind; .* Its tensors are layer1\.0\.conv1\.weight$"):
         load_weights(build(tiny_search().network), tmp_path / "resnet.pth")
+
+
+def with_prefix(state, prefix):
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def nested(state):
+    """Modules in modules, as other frameworks keep them: {"backbone": {"stem": {"0": ...}}}."""
+    tree = {}
+    for name, tensor in state.items():
+        *path, last = name.split(".")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = tensor
+    return tree
+
+
+MOMENTUM = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+AROUND = {
+    "at the top": lambda state: state,
+    "compiled": lambda state: with_prefix(state, "_orig_mod."),
+    "compiled, then distributed": lambda state: with_prefix(state, "module._orig_mod."),
+    "distributed, then compiled": lambda state: with_prefix(state, "_orig_mod.module."),
+    "compiled in part": lambda state: {
+        name.replace("backbone.", "backbone._orig_mod."): value for name, value in state.items()
+    },
+    "an attribute": lambda state: with_prefix(state, "model."),
+    "an attribute of any name": lambda state: with_prefix(state, "segmentation_network.student."),
+    "model_state_dict": lambda state: {"epoch": 3, "optimizer": MOMENTUM, "model_state_dict": state},
+    "model_state": lambda state: {"model_state": with_prefix(state, "module."), "optimizer": MOMENTUM},
+    "net": lambda state: {"net": state, "acc": 91.2},
+    "ema": lambda state: {"ema": with_prefix(state, "module."), "updates": 100},
+    "ema_model in a state_dict": lambda state: {"state_dict": {"model": {"ema_model": state}}},
+    "a name that nobody thought of": lambda state: {"payload": [{"weights": with_prefix(state, "m.")}]},
+    "Lightning with its loss": lambda state: {
+        "state_dict": {**with_prefix(state, "model._orig_mod."), "criterion.weight": torch.ones(5)},
+        "pytorch-lightning_version": "2.4.0",
+    },
+    "AveragedModel": lambda state: {"n_averaged": torch.tensor(7), **with_prefix(state, "module.")},
+    "a tuple": lambda state: (state, 12),
+    "modules in modules": nested,
+    "a state for each part": lambda state: {
+        part: {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
+        for part in {name.split(".")[0] for name in state}
+    },
+}
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+def test_weights_are_found_wherever_a_training_tool_puts_them(tmp_path, around):
+    spec = tiny_search().network
+    module, other = build(spec), build(spec)
+    torch.save(around(module.state_dict()), tmp_path / "theirs.pth")
+    loaded = load_weights(other, tmp_path / "theirs.pth")
+    assert loaded.kind == "own"
+    assert loaded.misfits == []
+    assert all(
+        torch.equal(a, b) for a, b in zip(module.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+
+
+def test_safetensors_are_searched_alike(tmp_path):
+    module = build(tiny_search().network)
+    save_file(with_prefix(module.state_dict(), "ema_model.module._orig_mod."), tmp_path / "theirs.safetensors")
+    assert load_weights(module, tmp_path / "theirs.safetensors").where == "ema_model.module"
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model._orig_mod."])
+@pytest.mark.parametrize("kind", ["classification", "segmentation", "mmsegmentation"])
+def test_files_of_known_tools_are_known_under_a_prefix(tmp_path, kind, prefix):
+    changes, spec = {}, PRESETS["stdc1"]
+    if kind == "classification":
+        state, spec = classification("stdc1"), classifier("stdc1")
+    elif kind == "segmentation":
+        state = segmentation("stdc1")
+    else:
+        state = as_mmsegmentation(segmentation("stdc1"), "stdc1")
+        changes = {"head.bias": True, "auxiliary.bias": True, "detail": None}
+    torch.save({"model_state": with_prefix(state, prefix), "optimizer": MOMENTUM}, tmp_path / "theirs.pth")
+    loaded = load_weights(build(replace(spec, changes)), tmp_path / "theirs.pth")
+    assert loaded.misfits == []
+    assert kind in loaded.kind
+
+
+def states(spec, *fills):
+    """States of one network, each with one value everywhere."""
+    return [{name: torch.full_like(value, fill) for name, value in build(spec).state_dict().items()} for fill in fills]
+
+
+@pytest.mark.parametrize("key", ["ema", "model_ema", "state_dict_ema", "average", "swa_model"])
+def test_averaged_weights_are_taken_where_a_file_has_both_and_it_says_so(tmp_path, key):
+    module = build(tiny_search().network)
+    plain, averaged = states(tiny_search().network, 1, 2)
+    torch.save({"model": plain, key: averaged}, tmp_path / "theirs.pth")
+    loaded = load_weights(module, tmp_path / "theirs.pth")
+    assert module.state_dict()["backbone.stem.0.conv.weight"].unique().tolist() == [2]
+    assert str(loaded).startswith(f"own under `{key}`: ")
+
+
+def test_averaged_weights_without_the_norms_statistics_are_not_taken(tmp_path):
+    module = build(tiny_search().network)
+    plain, averaged = states(tiny_search().network, 1, 2)
+    averaged = {name: value for name, value in averaged.items() if "running" not in name}
+    torch.save({"model": plain, "ema": averaged}, tmp_path / "theirs.pth")
+    assert load_weights(module, tmp_path / "theirs.pth").where == "model"
+
+
+def test_the_first_of_two_states_that_fit_equally_well_is_taken(tmp_path):
+    plain, best = states(tiny_search().network, 1, 2)
+    torch.save({"model": plain, "best_model": best}, tmp_path / "theirs.pth")
+    assert load_weights(build(tiny_search().network), tmp_path / "theirs.pth").where == "model"
+
+
+def test_the_state_that_fits_is_taken_where_a_file_has_a_teachers_too(tmp_path):
+    spec = tiny_search().network
+    (teacher,) = states(SegmenterSpec(kind="segmenter"), 1)
+    (student,) = states(spec, 2)
+    content = {"state_dict": {**with_prefix(teacher, "teacher."), **with_prefix(student, "student.")}}
+    torch.save(content, tmp_path / "theirs.pth")
+    assert load_weights(build(spec), tmp_path / "theirs.pth").where == "state_dict.student"
+
+
+def test_where_weights_lie_is_said_when_they_do_not_fit(tmp_path):
+    torch.save({"net": with_prefix(build(SegmenterSpec(kind="segmenter")).state_dict(), "module.")}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"own weights under `net\.module` that do not fit:"):
+        load_weights(build(tiny_search().network), tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"epoch": 3, "config": {"lr": 0.1}}, r"it holds no tensors; its top-level keys are epoch, config$"),
+        ([], r"it holds no tensors$"),
+        ({"net": {"w": torch.zeros(2).to_sparse()}}, r"none of its 1 tensors is dense and real; .* keys are net$"),
+        (
+            {"g": {"fc.weight": torch.zeros(2)}, "d": None},
+            r"Its tensors are g\.fc\.weight; its top-level keys are g, d$",
+        ),
+        (torch.zeros(2), r"unknown kind"),
+    ],
+)
+def test_a_file_without_known_weights_says_what_it_holds(tmp_path, content, message):
+    torch.save(content, tmp_path / "theirs.pth")
+    with pytest.raises(WeightsError, match=message):
+        load_weights(build(tiny_search().network), tmp_path / "theirs.pth")
+
+
+def test_a_container_that_holds_itself_ends(tmp_path):
+    content = {"state_dict": build(tiny_search().network).state_dict()}
+    content["self"] = content
+    torch.save(content, tmp_path / "theirs.pth")
+    assert load_weights(build(tiny_search().network), tmp_path / "theirs.pth").misfits == []
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        Namespace(lr=0.1, device="cuda"),
+        np.arange(3),
+        np.random.RandomState(0).get_state(),
+        np.float64(73.9),
+        np.float32(1),
+        np.bool_(True),
+        {"milestones": Counter([1, 2])},
+    ],
+    ids=["arguments", "array", "random state", "float64", "float32", "bool", "counter"],
+)
+def test_values_that_training_scripts_store_beside_the_weights_are_no_hindrance(tmp_path, beside):
+    module = build(tiny_search().network)
+    torch.save({"model": module.state_dict(), "beside": beside}, tmp_path / "theirs.pth")
+    assert load_weights(module, tmp_path / "theirs.pth").misfits == []
+
+
+def test_values_stored_by_numpy_1_are_no_hindrance(tmp_path):
+    module = build(tiny_search().network)
+    torch.save({"model": module.state_dict(), "best": np.float64(73.9)}, tmp_path / "new.pth")
+    with zipfile.ZipFile(tmp_path / "new.pth") as new, zipfile.ZipFile(tmp_path / "old.pth", "w") as old:
+        for name in new.namelist():
+            old.writestr(name, new.read(name).replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert load_weights(module, tmp_path / "old.pth").misfits == []
 
 
 def test_a_refused_file_leaves_the_module_as_it_was(tmp_path):
