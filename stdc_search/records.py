@@ -84,11 +84,14 @@ class Score(_Value):
     """Accuracy of label maps on the validation images, of the last epoch's weights; in percent, means over seeds."""
 
     miou: float
+    """Mean IoU of the classes that the validation labels have, so that it is over the same classes for every candidate.
+    A class that is only predicted is not among them; torchmetrics and the Cityscapes scripts count it as 0."""
     pixel_accuracy: float
     boundary_f: float | None = None
-    """F-score of the boundaries between classes; none where there are none, and in records that are older than it."""
+    """Mean F-score of the boundaries of the classes that have some in the labels; none where no class has, and in
+    records that are older than it."""
     iou: dict[str, float | None]
-    """IoU a class; none for a class that neither labels nor predictions have."""
+    """IoU a class; none for a class that the validation labels do not have."""
     constant_miou: float
     """mIoU of predicting the commonest class everywhere: what a network must beat."""
     images: int

@@ -1,6 +1,11 @@
 """Accuracy of label maps and of images' classes, from counts to the score of a record.
 
 Everything here is a fraction, but scores: a record is in percent.
+
+Means over classes (mIoU, boundary F-score) are over the classes that the labels of the scored images have. So every
+candidate's mean is over the same classes. A class that only a prediction has costs the true class its pixels and
+nothing more. torchmetrics, mmsegmentation and the Cityscapes scripts give such a class an IoU of 0 and count it, so
+their mean is lower for a network that predicts it. Where the labels have every class, all agree.
 """
 
 from __future__ import annotations
@@ -49,13 +54,13 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, classes: int) -> Tenso
 
 
 def iou(matrix: Tensor) -> Tensor:
-    """Intersection over union of each class; NaN for a class that neither labels nor predictions have."""
-    hits = matrix.diagonal().double()
-    return hits / (matrix.sum(0) + matrix.sum(1) - hits)
+    """Intersection over union of each class; NaN for a class that the labels do not have."""
+    hits, truth = matrix.diagonal().double(), matrix.sum(1)
+    return torch.where(truth > 0, hits / (matrix.sum(0) + truth - hits), torch.nan)
 
 
 def miou(matrix: Tensor) -> float:
-    """Mean IoU of the classes that labels or predictions have."""
+    """Mean IoU of the classes that the labels have."""
     return iou(matrix).nanmean().item()
 
 
@@ -110,16 +115,16 @@ def on_boundary(labels: Tensor) -> Tensor:
 def boundary_f(counts: Tensor) -> float:
     """Mean over classes of the F-score of their boundaries: 2 / (1 / precision + 1 / recall), both over all images.
 
-    Classes without boundaries in labels and predictions are left out; NaN where all are.
+    The mean is over the classes that have a boundary in the labels; NaN where none has.
     """
     predicted, right, true, found = counts.double()
     precision, recall = right / predicted.clamp(min=1), found / true.clamp(min=1)
     scores = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
-    return scores[predicted + true > 0].mean().item()
+    return scores[true > 0].mean().item()
 
 
 def constant_miou(matrix: Tensor) -> float:
-    """Mean IoU of predicting the labels' commonest class everywhere, over the classes that labels have."""
+    """Mean IoU of predicting the labels' commonest class everywhere."""
     counts = matrix.sum(1).double()
     return (counts.max() / counts.sum() / counts.count_nonzero()).item()
 

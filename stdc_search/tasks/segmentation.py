@@ -54,11 +54,11 @@ class Segmentation:
         return evaluation.evaluate(module, data, views(self.spec), indices, told, tolerance=tolerance)
 
     def headline(self, counts: metrics.Counts) -> float:
-        if not counts.confusion.any():
-            raise DataError("no pixel of the validation labels has a class, all are ignored; there is nothing to score")
+        _check_labelled(counts)
         return 100 * metrics.miou(counts.confusion)
 
     def score(self, counts: list[metrics.Counts], data: Dataset) -> Score:
+        _check_labelled(counts[0])
         return metrics.score(counts, data.class_names, len(data))
 
     def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
@@ -72,6 +72,11 @@ class Segmentation:
             "prediction": prediction.to(torch.uint8),
         }.items():
             Image.fromarray(content.contiguous().cpu().numpy()).save(folder / f"{name}.png")
+
+
+def _check_labelled(counts: metrics.Counts) -> None:
+    if not counts.confusion.any():
+        raise DataError("no pixel of the validation labels has a class, all are ignored; there is nothing to score")
 
 
 def views(spec: RunSpec) -> evaluation.Views:

@@ -49,10 +49,28 @@ def test_iou_and_accuracy_of_a_small_matrix_by_hand() -> None:
     assert metrics.pixel_accuracy(matrix) == pytest.approx(9 / 12)
 
 
-def test_a_class_that_is_only_predicted_has_iou_0_and_counts() -> None:
+def test_a_class_that_is_only_predicted_has_no_iou_and_does_not_count() -> None:
     matrix = torch.tensor([[6, 2], [0, 0]])
-    assert metrics.iou(matrix).tolist() == [6 / 8, 0]
-    assert metrics.miou(matrix) == 6 / 16
+    scores = metrics.iou(matrix).tolist()
+    assert scores[0] == 6 / 8 and isnan(scores[1])
+    assert metrics.miou(matrix) == 6 / 8
+
+
+def test_the_mean_is_over_the_same_classes_whatever_a_network_predicts() -> None:
+    labels = torch.tensor([0] * 6 + [1] * 4)
+    one_pixel_of_an_absent_class = labels.index_fill(0, torch.tensor([0]), 2)
+    matrix = metrics.confusion_matrix(one_pixel_of_an_absent_class, labels, classes=3)
+    assert metrics.miou(matrix) == pytest.approx((5 / 6 + 1) / 2)
+    score = metrics.score([metrics.Counts(matrix, torch.zeros(4, 3))], ("road", "tree", "sign"), images=1)
+    assert score.iou["sign"] is None
+
+
+def test_torchmetrics_counts_a_class_that_is_only_predicted_as_0() -> None:
+    torchmetrics = pytest.importorskip("torchmetrics.functional.classification")
+    labels, predictions = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 2, 1, 1])
+    theirs = torchmetrics.multiclass_jaccard_index(predictions, labels, num_classes=4)
+    ours = metrics.miou(metrics.confusion_matrix(predictions, labels, classes=4))
+    assert (theirs.item(), ours) == (pytest.approx((1 / 2 + 1 + 0) / 3), (1 / 2 + 1) / 2)
 
 
 def test_metrics_equal_torchmetrics() -> None:
@@ -124,9 +142,9 @@ def test_a_boundary_that_is_off_by_the_tolerance_is_right_and_by_more_is_wrong()
         assert metrics.boundary_f(counts) == pytest.approx(expected)
 
 
-def test_a_class_that_is_only_predicted_or_only_there_has_a_boundary_score_of_zero() -> None:
-    assert metrics.boundary_f(torch.tensor([[5, 0, 0], [5, 0, 0], [5, 7, 0], [5, 0, 0]])) == pytest.approx(0.5)
-    assert isnan(metrics.boundary_f(torch.zeros(4, 3)))
+def test_a_boundary_that_is_not_found_counts_as_zero_and_one_that_is_only_predicted_does_not_count() -> None:
+    assert metrics.boundary_f(torch.tensor([[5, 0, 3], [5, 0, 0], [5, 7, 0], [5, 0, 0]])) == pytest.approx(0.5)
+    assert isnan(metrics.boundary_f(torch.tensor([[0, 4], [0, 0], [0, 0], [0, 0]])))
 
 
 def test_without_boundaries_there_is_no_boundary_score() -> None:

@@ -75,6 +75,14 @@ def test_a_segmenter_learns_pixels_and_a_classifier_images() -> None:
     assert isinstance(task_of(RunSpec.model_validate(CLASSIFIER)), Classification)
 
 
+def test_labels_without_a_class_give_no_score_but_say_why() -> None:
+    counts = metrics.Counts(torch.zeros(3, 3, dtype=torch.int64), torch.zeros(4, 3))
+    task = task_of(RunSpec.model_validate(SEGMENTER))
+    for scored in (lambda: task.headline(counts), lambda: task.score([counts], Maps())):
+        with pytest.raises(DataError, match="no pixel of the validation labels has a class"):
+            scored()
+
+
 def test_shares_of_classes_are_of_the_labelled_pixels() -> None:
     torch.testing.assert_close(class_shares(Maps()), torch.tensor([0.75, 0.25, 0.0]))
 
@@ -256,9 +264,3 @@ def test_a_teacher_is_another_specs_network_with_its_weights(tmp_path: Path) -> 
 def test_a_loss_that_does_not_fit_the_classes_is_refused(loss, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         RunSpec.model_validate({**SEGMENTER, "training": {"epochs": 1, "loss": loss}})
-
-
-def test_labels_without_any_class_are_an_error() -> None:
-    nothing = metrics.Counts(torch.zeros(3, 3), torch.zeros(4, 3))
-    with pytest.raises(DataError, match="all are ignored"):
-        Segmentation(RunSpec.model_validate(SEGMENTER)).headline(nothing)
