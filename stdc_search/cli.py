@@ -118,11 +118,13 @@ def cost(
     out: Annotated[Path, typer.Option(help="Folder that gets the tables.")] = Path("runs/cost"),
 ) -> None:
     """Count parameters, multiply-adds and FLOPs; save the tables as CSV, Markdown and LaTeX."""
-    from stdc_search.network.cost import count, count_parts
+    from stdc_search.network.cost import count, count_parts, warn_of_trunk
     from stdc_search.report.costs import cost_frame, parts_frame
     from stdc_search.report.tables import show_table
 
     runs = _load_all(specs)
+    for run in runs.values():
+        warn_of_trunk(run.network)
     if parts:
         for name, run in runs.items():
             frame = parts_frame(count_parts(run.network, run.image_size), run.image_size)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stdc_search.network.builder import build
-from stdc_search.network.cost import count
+from stdc_search.network.cost import count, count_with_fvcore
 from stdc_search.spec.base import dump
 from stdc_search.spec.network import ClassifierSpec
 from stdc_search.spec.run import load
@@ -40,6 +40,11 @@ def test_a_shipped_network_gives_scores_of_the_image_s_size(path):
 def test_a_shipped_network_costs_what_it_did(path):
     """A change here changes a published number: say so in the CHANGELOG, and run `python -m tests.test_specs`."""
     assert costs(path) == json.loads(GOLDEN.read_text())[path.name]
+
+
+def test_a_shipped_network_costs_what_fvcore_counts(path):
+    network = load(path).network
+    assert count(network, (64, 96)).fvcore_flops == count_with_fvcore(build(network), (64, 96))
 
 
 def test_a_shipped_spec_opens_with_what_it_is_and_its_command(path):

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from stdc_search.errors import brief
 from stdc_search.network.builder import (
     Make,
     build,
@@ -27,6 +28,7 @@ from stdc_search.network.builder import (
     build_convs,
     build_segmenter,
     build_stage,
+    construct,
 )
 from stdc_search.records import Cost, PartCost
 from stdc_search.spec.network import (
@@ -39,6 +41,8 @@ from stdc_search.spec.network import (
     TrunkSpec,
 )
 
+CHECKED_SIZE = 256, 512
+"""Image size at which a library's trunk is compared with fvcore; the rules that may differ do not depend on it."""
 Shape = tuple[int, ...]
 Shapes = tuple[Shape, ...]
 
@@ -134,8 +138,34 @@ def count_parts(network: NetworkSpec, image_size: tuple[int, int]) -> list[PartC
     ]
 
 
+def warn_of_trunk(network: NetworkSpec) -> None:
+    """Warn if `count` and fvcore disagree about a library's trunk. Tests hold the two equal for all other parts.
+
+    Takes a second or more, once for each trunk.
+    """
+    if isinstance(network.backbone, TrunkSpec):
+        _warn_of_trunk(network.backbone)  # pyright: ignore[reportArgumentType]: specs have a hash
+
+
+@cache
+def _warn_of_trunk(spec: TrunkSpec) -> None:
+    piece, _ = _trunk(spec, (1, 3, *CHECKED_SIZE))  # pyright: ignore[reportArgumentType]
+    ours = piece.counts.fvcore_flops
+    try:
+        theirs = count_with_fvcore(build_backbone(spec, construct), CHECKED_SIZE)
+    except Exception as error:  # tracing a library's model raises almost anything
+        warnings.warn(f"{spec.model}: fvcore cannot check its cost, {ours:,} FLOPs: {brief(error)}", stacklevel=3)
+        return
+    if ours != theirs:
+        warnings.warn(
+            f"{spec.model}: this package counts {ours:,} FLOPs and fvcore {theirs:,}; "
+            "its `cost` may be wrong, so compare it only with networks that have the same backbone",
+            stacklevel=3,
+        )
+
+
 def count_with_fvcore(module: nn.Module, image_size: tuple[int, int]) -> int:
-    """FLOPs of a built network by fvcore's default rule, the authority that `count` is held to.
+    """FLOPs of a built network by fvcore's default rule, the authority that tests hold `count` to.
 
     Takes about a second at 512 x 1024; the module is left in eval mode.
     """

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from stdc_search.network import cost
 from stdc_search.network.builder import build
-from stdc_search.network.cost import count, count_parts, count_with_fvcore
+from stdc_search.network.cost import count, count_parts, count_with_fvcore, warn_of_trunk
 from stdc_search.network.models.library import features_of
 from stdc_search.spec.base import replace
 from stdc_search.spec.problems import SpecError
@@ -114,3 +115,28 @@ def test_counts_of_a_trunk_equal_fvcores(library, model, taps):
     output.logits.sum().backward()
     assert output.logits.shape == (2, 19, 64, 96)
     assert all(p.grad is not None for name, p in module.backbone.named_parameters() if p.requires_grad)
+
+
+def test_a_trunk_that_fvcore_counts_alike_gives_no_warning():
+    warn_of_trunk(load("specs/resnet18_seg50.yaml").network)  # a warning would be an error here
+
+
+def _unable(*_: object) -> int:
+    raise RuntimeError("tracing failed")
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (lambda *_: 5, r"resnet18: this package counts [\d,]+ FLOPs and fvcore 5; its `cost` may be wrong"),
+        (_unable, r"resnet18: fvcore cannot check its cost, [\d,]+ FLOPs: tracing failed"),
+    ],
+)
+def test_a_trunk_that_fvcore_counts_otherwise_is_warned_of_once(monkeypatch, counts, message):
+    monkeypatch.setattr(cost, "count_with_fvcore", counts)
+    cost._warn_of_trunk.cache_clear()
+    network = load("specs/resnet18_seg50.yaml").network
+    with pytest.warns(UserWarning, match=message):
+        warn_of_trunk(network)
+    warn_of_trunk(network)
+    cost._warn_of_trunk.cache_clear()
