@@ -19,10 +19,10 @@ import pandas as pd
 from rich.console import Console
 
 from stdc_search.commands.run import run
+from stdc_search.errors import FolderInUseError
 from stdc_search.records import Record, Score, read
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.spec.base import replace
-from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 
 PROTOCOL = Path("specs/camvid_small.yaml")
@@ -64,9 +64,7 @@ def train(spec: RunSpec, out: Path, data_root: Path | None, kept: str) -> None:
         return
     try:
         run(spec, out, data_root=data_root, console=Console())
-    except SpecError as error:
-        if "another process" not in str(error):
-            raise
+    except FolderInUseError as error:
         print(error)
 
 

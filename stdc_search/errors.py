@@ -14,6 +14,10 @@ class DamagedError(UserError):
     """A file that we wrote is not as it was written."""
 
 
+class FolderInUseError(UserError):
+    """Another process runs in a run folder."""
+
+
 def brief(error: BaseException) -> str:
     """The first line of what an error says, or its name."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from stdc_search.errors import FolderInUseError
 from stdc_search.latency import note_machine
 from stdc_search.latency.forecast import Forecast
 from stdc_search.ranking import front
@@ -369,8 +370,8 @@ def _locked(folder: Path) -> Iterator[Path]:
                 orphan.unlink()
             yield folder
     except Timeout:
-        raise SpecError.of(
-            f"{folder}: another process runs in this folder; wait for it, or give --out another"
+        raise FolderInUseError(
+            f"{folder}: another process runs in this folder; wait for it, or give another folder with --out"
         ) from None
 
 

@@ -31,6 +31,10 @@ PATIENCE = 60.0
 """Seconds after which a wait for trainings is told. They pause after each step, but not while they load their data."""
 
 
+class WaitsForMeasurement(UserWarning):
+    """Another process measures on this machine, and this one waits for it."""
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """Wait until no other process of this user measures or trains with this package here, then keep them waiting.
@@ -41,7 +45,8 @@ def alone() -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        warnings.warn("another process measures on this machine; waiting for it", stacklevel=4)
+        message = "another process measures on this machine; waiting for it"
+        warnings.warn(message, WaitsForMeasurement, stacklevel=4)
         lock.acquire()
     try:
         with _open("entrance") as entrance, _open("room") as room:

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from stdc_search.commands.run import run
-from stdc_search.errors import DamagedError, UserError
+from stdc_search.errors import DamagedError, FolderInUseError, UserError
 from stdc_search.records import read
 from stdc_search.spec.base import dump, replace
 from stdc_search.spec.measurement import LatencySpec
@@ -187,7 +187,7 @@ def test_two_processes_do_not_share_a_folder(finished):
     from filelock import FileLock
 
     spec, folder, _ = finished
-    with FileLock(folder / ".lock"), pytest.raises(SpecError, match="another process"):
+    with FileLock(folder / ".lock"), pytest.raises(FolderInUseError, match="another process"):
         run(spec, folder)
 
 
