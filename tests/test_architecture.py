@@ -128,14 +128,35 @@ def test_the_command_line_and_the_specs_start_light() -> None:
     assert HEAVY.isdisjoint(loaded_by_importing(PACKAGE, *modules_in("cli", "spec")))
 
 
-def test_what_is_imported_is_declared() -> None:
+NEEDED_BY_A_LIBRARY = {
+    "onnxscript": "torch.onnx.export",
+    "psycopg": "SQLAlchemy, for PostgreSQL",
+    "tabulate": "pandas.DataFrame.to_markdown",
+    "tensorboard": "torch.utils.tensorboard",
+}
+"""Distributions that only an optional feature of another library imports, and the feature."""
+
+
+def declared() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = [lines for name, lines in project["optional-dependencies"].items() if name != "dev"]
-    declared = {normalised(re.split(r"[\[<>=]", line)[0]) for line in chain(project["dependencies"], *extras)}
+    return {normalised(re.split(r"[\[<>=]", line)[0]) for line in chain(project["dependencies"], *extras)}
+
+
+def distributions_imported() -> dict[str, set[str]]:
+    """Of each foreign package that is imported, the distributions that may hold it."""
     foreign = {name.split(".")[0] for names in IMPORTS.values() for name in names}
-    foreign -= {PACKAGE, *sys.stdlib_module_names}
     homes = packages_distributions()
-    assert [name for name in foreign if declared.isdisjoint(map(normalised, homes.get(name, [name])))] == []
+    return {name: {*map(normalised, homes.get(name, [name]))} for name in foreign - {PACKAGE, *sys.stdlib_module_names}}
+
+
+def test_what_is_imported_is_declared() -> None:
+    assert [name for name, homes in distributions_imported().items() if declared().isdisjoint(homes)] == []
+
+
+def test_what_is_declared_is_imported_or_needed_by_a_library() -> None:
+    imported = set().union(*distributions_imported().values())
+    assert declared() - imported == NEEDED_BY_A_LIBRARY.keys()
 
 
 def normalised(distribution: str) -> str:

@@ -92,9 +92,8 @@ class Mirror:
             self.file.unlink(missing_ok=True)
         else:
             try:
-                copy = self.copy or self._open()
-                assert self.storage is not None
-                self.storage.delete_study(copy._study_id)
+                self.storage = self.storage or self._connect()
+                optuna.delete_study(study_name=self.folder.name, storage=self.storage)
             except Exception as error:
                 message = f"`search.storage` {self._shown} keeps predicted times beside measured ones: {_root(error)}"
                 warnings.warn(f"{message}; to have it written anew: {self._deletion}", stacklevel=2)
@@ -131,12 +130,15 @@ class Mirror:
         ours = {(record.number, record.started) for record in self.study.records.values()}
         return {_key(trial) for trial in copy.get_trials(deepcopy=False)} <= ours
 
-    def _open(self) -> optuna.Study:
+    def _connect(self) -> RDBStorage:
         url = make_url(self.url)
         settings: dict[str, Any] = {}
         if url.drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
             settings["connect_args"] = {name: value for name, value in HANGS.items() if name not in url.query}
-        self.storage = RDBStorage(self.url, engine_kwargs=settings)
+        return RDBStorage(self.url, engine_kwargs=settings)
+
+    def _open(self) -> optuna.Study:
+        self.storage = self._connect()
         names = {summary.study_name for summary in self.storage.get_all_studies()}
         directions = list(self.study.search.objectives.values())
         copy = optuna.create_study(

@@ -6,6 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 import stdc_search
 from stdc_search.deploy.export import OPSET, to_onnx
@@ -65,6 +66,16 @@ def test_heads_for_training_stay_behind(logits_file):
     names = {weight.name for weight in onnx.load_from_string(logits_file).graph.initializer}
     assert any(name.startswith("head.") for name in names)
     assert not [name for name in names if name.startswith(("auxiliary", "detail"))]
+
+
+def test_nodes_are_named_after_the_modules_that_they_are_of(logits_file):
+    """The names come from an undocumented note of torch's exporter; without it they would be `node_conv2d` only."""
+    convolutions = [node for node in onnx.load_from_string(logits_file).graph.node if node.op_type == "Conv"]
+    modules = deployed(segmenter(), "logits").named_modules()
+    convs = {name for name, module in modules if isinstance(module, nn.Conv2d)}
+    convs = {name for name in convs if not name.startswith(("auxiliary", "detail"))}
+    assert {node.name.split("/")[0] for node in convolutions} == convs
+    assert {node.output[0].split("/")[0] for node in convolutions} == convs
 
 
 def test_a_file_tells_nothing_of_the_machine_that_wrote_it(logits_file):

@@ -25,9 +25,10 @@ from stdc_search.errors import UserError
 from stdc_search.latency import UnavailableError
 from stdc_search.network.weights import WeightsError
 from stdc_search.records import Record, read
-from stdc_search.search.executors.executor import translated
+from stdc_search.search.executors import processes
+from stdc_search.search.executors.executor import Outcome, translated
 from stdc_search.search.executors.processes import Processes
-from stdc_search.spec.base import dump
+from stdc_search.spec.base import dump, replace
 from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import ProcessesSpec
@@ -249,11 +250,19 @@ def test_a_script_without_a_guard_is_told_what_it_needs(tmp_path, more):
     assert not read(tmp_path / "out" / "results.jsonl"), "what is mended goes on in the same folder"
 
 
-def test_a_timeout_of_the_candidates_own_is_not_the_searchs():
-    pool = Processes(ProcessesSpec(kind="processes", workers=1))
-    own = TimeoutError(110, "Connection timed out")
-    assert pool._meaning(own) is own
-    pool.close()
+def test_a_timeout_of_a_file_system_is_not_the_searchs(tmp_path, monkeypatch):
+    def timed_out(*_: Any) -> Outcome:
+        raise TimeoutError(110, "Connection timed out")
+
+    monkeypatch.setattr(processes, "work", timed_out)
+    with pytest.raises(OSError, match="Connection timed out") as raised:
+        processes._work(begun(search(trials=1), tmp_path), 1)
+    assert not isinstance(raised.value, TimeoutError)
+
+
+def test_a_candidate_in_another_process_may_load_its_images_in_processes_of_its_own(tmp_path):
+    run(replace(search(trials=1, executor=PROCESSES), {"training.workers": 1}), tmp_path)
+    assert [record.state for record in read(tmp_path / "results.jsonl")] == ["complete"]
 
 
 def test_a_mistake_in_telling_what_an_error_means_is_not_waited_for():

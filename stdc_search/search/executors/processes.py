@@ -16,6 +16,7 @@ import torch
 from pebble import ProcessExpired, ProcessPool
 
 from stdc_search.errors import UserError
+from stdc_search.latency.alone import WaitsForMeasurement
 from stdc_search.search.executors.executor import GivenUp, Lost, Outcome, translated
 from stdc_search.search.executors.work import work
 from stdc_search.spec.search import ProcessesSpec
@@ -40,7 +41,7 @@ class Processes:
         if not self.pool.active:  # it was broken
             self.close()
             self.pool = self._begin()
-        done = self.pool.schedule(work, (job, self.slots), timeout=self.spec.timeout)
+        done = self.pool.schedule(_work, (job, self.slots), timeout=self.spec.timeout)
         done.add_done_callback(self._note)
         return translated(done, self._meaning)
 
@@ -49,7 +50,7 @@ class Processes:
 
     def _meaning(self, error: BaseException) -> BaseException:
         match error:
-            case TimeoutError(args=("Task timeout", _)):  # Pebble's, no file system's
+            case TimeoutError():  # only Pebble's: `_work` lets no other one through
                 return GivenUp(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
             case ProcessExpired():
                 return Lost(f"its process ended with exit code {error.exitcode}; killed for want of memory?")
@@ -67,11 +68,18 @@ class Processes:
         self.pool.join()
 
 
+def _work(job: TrialJob, sharers: int) -> Outcome:
+    """A trial in a worker. Pebble reports its own timeout as `TimeoutError`, so a file system's gets another type."""
+    try:
+        return work(job, sharers)
+    except TimeoutError as error:
+        raise OSError(str(error)) from error
+
+
 def _begin_worker(threads: int) -> None:
     torch.set_num_threads(threads)
-    warnings.filterwarnings("ignore", "another process measures")  # they take turns
+    warnings.simplefilter("ignore", WaitsForMeasurement)  # workers take turns
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's interrupt is the first process's business
-    multiprocessing.current_process()._config["daemon"] = False  # pyright: ignore  # or its loader could not have workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
