@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 from functools import cache
+from types import SimpleNamespace
 from typing import ClassVar, get_args
 
 import onnxruntime
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from stdc_search import latency
+from stdc_search.deploy.export import openvino_core
 from stdc_search.deploy.quantize import quantized
 from stdc_search.latency import Entry, MismatchError, UnavailableError, measure, measure_network, race, runtimes
 from stdc_search.latency.loop import WINDOW
@@ -96,8 +98,18 @@ def name_of(spec):
     return f"{spec.runtime}-{spec.precision}-{spec.output}"
 
 
+def what_is_missing(spec):
+    """Why this CPU cannot run a spec; empty if it can."""
+    if spec.runtime != "openvino" or spec.precision in ("fp32", "int8"):
+        return ""
+    have = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "" if spec.precision.upper() in have else f"OpenVINO has no {spec.precision} on this CPU: {', '.join(have)}"
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=name_of)
 def test_runtimes_give_labels_of_a_byte_a_pixel_or_scores_at_image_size(spec, tiny, image, calibration):
+    if reason := what_is_missing(spec):
+        pytest.skip(reason)
     found = result(spec, tiny, image, calibration)
     if spec.output == "labels":
         assert (found.shape, found.dtype) == ((1, *SIZE), torch.uint8)
@@ -164,6 +176,14 @@ def test_without_openvino_it_is_said_what_to_install(tiny, monkeypatch):
         measure([Entry(tiny, SIZE, RuntimeSpec(runtime="openvino"))])
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_precision_that_the_cpu_lacks_is_refused_with_those_that_it_has(tiny, monkeypatch, precision):
+    core = SimpleNamespace(get_property=lambda device, name: ["FP32", "INT8", "BIN"])
+    monkeypatch.setattr(runtimes, "openvino_core", lambda: core)
+    with pytest.raises(UnavailableError, match=f"`precision: {precision}`: this CPU has FP32, INT8"):
+        measure([Entry(tiny, SIZE, RuntimeSpec(runtime="openvino", precision=precision))])
+
+
 SIGNALLED = """
 import signal
 import torch
@@ -219,9 +239,10 @@ def test_lower_precisions_may_differ_by_their_own_rounding_only(precision):
 
 def test_a_latency_says_what_was_timed_and_how(tiny):
     calibration = torch.randn(4, 3, *SIZE)
-    entries = [Entry(tiny, SIZE, spec, calibration=calibration) for spec in SPECS]
+    specs = [spec for spec in SPECS if not what_is_missing(spec)]
+    entries = [Entry(tiny, SIZE, spec, calibration=calibration) for spec in specs]
     latencies = measure(entries, warmup=1, repeats=4, clock=Ticks())
-    for spec, timed in zip(SPECS, latencies, strict=True):
+    for spec, timed in zip(specs, latencies, strict=True):
         assert (timed.runtime, timed.output) == (spec.runtime, spec.output)
         assert (timed.image_size, timed.samples) == (SIZE, 4)
         assert (timed.precision, timed.source) == (spec.precision, "measured")
