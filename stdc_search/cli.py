@@ -72,11 +72,12 @@ def data(
     from rich.console import Console
     from rich.progress import Progress
 
-    from stdc_search.data.survey import open_what_can_be, survey
+    from stdc_search.data.survey import faults, open_what_can_be, survey
     from stdc_search.errors import UserError
     from stdc_search.report.samples import sample_page, save_samples
     from stdc_search.report.survey import class_frame, notes
     from stdc_search.report.tables import show_table
+    from stdc_search.spec.base import located
     from stdc_search.spec.run import load
     from stdc_search.tasks import preview
 
@@ -94,6 +95,7 @@ def data(
             surveys[split] = survey(images, split, lambda n, of, task=task: bars.update(task, completed=n, total=of))
             problems += surveys[split].problems
     show_table(class_frame([*surveys.values()]), folder / "classes", title=f"{spec.stem}: classes of the data")
+    problems += map(str, located(faults(run.data, surveys), spec).problems)
     typer.echo("\n".join(note for found in surveys.values() for note in notes(found)))
     picture = folder / "samples.png"
     if "train" in surveys and (chosen := surveys["train"].spread(12)):

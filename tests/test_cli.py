@@ -146,7 +146,8 @@ def mine(tmp_path):
     """A spec of six images of a folder, five to train on, and the folder."""
     for i in range(6):
         image, mask = tmp_path / "mine" / "images" / f"{i}.jpg", tmp_path / "mine" / "masks" / f"{i}.png"
-        for path, pixels in ((image, np.full((6, 8, 3), 40 * i)), (mask, np.arange(48).reshape(6, 8) // 24)):
+        ids = np.arange(48).reshape(6, 8) // (16 if i < 5 else 24)  # val lacks the third class
+        for path, pixels in ((image, np.full((6, 8, 3), 40 * i)), (mask, ids)):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(path)
     for split, names in (("train", "01234"), ("val", "5")):
@@ -166,9 +167,22 @@ def test_data_tells_and_draws_what_is_in_a_data_set(mine, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "classes.csv", "classes.md", "classes.tex", "samples.png",
     }  # fmt: skip
-    assert pd.read_csv(tmp_path / "out" / "classes.csv")["train images"].tolist() == [5, 5, 0]
+    assert pd.read_csv(tmp_path / "out" / "classes.csv")["train images"].tolist() == [5, 5, 5]
     assert "train: 5 images; height x width: 6 x 8 in 5; 0.00 % of the pixels have no class" in done.stdout
     assert "never seen in val: car" in done.stdout.splitlines()
+
+
+def test_data_refuses_what_run_refuses_with_its_line(mine, tmp_path):
+    spec, root = mine
+    for i in range(6):
+        Image.fromarray((np.arange(48).reshape(6, 8) // 24 * 255).astype(np.uint8)).save(root / "masks" / f"{i}.png")
+    text = spec.read_text().replace("[road, tree, car]", "[road, car]").replace("classes: 3", "classes: 2")
+    spec.write_text(f"{text}training: {{epochs: 1, batch: 2, crop: [32, 32], schedule: {{warmup: 1}}}}\n")
+    for command in ("data", "run"):
+        done = stdc_search(command, spec, "--data-root", tmp_path, "--out", tmp_path / "out")
+        assert done.returncode == 2
+        assert f"{spec}:3: data.encoding: the masks hold only 0 (road) and 255 (ignored)" in done.stderr
+        assert "`encoding: {kind: binary}`" in done.stderr
 
 
 def test_data_names_every_broken_file_and_reports_the_rest(mine, tmp_path):

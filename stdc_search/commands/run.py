@@ -17,19 +17,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from stdc_search.data.contents import Contents, differences, look
+from stdc_search.data.dataset import Split
+from stdc_search.data.survey import SPLITS, faults, remarks
 from stdc_search.errors import FolderInUseError
 from stdc_search.latency import note_machine
 from stdc_search.latency.forecast import Forecast
 from stdc_search.ranking import front
 from stdc_search.records import ImageScore, Machine, Record, Score, append, read
 from stdc_search.report import Report, write_report
+from stdc_search.report.survey import summary
 from stdc_search.report.words import doubts
 from stdc_search.search.driver import Driver
 from stdc_search.search.executors import make_executor
 from stdc_search.search.executors.in_process import TRIES
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.study import Proposal, Study
-from stdc_search.spec.base import dump
+from stdc_search.spec.base import dump, located
+from stdc_search.spec.data import DataSpec
 from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import MEANS
@@ -54,6 +59,8 @@ REJECTIONS = 1000
 """Candidates rejected in a row after which a search gives up."""
 FREE = ("search.trials", "search.executor", "search.storage", "data.root", *(f"training.{name}" for name in MEANS))
 """What may differ from the spec that began a run folder."""
+CONTENTS = "data.json"
+"""The run's data as it was when the run began: files and labels."""
 
 
 def run(
@@ -77,7 +84,9 @@ def run(
         SpecError: the file is wrong, or the folder began with another spec.
         DataError: the data is missing or broken.
     """
+    source = None
     if not isinstance(spec, RunSpec):
+        source = Path(spec)
         out = out or Path("runs") / Path(spec).stem
         spec = load(Path(spec))
     if out is None:
@@ -107,11 +116,31 @@ def run(
     if not leads():
         follow(datasets)
         return write_report(Path(out))
+    console = console or Console(quiet=True)
     try:
+        contents = None
+        if spec.data is not None and datasets is not None:
+            contents = _look(spec.data, datasets, Path(out), root, console)
+            if problems := faults(spec.data, contents.labels):
+                raise located(problems, source)
         with _locked(Path(out)) as folder:
-            return _Run(spec, folder, datasets, root, forecast, console or Console(quiet=True)).run()
+            return _Run(spec, folder, datasets, root, forecast, console, contents).run()
     finally:
         announce(None)
+
+
+def _look(spec: DataSpec, datasets: Datasets, folder: Path, data_root: Path | None, console: Console) -> Contents:
+    """Look at all of the data, with a progress bar; a run that goes on reads the labels again only if they changed."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks = {split: bars.add_task(f"labels of {split}", total=None) for split in SPLITS}
+        return look(
+            spec,
+            {"train": datasets.train.data, "val": datasets.val.data},
+            data_root,
+            Contents.read(folder / CONTENTS),
+            lambda split, done, total: bars.update(tasks[split], completed=done, total=total),
+        )
 
 
 class _Run:
@@ -123,6 +152,7 @@ class _Run:
         data_root: Path | None,
         forecast: Forecast | None,
         console: Console,
+        contents: Contents | None,
     ) -> None:
         self.spec = spec
         self.folder = folder
@@ -130,6 +160,7 @@ class _Run:
         self.data_root = data_root
         self.forecast = forecast
         self.console = console
+        self.contents = contents
         self.results = folder / "results.jsonl"
         cut_torn_line(self.results)
         self.records = read(self.results)
@@ -137,6 +168,7 @@ class _Run:
         self.machine = note_machine(folder / "machine.json")
 
     def run(self) -> Report:
+        self.tell_data()
         if self.spec.search is not None:
             self.search()
         elif not any(record.state == "complete" for record in self.records):
@@ -293,27 +325,51 @@ class _Run:
         return record
 
     def begin_folder(self) -> None:
-        """Write `spec.yaml`, or check that the one that is there says the same.
+        """Write `spec.yaml` and `data.json`, or check that those that are there say the same.
 
         Raises:
-            SpecError: it says something else.
+            SpecError: the run began with another spec or other data.
         """
-        path = self.folder / "spec.yaml"
+        path, data_path = self.folder / "spec.yaml", self.folder / CONTENTS
+        before = Contents.read(data_path)
         if path.exists() and self.begun():
             different = _differences(load(path).model_dump(mode="json"), self.spec.model_dump(mode="json"))
             different = [line for name, line in different if not name.startswith(FREE)]
+            what = "another spec"
+            if not different and self.contents and before:
+                different = differences(before.files, self.contents.files, self.used())
+                what = "other data"
             if different:
                 raise SpecError.of(
-                    f"{self.folder}: was begun with another spec, and its results would not be comparable:\n  "
+                    f"{self.folder}: was begun with {what}, and its results would not be comparable:\n  "
                     + "\n  ".join(different)
                     + "\nGive --out a new folder, or change these back."
                 )
+        if self.contents and self.contents != before:
+            write_atomically(data_path, self.contents.model_dump_json())
         if not path.exists() or load(path) != self.spec:  # a person's own file keeps its comments
             write_atomically(path, dump(self.spec))
 
     def begun(self) -> bool:
         """Whether there is anything that another spec would not be comparable with."""
         return bool(self.records) or any(self.folder.glob("networks/*/*"))
+
+    def used(self) -> tuple[Split, ...]:
+        """Splits that results depend on already. A broken image may be mended before the first score or checkpoint."""
+        tried = [record for folder in self.folder.glob("networks/*") if (record := running(folder))]
+        if any(record.score or record.rungs for record in (*self.records, *tried)):
+            return SPLITS
+        return ("train",) if any(self.folder.glob(f"networks/**/{CHECKPOINT}")) else ()
+
+    def tell_data(self) -> None:
+        """How many images, which classes, and what scores on them do not say."""
+        if self.contents is None or self.spec.data is None:
+            return
+        labels = self.contents.labels
+        for line in summary(labels["train"], labels["val"]):
+            self.console.print(line, markup=False, highlight=False)
+        for line in remarks(self.spec.data, labels):
+            self.say(f"Note: {line}")
 
     def plan(self, trainings: int, slots: int = 1) -> None:
         """Say what is to come and about how long it takes."""

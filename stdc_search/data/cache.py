@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from torch import Tensor
 
@@ -33,6 +34,12 @@ class Cached:
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.kept.get(index) or self.data[index]
+
+    def label(self, index: int) -> Tensor:
+        return self.kept[index][1] if index in self.kept else self.data.label(index)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        return self.data.files(index)
 
     def fill(self) -> None:
         """Read samples until the bound is met; those with broken files are left to whoever asks for them."""

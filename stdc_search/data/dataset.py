@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
@@ -39,6 +40,18 @@ class Dataset(Protocol):
         Raises:
             DataError: the files are broken.
         """
+        ...
+
+    def label(self, index: int) -> Tensor:
+        """The label alone, without reading the image where possible.
+
+        Raises:
+            DataError: its file is broken.
+        """
+        ...
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """Files of a sample, the image first; empty for data that is drawn."""
         ...
 
 

@@ -68,6 +68,12 @@ class LabelledFiles:
             )
         return image, label
 
+    def label(self, index: int) -> Tensor:
+        return self.masks.read(self.samples[index].label)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        return self.samples[index].image, self.samples[index].label
+
 
 def _both(image: Callable[[], Tensor], label: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
     """What the two read; where both files are broken, the error names both."""

@@ -39,7 +39,13 @@ class ClassFolders:
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         sample = self.samples[index]
-        return read_image(sample.image), torch.tensor(sample.label)
+        return read_image(sample.image), self.label(index)
+
+    def label(self, index: int) -> Tensor:
+        return torch.tensor(self.samples[index].label)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        return (self.samples[index].image,)
 
 
 def open_imagenet(

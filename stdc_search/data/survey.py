@@ -1,72 +1,91 @@
-"""A data set read whole: what is in it, and every file that is not as it should be."""
+"""What a data set holds: how many images, which classes with which share, and what cannot be meant."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from stdc_search.data import open_dataset
 from stdc_search.data.dataset import IGNORED, DataError, Dataset, Split
-from stdc_search.spec.data import DataSpec
+from stdc_search.data.files import several
+from stdc_search.spec.data import BinarySpec, ColoursSpec, DataSpec, FolderSpec, IdsSpec, SplitByShare
+from stdc_search.spec.problems import Problem
 
 AHEAD = 256
 """Samples that are queued at once."""
+SPLITS: tuple[Split, Split] = ("train", "val")
+
+Told = Callable[[int, int], None]
+"""Called with the number of samples read and of all."""
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What one split holds, of the images that can be used."""
+class Labels:
+    """What the labels of one split hold."""
 
     split: Split
     class_names: tuple[str, ...]
-    whole: tuple[int, ...]
-    """Indices of the samples that can be used."""
-    sizes: tuple[tuple[tuple[int, int], int], ...]
-    """(height, width) with the number of images that have it, the commonest first."""
     images: tuple[int, ...]
-    """In how many images each class occurs."""
+    """Number of images in which each class occurs."""
     labelled: tuple[int, ...]
-    """How many pixels each class has; where a label is of a whole image, how many images."""
+    """Number of pixels of each class; number of images where a label is for a whole image."""
     ignored: int | None
-    """How many pixels have no class; none where a label is of a whole image."""
-    broken: int
-    """How many samples cannot be used."""
-    problems: tuple[str, ...]
-    """What is wrong with them, a line a file."""
+    """Number of pixels without a class; none where a label is for a whole image."""
+    samples: int
+    """Number of images."""
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Of each class, in percent of all that is labelled."""
+        """Each class in percent of all that is labelled."""
         return tuple(100 * count / max(sum(self.labelled), 1) for count in self.labelled)
 
     @property
     def ignored_share(self) -> float | None:
-        """Of pixels without a class, in percent of all pixels."""
+        """Pixels without a class, in percent of all pixels."""
         return None if self.ignored is None else 100 * self.ignored / max(sum(self.labelled) + self.ignored, 1)
 
-    def spread(self, most: int) -> list[int]:
-        """So many of the samples that can be used, evenly spread over them."""
-        count = min(most, len(self.whole))
-        return [self.whole[i * len(self.whole) // count] for i in range(count)]
-
     @property
-    def never_seen(self) -> tuple[str, ...]:
+    def absent(self) -> tuple[str, ...]:
         """Classes that occur in no image."""
         return tuple(name for name, count in zip(self.class_names, self.images, strict=True) if not count)
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Classes that occur."""
+        return tuple(name for name, count in zip(self.class_names, self.images, strict=True) if count)
+
+
+@dataclass(frozen=True)
+class Survey(Labels):
+    """The labels of the images that can be used, with all that reading every file shows."""
+
+    whole: tuple[int, ...]
+    """Indices of the samples that can be used."""
+    sizes: tuple[tuple[tuple[int, int], int], ...]
+    """(height, width) with the number of images that have it, the commonest first."""
+    broken: int
+    """Number of samples that cannot be used."""
+    problems: tuple[str, ...]
+    """What is wrong with them, a line a file."""
+
+    def spread(self, most: int) -> list[int]:
+        """Up to `most` of the samples that can be used, evenly spread over them."""
+        count = min(most, len(self.whole))
+        return [self.whole[i * len(self.whole) // count] for i in range(count)]
 
 
 def open_what_can_be(spec: DataSpec, data_root: Path | None = None) -> tuple[dict[Split, Dataset], list[str]]:
     """The splits that can be opened, without files that are missing or have no counterpart, and what is wrong."""
     opened: dict[Split, Dataset] = {}
     problems: list[str] = []
-    splits: tuple[Split, Split] = ("train", "val")
-    for split in splits:
+    for split in SPLITS:
         try:
             opened[split] = open_dataset(spec, split, data_root, problems)
         except DataError as error:
@@ -74,62 +93,203 @@ def open_what_can_be(spec: DataSpec, data_root: Path | None = None) -> tuple[dic
     return opened, list(dict.fromkeys(problems))  # what concerns both splits is told by both
 
 
-def survey(data: Dataset, split: Split, told: Callable[[int, int], None] | None = None) -> Survey:
-    """Read every sample of a split.
-
-    Args:
-        data: the split.
-        split: which one it is.
-        told: called with the number of samples read and of all.
-    """
+def survey(data: Dataset, split: Split, told: Told | None = None) -> Survey:
+    """Read every sample of a split, images and labels."""
     whole: list[int] = []
     problems: list[str] = []
     sizes: Counter[tuple[int, int]] = Counter()
-    images = torch.zeros(len(data.class_names), dtype=torch.int64)
-    labelled, ignored = torch.zeros_like(images), None
-    with ThreadPoolExecutor() as pool:  # decoders release the interpreter
-        for start in range(0, len(data), AHEAD):
-            indices = range(start, min(start + AHEAD, len(data)))
-            for index, found in zip(indices, pool.map(lambda index: _look(data, index), indices), strict=True):
-                if isinstance(found, _Found):
-                    whole.append(index)
-                    sizes[found.size] += 1
-                    images += found.counts > 0
-                    labelled += found.counts
-                    if found.ignored is not None:
-                        ignored = (ignored or 0) + found.ignored
-                else:
-                    problems += found.splitlines()
-                if told is not None:
-                    told(index + 1, len(data))
+    tally = _Tally(data)
+    for index, found in enumerate(_each(data, partial(_sample, data), told)):
+        if isinstance(found, DataError):
+            problems += str(found).splitlines()
+        else:
+            whole.append(index)
+            sizes[found.size] += 1
+            tally.add(found.counts)
     return Survey(
         split=split,
         class_names=data.class_names,
+        images=tally.images,
+        labelled=tally.labelled,
+        ignored=tally.ignored,
+        samples=len(whole),
         whole=tuple(whole),
         sizes=tuple(sizes.most_common()),
-        images=tuple(images.tolist()),
-        labelled=tuple(labelled.tolist()),
-        ignored=ignored,
         broken=len(data) - len(whole),
         problems=tuple(problems),
     )
 
 
-class _Found(NamedTuple):
+def count_labels(data: Dataset, split: Split, told: Told | None = None) -> Labels:
+    """Read every label of a split, but no image.
+
+    Raises:
+        DataError: masks are broken; names the first ones.
+    """
+    tally = _Tally(data)
+    problems: list[str] = []
+    for found in _each(data, partial(_label, data), told):
+        if isinstance(found, DataError):
+            problems += str(found).splitlines()
+        else:
+            tally.add(found)
+    if problems:
+        first = problems[:5]
+        if more := len(problems) - len(first):
+            first.append(f"and {more} more; `stdc-search data` lists all")
+        raise DataError("\n".join(first))
+    return Labels(split, data.class_names, tally.images, tally.labelled, tally.ignored, len(data))
+
+
+def faults(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[Problem]:
+    """Why a training on these labels cannot be meant, with what to write instead; empty if it can."""
+    found = list(labels.values())
+    if isinstance(spec, FolderSpec) and (problem := _meant_binary(spec, found)):
+        return [problem]
+    problems = [_nothing_labelled(one) for one in found if one.samples and not one.present]
+    if problems:
+        return problems
+    train, val = labels.get("train"), labels.get("val")
+    if isinstance(spec, FolderSpec) and train and train.samples and (lost := train.absent):
+        problems.append(_cannot_be_learned(spec, lost, val))
+    if val and len(val.present) == 1:
+        message = (
+            f"all labelled {_unit(val)} of val are {val.present[0]!r}, so predicting it everywhere scores 100 %; add "
+            "images with other classes to val"
+        )
+        problems.append(Problem("data", message))
+    return problems
+
+
+def remarks(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[str]:
+    """What makes scores mean less than they seem to, though the data can be used."""
+    lines = []
+    train, val = labels.get("train"), labels.get("val")
+    if train and train.present and (lost := train.absent) and not isinstance(spec, FolderSpec):
+        scored = [name for name in lost if val and name in val.present]
+        costs = f"; {several(scored)} will score 0, since val has it" if scored else ""
+        lines.append(f"train has no pixel of {several(lost)}, which cannot be learned{costs}.")
+    if val and val.present and (lost := val.absent):
+        lines.append(
+            f"val has no pixel of {several(lost)}, which gets no score; mIoU is the mean over the other "
+            f"{len(val.present)} classes."
+        )
+    return lines
+
+
+def _unit(labels: Labels) -> str:
+    return "images" if labels.ignored is None else "pixels"
+
+
+def _meant_binary(spec: FolderSpec, labels: Sequence[Labels]) -> Problem | None:
+    """Two classes, and masks of 0 and 255 that are read as ids: black and white, all white of which is ignored."""
+    ids = isinstance(spec.encoding, IdsSpec) and spec.encoding.ignore == IGNORED
+    if not ids or spec.classes != 2 or not any(one.ignored for one in labels):
+        return None
+    if any(one.labelled[1] for one in labels) or not any(one.labelled[0] for one in labels):
+        return None
+    black, white = spec.class_names
+    message = (
+        f"the masks hold only 0 ({black}) and {IGNORED} (ignored), so no pixel is {white!r}; for black-and-white masks "
+        f"write `encoding: {{kind: binary}}`, which reads {IGNORED} as {white!r}"
+    )
+    return Problem("data.encoding", message)
+
+
+def _nothing_labelled(labels: Labels) -> Problem:
+    what = "learn from" if labels.split == "train" else "score"
+    message = (
+        f"every pixel of the {labels.samples} {labels.split} masks is ignored, so there is nothing to {what}; check "
+        "`data.encoding` and the masks"
+    )
+    return Problem("data", message)
+
+
+def _cannot_be_learned(spec: FolderSpec, lost: Sequence[str], val: Labels | None) -> Problem:
+    """Classes without a training pixel, and the way out: another split, or fewer classes, or more images."""
+    message = f"no training mask has a pixel of {several([repr(name) for name in lost])}, which cannot be learned; "
+    if val and (there := [name for name in lost if name in val.present]):
+        message += f"val has {several([repr(name) for name in there])}, so "
+        if isinstance(spec.split, SplitByShare):
+            message += f"draw another split (`seed: {spec.split.seed + 1}`, or further on), or use `kind: list`"
+            return Problem("data.split", message)
+        return Problem("data.split", message + "move some of those images to train")
+    kept = [name for name in spec.class_names if name not in lost]
+    add = "add images that show it"
+    if isinstance(spec.encoding, BinarySpec) or len(kept) < 2:
+        return Problem("data.class_names", message + add)
+    message += f"{add}, or take it out: `class_names: [{', '.join(kept)}]`, `network.classes: {len(kept)}`"
+    if isinstance(spec.encoding, ColoursSpec):
+        message += ", and its colour out of `encoding.colours`"
+    elif kept != list(spec.class_names[: len(kept)]):
+        message += ", and number the ids in the masks anew, from 0"
+    return Problem("data.class_names", message)
+
+
+class _Sample(NamedTuple):
     size: tuple[int, int]
     counts: torch.Tensor
-    ignored: int | None
 
 
-def _look(data: Dataset, index: int) -> _Found | str:
-    """What is in a sample, or what is wrong with it."""
-    try:
-        image, label = data[index]
-    except DataError as error:
-        return str(error)
+class _Tally:
+    """Sums over the labels of a split."""
+
+    def __init__(self, data: Dataset) -> None:
+        self._images = torch.zeros(len(data.class_names), dtype=torch.int64)
+        self._labelled = torch.zeros_like(self._images)
+        self.ignored: int | None = None
+
+    def add(self, counts: torch.Tensor) -> None:
+        """Counts of one label: one a class, and after them that of ignored pixels if it is a mask."""
+        counts, rest = counts[: len(self._images)], counts[len(self._images) :]
+        self._images += counts > 0
+        self._labelled += counts
+        if len(rest):
+            self.ignored = (self.ignored or 0) + int(rest[-1])
+
+    @property
+    def images(self) -> tuple[int, ...]:
+        return tuple(self._images.tolist())
+
+    @property
+    def labelled(self) -> tuple[int, ...]:
+        return tuple(self._labelled.tolist())
+
+
+Found = TypeVar("Found")
+
+
+def _each(data: Dataset, read: Callable[[int], Found], told: Told | None) -> Iterator[Found | DataError]:
+    """What `read` finds in each sample, in their order, or what is wrong with it."""
+
+    def attempt(index: int) -> Found | DataError:
+        try:
+            return read(index)
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:  # decoders release the interpreter
+        for start in range(0, len(data), AHEAD):
+            indices = range(start, min(start + AHEAD, len(data)))
+            for index, found in zip(indices, pool.map(attempt, indices), strict=True):
+                yield found
+                if told is not None:
+                    told(index + 1, len(data))
+
+
+def _sample(data: Dataset, index: int) -> _Sample:
+    image, label = data[index]
     height, width = image.shape[1:]
-    classes = len(data.class_names)
+    return _Sample((height, width), _counts(label, len(data.class_names)))
+
+
+def _label(data: Dataset, index: int) -> torch.Tensor:
+    return _counts(data.label(index), len(data.class_names))
+
+
+def _counts(label: torch.Tensor, classes: int) -> torch.Tensor:
+    """Pixels of each class and ignored ones; an image's one class has no ignored ones."""
     if label.ndim == 0:
-        return _Found((height, width), torch.bincount(label[None], minlength=classes), None)
+        return torch.bincount(label[None], minlength=classes)
     counts = torch.bincount(label.flatten(), minlength=IGNORED + 1)
-    return _Found((height, width), counts[:classes], int(counts[IGNORED]))
+    return torch.cat([counts[:classes], counts[IGNORED:]])

@@ -57,8 +57,17 @@ def load(path: str | Path, spec_class: type[AnySpec]) -> AnySpec:
     try:
         return _validated(spec_class, document.values, {"folder": file.parent})
     except SpecError as error:
-        problems = (problem.located(file, document.lines) for problem in error.problems)
-        raise SpecError(*sorted(problems, key=lambda problem: problem.line or 0)) from None
+        raise _located(error.problems, file, document) from None
+
+
+def located(problems: Sequence[Problem], file: Path | None) -> SpecError:
+    """An error of problems that showed after a spec was loaded, with their lines in its file if it has one."""
+    return SpecError(*problems) if file is None else _located(problems, file, files.read(file))
+
+
+def _located(problems: Sequence[Problem], file: Path, document: files.Document) -> SpecError:
+    found = (problem.located(file, document.lines) for problem in problems)
+    return SpecError(*sorted(found, key=lambda problem: problem.line or 0))
 
 
 def dump(spec: BaseModel, path: str | Path | None = None) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import optuna
 import pytest
 import torch
@@ -19,7 +20,8 @@ from stdc_search.records import read
 from stdc_search.spec.base import dump, replace
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.problems import SpecError
-from stdc_search.spec.run import load
+from stdc_search.spec.run import RunSpec, load
+from tests.data.conftest import write_image, write_mask
 from tests.search_specs import tiny_search
 
 
@@ -274,3 +276,96 @@ def test_data_without_a_training_is_left_alone_and_said_to_be(tmp_path):
     assert "Nothing is trained on `data`: there is no section `training`." in console.file.getvalue()
     assert report.title == "Network at 48 × 64"
     assert read(tmp_path / "run" / "results.jsonl")[0].score is None
+
+
+def own_data(root, names="abcdefgh", **data):
+    """A run on images and masks of two classes."""
+    for name in names:
+        write_image(root / "images" / f"{name}.jpg", (48, 64))
+        write_mask(root / "masks" / f"{name}.png", np.arange(48 * 64).reshape(48, 64) % 2)
+    section = {"kind": "folder", "root": root, "class_names": ["road", "tree"], **data}
+    values = replace(tiny_search(), {"training.batch": 2}).without_search().model_dump(mode="json") | {"data": section}
+    return RunSpec.model_validate({**values, "network": {**values["network"], "classes": 2}})
+
+
+def resumed(spec, folder):
+    """What a run says that goes on in a folder."""
+    console = Console(file=io.StringIO(), width=200)
+    run(spec, folder, console=console)
+    return console.file.getvalue()
+
+
+def test_a_run_begins_with_its_images_and_the_share_of_each_class(tmp_path):
+    first, second, *_ = resumed(own_data(tmp_path / "mine"), tmp_path / "out").splitlines()
+    assert first == "Data: 6 training and 2 validation images, 2 classes; 0 / 0 % of the pixels are ignored."
+    assert second == "Classes, % of the labelled pixels in train / val: road 50.0 / 50.0, tree 50.0 / 50.0."
+
+
+def test_labels_that_cannot_be_meant_stop_a_run_before_its_folder(tmp_path):
+    spec = own_data(tmp_path / "mine")
+    for mask in (tmp_path / "mine" / "masks").iterdir():
+        write_mask(mask, np.arange(48 * 64).reshape(48, 64) % 2 * 255)
+    with pytest.raises(SpecError, match=r"data\.encoding: .* write `encoding: \{kind: binary\}`"):
+        run(spec, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    run(replace(spec, {"data.encoding": {"kind": "binary"}}), tmp_path / "out")
+
+
+def test_a_run_goes_on_with_data_that_moved(tmp_path):
+    spec = own_data(tmp_path / "mine")
+    run(spec, tmp_path / "out")
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    assert "Data: 6 training" in resumed(replace(spec, {"data.root": tmp_path / "moved"}), tmp_path / "out")
+
+
+def test_a_run_whose_data_changed_is_refused_with_what_differs(tmp_path):
+    spec = own_data(tmp_path / "mine")
+    run(spec, tmp_path / "out")
+    before = (tmp_path / "out" / "data.json").read_text()
+    write_mask(tmp_path / "mine" / "masks" / "a.png", 1)
+    own_data(tmp_path / "mine", "i")
+    with pytest.raises(SpecError, match=r"was begun with other data(.|\n)* images: .*1 added \(images/i\.jpg\)"):
+        run(spec, tmp_path / "out")
+    with pytest.raises(SpecError, match="was begun with other data"):
+        run(replace(spec, {"data.root": own_data(tmp_path / "other", "abcdefg").data.root}), tmp_path / "out")
+    assert (tmp_path / "out" / "data.json").read_text() == before
+
+
+def test_a_folder_without_a_note_of_its_data_opens_and_gets_one(tmp_path):
+    spec = own_data(tmp_path / "mine")
+    run(spec, tmp_path / "out")
+    (tmp_path / "out" / "data.json").unlink()
+    run(spec, tmp_path / "out")
+    assert (tmp_path / "out" / "data.json").exists()
+
+
+def test_a_broken_image_may_be_mended_before_the_first_score(tmp_path):
+    spec = own_data(tmp_path / "mine")
+    for name in "abcdefgh":
+        (tmp_path / "mine" / "images" / f"{name}.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError, match="cannot be read"):
+        run(spec, tmp_path / "out")
+    run(own_data(tmp_path / "mine"), tmp_path / "out")
+    assert read(tmp_path / "out" / "results.jsonl")[0].state == "complete"
+
+
+def test_once_a_network_trained_only_the_unscored_images_may_be_mended(tmp_path, monkeypatch):
+    from stdc_search.tasks import segmentation as tasks
+
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    spec = own_data(tmp_path / "mine")
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks.Segmentation, "save_sample", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(spec, tmp_path / "out")
+    files = json.loads((tmp_path / "out" / "data.json").read_text())["files"]
+    train, val = (tmp_path / "mine" / next(iter(files[split])) for split in ("train", "val"))
+    kept = train.read_bytes()
+    write_image(train, (48, 64), "L")
+    with pytest.raises(SpecError, match="train images: 1 changed"):
+        run(spec, tmp_path / "out")
+    train.write_bytes(kept)
+    write_image(val, (48, 64), "L")
+    run(spec, tmp_path / "out")

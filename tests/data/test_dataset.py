@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stdc_search.data import DataError, open_dataset
+from stdc_search.data.cache import Cached
 from stdc_search.errors import UserError
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ImagenetSpec, ScenesSpec
 
@@ -33,6 +34,22 @@ def spec(
 
 
 each_kind = pytest.mark.parametrize("spec", KINDS, indirect=True)
+
+
+@each_kind
+def test_a_label_is_read_alone_as_with_its_image(spec: DataSpec) -> None:
+    data = open_dataset(spec, "train")
+    for each in (data, Cached(data, limit=1e9)):
+        assert all(torch.equal(each.label(index), each[index][1]) for index in range(len(each)))
+
+
+@each_kind
+def test_the_files_of_a_sample_are_there_unless_it_is_drawn(spec: DataSpec) -> None:
+    data = open_dataset(spec, "train")
+    files = data.files(0)
+    assert Cached(data, limit=0).files(0) == files
+    assert len(files) == (0 if isinstance(spec, ScenesSpec) else 1 if isinstance(spec, ImagenetSpec) else 2)
+    assert all(file.is_file() for file in files)
 
 
 @each_kind

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stdc_search.data import DataError, open_dataset
-from stdc_search.data.survey import Survey, open_what_can_be, survey
-from stdc_search.spec.data import CamvidSpec, CityscapesSpec, FolderSpec, ImagenetSpec
+from stdc_search.data.survey import Labels, Survey, count_labels, faults, open_what_can_be, remarks, survey
+from stdc_search.spec.data import CAMVID_CLASSES, CamvidSpec, CityscapesSpec, FolderSpec, ImagenetSpec
 from tests.data.conftest import SIZE, write_image, write_mask
 
 NAMES = ("road", "tree", "car")
@@ -35,7 +35,7 @@ def test_pixels_and_images_of_each_class_are_counted(folder: Callable[..., Path]
     assert found.ignored == 32
     assert found.shares == (87.5, 12.5, 0)
     assert found.ignored_share == pytest.approx(100 * 32 / 96)
-    assert found.never_seen == ("car",)
+    assert found.absent == ("car",)
 
 
 def test_sizes_are_told_the_commonest_first(folder: Callable[..., Path]) -> None:
@@ -145,7 +145,7 @@ def test_a_class_folder_without_images_is_named(class_folders: Path) -> None:
     (class_folders / "val" / "bee" / "bee-c.jpg").unlink()
     opened, problems = open_what_can_be(ImagenetSpec(kind="imagenet", root=class_folders, classes=3))
     assert len(problems) == 1 and "bee: holds no image" in problems[0]
-    assert survey(opened["val"], "val").never_seen == ("bee",)
+    assert survey(opened["val"], "val").absent == ("bee",)
 
 
 def test_a_split_that_cannot_be_opened_leaves_the_other(camvid: Path) -> None:
@@ -159,3 +159,116 @@ def test_a_training_still_refuses_files_without_their_counterpart(camvid: Path) 
     (camvid / "trainannot" / "a1.png").unlink()
     with pytest.raises(DataError, match="1 of 3 listed labels are missing"):
         open_dataset(CamvidSpec(kind="camvid", root=camvid), "train")
+
+
+def test_labels_alone_are_counted_as_with_their_images(camvid: Path, class_folders: Path) -> None:
+    for spec in (CamvidSpec(kind="camvid", root=camvid), ImagenetSpec(kind="imagenet", root=class_folders, classes=3)):
+        data = open_dataset(spec, "train")
+        full, quick = survey(data, "train"), count_labels(data, "train")
+        assert (quick.images, quick.labelled, quick.ignored) == (full.images, full.labelled, full.ignored)
+        assert quick.samples == len(full.whole) == len(data)
+
+
+def test_labels_are_counted_without_reading_images(camvid: Path) -> None:
+    (camvid / "train" / "a1.png").write_bytes(b"no image")
+    assert count_labels(open_dataset(CamvidSpec(kind="camvid", root=camvid), "train"), "train").samples == 3
+
+
+def test_broken_masks_stop_the_count_with_the_first_ones(camvid: Path) -> None:
+    for name in ("a1", "a3"):
+        (camvid / "trainannot" / f"{name}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"a1\.png: cannot be read(.|\n)*a3\.png: cannot be read"):
+        count_labels(open_dataset(CamvidSpec(kind="camvid", root=camvid), "train"), "train")
+
+
+def labels(split: str, *labelled: int, ignored: int | None = 0, names: tuple[str, ...] = NAMES) -> Labels:
+    """Of two images, in the first of which each class occurs that has pixels."""
+    return Labels(split, names[: len(labelled)], tuple(map(bool, labelled)), labelled, ignored, samples=2)  # pyright: ignore
+
+
+def told(train: Labels, val: Labels, **spec: object) -> str:
+    """Every fault of a folder's labels."""
+    mine = FolderSpec(kind="folder", class_names=train.class_names, **spec)  # pyright: ignore
+    return "\n".join(map(str, faults(mine, {"train": train, "val": val})))
+
+
+def test_labels_with_every_class_have_no_faults() -> None:
+    assert told(labels("train", 5, 3, 2), labels("val", 1, 1, 1)) == ""
+
+
+def test_masks_of_0_and_255_without_an_encoding_are_told_to_be_binary() -> None:
+    found = told(labels("train", 40, 0, ignored=8), labels("val", 20, 0, ignored=4))
+    assert found.startswith("data.encoding: the masks hold only 0 (road) and 255 (ignored), so no pixel is 'tree'")
+    assert "`encoding: {kind: binary}`" in found and "\n" not in found
+
+
+def test_masks_of_0_1_and_255_are_ids() -> None:
+    assert told(labels("train", 40, 3, ignored=8), labels("val", 20, 1, ignored=4)) == ""
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_of_which_everything_is_ignored_is_a_fault(split: str) -> None:
+    full = {"train": labels("train", 5, 3, 2), "val": labels("val", 1, 1, 1)}
+    found = told(**{**full, split: labels(split, 0, 0, 0, ignored=48)})
+    assert f"data: every pixel of the 2 {split} masks is ignored" in found and "\n" not in found
+
+
+def test_the_last_class_without_a_pixel_is_to_be_taken_out() -> None:
+    found = told(labels("train", 5, 3, 0), labels("val", 1, 1, 0))
+    assert found.startswith("data.class_names: no training mask has a pixel of 'car'")
+    assert found.endswith("or take it out: `class_names: [road, tree]`, `network.classes: 2`")
+
+
+def test_a_class_amid_others_without_a_pixel_moves_the_ids_after_it() -> None:
+    found = told(labels("train", 5, 0, 3), labels("val", 1, 0, 1))
+    assert "`class_names: [road, car]`" in found and found.endswith("number the ids in the masks anew, from 0")
+
+
+def test_a_class_of_colours_without_a_pixel_is_taken_out_with_its_colour() -> None:
+    encoding = {"kind": "colours", "colours": [[1, 1, 1], [2, 2, 2], [3, 3, 3]]}
+    found = told(labels("train", 5, 0, 3), labels("val", 1, 0, 1), encoding=encoding)
+    assert found.endswith("and its colour out of `encoding.colours`")
+
+
+def test_a_class_that_only_val_has_needs_another_split() -> None:
+    found = told(labels("train", 5, 3, 0), labels("val", 1, 1, 1))
+    assert found.startswith("data.split: ") and "draw another split (`seed: 1`" in found
+    by_list = told(labels("train", 5, 3, 0), labels("val", 1, 1, 1), split={"kind": "list"})
+    assert by_list.endswith("val has 'car', so move some of those images to train")
+
+
+def test_black_masks_of_binary_need_images_and_not_fewer_classes() -> None:
+    found = told(labels("train", 5, 0), labels("val", 1, 0), encoding={"kind": "binary"})
+    assert "which cannot be learned; add images that show it" in found and "take it out" not in found
+
+
+def test_a_val_of_one_class_is_a_fault() -> None:
+    found = told(labels("train", 5, 3, 2), labels("val", 9, 0, 0))
+    assert "all labelled pixels of val are 'road', so predicting it everywhere scores 100 %" in found
+
+
+def test_a_class_that_val_lacks_is_a_remark_with_the_number_that_is_averaged() -> None:
+    spec = FolderSpec(kind="folder", class_names=NAMES)
+    found = {"train": labels("train", 5, 3, 2), "val": labels("val", 9, 1, 0)}
+    assert faults(spec, found) == []  # pyright: ignore
+    assert remarks(spec, found) == [  # pyright: ignore
+        "val has no pixel of car, which gets no score; mIoU is the mean over the other 2 classes."
+    ]
+
+
+def test_a_class_of_a_fixed_list_that_is_never_seen_is_a_remark() -> None:
+    lacks_sky = (0, *[5] * 10)
+    found = {
+        "train": labels("train", *lacks_sky, names=CAMVID_CLASSES),
+        "val": labels("val", *[1] * 11, names=CAMVID_CLASSES),
+    }
+    spec = CamvidSpec(kind="camvid")
+    assert faults(spec, found) == []  # pyright: ignore
+    assert remarks(spec, found) == [  # pyright: ignore
+        "train has no pixel of sky, which cannot be learned; sky will score 0, since val has it."
+    ]
+
+
+def test_a_split_without_a_usable_image_has_faults_of_its_own_only() -> None:
+    nothing = Labels("train", NAMES, (0, 0, 0), (0, 0, 0), None, samples=0)
+    assert told(nothing, labels("val", 1, 1, 1)) == ""

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from stdc_search.data.survey import Survey
-from stdc_search.report.survey import class_frame, notes
+from stdc_search.report.survey import CLASSES, class_frame, notes, summary
 from stdc_search.report.tables import cells
 
 SURVEY = Survey(
@@ -16,6 +16,7 @@ SURVEY = Survey(
     images=(3, 1, 0),
     labelled=(99_970, 30, 0),
     ignored=25_000,
+    samples=3,
     broken=0,
     problems=(),
 )
@@ -64,3 +65,26 @@ def test_a_split_without_a_whole_image_has_no_sizes_and_no_shares():
         SURVEY, whole=(), sizes=(), images=(0, 0, 0), labelled=(0, 0, 0), ignored=None, broken=3
     )
     assert notes(nothing)[0] == "train: 0 images, 3 more cannot be used"
+
+
+def test_the_summary_of_a_run_has_images_and_shares_the_commonest_first():
+    val = dataclasses.replace(SURVEY, split="val", samples=1, labelled=(10, 20, 70), ignored=0)
+    assert summary(dataclasses.replace(SURVEY, labelled=(30_000, 60_000, 0), ignored=10_000), val) == [
+        "Data: 3 training and 1 validation images, 3 classes; 10.0 / 0 % of the pixels are ignored.",
+        "Classes, % of the labelled pixels in train / val: tree 66.7 / 20.0, road 33.3 / 10.0, car 0 / 70.0.",
+    ]
+
+
+def test_a_class_with_few_pixels_is_not_rounded_to_none():
+    assert "tree <0.1 / <0.1, car 0 / 0" in summary(SURVEY, SURVEY)[1]
+
+
+def test_of_many_classes_the_commonest_and_the_rarest_are_named():
+    count = 3 * CLASSES
+    labelled = tuple(range(1, count + 1))
+    names = tuple(f"c{i}" for i in labelled)
+    many = dataclasses.replace(SURVEY, class_names=names, labelled=labelled, images=labelled, ignored=None)
+    first, line = summary(many, many)
+    assert f"c{count} " in line and "c1 " in line and f"c{CLASSES} " not in line
+    assert f"... {count - 2 * (CLASSES // 4)} classes between ..." in line
+    assert "ignored" not in first

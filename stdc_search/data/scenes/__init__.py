@@ -8,6 +8,7 @@ alone (`photo`). The street does not depend on the size: one index shows the sam
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -54,6 +55,12 @@ class Scenes:
         if len(self._remembered) < self._room:
             self._remembered[index] = sample
         return sample
+
+    def label(self, index: int) -> Tensor:
+        return self[index][1]
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        return ()
 
 
 def render(size: tuple[int, int], seed: int, split: Split, index: int) -> tuple[np.ndarray, np.ndarray]:

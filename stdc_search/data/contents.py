@@ -1,0 +1,157 @@
+"""The data of a run: which files, and what their labels hold. A run that goes on compares them with what it began with.
+
+Files are known by their place below `data.root`, so the root may move. Content is compared by size and hash: a mask's
+whole content, the first bytes of an image. An edited image almost always has another size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stdc_search.data.dataset import Dataset, Split
+from stdc_search.data.files import resolve_root, several
+from stdc_search.data.survey import Labels, count_labels
+from stdc_search.errors import DamagedError
+from stdc_search.spec.data import DataSpec, ScenesSpec
+
+HEAD = 4096
+"""Bytes of an image that are hashed."""
+BLOCK = 256
+"""Samples that a thread looks at in one go."""
+
+
+class File(NamedTuple):
+    """One file."""
+
+    size: int
+    modified_ns: int
+    """A file with the same size and time is not hashed again. A copy may have another time."""
+    hash: str
+
+    @property
+    def content(self) -> tuple[int, str]:
+        """What stays when the file moves."""
+        return self.size, self.hash
+
+
+Files = Mapping[str, tuple[File, ...]]
+"""Files of each sample by the place of its image."""
+
+
+class Contents(BaseModel):
+    """What a run trains on and scores."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    data: dict[str, Any]
+    """The section `data` without its root."""
+    labels: dict[Split, Labels]
+    files: dict[Split, Files]
+
+    @classmethod
+    def read(cls, path: Path) -> Contents | None:
+        """Contents that an earlier start wrote; none if there are none.
+
+        Raises:
+            DamagedError: the file is damaged.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            raise DamagedError(f"{path}: damaged; delete it, and the next start writes it anew") from None
+
+
+def look(
+    spec: DataSpec,
+    splits: Mapping[Split, Dataset],
+    data_root: Path | None = None,
+    before: Contents | None = None,
+    told: Callable[[str, int, int], None] = lambda *_: None,
+) -> Contents:
+    """Look at every file of a run's data.
+
+    Args:
+        spec: the section `data`.
+        splits: its data sets.
+        data_root: where a relative `data.root` starts.
+        before: what an earlier look found; labels are only read again if a file has changed.
+        told: called with the split, the number of samples read and of all.
+
+    Raises:
+        DataError: a mask is broken.
+    """
+    root = None if isinstance(spec, ScenesSpec) else resolve_root(spec.root, data_root)
+    known = before.files if before else {}
+    files: dict[Split, Files] = {split: _files(data, root, known.get(split, {})) for split, data in splits.items()}
+    section = spec.model_dump(mode="json", exclude={"root"})
+    if before and before.data == section and not differences(before.files, files):
+        return before.model_copy(update={"files": files})
+    labels: dict[Split, Labels] = {
+        split: count_labels(data, split, lambda done, total, split=split: told(split, done, total))
+        for split, data in splits.items()
+    }
+    return Contents(data=section, labels=labels, files=files)
+
+
+def differences(
+    old: Mapping[Split, Files], new: Mapping[Split, Files], splits: Sequence[Split] = ("train", "val")
+) -> list[str]:
+    """What differs in some splits, a line each."""
+    lines = []
+    for split in splits:
+        a, b = old.get(split, {}), new.get(split, {})
+        kinds = {
+            "added": [name for name in b if name not in a],
+            "removed": [name for name in a if name not in b],
+            "changed": [name for name in b if name in a and _content(a[name]) != _content(b[name])],
+        }
+        found = [f"{len(names)} {kind} ({several(names, 3)})" for kind, names in kinds.items() if names]
+        if found:
+            lines.append(f"{split} images: {', '.join(found)}")
+    return lines
+
+
+def _content(files: Sequence[File]) -> list[tuple[int, str]]:
+    return [file.content for file in files]
+
+
+def _files(data: Dataset, root: Path | None, known: Files) -> Files:
+    """Files of each sample; those whose size and time are known keep their hash."""
+
+    def mark(index: int) -> tuple[str, tuple[File, ...]]:
+        paths = data.files(index)
+        name = _place(paths[0], root)
+        old = known.get(name, ())
+        return name, tuple(_file(path, old[i] if i < len(old) else None, whole=i > 0) for i, path in enumerate(paths))
+
+    if not len(data) or not data.files(0):
+        return {}
+    blocks = [range(start, min(start + BLOCK, len(data))) for start in range(0, len(data), BLOCK)]
+    with ThreadPoolExecutor() as pool:
+        return dict(chain.from_iterable(pool.map(lambda block: [mark(index) for index in block], blocks)))
+
+
+def _place(path: Path, root: Path | None) -> str:
+    """A path below the root, the same on every file system."""
+    below = path.relative_to(root) if root and path.is_relative_to(root) else path
+    return unicodedata.normalize("NFC", below.as_posix())
+
+
+def _file(path: Path, old: File | None, whole: bool) -> File:
+    status = path.stat()
+    if old and (old.size, old.modified_ns) == (status.st_size, status.st_mtime_ns):
+        return old
+    with path.open("rb") as stream:
+        content = stream.read(-1 if whole else HEAD)
+    return File(status.st_size, status.st_mtime_ns, hashlib.blake2b(content, digest_size=8).hexdigest())
