@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 INPUT = "image"
 """Name of the input. The output is named after its kind."""
 OPSET = 18
-"""The operator set in which torch's exporter is written: it has all that these networks need, and more
-runtimes read it than read a later one."""
+"""The operator set of torch's exporter. It has everything that these networks need, and more runtimes read it than
+later ones."""
 ABOUT = "about"
-"""Under which name a file says in JSON what it is."""
+"""Key of the JSON description inside a file."""
 
 Format = Literal["onnx", "openvino", "torch"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -44,14 +44,14 @@ def to_onnx(
     batch: int = 1,
     dtype: torch.dtype = torch.float32,
 ) -> bytes:
-    """Export what `forward` needs, heads that only training uses left out; takes 3 to 6 s.
+    """Export the `forward` of a network, without the heads for training; takes 3 to 6 s.
 
     Args:
-        module: image -> logits, of images float32 N, 3, H, W, normalised; left as it is.
+        module: image float32 N, 3, H, W, normalised -> logits; not modified.
         image_size: (height, width), fixed in the file as is the batch.
-        output: `labels` puts the choice of the best class into the graph.
-        path: gets the file, all or nothing.
-        batch: images a call.
+        output: `labels` includes the argmax over classes in the graph.
+        path: the file, written atomically.
+        batch: images per call.
         dtype: of weights and features.
 
     Returns:
@@ -65,7 +65,7 @@ def to_onnx(
 
 
 class Pixels(nn.Module):
-    """A network that takes images as files have them: uint8 N, H, W, 3, RGB."""
+    """A network that takes images as stored in files: uint8 N, H, W, 3, RGB."""
 
     mean: Tensor
     std: Tensor
@@ -89,18 +89,18 @@ def export(
     *,
     lower: Callable[[bytes], bytes] | None = None,
 ) -> Path:
-    """Write a file that labels images uint8 1, H, W, 3, and see that it does.
+    """Write a file that labels images uint8 1, H, W, 3, and verify it.
 
     Args:
-        module: image -> scores; left as it is.
+        module: image -> scores; not modified.
         image_size: (height, width), fixed in the file.
-        to: its format.
-        folder: an existing one, which gets `network.onnx`, `network.xml` and `network.bin`, or `network.pt2`.
-        about: what the file says of itself.
-        lower: makes an ONNX file one of lower precision, whose labels then need not be the network's.
+        to: the format.
+        folder: an existing folder for `network.onnx`, `network.xml` and `network.bin`, or `network.pt2`.
+        about: description that is stored in the file.
+        lower: converts an ONNX file to a lower precision; its labels may then differ from the network's.
 
     Raises:
-        UserError: a package is missing, or the file labels an image otherwise than the network.
+        UserError: a package is missing, or the file's labels differ from the network's.
     """
     network = Pixels(deployed(module, "labels").cpu()).eval()
     generator = torch.Generator().manual_seed(0)
@@ -128,10 +128,10 @@ def export(
 
 
 def run(path: Path, image: Tensor) -> Tensor:
-    """What an exported file makes of images: uint8 N, H, W of pixels, int64 N of whole images.
+    """Run an exported file: returns labels of pixels, uint8 N, H, W, or of whole images, int64 N.
 
     Args:
-        path: what `export` wrote.
+        path: a file that `export` wrote.
         image: uint8 1, H, W, 3 of its size.
     """
     match path.suffix:
@@ -149,7 +149,7 @@ def run(path: Path, image: Tensor) -> Tensor:
 
 
 def _verify(labels: Tensor, module: nn.Module, network: Pixels, image: Tensor, path: Path) -> None:
-    """Labels must be the network's wherever its two highest scores are not as good as tied."""
+    """Labels must equal the network's wherever its two highest scores are clearly apart."""
     with torch.inference_mode():
         scores = Pixels(deployed(module, "logits").cpu()).eval()(image)
     best = scores.topk(2, dim=1).values
@@ -170,7 +170,7 @@ def _save_openvino(content: bytes, path: Path, about: Mapping[str, Any]) -> Path
 
 
 def openvino_core() -> openvino.Core:
-    """OpenVINO's Core, the same for the whole process.
+    """OpenVINO's Core, one for the whole process.
 
     Raises:
         UserError: OpenVINO is not installed.
@@ -184,20 +184,20 @@ def openvino_core() -> openvino.Core:
 
 @cache
 def _core(make: Callable[[], openvino.Core]) -> openvino.Core:
-    # A Core gives its thread a stack for signals, and when it goes the stack of the Core before it, which may have
-    # gone first: the next signal with a handler, Ctrl-C or the end of a loader's worker, was a segmentation fault.
+    # A Core sets its thread's signal stack. When it is deleted, it restores the previous Core's stack, which may be
+    # gone: the next handled signal, such as Ctrl-C or the end of a loader's worker, was then a segmentation fault.
     return make()
 
 
 def _onnx(network: nn.Module, example: Tensor, output: Output) -> onnx.ModelProto:
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # else a line for an attribute that is empty, as it should be
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it logs a line for an attribute that is empty on purpose
     program = torch.onnx.export(
         network,
         (example,),
         input_names=[INPUT],
         output_names=[output],
         opset_version=OPSET,
-        verbose=False,  # else its progress goes to standard output
+        verbose=False,  # progress would go to standard output
     )
     assert program is not None
     model = program.model_proto

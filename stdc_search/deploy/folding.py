@@ -1,4 +1,4 @@
-"""A network as it is deployed: norms folded, less work after up-sampling, the label map without scores of pixels."""
+"""A network as deployed: norms folded, less work after up-sampling, the label map without scores per pixel."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ Output = Literal["labels", "logits"]
 
 
 class Labeller(nn.Module):
-    """A network that answers with the best class in place of scores.
-
-    Of pixels: uint8, N, H, W; of an image: int64, N.
-    """
+    """A network that returns the best class instead of scores: per pixel uint8 N, H, W, or per image int64 N."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -35,7 +32,7 @@ class Labeller(nn.Module):
 
 
 class Lowered(nn.Module):
-    """A network of lower precision that takes float32 and, where it gives scores, gives float32."""
+    """A network of lower precision that takes float32 and returns scores as float32."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -47,10 +44,10 @@ class Lowered(nn.Module):
 
 
 class UpConv(nn.Module):
-    """`UpConvX` without its norm; where it doubles sides, with 4/9 of the multiplications.
+    """`UpConvX` without its norm, and with 4/9 of the multiplications where it doubles height and width.
 
-    Of the nine points that a 3x3 kernel sees after nearest doubling some are copies of each other. The four that are
-    left, with the sums of their weights, are those of a transposed convolution.
+    After nearest doubling, the nine points under a 3x3 kernel include copies. The four distinct points, with summed
+    weights, are those of a transposed convolution.
     """
 
     def __init__(self, folded: UpConvX) -> None:
@@ -68,12 +65,12 @@ class UpConv(nn.Module):
 
 
 def deployed(module: nn.Module, output: Output, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A copy of a network as it is deployed, in eval mode; the network itself is left as it is.
+    """A copy of a network as deployed, in eval mode; the network itself is not modified.
 
     Args:
         module: image -> scores.
         output: its scores, or the best class of each pixel or image.
-        dtype: of weights and features; what goes in and comes out is float32 in any case.
+        dtype: of weights and features; inputs and outputs are always float32.
     """
     network = copy.deepcopy(module).eval().requires_grad_(False)
     for part in network.modules():
@@ -88,7 +85,7 @@ def deployed(module: nn.Module, output: Output, dtype: torch.dtype = torch.float
 
 
 def _fold_norms(sequence: nn.Sequential) -> None:
-    """Make a convolution and the batch norm after it one convolution; in the norm's place nothing is done."""
+    """Merge a convolution with the batch norm after it; the norm becomes an identity."""
     for (name, part), (norm_name, norm) in pairwise(sequence.named_children()):
         if isinstance(part, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(sequence, name, fuse_conv_bn_eval(part, norm))

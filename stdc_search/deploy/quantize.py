@@ -1,4 +1,4 @@
-"""An ONNX file of int8 weights and features from one of floats, by ONNX Runtime's static quantisation."""
+"""Converts an ONNX file from floats to int8 weights and features, with ONNX Runtime's static quantisation."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import onnx
 
 QUANTIZED = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Resize", "Sigmoid"]
-"""What works on int8 itself, so that features need not become floats between convolutions."""
+"""Operators that run on int8, so that features stay int8 between convolutions."""
 
 
 IMAGES = 32
-"""What ranges are taken from, evenly spread over a data set."""
+"""Number of images for the ranges, evenly spread over a data set."""
 
 
 def calibration_images(data: Dataset, image_size: tuple[int, int]) -> Tensor:
@@ -35,9 +35,9 @@ def calibration_images(data: Dataset, image_size: tuple[int, int]) -> Tensor:
 
 
 def quantized(content: bytes, images: Tensor) -> bytes:
-    """Ranges of features are those that they have on some images; weights have one scale a channel.
+    """Convert a file to int8: feature ranges come from calibration images, weights have one scale per channel.
 
-    What follows the last convolution or linear layer stays in floats: scores become labels as before.
+    Everything after the last convolution or linear layer stays in floats, so scores become labels as before.
 
     Args:
         content: an ONNX file whose batch is 1.
@@ -74,9 +74,9 @@ def quantized(content: bytes, images: Tensor) -> bytes:
 
 
 def _after_the_scores(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that work on what the last layer with weights gives."""
+    """Names of the nodes after the last layer with weights."""
     nodes = list(model.graph.node)
-    weights = {tensor.name for tensor in model.graph.initializer}  # a label map has a product, too, but none of weights
+    weights = {tensor.name for tensor in model.graph.initializer}  # a label map has a product too, but without weights
     layers = ("Conv", "Gemm", "MatMul")
     last = max(i for i, node in enumerate(nodes) if node.op_type in layers and node.input[1] in weights)
     reached, names = {*nodes[last].output}, []

@@ -31,7 +31,7 @@ from stdc_search.spec.network import (
 )
 from stdc_search.spec.problems import at
 
-# The words of the specs and what they stand for.
+# The words of the specs and their modules.
 SHORTCUTS = {"cat": None, "add": Shortcut}
 DOWN = {"depthwise": DepthwiseDown, "strided": None, "average": AverageDown}
 SKIP = {"average": AverageDown, "depthwise": DepthwiseDown, "shared": None}
@@ -41,7 +41,7 @@ FUSIONS = {"attention": FeatureFusion, "add": AdditiveFusion}
 
 
 class Make(Protocol):
-    """Makes one part of a network; arguments are hashable, so that a part can be told by them."""
+    """Makes one part of a network. All arguments are hashable, so they identify the part."""
 
     def __call__(self, part: type[nn.Module], /, *args: Any) -> nn.Module: ...
 
@@ -56,13 +56,13 @@ def build(network: NetworkSpec, make: Make = construct) -> nn.Module:
 
     Args:
         network: what to build.
-        make: makes each part; `cost.count` puts stand-ins in the parts' places.
+        make: makes each part; `cost.count` passes stand-ins.
 
     Returns:
         `Segmenter` (N,3,H,W -> N,classes,H,W) or `Classifier` (N,3,H,W -> N,classes).
 
     Raises:
-        SpecError: a library's trunk does not have what the spec says.
+        SpecError: a library's trunk lacks what the spec names.
     """
     backbone = build_backbone(network.backbone, make)
     match network:
@@ -74,20 +74,20 @@ def build(network: NetworkSpec, make: Make = construct) -> nn.Module:
 
 
 def build_backbone(spec: StdcSpec | TrunkSpec, make: Make) -> nn.Module:
-    """What turns an image into features."""
+    """Build the backbone: image -> features of every stage."""
     match spec:
         case StdcSpec():
             widths = [spec.stem[-1].width, *(stage.width for stage in spec.stages)]
             stages = (build_stage(stage, width, make) for stage, width in zip(spec.stages, widths, strict=False))
             return Backbone(build_convs(spec.stem, 3, make), stages)
         case TrunkSpec():
-            backbone_features(spec)  # first, since it says what is wrong
+            backbone_features(spec)  # first, for its clear messages
             return make(Trunk, spec.kind, spec.model, spec.taps)
     assert_never(spec)
 
 
 def backbone_features(spec: StdcSpec | TrunkSpec) -> Features:
-    """Channels and reductions of the features that a backbone gives."""
+    """Channels and reductions of a backbone's features."""
     match spec:
         case StdcSpec():
             return Features(tuple(stage.width for stage in spec.stages), spec.reductions)
@@ -100,14 +100,14 @@ def backbone_features(spec: StdcSpec | TrunkSpec) -> Features:
 
 
 def build_convs(convs: tuple[ConvSpec, ...], channels: int, make: Make) -> Iterator[nn.Module]:
-    """A stem, or a spatial path."""
+    """Build the convolutions of a stem or a spatial path."""
     for conv in convs:
         yield make(ConvX, channels, conv.width, conv.kernel, conv.stride)
         channels = conv.width
 
 
 def build_stage(spec: StageSpec, channels: int, make: Make) -> Iterator[nn.Module]:
-    """The modules of a stage whose input has so many channels."""
+    """Build the modules of a stage; `channels` is the width of its input."""
     down, skip, shortcut = DOWN[spec.down], SKIP[spec.skip], SHORTCUTS[spec.fusion]
     for i in range(spec.depth):
         stride = spec.stride if i == 0 else 1
@@ -116,7 +116,7 @@ def build_stage(spec: StageSpec, channels: int, make: Make) -> Iterator[nn.Modul
 
 
 def build_segmenter(spec: SegmenterSpec, backbone: nn.Module, make: Make) -> Segmenter:
-    """Decoder and heads around a backbone."""
+    """Build decoder and heads around a backbone."""
     channels, reductions = backbone_features(spec.backbone)
     decoder, taps = spec.decoder, spec.taps
     shallow, *deep = (channels[i] for i in taps)
@@ -151,7 +151,7 @@ def build_segmenter(spec: SegmenterSpec, backbone: nn.Module, make: Make) -> Seg
 
 
 def build_classifier(spec: ClassifierSpec, backbone: nn.Module, make: Make) -> Classifier:
-    """The classifier's layers after a backbone."""
+    """Build the layers of a classifier after a backbone."""
     return Classifier(
         backbone=backbone,
         conv=make(ConvX, spec.backbone.stages[-1].width, spec.width, 1),

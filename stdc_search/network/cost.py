@@ -1,8 +1,8 @@
 """NetworkSpec, image size -> Cost: a sum over the network's parts, each counted once and remembered.
 
-A part is built on the `meta` device and counted for the shapes that it is given. A network is run through its own
-`forward` on shapes in place of tensors, with stand-ins in its parts' places that look up what their parts cost. Stages,
-and what follows a backbone, are remembered too: a network whose pieces are known is a handful of look-ups.
+A part is built on the `meta` device and counted for its input shapes. The network runs its own `forward` on shapes
+instead of tensors, and stand-ins for the parts look up their costs. Stages, and everything after a backbone, are
+remembered too, so a network with known pieces needs only a few look-ups.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ Shapes = tuple[Shape, ...]
 
 
 class Part(NamedTuple):
-    """All that the cost of a part, and its time, depend on."""
+    """Everything that the cost and the time of a part depend on."""
 
     kind: type[nn.Module]
     args: tuple[Any, ...]
     inputs: tuple[Shape | Shapes, ...]
-    """With their batch, which is 1."""
+    """Including the batch, which is 1."""
 
     def __str__(self) -> str:
         def word(value: Any) -> str:
@@ -65,7 +65,7 @@ class Part(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """The numbers of a `Cost`, quick to add."""
+    """The numbers of a `Cost`, as a tuple that adds quickly."""
 
     parameters: int = 0
     macs: int = 0
@@ -74,25 +74,25 @@ class Counts(NamedTuple):
 
 
 def count(network: NetworkSpec, image_size: tuple[int, int]) -> Cost:
-    """Count what `forward` of a network needs for one image.
+    """Count the cost of a network's `forward` for one image.
 
     Args:
         network: its spec.
         image_size: (height, width).
 
     Raises:
-        SpecError: a library's trunk does not have what the spec says.
+        SpecError: a library's trunk lacks what the spec names.
     """
     return Cost(**count_quickly(network, image_size)._asdict())
 
 
 def count_quickly(network: NetworkSpec, image_size: tuple[int, int]) -> Counts:
-    """The same as a plain tuple, within microseconds once the network's pieces are known."""
+    """Like `count`, as a plain tuple; takes microseconds once the pieces of the network are known."""
     return _sum(*[piece.counts for piece in pieces(network, image_size)])
 
 
 class Piece:
-    """Parts that run one after the other. A known piece is the same object again, a key that is found at once."""
+    """Parts that run in sequence. A known piece is the same object each time, so it is a fast key."""
 
     def __init__(self, ran: Sequence[_Ran]) -> None:
         self.parts = tuple(part for _, part in ran)
@@ -100,7 +100,7 @@ class Piece:
 
 
 def pieces(network: NetworkSpec, image_size: tuple[int, int]) -> list[Piece]:
-    """Stem, stages, and what follows a backbone: all parts that run, in their order."""
+    """Stem, stages, and everything after the backbone: all parts in running order."""
     image = (1, 3, *image_size)
     found, features = _backbone_pieces(network.backbone, image)
     rest = tuple(value for name, value in network if name != "backbone")
@@ -112,7 +112,7 @@ def pieces(network: NetworkSpec, image_size: tuple[int, int]) -> list[Piece]:
 
 
 def named_parts(network: NetworkSpec, image_size: tuple[int, int]) -> dict[str, Part]:
-    """Parts by their place in the module, `backbone.stages.0.1`, in the order in which they run."""
+    """Parts by their path in the module, such as `backbone.stages.0.1`, in running order."""
     ran: list[_Ran] = []
     module = build(network, _stand_ins(ran))
     module((1, 3, *image_size))
@@ -121,7 +121,7 @@ def named_parts(network: NetworkSpec, image_size: tuple[int, int]) -> dict[str, 
 
 
 def count_parts(network: NetworkSpec, image_size: tuple[int, int]) -> list[PartCost]:
-    """The same a part, in the order in which they run; heads that only training uses are not among them."""
+    """The cost of each part in running order, without the heads for training."""
     parts = named_parts(network, image_size)
     trunk = []
     if isinstance(network.backbone, TrunkSpec):
@@ -165,9 +165,9 @@ def _warn_of_trunk(spec: TrunkSpec) -> None:
 
 
 def count_with_fvcore(module: nn.Module, image_size: tuple[int, int]) -> int:
-    """FLOPs of a built network by fvcore's default rule, the authority that tests hold `count` to.
+    """FLOPs of a built network by fvcore's default rule. Tests hold `count` equal to it.
 
-    Takes about a second at 512 x 1024; the module is left in eval mode.
+    Takes about a second at 512 x 1024. Leaves the module in eval mode.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # fvcore's own import of a moved torch function
@@ -178,7 +178,7 @@ def count_with_fvcore(module: nn.Module, image_size: tuple[int, int]) -> int:
 
 
 _RESTS: dict[Any, Piece] = {}
-"""What follows a backbone, by all of its spec but the backbone, and by the shapes that it is given."""
+"""Everything after a backbone, by the rest of the network's spec and the shapes of the features."""
 
 
 def _backbone_pieces(spec: StdcSpec | TrunkSpec, image: Shape) -> tuple[list[Piece], Shapes]:
@@ -215,7 +215,7 @@ def _chain(parts: Callable[[Make], Iterable[nn.Module]], shape: Shape) -> tuple[
 
 
 def _trunk_parts(spec: TrunkSpec, image: Shape) -> list[PartCost]:
-    """A part a tap: what a trunk up to it costs more than up to the one before."""
+    """One part per tap: the cost of the trunk up to it, minus the cost up to the tap before."""
     parts, before = [], Counts()
     for i, tap in enumerate(spec.taps):
         upto = spec.model_copy(update={"taps": spec.taps[: i + 1], "truncated": True})
@@ -249,7 +249,7 @@ def _sum(*counts: Counts) -> Counts:
 
 
 class _Given(nn.Module):
-    """Stands where a backbone would, and gives its shapes."""
+    """Stand-in for a backbone that returns its shapes."""
 
     def __init__(self, features: Shapes) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ class _Given(nn.Module):
 
 
 class _StandIn(nn.Module):
-    """Stands where a part would, answers shapes with the part's output shapes, and notes that it ran."""
+    """Stand-in for a part: maps input shapes to output shapes and records that it ran."""
 
     def __init__(self, part: type[nn.Module], args: tuple[Any, ...], ran: list[_Ran]) -> None:
         super().__init__()
@@ -281,10 +281,10 @@ def _stand_ins(ran: list[_Ran]) -> Make:
 
 
 class _Counted(NamedTuple):
-    """What is remembered of a part."""
+    """What we remember about a part."""
 
     several: bool
-    """Whether it gives a tuple."""
+    """Whether it returns a tuple."""
     outputs: Shapes
     counts: Counts
 
@@ -305,9 +305,9 @@ def _count_part(part: Part) -> _Counted:
 
 
 class _Counter(TorchFunctionMode):
-    """Adds up three counts of what runs under it.
+    """Sums three counts over everything that runs within it.
 
-    Functions are met above the dispatcher, where global pooling has not yet become a mean.
+    It sees functions above the dispatcher, where global pooling is not yet a mean.
     """
 
     def __init__(self) -> None:
@@ -334,7 +334,7 @@ def _matmul(output: Tensor, x: Tensor, *_: Any, **__: Any) -> tuple[int, int, in
 
 def _attention(output: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[int, int, int]:
     macs = query.numel() * key.shape[-2] + output.numel() * key.shape[-2]
-    return macs, -macs, 0  # fvcore passes over it
+    return macs, -macs, 0  # fvcore skips it
 
 
 def _norm(

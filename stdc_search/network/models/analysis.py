@@ -1,4 +1,4 @@
-"""What the paper says of its module, as functions: Equation 3 and Table 1 (Fan et al. 2021, section 3.1)."""
+"""Claims of the paper about its module, as functions: Equation 3 and Table 1 (Fan et al. 2021, section 3.1)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from stdc_search.network.models.stdc import StdcModule
 def equation_3(in_channels: int, out_channels: int, blocks: int) -> int:
     """Parameters of a stride-1 STDC module by the paper's Equation 3: S = NM / 2 + 3 N^2 (1 + 2^(3 - 2n)) / 2.
 
-    It counts the weights of the convolutions, all that such a module has but for the 2 N scales and shifts of its
-    norms. The depthwise convolution of a released stride-2 module, 9 N / 2 weights, is not in it.
+    It counts the weights of the convolutions. The only other parameters are the 2 N scales and shifts of the norms. The
+    depthwise convolution of a released stride-2 module, 9 N / 2 weights, is not included.
 
     Args:
         in_channels: M.
@@ -30,7 +30,7 @@ def equation_3(in_channels: int, out_channels: int, blocks: int) -> int:
 def receptive_fields(module: StdcModule) -> tuple[int, ...]:
     """Height of the input that each concatenated block of a module sees (paper, Table 1), found from its gradients.
 
-    The module is left with weights of one; build one for this.
+    All weights are set to one, so pass a module that you can discard.
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):

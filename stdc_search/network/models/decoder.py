@@ -45,9 +45,9 @@ class ContextPath(nn.Module):
 
     Args:
         in_channels: channels of every stage but the first, shallow to deep.
-        widths: channels that each of them is refined to; a level that is given has those of the next shallower.
+        widths: output channels of each stage; the result of a level has the channels of the next shallower one.
         refine: in channels, out channels -> what refines a stage.
-        average: whether the deepest stage's global average is added to it.
+        average: whether to add the deepest stage's global average to it.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ContextPath(nn.Module):
         self.smooth = nn.ModuleList(map(UpConvX, widths, level_widths(widths)))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """All stages' maps, shallow to deep, to levels of the sizes of all but the deepest."""
+        """Turn the maps of all stages, shallow to deep, into levels with the sizes of all but the deepest."""
         *_, deepest = features
         context = None if self.average is None else _nearest(self.average(deepest), deepest)
         levels: list[Tensor] = []
@@ -78,7 +78,7 @@ class ContextPath(nn.Module):
 
 
 def level_widths(widths: Sequence[int]) -> tuple[int, ...]:
-    """Channels of the levels that a context path of these widths gives."""
+    """Channels of the levels that a context path with these widths returns."""
     return (widths[0], *widths[:-1])
 
 

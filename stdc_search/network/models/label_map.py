@@ -1,4 +1,4 @@
-"""From scores of a coarse grid to the class of each pixel, without the scores of each pixel."""
+"""From scores on a coarse grid to the class of each pixel, without computing scores for each pixel."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 class LabelMap(nn.Module):
     """Bilinear up-sampling with corners aligned and argmax in one: scores N, classes, h, w -> classes uint8 N, H, W.
 
-    Where the four corners of a cell of the grid have the same best class, it is the best anywhere between them, since
-    interpolation weighs the corners alike for all classes. So only the other cells, which a border runs through, are
-    interpolated, each as a product of its corners and its pixels' weights. Equal to up-sampling and argmax wherever
-    the two highest scores differ by more than rounding does.
+    If the four corners of a grid cell have the same best class, it is the best everywhere in the cell, because
+    interpolation weighs the corners equally for all classes. Only the other cells, which contain a border, are
+    interpolated: a product of their corners and the weights of their pixels. The result equals up-sampling and argmax
+    wherever the two highest scores differ by more than rounding.
     """
 
     def forward(self, scores: Tensor, image: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class LabelMap(nn.Module):
         weights = torch.stack([up * back, up * across, down * back, down * across], 1).flatten(2)  # cells, 4, pixels
         found = (corners.transpose(1, 2) @ weights).argmax(1).to(torch.uint8)
 
-        # Columns first, since what is then copied for each row is whole rows.
+        # Columns first: then only whole rows are copied.
         spread = best.index_select(2, cell_of_column).index_select(1, cell_of_row)
         places = (n.unsqueeze(1) * len(cell_of_row) + rows[y]).unsqueeze(2) * len(cell_of_column)
         places = places + columns[x].unsqueeze(1)
@@ -41,12 +41,12 @@ class LabelMap(nn.Module):
 
 
 def _side(points: int, pixels: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How the cells of a grid lie along a side, in exact fractions: pixel i is at i * gaps / span.
+    """Positions of the grid's cells along a side, in exact fractions: pixel i is at i * gaps / span.
 
     Returns:
-        The pixels of each cell, as many of each: where others have more, the last is repeated.
+        The pixels of each cell, the same number for each: cells with fewer repeat their last pixel.
         The cell of each pixel.
-        How far each pixel of each cell has come from the point before it to the next one, 0 to 1.
+        Position of each pixel between the grid points around it, 0 to 1.
     """
     gaps, span = points - 1, max(pixels - 1, 1)
     point = torch.arange(points, device=like.device).unsqueeze(1)
@@ -58,5 +58,5 @@ def _side(points: int, pixels: int, like: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def _next(x: Tensor, dim: int) -> Tensor:
-    """What lies one further along a side; the last stays."""
+    """The next element along a side; the last one repeats."""
     return torch.cat([x.narrow(dim, 1, x.shape[dim] - 1), x.narrow(dim, x.shape[dim] - 1, 1)], dim)

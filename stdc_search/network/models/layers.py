@@ -1,4 +1,4 @@
-"""Small parts that the networks share."""
+"""Small layers that all networks share."""
 
 from __future__ import annotations
 

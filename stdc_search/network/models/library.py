@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 Library = Literal["timm", "torchvision"]
 SIZE = (256, 512)
-"""Height and width of the image that a model is tried with; they differ, so that a map tells which way it lies."""
+"""Height and width of the trial image. They differ, so that a map shows which of its dimensions is which."""
 
 
 class Trunk(nn.Module):
-    """A model without all that its taps do not need; initial weights are the library's.
+    """A model reduced to what its taps need, with the initial weights of the library.
 
     Args:
         library: where the model comes from.
@@ -43,22 +43,22 @@ class Trunk(nn.Module):
 
 
 class Features(NamedTuple):
-    """What a trunk gives."""
+    """Channels and reductions of a trunk's outputs."""
 
     channels: tuple[int, ...]
     reductions: tuple[int, ...]
-    """Image size over feature size."""
+    """Image size divided by feature size."""
 
 
 @cache
 def features_of(library: Library, model: str, taps: tuple[str, ...], truncated: bool = False) -> Features:
-    """What the taps of a model give, found by running all of it on the `meta` device.
+    """Channels and reductions at the taps of a model, found by running the whole model on the `meta` device.
 
     Raises:
-        ValueError: there is no such library, model or tap; the model does not take images of any size, or a tap gives
-            no map; the taps do not deepen; or, unless `truncated`, a module beside a tap follows it at its size, or
-            at any size after the last. One whose convolutions are all 1x1 may: it belongs to the classifier's head,
-            as in EfficientNet.
+        ValueError: the library, model or tap does not exist; the model needs images of a fixed size; a tap's output is
+            not a map; the taps do not get deeper; or, unless `truncated`, another module follows a tap at its size, or
+            follows the last tap at any size. Modules with only 1x1 convolutions are exempt: they belong to the
+            classifier's head, as in EfficientNet.
     """
     with torch.device("meta"):
         whole = make_model(library, model).eval()
@@ -107,7 +107,7 @@ def features_of(library: Library, model: str, taps: tuple[str, ...], truncated: 
 
 
 def _reduction(feature: Tensor) -> int | None:
-    """Image size over a map's size; none where the two edges tell of different ones, as those of N, H, W, C do."""
+    """Image size divided by a map's size; None if height and width disagree, as for N, H, W, C."""
     (height, width), (rows, columns) = SIZE, feature.shape[2:]
     return round(height / rows) if round(height / rows) == round(width / columns) else None
 
@@ -142,7 +142,7 @@ def make_model(library: Library, model: str) -> nn.Module:
 
 
 def _made(make: Callable[[], nn.Module]) -> nn.Module:
-    """A model on the default device, by way of the CPU where it cannot be made on `meta`."""
+    """A model on the default device, built on the CPU first if it cannot be built on `meta`."""
     try:
         return make()
     except NotImplementedError:

@@ -13,12 +13,12 @@ from stdc_search.network.models.stdc import Backbone
 
 
 class TrainingOutput(NamedTuple):
-    """What the losses need."""
+    """Inputs of the losses."""
 
     logits: Tensor
     """N, classes, H, W."""
     auxiliary: tuple[Tensor, ...]
-    """One a context level: N, classes, H, W."""
+    """One per context level: N, classes, H, W."""
     detail: Tensor | None
     """N, 1, h, w at the guided stage's size; none without guidance."""
 
@@ -28,10 +28,10 @@ class DetailTarget(nn.Module):
 
     Args:
         strides: strides of the Laplacian.
-        weights: one a stride, of the 1x1 convolution that fuses their maps.
-        threshold: what is above it becomes 1.
-        kernel: `constant`, or a parameter: `decayed` has a gradient of zero, so that an optimiser's weight decay alone
-            moves it, and `trained` one through a soft threshold.
+        weights: of the 1x1 convolution that fuses the maps, one per stride.
+        threshold: values above it become 1.
+        kernel: `constant`, or a parameter. `decayed` has a gradient of zero, so only weight decay changes it. `trained`
+            has a gradient through a soft threshold.
     """
 
     weights: Tensor
@@ -53,7 +53,7 @@ class DetailTarget(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Image to class scores a pixel.
+    """Image to class scores per pixel.
 
     Args:
         backbone: image -> features of every stage.
@@ -61,8 +61,8 @@ class Segmenter(nn.Module):
         fusion: first tapped features and first level -> fused map.
         head: fused map -> scores.
         upsample: scores, image -> scores of the image's size.
-        taps: indices of the stages that are tapped, shallow to deep.
-        spatial: image -> what takes the place of the first tapped features.
+        taps: indices of the tapped stages, shallow to deep.
+        spatial: image -> features that replace the first tapped ones.
         auxiliary: heads of the levels, used in training only.
         detail: head of the guided stage, used in training only.
         detail_stage: index of the guided stage.
@@ -106,12 +106,12 @@ class Segmenter(nn.Module):
         return self.upsample(self.scores(image), image)
 
     def scores(self, image: Tensor) -> Tensor:
-        """Scores before they are up-sampled: N, classes, and the size of the first tapped features."""
+        """Scores before up-sampling: N, classes, height and width of the first tapped features."""
         tapped, levels = self._encode(image, self.backbone(image))
         return self.head(self.fusion(tapped[0], levels[0]))
 
     def forward_training(self, image: Tensor, *, auxiliary: bool = True, detail: bool = True) -> TrainingOutput:
-        """As `forward`, with the heads that only training uses, or some of them."""
+        """Like `forward`, with all or some of the heads for training."""
         features = self.backbone(image)
         tapped, levels = self._encode(image, features)
         heads = zip(self.auxiliary if auxiliary else (), levels, strict=False)

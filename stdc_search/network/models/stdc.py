@@ -2,8 +2,8 @@
 
 Paper: Fan et al. 2021, "Rethinking BiSeNet For Real-time Semantic Segmentation", section 3.1, Figure 3, Table 2.
 Original code: MichaelFan01/STDC-Seg, whose published weights this structure fits by default. Where code and paper
-differ, the default follows the code: a strided module halves its map by a depthwise convolution before Block2, not
-inside of it, and its average pool counts the padding.
+differ, the default follows the code: a strided module halves its map with a depthwise convolution before Block2, not
+within it, and its average pool includes the padding.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stdc_search.network.models.layers import ConvX
 
 
 class DepthwiseDown(nn.Sequential):
-    """Halves a map by a depthwise 3x3 convolution and batch norm, without ReLU."""
+    """Halves a map with a depthwise 3x3 convolution and batch norm, without ReLU."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(
@@ -28,17 +28,17 @@ class DepthwiseDown(nn.Sequential):
 
 
 class AverageDown(nn.AvgPool2d):
-    """Halves a map by a 3x3 average pool that counts the padding."""
+    """Halves a map with a 3x3 average pool that includes the padding."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(3, stride=2, padding=1)
 
 
 class Shortcut(nn.Sequential):
-    """A module's input in the shape of its output, as the released code can add it; no released network does.
+    """Brings a module's input into the shape of its output, to add both; in the released code, but not used there.
 
-    A depthwise 3x3 convolution where the map is halved, then a 1x1 where the shape changes, each with batch norm and
-    without ReLU.
+    A depthwise 3x3 convolution if the map is halved, then a 1x1 convolution if the shape changes; each has a batch norm
+    and no ReLU.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -60,11 +60,11 @@ class StdcModule(nn.Module):
     Args:
         in_channels: M of the paper.
         out_channels: N; a multiple of 2^(blocks - 1).
-        blocks: n; block i has N / 2^i channels, the last as many as the one before.
+        blocks: n; block i has N / 2^i channels, and the last one has as many as the one before.
         stride: 1 or 2.
-        down: with stride 2, halves Block1's output on its way to Block2; none: Block2 has the stride.
-        skip: with stride 2, halves Block1's output that is concatenated; none: it is what `down` gives.
-        shortcut: in channels, out channels, stride -> what brings the input to be added into shape; none: not added.
+        down: with stride 2, halves Block1's output before Block2; None: Block2 has the stride.
+        skip: with stride 2, halves Block1's output for the concatenation; None: use the output of `down`.
+        shortcut: in channels, out channels, stride -> module that reshapes the input to be added; None: no addition.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class StdcModule(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Stem, then stages of modules; gives the output of every stage.
+    """Stem, then stages of modules; returns the output of every stage.
 
     Args:
         stem: modules that run first.
