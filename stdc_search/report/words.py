@@ -109,12 +109,17 @@ def device(machine: Machine) -> str:
 
 
 def constant_note(records: Sequence[Record]) -> str:
-    """The accuracy that a network must beat; empty if nothing was scored."""
+    """The accuracy that a network must beat, and the classes that no score is about; empty if nothing was scored."""
     scores = [record.score for record in records if record.score is not None]
-    maps = [score.constant_miou for score in scores if isinstance(score, Score)]
+    maps = [score for score in scores if isinstance(score, Score)]
     images = [score.constant_top1 for score in scores if isinstance(score, ImageScore)]
     if maps:
-        return f"Predicting the commonest class everywhere gives mIoU {max(maps):.1f} %"
+        note = f"Predicting the commonest class everywhere gives mIoU {max(one.constant_miou for one in maps):.1f} %"
+        ious = maps[-1].iou
+        if lost := [name for name, value in ious.items() if value is None]:
+            note += f"; mIoU is the mean over {len(ious) - len(lost)} of {len(ious)} classes; the labels lack "
+            note += ", ".join(lost)
+        return note
     return f"Predicting the commonest class for every image gives top-1 {max(images):.1f} %" if images else ""
 
 

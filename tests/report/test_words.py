@@ -4,7 +4,17 @@ import pandas as pd
 import pytest
 
 from stdc_search.report.candidates import candidates
-from stdc_search.report.words import conditions, doubts, heading, label, machine_note, short_titles, summary, ties
+from stdc_search.report.words import (
+    conditions,
+    constant_note,
+    doubts,
+    heading,
+    label,
+    machine_note,
+    short_titles,
+    summary,
+    ties,
+)
 from tests.report.fakes import OBJECTIVES, machine, record, spec
 
 HERE, THERE = "a1b2c3d4e5f6", "ffff00001111"
@@ -80,3 +90,11 @@ def test_places_are_explained_and_ties_where_there_are_any():
     places = "Places: by the ratio of times in the same round, with 99 % confidence"
     assert ties(pd.DataFrame({"place": [1, 2]})) == f"{places}."
     assert ties(pd.DataFrame({"place": [1, 1]})).startswith(f"{places}; whoever cannot be told")
+
+
+def test_a_score_over_fewer_classes_than_there_are_says_so():
+    one = record(0)  # has no IoU of fence
+    note = "mIoU is the mean over 10 of 11 classes; the labels lack fence"
+    assert constant_note([one]).endswith(note)
+    whole = one.score.model_copy(update={"iou": {"road": 50.0, "tree": 30.0}})
+    assert constant_note([record(0, score=whole)]) == "Predicting the commonest class everywhere gives mIoU 3.4 %"
