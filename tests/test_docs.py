@@ -1,0 +1,109 @@
+"""README and docs: references are current, links lead somewhere, files and commands in them are accepted."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from docs import generate
+from stdc_search.cli import app
+from stdc_search.spec.base import load as load_as
+from stdc_search.spec.run import RunSpec
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "benchmarks/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+WORDS, LINES = 1500, 180
+"""What somebody reads who decides in two minutes."""
+SECTIONS = {
+    "image_size": "image_size: [64, 64]\n",
+    "network": "network: {kind: segmenter, classes: 3}\n",
+    "data": "data: {kind: folder, images: images, masks: masks, class_names: [a, b, c], split: {kind: share}}\n",
+    "training": "training: {epochs: 40, batch: 2, crop: [64, 64]}\n",
+    "latency": "latency: {runtime: eager}\n",
+    "search": "search:\n",
+}
+FIELDS = {
+    "vary": "  vary: {network.head.width: {kind: int, low: 8, high: 64, step: 8}}\n",
+    "objectives": "  objectives: {score.miou: maximize, cost.macs: minimize}\n",
+    "trials": "  trials: 20\n",
+}
+"""What completes a part of a file."""
+
+
+def yaml_blocks() -> list[object]:
+    return [
+        pytest.param(block, id=f"{page.parent.name}-{page.stem}-{i}")
+        for page in PAGES
+        for i, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE))
+    ]
+
+
+def commands() -> list[object]:
+    """Every command line of the command line tool; a comment behind it is none of it."""
+    return [
+        pytest.param(shlex.split(line, comments=True), id=f"{page.stem}-{i}")
+        for page in PAGES
+        if page.name != "commands.md"  # made from the commands themselves
+        for i, line in enumerate(
+            re.findall(r"^ {4,}(?:.*\$ |[A-Z_]+=\S+ )?stdc-search (.*)$", page.read_text("utf-8"), re.MULTILINE)
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "made"), [("spec.md", generate.spec_reference), ("commands.md", generate.command_reference)]
+)
+def test_the_references_are_current(name, made):
+    assert (ROOT / "docs" / name).read_text("utf-8") == made(), "run: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
+def test_every_link_leads_to_a_file(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
+def test_every_spec_that_is_named_is_shipped(page):
+    named = re.findall(r"\bspecs/\w+\.(?:yaml|json)", page.read_text("utf-8"))
+    assert [path for path in named if not (ROOT / path).is_file()] == []
+
+
+@pytest.mark.parametrize("block", yaml_blocks())
+def test_every_yaml_block_is_a_legal_part_of_a_file(block, tmp_path):
+    sections = {line.split(":")[0] for line in block.splitlines() if re.match(r"\w", line)}
+    if "search" not in sections:
+        block += SECTIONS["search"]
+    fields = {line.split(":")[0].strip() for line in block.partition("search:\n")[2].splitlines()}
+    block += "".join(line for name, line in FIELDS.items() if name not in fields)
+    whole = "".join(text for name, text in SECTIONS.items() if name not in {*sections, "search"}) + block
+    file = tmp_path / "spec.yaml"
+    file.write_text(whole, "utf-8")
+    load_as(file, RunSpec)
+
+
+@pytest.mark.parametrize("words", commands())
+def test_every_command_has_the_options_that_it_is_given(words):
+    name, *arguments = words
+    command = typer.main.get_command(app).commands[name]
+    command.make_context(name, [word.removesuffix("...") for word in arguments])
+
+
+def test_the_readme_has_every_command():
+    commands = set(typer.main.get_command(app).commands)
+    assert set(re.findall(r"^\| `stdc-search (\w+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)) == commands
+
+
+def test_the_readme_is_read_in_two_minutes():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.split()) <= WORDS
+    assert len(text.splitlines()) <= LINES
