@@ -22,6 +22,7 @@ from stdc_search.commands.run import run
 from stdc_search.errors import FolderInUseError
 from stdc_search.records import Record, Score, read
 from stdc_search.report.tables import print_table, save_table
+from stdc_search.run_folder import RESULTS, SPEC
 from stdc_search.spec.base import replace
 from stdc_search.spec.run import RunSpec, load
 
@@ -70,7 +71,7 @@ def train(spec: RunSpec, out: Path, data_root: Path | None, kept: str) -> None:
 
 def known(spec: RunSpec, kept: str = KEPT) -> Path | None:
     """The folder of a finished run that equals this one in all that its score depends on."""
-    for path in sorted(Path(__file__).parent.glob(f"{kept}/spec.yaml")):
+    for path in sorted(Path(__file__).parent.glob(f"{kept}/{SPEC}")):
         if trained(path.parent) is not None and load(path).identity == spec.identity:
             return path.parent
     return None
@@ -85,7 +86,7 @@ def table(specs: Mapping[str, RunSpec], kept: str) -> pd.DataFrame:
 
 def trained(folder: Path) -> Record | None:
     """The record of a run of one network; none where it is not done."""
-    return next((record for record in read(folder / "results.jsonl") if record.state == "complete"), None)
+    return next((record for record in read(folder / RESULTS) if record.state == "complete"), None)
 
 
 def row(name: str, record: Record) -> dict[str, Any]:

@@ -25,13 +25,13 @@ LINES = (
     ("latency", "tasks"),
     ("deploy", "evaluation", "training"),
     ("network", "data"),
-    ("records", "ranking", "spec"),
+    ("records", "ranking", "spec", "run_folder"),
     ("errors", "storage"),
 )
 """A room may import the lines below its own and, within its line, what stands to its left."""
 
 ROOMS = tuple(chain.from_iterable(LINES))
-WITHOUT_TORCH = ("errors", "storage", "records", "ranking", "spec", "report", "cli")
+WITHOUT_TORCH = ("errors", "storage", "records", "ranking", "spec", "run_folder", "report", "cli")
 MODELS_AND_MEASURES = sorted(
     f"{PACKAGE}.{'.'.join(path.relative_to(ROOT / PACKAGE).with_suffix('').parts)}"
     for pattern in ("network/models/[a-z]*.py", "training/losses.py", "evaluation/metrics.py")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.study import study
 from stdc_search.records import read
+from stdc_search.run_folder import RESULTS
 from stdc_search.spec.base import replace
 from stdc_search.spec.run import RunSpec, load
 
@@ -33,7 +34,7 @@ TRAINED = {
 def specs() -> dict[str, RunSpec]:
     """Runs by name."""
     assert SEARCH.search is not None
-    found = {record.number: record.values for record in read(HERE / "results.jsonl")}
+    found = {record.number: record.values for record in read(HERE / RESULTS)}
     values = {name: found[number] for name, number in FOUND.items()}
     values |= {name: dict(zip(SEARCH.search.vary, several, strict=True)) for name, several in BY_HAND.items()}
     return {

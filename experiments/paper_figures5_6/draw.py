@@ -31,11 +31,12 @@ from stdc_search.network.weights import load_weights
 from stdc_search.report.overlay import blend, colours
 from stdc_search.report.plots import encode
 from stdc_search.report.tables import print_table, save_table
+from stdc_search.run_folder import WEIGHTS, candidate_folder, seed_folder
 from stdc_search.spec.base import replace
 from stdc_search.spec.data import CAMVID_CLASSES
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.storage import write_atomically
-from stdc_search.tasks.task import views
+from stdc_search.tasks.segmentation import views
 
 NETWORKS = {"none": "without guidance", "1x_2x_4x_as_released": "with detail guidance", "spatial_path": "spatial path"}
 IMAGES = (10, 50, 90)
@@ -76,9 +77,8 @@ def weights_of(spec: RunSpec) -> list[Path]:
     folder = known(spec)
     if folder is None or spec.training is None:
         return []
-    _, *others = spec.training.seeds
-    folders = [folder / "networks" / "0000", *(folder / "networks" / "0000" / f"seed-{seed}" for seed in others)]
-    files = [each / "weights.safetensors" for each in folders]
+    seeds = spec.training.seeds
+    files = [seed_folder(candidate_folder(folder, 0), seed, seeds[0]) / WEIGHTS for seed in seeds]
     return files if all(file.is_file() for file in files) else []
 
 

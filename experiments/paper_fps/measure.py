@@ -11,6 +11,7 @@ from stdc_search.network.builder import build
 from stdc_search.network.cost import count
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.report.words import device, doubts
+from stdc_search.run_folder import MACHINES
 from stdc_search.spec.base import replace
 from stdc_search.spec.measurement import LatencySpec, varied
 from stdc_search.spec.run import load
@@ -82,7 +83,7 @@ def main(folder: Path = Path(__file__).parent) -> None:
         }
         for row, spec, time in zip(ROWS, specs, times, strict=True)
     )
-    machine = device(note_machine(folder / "machine.json"))
+    machine = device(note_machine(folder / MACHINES))
     caption = (
         f"Image to label map or class, batch 1, {runtime}, fp32, on {machine}; the paper's FPS are of a GTX 1080 Ti"
     )

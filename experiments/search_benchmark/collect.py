@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from stdc_search.records import read
+from stdc_search.run_folder import CURVE, RESULTS, candidate_folder
 
 HERE = Path(__file__).parent
 
@@ -18,10 +19,10 @@ HERE = Path(__file__).parent
 def rows(folder: Path) -> pd.DataFrame:
     """A row a trained network: its values, its costs, its mIoU after each epoch."""
     found = []
-    for record in sorted(read(folder / "results.jsonl"), key=lambda record: str(record.values)):
+    for record in sorted(read(folder / RESULTS), key=lambda record: str(record.values)):
         if record.state != "complete" or record.cost is None:
             continue
-        curve = pd.read_csv(folder / "networks" / f"{record.number:04d}" / "curve.csv")
+        curve = pd.read_csv(candidate_folder(folder, record.number) / CURVE)
         scores = {f"miou_{epoch}": round(score, 3) for epoch, score in zip(curve["epoch"], curve["score"], strict=True)}
         costs = {"macs": record.cost.macs, "parameters": record.cost.parameters}
         found.append({**record.values, **costs, **scores})

@@ -24,6 +24,7 @@ from stdc_search.latency.typical import with_regions
 from stdc_search.network.builder import build
 from stdc_search.network.cost import count, named_parts, pieces
 from stdc_search.records import HeldOut, TimeTable, append
+from stdc_search.run_folder import MACHINES
 from stdc_search.search.space import draw
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import RunSpec
@@ -141,7 +142,7 @@ class _Session:
 
     def __init__(self, spec: RunSpec, runtime: RuntimeSpec, path: Path) -> None:
         self.spec, self.runtime, self.path = spec, runtime, path
-        self.machine = note_machine(path.parent / "machine.json").id
+        self.machine = note_machine(path.parent / MACHINES).id
         self.threads = runtime.threads or physical_cores()
         self.done: dict[tuple[str, int], Measured] = {}
         for line in path.read_text().splitlines() if path.exists() else ():

@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -20,7 +19,6 @@ from rich.progress import Progress as Bars
 from stdc_search.data.contents import Contents, differences, look
 from stdc_search.data.dataset import Split
 from stdc_search.data.survey import SPLITS, faults, remarks
-from stdc_search.errors import FolderInUseError
 from stdc_search.latency import note_machine
 from stdc_search.latency.forecast import Forecast
 from stdc_search.ranking import front
@@ -28,9 +26,21 @@ from stdc_search.records import ImageScore, Machine, Record, Score, append, read
 from stdc_search.report import Report, write_report
 from stdc_search.report.survey import summary
 from stdc_search.report.words import doubts
+from stdc_search.run_folder import (
+    CHECKPOINT,
+    CONTENTS,
+    ERROR,
+    MACHINES,
+    RESULTS,
+    SPEC,
+    candidate_folder,
+    candidate_folders,
+    locked,
+    remove_temporary,
+    running,
+)
 from stdc_search.search.driver import Driver
 from stdc_search.search.executors import make_executor
-from stdc_search.search.executors.in_process import TRIES
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.study import Proposal, Study
 from stdc_search.spec.base import dump, located
@@ -38,29 +48,17 @@ from stdc_search.spec.data import DataSpec
 from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import MEANS
-from stdc_search.storage import UNFINISHED, cut_torn_line, write_atomically
+from stdc_search.storage import write_atomically
 from stdc_search.training.batches import length
-from stdc_search.training.loop import CHECKPOINT, check
+from stdc_search.training.loop import check
 from stdc_search.training.parallel import announce, leads, state
 from stdc_search.trial.estimate import estimate_seconds
-from stdc_search.trial.trial import (
-    RUNNING,
-    Datasets,
-    Progress,
-    TrialJob,
-    begin,
-    examine,
-    follow,
-    run_trial,
-    running,
-)
+from stdc_search.trial.trial import Datasets, Progress, TrialJob, begin, examine, follow, run_trial
 
 REJECTIONS = 1000
 """Candidates rejected in a row after which a search gives up."""
 FREE = ("search.trials", "search.executor", "search.storage", "data.root", *(f"training.{name}" for name in MEANS))
 """What may differ from the spec that began a run folder."""
-CONTENTS = "data.json"
-"""The run's data as it was when the run began: files and labels."""
 
 
 def run(
@@ -82,6 +80,7 @@ def run(
 
     Raises:
         SpecError: the file is wrong, or the folder began with another spec.
+        FolderInUseError: another process runs in the folder.
         DataError: the data is missing or broken.
     """
     source = None
@@ -123,7 +122,7 @@ def run(
             contents = _look(spec.data, datasets, Path(out), root, console)
             if problems := faults(spec.data, contents.labels):
                 raise located(problems, source)
-        with _locked(Path(out)) as folder:
+        with locked(Path(out)) as folder:
             return _Run(spec, folder, datasets, root, forecast, console, contents).run()
     finally:
         announce(None)
@@ -161,11 +160,10 @@ class _Run:
         self.forecast = forecast
         self.console = console
         self.contents = contents
-        self.results = folder / "results.jsonl"
-        cut_torn_line(self.results)
+        self.results = folder / RESULTS
         self.records = read(self.results)
         self.begin_folder()
-        self.machine = note_machine(folder / "machine.json")
+        self.machine = note_machine(folder / MACHINES)
 
     def run(self) -> Report:
         self.tell_data()
@@ -199,9 +197,11 @@ class _Run:
         try:
             self.plan(int(min(self.spec.search.trials, most)) - study.trained, executor.slots)
             known = {record.number for record in self.records}
-            found = ((folder, running(folder)) for folder in self.folder.glob("networks/*"))
-            its_own = [record for folder, record in found if record and folder == self.network_folder(record.number)]
-            begun = sorted(its_own, key=lambda record: record.number)
+            begun = [
+                record
+                for number, folder in candidate_folders(self.folder).items()
+                if (record := running(folder)) and record.number == number
+            ]
             driver = Driver(study, executor, self, lambda: mirror.add(self.records))
             driver.run(record for record in begun if record.number not in known)
         finally:
@@ -241,7 +241,7 @@ class _Run:
                 break
             guessed |= new
             self.say(f"Measuring the {len(chosen)} networks that are shown, of which {len(new)} were predicted.")
-            times = forecast.measure([load(self.network_folder(record.number) / "spec.yaml") for record in chosen])
+            times = forecast.measure([load(candidate_folder(self.folder, record.number) / SPEC) for record in chosen])
             for record, (latency, *also) in zip(chosen, times, strict=True):
                 self.note(record.model_copy(update={"latency": latency, "latency_also": tuple(also)}))
         found = {
@@ -269,9 +269,6 @@ class _Run:
         else:
             self.records.append(record)
 
-    def network_folder(self, number: int) -> Path:
-        return self.folder / "networks" / f"{number:04d}"
-
     @property
     def gives_up(self) -> bool:
         """Whether so many candidates were rejected in a row that there will be no other."""
@@ -279,7 +276,7 @@ class _Run:
 
     def met(self, machine: Machine) -> None:
         """Note a machine that a record is of."""
-        note_machine(self.folder / "machine.json", machine)
+        note_machine(self.folder / MACHINES, machine)
 
     def rejected_in_a_row(self) -> int:
         """How many of the newest records are rejections."""
@@ -311,17 +308,17 @@ class _Run:
         draft = examine(spec, draft, limits, self.forecast or (lambda spec: None))
         if draft.state == "rejected":
             return draft
-        job = TrialJob(spec, self.network_folder(proposal.number).absolute(), draft, limits, self.data_root)
+        folder = candidate_folder(self.folder, proposal.number).absolute()
+        job = TrialJob(spec, folder, draft, limits, self.data_root)
         begin(job)
         return job
 
     def finish(self, record: Record) -> Record:
         """Keep a candidate's record; only then is there nothing left to go on with."""
         self.note(record)
-        for name in (CHECKPOINT, RUNNING, TRIES):
-            for file in self.network_folder(record.number).rglob(name):
-                file.unlink()
-        self.say(_line(record, self.network_folder(record.number)))
+        folder = candidate_folder(self.folder, record.number)
+        remove_temporary(folder)
+        self.say(_line(record, folder))
         return record
 
     def begin_folder(self) -> None:
@@ -330,7 +327,7 @@ class _Run:
         Raises:
             SpecError: the run began with another spec or other data.
         """
-        path, data_path = self.folder / "spec.yaml", self.folder / CONTENTS
+        path, data_path = self.folder / SPEC, self.folder / CONTENTS
         before = Contents.read(data_path)
         if path.exists() and self.begun():
             different = _differences(load(path).model_dump(mode="json"), self.spec.model_dump(mode="json"))
@@ -352,14 +349,15 @@ class _Run:
 
     def begun(self) -> bool:
         """Whether there is anything that another spec would not be comparable with."""
-        return bool(self.records) or any(self.folder.glob("networks/*/*"))
+        return bool(self.records) or any(any(folder.iterdir()) for folder in candidate_folders(self.folder).values())
 
     def used(self) -> tuple[Split, ...]:
         """Splits that results depend on already. A broken image may be mended before the first score or checkpoint."""
-        tried = [record for folder in self.folder.glob("networks/*") if (record := running(folder))]
+        folders = candidate_folders(self.folder).values()
+        tried = [record for folder in folders if (record := running(folder))]
         if any(record.score or record.rungs for record in (*self.records, *tried)):
             return SPLITS
-        return ("train",) if any(self.folder.glob(f"networks/**/{CHECKPOINT}")) else ()
+        return ("train",) if any(any(folder.rglob(CHECKPOINT)) for folder in folders) else ()
 
     def tell_data(self) -> None:
         """How many images, which classes, and what scores on them do not say."""
@@ -416,21 +414,6 @@ class _Run:
             )
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[Path]:
-    """The folder, made if it is missing, with no other process running in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            for orphan in folder.rglob(f".*{UNFINISHED}"):  # what `write_atomically` was killed in
-                orphan.unlink()
-            yield folder
-    except Timeout:
-        raise FolderInUseError(
-            f"{folder}: another process runs in this folder; wait for it, or give another folder with --out"
-        ) from None
-
-
 def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str]]:
     """Dotted paths at which two dumped specs differ, each with a line that says how."""
     if isinstance(old, dict) and isinstance(new, dict):
@@ -464,8 +447,8 @@ def _line(record: Record, folder: Path) -> str:
         figures.append("{taken} of {tensors} tensors from {file}".format(**record.started_from.model_dump()))
     if record.reason:
         figures.append(f"{record.state}: {record.reason}")
-    if record.state == "failed" and (folder / "error.txt").exists():
-        figures.append(f"see networks/{folder.name}/error.txt")
+    if record.state == "failed" and (folder / ERROR).exists():
+        figures.append(f"see {folder.parent.name}/{folder.name}/{ERROR}")
     if record.seconds:
         figures.append(f"{sum(record.seconds.values()):.0f} s")
     return f"{title}: " + ", ".join(figures)

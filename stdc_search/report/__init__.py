@@ -19,6 +19,7 @@ from stdc_search.report.overlay import draw_overlay, overlay
 from stdc_search.report.plots import draw_front, encode, front_picture
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.report.words import conditions, constant_note, halving_note, heading, legend, machine_note, summary
+from stdc_search.run_folder import FRONT, MACHINES, OVERLAY, RESULTS, SAMPLE, SPEC, TABLE, candidate_folder
 from stdc_search.spec.data import ImagenetSpec
 from stdc_search.spec.run import load
 from stdc_search.storage import write_atomically
@@ -56,10 +57,10 @@ def write_report(folder: Path) -> Report:
     Raises:
         UserError: the folder is no run's.
     """
-    if not (folder / "spec.yaml").is_file():
-        raise UserError(f"{folder}: has no `spec.yaml`, so no run made it; give a run's folder, like runs/quickstart")
-    run = load(folder / "spec.yaml")
-    found = records.read(folder / "results.jsonl")
+    if not (folder / SPEC).is_file():
+        raise UserError(f"{folder}: has no `{SPEC}`, so no run made it; give a run's folder, like runs/quickstart")
+    run = load(folder / SPEC)
+    found = records.read(folder / RESULTS)
     complete = [record for record in found if record.state == "complete"]
     if not complete:
         return Report(pd.DataFrame(), pd.DataFrame(), "Nothing to show", (summary(found),), (), None, None)
@@ -69,7 +70,7 @@ def write_report(folder: Path) -> Report:
     table = shown(frame, objectives)
     title = heading(run, complete)
     remarks = [
-        conditions(complete, records.read_machines(folder / "machine.json")),
+        conditions(complete, records.read_machines(folder / MACHINES)),
         constant_note(complete),
         machine_note(frame, objectives),
     ]
@@ -78,12 +79,12 @@ def write_report(folder: Path) -> Report:
     if run.search is not None and run.search.halving is not None:
         notes.append(halving_note(found, run.search.halving, run.search.objectives))
     caption = " ".join(f"{sentence}." for sentence in [title, *remarks, legend(table)] if sentence)
-    paths = save_table(frame, folder / "report" / "table", caption=caption, drawn=table)
+    paths = save_table(frame, folder / TABLE, caption=caption, drawn=table)
 
     if objectives:
         small_print = "\n".join(line for remark in remarks for line in textwrap.wrap(remark, 115))
         figure = draw_front(front_picture(frame, objectives, title, small_print))
-        pictures = _write(figure, folder / "report" / "front.png"), _write(figure, folder / "report" / "front.svg")
+        pictures = tuple(_write(figure, folder / f"{FRONT}{ending}") for ending in (".png", ".svg"))
         paths += pictures
         notes.append(f"picture: {pictures[0]}")
 
@@ -91,15 +92,15 @@ def write_report(folder: Path) -> Report:
     winner = next((record for record in complete if record.number == number), None)
     spec = None
     if winner is not None:
-        network = folder / "networks" / f"{winner.number:04d}"
-        spec = network / "spec.yaml"
+        network = candidate_folder(folder, winner.number)
+        spec = network / SPEC
         if isinstance(winner.score, Score) and run.data is not None and not isinstance(run.data, ImagenetSpec):
-            if (network / "sample").is_dir():
-                picture = overlay(network / "sample", run.data.class_names, winner.score, label(winner))
-                paths += (_write(draw_overlay(picture), folder / "report" / "overlay.png"),)
+            if (network / SAMPLE).is_dir():
+                picture = overlay(network / SAMPLE, run.data.class_names, winner.score, label(winner))
+                paths += (_write(draw_overlay(picture), folder / OVERLAY),)
                 notes.append(f"overlay: {paths[-1]}")
             else:
-                notes.append(f"no overlay: {network / 'sample'} is missing")
+                notes.append(f"no overlay: {network / SAMPLE} is missing")
         by = first(objectives, "maximize") or next(iter(objectives), None)
         notes.append(f"best network by {FIGURES[by][0].removesuffix(' %')}: {spec}" if by else f"network: {spec}")
     return Report(frame, table, title, tuple(filter(None, notes)), paths, number, spec)

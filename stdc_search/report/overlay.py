@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stdc_search.records import Score
 from stdc_search.report.plots import INK, SMALL_PT, TEXT_PT, TITLE_PT, literal
+from stdc_search.run_folder import SAMPLE_PARTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +83,7 @@ def overlay(sample: Path, class_names: Sequence[str], score: Score, name: str) -
     """
     from PIL import Image
 
-    files = (sample / f"{part}.png" for part in ("image", "truth", "prediction"))
+    files = (sample / f"{part}.png" for part in SAMPLE_PARTS)
     image, truth, prediction = (np.asarray(Image.open(file)) for file in files)
     palette = colours(class_names)
     entries = [_entry(name, score) for name in class_names]

@@ -9,10 +9,11 @@ from statistics import mean
 from typing import Protocol
 
 from stdc_search.records import Machine, Record
+from stdc_search.run_folder import running
 from stdc_search.search.executors import Executor, GivenUp, Lost, Outcome
 from stdc_search.search.halving import Halving, Trust
 from stdc_search.search.study import Proposal, Study
-from stdc_search.trial.trial import TrialJob, running
+from stdc_search.trial.trial import TrialJob
 
 ATTEMPTS = 2
 """How often a candidate is tried whose process is lost."""

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from stdc_search.errors import UserError, brief
 from stdc_search.records import Record
+from stdc_search.run_folder import STUDY
 from stdc_search.search.study import Study
 
 RUN = "run"
@@ -48,7 +49,7 @@ class Mirror:
 
     def __init__(self, study: Study, folder: Path) -> None:
         self.study, self.folder = study, folder.absolute()
-        self.file = None if study.search.storage else self.folder / "study.db"
+        self.file = None if study.search.storage else self.folder / STUDY
         self.url = study.search.storage or f"sqlite:///{self.file}"
         self.storage: RDBStorage | None = None
         self.copy: optuna.Study | None = None

@@ -17,6 +17,7 @@ from stdc_search.network.builder import build
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.network.weights import load_weights
 from stdc_search.records import Score
+from stdc_search.run_folder import SAMPLE_PARTS
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.training import DistillationSpec, SegmentationLossSpec
 from stdc_search.tasks.task import Told
@@ -66,11 +67,8 @@ class Segmentation:
         image, label = data[len(data) // 2]
         prediction = evaluation.predict(module, image, views(self.spec), label.shape)
         folder.mkdir(exist_ok=True)
-        for name, content in {
-            "image": image.permute(1, 2, 0),
-            "truth": label,
-            "prediction": prediction.to(torch.uint8),
-        }.items():
+        parts = (image.permute(1, 2, 0), label, prediction.to(torch.uint8))
+        for name, content in zip(SAMPLE_PARTS, parts, strict=True):
             Image.fromarray(content.contiguous().cpu().numpy()).save(folder / f"{name}.png")
 
 

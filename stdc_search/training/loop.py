@@ -29,13 +29,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from stdc_search.errors import UserError
 from stdc_search.network.weights import save_weights
+from stdc_search.run_folder import BEST, CHECKPOINT, CURVE, TENSORBOARD
 from stdc_search.spec.training import MEANS, TrainingSpec
 from stdc_search.storage import write_atomically
 from stdc_search.training.batches import Samples, batches, length, randomness
 from stdc_search.training.optimizer import NORMS, learning_rate_factor, make_average, make_optimizer
 from stdc_search.training.parallel import state
 
-CHECKPOINT, BEST, CURVE, TENSORBOARD = "checkpoint.pt", "best.safetensors", "curve.csv", "tensorboard"
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """A network, images float N, 3, H, W, and their targets -> a number to be lowered."""
 

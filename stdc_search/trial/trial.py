@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from stdc_search.data import DataError, Split, open_dataset
@@ -31,6 +30,7 @@ from stdc_search.network.builder import build
 from stdc_search.network.cost import count, warn_of_trunk
 from stdc_search.network.weights import WeightsError, load_weights, save_weights
 from stdc_search.records import Latency, Record, StartedFrom
+from stdc_search.run_folder import ERROR, SAMPLE, SPEC, WEIGHTS, note_running, running, seed_folder
 from stdc_search.spec.base import dump
 from stdc_search.spec.data import DataSpec
 from stdc_search.spec.measurement import LatencySpec
@@ -40,9 +40,6 @@ from stdc_search.tasks import task_of
 from stdc_search.training.loop import TrainingDiverged, train
 from stdc_search.training.parallel import Job, add_up, announce, announced, leads, share, state
 from stdc_search.trial.limits import Limits, Rejected, check_limits
-
-RUNNING = "running.json"
-"""The record of a candidate that is being tried, as far as it is known: what a stopped run goes on with."""
 
 
 class Progress(Protocol):
@@ -125,21 +122,13 @@ def examine(spec: RunSpec, draft: Record, limits: Limits, predict: Callable[[Run
 
 def begin(job: TrialJob) -> None:
     """Make a trial's folder, with all that it takes to go on with it; files of another candidate are removed."""
-    path = job.folder / "spec.yaml"
+    path = job.folder / SPEC
     if job.folder.exists() and not (path.exists() and load(path).identity == job.spec.identity):
         shutil.rmtree(job.folder)
     job.folder.mkdir(parents=True, exist_ok=True)
     dump(job.spec.without_search(), path)
     if running(job.folder) is None:
-        write_atomically(job.folder / RUNNING, job.draft.model_dump_json())
-
-
-def running(folder: Path) -> Record | None:
-    """The record of a trial that was begun in a folder and is not over."""
-    try:
-        return Record.model_validate_json((folder / RUNNING).read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
+        note_running(job.folder, job.draft)
 
 
 def run_trial(job: TrialJob, datasets: Datasets | None, progress: Progress = silent) -> Record:
@@ -170,7 +159,7 @@ def run_trial(job: TrialJob, datasets: Datasets | None, progress: Progress = sil
         if state().num_processes > 1:  # the others wait for this one
             raise
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "error.txt", traceback.format_exc())
+        write_atomically(folder / ERROR, traceback.format_exc())
         return trial.record("failed", f"{type(error).__name__}: {error}")
     finally:
         gc.collect()
@@ -215,7 +204,7 @@ class _Trial:
                     )
                 self.found |= {"latency": latency, "latency_also": also}
             check_limits(self.limits, "latency", self.found)
-            write_atomically(self.folder / RUNNING, self.record("running").model_dump_json())
+            note_running(self.folder, self.record("running"))
         if spec.training is not None:
             assert datasets is not None
             self.seconds.pop("train", None)  # its curve has those before a pause, too
@@ -224,7 +213,7 @@ class _Trial:
             self.found["score"] = score = self.task.score(found, datasets.val)
             if self.until is not None:
                 self.found["rungs"] = {**self.draft.rungs, self.until: score}
-                write_atomically(self.folder / RUNNING, self.record("running").model_dump_json())
+                note_running(self.folder, self.record("running"))
 
     def calibration(self, latency: LatencySpec, datasets: Datasets | None) -> Tensor | None:
         """Images for int8, where there is any."""
@@ -237,7 +226,7 @@ class _Trial:
         training = self.spec.training
         assert training is not None
         first = seed == training.seeds[0]
-        folder = self.folder if first else self.folder / f"seed-{seed}"
+        folder = seed_folder(self.folder, seed, training.seeds[0])
         if leads():
             folder.mkdir(exist_ok=True)
             announce(Job(self.spec.model_dump(mode="json"), seed, str(self.folder), self.until))
@@ -272,9 +261,9 @@ class _Trial:
         if not found:  # cut after the last epoch
             validate(module, last=True)
         if leads():
-            save_weights(module, folder / "weights.safetensors")
+            save_weights(module, folder / WEIGHTS)
         if first and leads():
-            self.task.save_sample(module, datasets.val, folder / "sample")
+            self.task.save_sample(module, datasets.val, folder / SAMPLE)
         return found[-1]
 
     def module(self, seed: int) -> nn.Module:

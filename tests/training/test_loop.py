@@ -19,6 +19,7 @@ from stdc_search.data.transforms import TrainingSamples
 from stdc_search.errors import UserError
 from stdc_search.network.builder import build
 from stdc_search.network.models.segmenter import Segmenter
+from stdc_search.run_folder import BEST, CHECKPOINT, CURVE, TENSORBOARD
 from stdc_search.spec.network import (
     ConvSpec,
     DecoderSpec,
@@ -42,18 +43,8 @@ from stdc_search.spec.training import (
 from stdc_search.tasks.segmentation import SegmentationLoss
 from stdc_search.training import losses
 from stdc_search.training.batches import length
-from stdc_search.training.loop import (
-    BEST,
-    CHECKPOINT,
-    CURVE,
-    TENSORBOARD,
-    CurvePoint,
-    TrainingDiverged,
-    check,
-)
-from stdc_search.training.loop import (
-    train as train_on,
-)
+from stdc_search.training.loop import CurvePoint, TrainingDiverged, check
+from stdc_search.training.loop import train as train_on
 from stdc_search.training.optimizer import learning_rate_factor, parameter_groups
 
 TINY = SegmenterSpec(

@@ -8,15 +8,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from stdc_search.latency import this_machine
+from stdc_search.run_folder import CHECKPOINT, TRIES
 from stdc_search.search.executors.executor import GivenUp, Outcome
 from stdc_search.storage import write_atomically
-from stdc_search.training.loop import CHECKPOINT
 from stdc_search.trial.trial import Datasets, Progress, TrialJob, run_trial
 
 KILLED = 3
 """How often this process may be killed during a trial, with no checkpoint between."""
-TRIES = "tries.txt"
-"""How often that was so, if the trial that is being done is killed too."""
 
 
 Told = Callable[[TrialJob], AbstractContextManager[Progress]]

@@ -1,0 +1,97 @@
+"""The files of a run: their names, the folder's lock, and the candidate that is being tried.
+
+runs/NAME/
+    spec.yaml  machine.json  data.json  results.jsonl  study.db  .lock
+    report/             table.csv, .md, .tex; front.png, .svg; overlay.png
+    networks/0042/      a candidate: spec.yaml; running.json and tries.txt until it has ended; error.txt
+        ...             the training of its first seed: weights.safetensors, curve.csv, checkpoint.pt, sample/, ...
+        seed-1/         the same files of another seed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from stdc_search.errors import FolderInUseError
+from stdc_search.records import Record
+from stdc_search.storage import UNFINISHED, cut_torn_line, write_atomically
+
+SPEC = "spec.yaml"
+"""Of a run and of a candidate."""
+
+MACHINES, CONTENTS, RESULTS, STUDY, LOCK = "machine.json", "data.json", "results.jsonl", "study.db", ".lock"
+"""Of a run. CONTENTS lists the files and labels of its data as they were when the run began."""
+TABLE, FRONT, OVERLAY = "report/table", "report/front", "report/overlay.png"
+"""Of a run. The table and the front are written in several formats, each with its own ending."""
+
+RUNNING, TRIES, ERROR = "running.json", "tries.txt", "error.txt"
+"""Of a candidate: its record so far, how often the process was killed while training it, and a traceback."""
+
+WEIGHTS, BEST, CHECKPOINT, CURVE = "weights.safetensors", "best.safetensors", "checkpoint.pt", "curve.csv"
+"""Of the training of one seed."""
+SAMPLE, TENSORBOARD = "sample", "tensorboard"
+"""Folders of the training of one seed."""
+SAMPLE_PARTS = ("image", "truth", "prediction")
+"""Each a PNG in SAMPLE."""
+
+
+def candidate_folder(run: Path, number: int) -> Path:
+    """The folder of a run's candidate."""
+    return run / "networks" / f"{number:04d}"
+
+
+def candidate_folders(run: Path) -> dict[int, Path]:
+    """The candidates' folders that exist, by number; folders with other names are left out."""
+    numbers = sorted(int(path.name) for path in (run / "networks").glob("*") if path.name.isdecimal())
+    folders = {number: candidate_folder(run, number) for number in numbers}
+    return {number: folder for number, folder in folders.items() if folder.is_dir()}
+
+
+def seed_folder(candidate: Path, seed: int, first: int) -> Path:
+    """The folder of a seed's training: the candidate's own folder for the first seed."""
+    return candidate if seed == first else candidate / f"seed-{seed}"
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[Path]:
+    """Create the folder if needed, keep other processes out, and remove what a killed process left half written.
+
+    Raises:
+        FolderInUseError: another process has the lock.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run / LOCK, timeout=0):
+            for orphan in run.rglob(f".*{UNFINISHED}"):
+                orphan.unlink()
+            cut_torn_line(run / RESULTS)
+            yield run
+    except Timeout:
+        raise FolderInUseError(
+            f"{run}: another process runs in this folder; wait for it, or give another folder with --out"
+        ) from None
+
+
+def note_running(candidate: Path, record: Record) -> None:
+    """Keep what is known of a candidate that is being tried: a stopped run goes on from it."""
+    write_atomically(candidate / RUNNING, record.model_dump_json())
+
+
+def running(candidate: Path) -> Record | None:
+    """The record of a candidate that was begun and has not ended; None if there is none."""
+    try:
+        return Record.model_validate_json((candidate / RUNNING).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def remove_temporary(candidate: Path) -> None:
+    """Remove what only a candidate that has not ended needs."""
+    for name in (CHECKPOINT, RUNNING, TRIES):
+        for file in candidate.rglob(name):
+            file.unlink()
