@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import torch
 from stdc_search.data import scenes
 from stdc_search.data.scenes import Scenes, render
 from stdc_search.data.scenes.brush import Brush, Camera, Light, palette
+from stdc_search.data.scenes.style import STYLES
 from stdc_search.data.scenes.things import CAR, FENCE, VOID
-from stdc_search.spec.data import CAMVID_CLASSES, ScenesSpec
+from stdc_search.spec.data import CAMVID_CLASSES, SIMPLE_CLASSES, ScenesSpec
 
 SMALL = (60, 80)
 COUNT = 16
@@ -68,6 +70,34 @@ def test_shares_of_classes_are_like_camvids(labels: list[np.ndarray]) -> None:
     assert counts[VOID] < 6
 
 
+def test_the_styles_are_those_of_the_spec() -> None:
+    assert set(STYLES) == set(get_args(ScenesSpec.model_fields["style"].annotation))
+
+
+def test_a_simple_scene_is_the_one_that_records_were_made_with() -> None:
+    _, label = Scenes(small(style="simple", size=(120, 160)), "train")[0]
+    assert zlib.crc32(label.numpy().tobytes()) == 894376854
+
+
+def test_every_simple_class_is_in_most_simple_images_and_nothing_else_is() -> None:
+    data = Scenes(small(style="simple", train=COUNT), "train")
+    labels = [data[index][1].numpy() for index in range(COUNT)]
+    assert set(np.unique(labels).tolist()) == set(range(len(SIMPLE_CLASSES)))
+    there = {name: sum((label == id).any() for label in labels) / COUNT for id, name in enumerate(data.class_names)}
+    assert {name: share for name, share in there.items() if share < 0.8} == {}
+
+
+def test_a_class_that_both_styles_have_looks_alike_in_their_label_maps() -> None:
+    """Sky and road are large in both; an error in the mapping of ids would swap them for others."""
+    camvid, simple = (Scenes(small(style=style, train=COUNT), "train") for style in ("camvid", "simple"))
+    for name in ("sky", "road", "building"):
+        shares = [
+            np.mean([(data[index][1] == data.class_names.index(name)).float().mean() for index in range(COUNT)])
+            for data in (camvid, simple)
+        ]
+        assert shares[1] == pytest.approx(shares[0], rel=0.35), name
+
+
 def test_the_street_does_not_depend_on_the_size() -> None:
     fine, coarse = (render(size, 0, "train", 5)[1] for size in ((240, 320), (120, 160)))
     assert (fine[1::2, 1::2] == coarse).mean() > 0.9
@@ -81,7 +111,7 @@ def test_images_are_neither_black_nor_white_nor_alike() -> None:
 
 def test_rendered_samples_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(scenes, "render", lambda *key: calls.append(key[-1]) or render(*key))
+    monkeypatch.setattr(scenes, "render", lambda *key: calls.append(key[3]) or render(*key))
     data = Scenes(small(), "train")
     first = data[0]
     assert data[0] is first

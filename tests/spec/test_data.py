@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from stdc_search.spec.base import dump
-from stdc_search.spec.data import CAMVID_CLASSES, CamvidSpec, FolderSpec, ScenesSpec
+from stdc_search.spec.data import CAMVID_CLASSES, SIMPLE_CLASSES, CamvidSpec, FolderSpec, ScenesSpec
 from stdc_search.spec.run import load
 
 Complaints = Callable[..., list[str]]
@@ -20,6 +20,12 @@ FOLDER = "network: {kind: segmenter, classes: 2}\ntraining: {epochs: 1}\ndata: {
 def test_scenes_and_camvid_have_the_same_eleven_classes() -> None:
     assert ScenesSpec(kind="scenes").class_names == CamvidSpec(kind="camvid").class_names == CAMVID_CLASSES
     assert len(CAMVID_CLASSES) == 11
+
+
+def test_the_classes_of_scenes_follow_their_style():
+    simple = ScenesSpec(kind="scenes", style="simple")
+    assert simple.class_names == SIMPLE_CLASSES and simple.classes == 7
+    assert set(SIMPLE_CLASSES) < set(CAMVID_CLASSES)
 
 
 @pytest.mark.parametrize("root", ["pictures", "../pictures", "/data/pictures", "."])

@@ -19,6 +19,7 @@ from stdc_search.data.dataset import Split
 from stdc_search.data.scenes import photo
 from stdc_search.data.scenes.brush import Brush, Camera, Light, palette, tint
 from stdc_search.data.scenes.street import Street, pave, skyline
+from stdc_search.data.scenes.style import STYLES, Style
 from stdc_search.data.scenes.things import PAINT, VOID
 from stdc_search.spec.data import CAMVID_CLASSES, ScenesSpec
 
@@ -30,12 +31,13 @@ HAZES = palette("ced2d8 dad6ce b8babe")
 class Scenes:
     """One split. Its samples are drawn when they are first asked for, and remembered."""
 
-    class_names = CAMVID_CLASSES
-
     def __init__(self, spec: ScenesSpec, split: Split) -> None:
         self.spec = spec
+        self.class_names = spec.class_names
         self.split: Split = split
         height, width = spec.size
+        self._ids = np.full(256, VOID, np.uint8)
+        self._ids[[CAMVID_CLASSES.index(name) for name in self.class_names]] = range(len(self.class_names))
         self._room = REMEMBERED_BYTES // (4 * height * width)
         self._remembered: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -50,8 +52,8 @@ class Scenes:
             raise IndexError(f"scene {index} of {len(self)}")
         if index in self._remembered:
             return self._remembered[index]
-        image, label = render(self.spec.size, self.spec.seed, self.split, index)
-        sample = torch.from_numpy(image), torch.from_numpy(label)
+        image, label = render(self.spec.size, self.spec.seed, self.split, index, STYLES[self.spec.style])
+        sample = torch.from_numpy(image), torch.from_numpy(self._ids[label])
         if len(self._remembered) < self._room:
             self._remembered[index] = sample
         return sample
@@ -63,17 +65,19 @@ class Scenes:
         return ()
 
 
-def render(size: tuple[int, int], seed: int, split: Split, index: int) -> tuple[np.ndarray, np.ndarray]:
+def render(
+    size: tuple[int, int], seed: int, split: Split, index: int, style: Style = STYLES["camvid"]
+) -> tuple[np.ndarray, np.ndarray]:
     """One scene of a (height, width).
 
     Returns:
-        Image 3, H, W and label H, W, both uint8.
+        Image 3, H, W and label H, W, both uint8. Labels are ids of `CAMVID_CLASSES` in each style.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(split == "val", index)))
     # Thousands of single draws: ten times quicker from the standard library's generator, and as portable.
     key = int(generator.integers(1 << 62))
     rng = Random(key)
-    camera, light, street = _camera(rng, size), _light(rng), Street(rng)
+    camera, light, street = _camera(rng, size), _light(rng, style), Street(rng, style)
 
     canvas = photo.sky(rng, generator, camera, light, size)
     skyline(Brush(camera._replace(bend=0), light, canvas), rng)
@@ -84,10 +88,10 @@ def render(size: tuple[int, int], seed: int, split: Split, index: int) -> tuple[
     for number, thing in sorted(enumerate(street.things), key=lambda item: -item[1].box[3]):
         if camera.may_see(thing.box, size[1]):
             thing.paint(brush, Random(key + number))  # its own draws: what is left out changes nothing else
-    if rng.random() < 0.35:
+    if rng.random() < style.bonnet:
         _bonnet(brush, rng, size)
     planes = photo.planes_of(canvas)
-    return photo.photograph(planes[:3], planes[3], rng, generator), planes[3]
+    return photo.photograph(planes[:3], planes[3], rng, generator, style.exposure), planes[3]
 
 
 def _camera(rng: Random, size: tuple[int, int]) -> Camera:
@@ -102,14 +106,14 @@ def _camera(rng: Random, size: tuple[int, int]) -> Camera:
     )
 
 
-def _light(rng: Random) -> Light:
+def _light(rng: Random, style: Style) -> Light:
     azimuth = rng.uniform(0, 2 * math.pi)
     return Light(
         sun=(math.cos(azimuth), math.sin(azimuth)),
         reach=rng.uniform(0.4, 2.2),
-        direct=rng.choice((0.1, 0.45, 0.6)),
+        direct=rng.choice(style.direct),
         haze=tint(rng, HAZES, 0.1),
-        visibility=rng.uniform(70, 500),
+        visibility=rng.uniform(*style.visibility),
     )
 
 

@@ -89,15 +89,20 @@ def weather(
     return canvas_of(planes)
 
 
-def photograph(planes: np.ndarray, label: np.ndarray, rng: Random, generator: np.random.Generator) -> np.ndarray:
-    """Surface texture, lens blur, exposure, colour cast, vignette, and the sensor's noise: uint8, 3, H, W."""
+def photograph(
+    planes: np.ndarray, label: np.ndarray, rng: Random, generator: np.random.Generator, spread: float
+) -> np.ndarray:
+    """Surface texture, lens blur, exposure, colour cast, vignette, and the sensor's noise: uint8, 3, H, W.
+
+    `spread` is the standard deviation of the logarithm of the exposure.
+    """
     height, width = label.shape
     fine, coarse = noise(generator, label.shape, height / 2.5), noise(generator, label.shape, 28)
     planes = as_bytes(planes * (1 + (ROUGHNESS[:, 0][label] * fine + ROUGHNESS[:, 1][label] * coarse) / 100))
     v, u = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     vignette = (1 - rng.uniform(0, 0.16) * (u * u + v * v)).astype(np.float32)
     blur = ImageFilter.BoxBlur(rng.uniform(0.3, 0.8) * (height / 360) ** 0.5)
-    exposure, lift, gamma = math.exp(rng.gauss(0, 0.3)), rng.uniform(-6, 14), rng.uniform(0.8, 1.25)
+    exposure, lift, gamma = math.exp(rng.gauss(0, spread)), rng.uniform(-6, 14), rng.uniform(0.8, 1.25)
     photo = generator.standard_normal(planes.shape, dtype=np.float32) * np.float32(rng.uniform(1.5, 6))
     for plane, out in zip(planes, photo, strict=True):
         levels = (np.arange(256) * exposure * rng.uniform(0.96, 1.04) + lift) / 255

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from stdc_search.data.scenes import things
 from stdc_search.data.scenes.brush import Box, Brush, Colour, times, tint
+from stdc_search.data.scenes.style import Style
 from stdc_search.data.scenes.things import BUILDING, PAVEMENT, ROAD, TREE
 
 FAR = 320.0
@@ -35,8 +36,8 @@ class Street:
         things: those on road and pavement do not overlap: who comes first stands there.
     """
 
-    def __init__(self, rng: Random) -> None:
-        self.rng = rng
+    def __init__(self, rng: Random, style: Style) -> None:
+        self.rng, self.style = rng, style
         near, far = rng.uniform(2.0, 4.0), rng.uniform(3.5, 6.5)  # our side of the road, the other
         left, right = (near, far) if rng.random() < 0.5 else (far, near)
         self.kerbs = -left, right
@@ -49,7 +50,9 @@ class Street:
             self._pavement(side)
             self._plots(side)
 
-    def _put(self, paint: Callable[[Brush, Random], None], box: Box, height: float) -> None:
+    def _put(self, paint: partial[None], box: Box, height: float) -> None:
+        if paint.func in self.style.left_out:
+            return
         x0, x1, z0, z1 = box
         if not any(x0 < b and a < x1 and z0 < d and c < z1 for a, b, c, d in self._taken):
             self._taken.append(box)
@@ -156,6 +159,8 @@ class Street:
 
     def _border(self, kind: Callable[..., None], x: float, near: float, far: float) -> None:
         """A fence or a hedge, from its far end."""
+        if kind in self.style.left_out:
+            return
         self.things.append(Thing((x, x, near, far), 1.2, partial(kind, start=(x, far), end=(x, near))))
 
 

@@ -1,0 +1,35 @@
+"""What the styles of `ScenesSpec` differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from stdc_search.data.scenes import things
+
+
+class Style(NamedTuple):
+    """How streets are drawn. The defaults are the style `camvid`."""
+
+    left_out: tuple[Callable[..., None], ...] = ()
+    """Kinds of things that are not drawn."""
+    direct: tuple[float, ...] = (0.1, 0.45, 0.6)
+    """Possible shares of the light that come from the sun; little means clouds."""
+    visibility: tuple[float, float] = (70, 500)
+    """Range in metres."""
+    exposure: float = 0.3
+    """Standard deviation of the logarithm of the exposure."""
+    bonnet: float = 0.35
+    """Probability that the bonnet of the camera's own car is in view."""
+
+
+STYLES: dict[Literal["camvid", "simple"], Style] = {
+    "camvid": Style(),
+    "simple": Style(
+        left_out=(things.bicyclist, things.sign, things.lamp, things.fence, things.clutter),
+        direct=(0.35, 0.45),
+        visibility=(400, 900),
+        exposure=0.1,
+        bonnet=0.0,
+    ),
+}
