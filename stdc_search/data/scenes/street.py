@@ -59,7 +59,7 @@ class Street:
             self.things.append(Thing(box, height, paint))
 
     def _put_person(self, kind: Callable[..., None], x: float, heading: float, most: float) -> None:
-        z = self._in_sight(x, most)
+        z = self._in_sight(x, 1 + (most - 1) * self.style.people)
         self._put(partial(kind, x=x, z=z, heading=heading), (x - 0.5, x + 0.5, z, z + 1), 1.7)
 
     def _put_vehicle(self, x: float, z: float, heading: float) -> None:

@@ -13,6 +13,8 @@ class Style(NamedTuple):
 
     left_out: tuple[Callable[..., None], ...] = ()
     """Kinds of things that are not drawn."""
+    people: float = 1.0
+    """Factor on how much farther than the nearest place in sight people may stand."""
     direct: tuple[float, ...] = (0.1, 0.45, 0.6)
     """Possible shares of the light that come from the sun; little means clouds."""
     visibility: tuple[float, float] = (70, 500)
@@ -27,6 +29,7 @@ STYLES: dict[Literal["camvid", "simple"], Style] = {
     "camvid": Style(),
     "simple": Style(
         left_out=(things.bicyclist, things.sign, things.lamp, things.fence, things.clutter),
+        people=0.35,
         direct=(0.35, 0.45),
         visibility=(400, 900),
         exposure=0.1,
