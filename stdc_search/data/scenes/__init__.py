@@ -79,7 +79,7 @@ def render(
     rng = Random(key)
     camera, light, street = _camera(rng, size), _light(rng, style), Street(rng, style)
 
-    canvas = photo.sky(rng, generator, camera, light, size)
+    canvas = photo.sky(rng, generator, camera, light, size, style)
     skyline(Brush(camera._replace(bend=0), light, canvas), rng)
     pave(Brush(camera, light._replace(visibility=math.inf), canvas), rng, street)
     shadow = photo.shadows(street.things, camera, light, size)

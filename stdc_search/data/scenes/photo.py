@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from stdc_search.data.scenes.brush import Camera, Light, palette, tint
 from stdc_search.data.scenes.street import Thing
+from stdc_search.data.scenes.style import Style
 from stdc_search.data.scenes.things import SKY
 
-ZENITHS, CLOUDS = palette("608cc8 96b0d0 c4c8ce 969aa0"), palette("f0f0f2 d6d8dc")
+CLOUDS = palette("f0f0f2 d6d8dc")
 _BY_CLASS = [(0, 0), (5, 6), (2, 0), (2, 1), (3, 1), (15, 12), (2, 2), (6, 5), (1, 4), (6, 6), (5, 5)]
 ROUGHNESS = np.array(_BY_CLASS + [(3, 5)] * (256 - len(_BY_CLASS)), np.float32)
 """Standard deviation of fine and coarse texture, in percent of the colour, by label."""
@@ -43,14 +44,14 @@ def noise(generator: np.random.Generator, shape: tuple[int, int], cells: float) 
 
 
 def sky(
-    rng: Random, generator: np.random.Generator, camera: Camera, light: Light, size: tuple[int, int]
+    rng: Random, generator: np.random.Generator, camera: Camera, light: Light, size: tuple[int, int], style: Style
 ) -> Image.Image:
     """A canvas of sky: haze at the horizon, blue or grey above it, clouds; drawn small and enlarged."""
     small, horizon = (72, 96), camera.horizon / size[0]
     up = np.clip(1 - np.linspace(0, 1, small[0], dtype=np.float32) / horizon, 0, 1)[:, None]
     cover = noise(generator, small, 4) * 0.6 + noise(generator, small, 12) * 0.25 + rng.uniform(-0.8, 0.8)
     cover = 0.8 * np.clip(cover, 0, 1)
-    channels = zip(light.haze, rng.choice(ZENITHS), tint(rng, CLOUDS, 0.1), strict=True)
+    channels = zip(light.haze, rng.choice(style.zeniths), tint(rng, CLOUDS, 0.1), strict=True)
     planes = [(haze * (1 - up) + blue * up) * (1 - cover) + cloud * cover for haze, blue, cloud in channels]
     canvas = canvas_of(as_bytes(np.stack(planes))).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     canvas.putalpha(SKY)  # after resizing, which weights colours by alpha

@@ -168,7 +168,7 @@ def pave(brush: Brush, rng: Random, street: Street) -> None:
     """The ground: grass or stone, pavements, kerbs, road, its marks and repairs."""
     left, right = street.kerbs
     before, behind = street.crossing, street.crossing + 6
-    road, paving, white = tint(rng, things.ASPHALT), tint(rng, things.PAVING), tint(rng, things.PLATE[2:3])
+    road, paving, white = tint(rng, things.ASPHALT), tint(rng, street.style.paving), tint(rng, things.PLATE[2:3])
     stone, gutter, yellow = times(paving, rng.choice((0.7, 1.2))), times(road, 0.82), tint(rng, things.PLATE[-1:])
 
     def strip(x0: float, x1: float, colour: Colour, label: int, near: float = 1.0, far: float = FAR) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from stdc_search.data.scenes import things
+from stdc_search.data.scenes.brush import Colour, palette
 
 
 class Style(NamedTuple):
@@ -15,6 +16,10 @@ class Style(NamedTuple):
     """Kinds of things that are not drawn."""
     people: float = 1.0
     """Factor on how much farther than the nearest place in sight people may stand."""
+    paving: tuple[Colour, ...] = things.PAVING
+    """Possible colours of the pavement."""
+    zeniths: tuple[Colour, ...] = palette("608cc8 96b0d0 c4c8ce 969aa0")
+    """Possible colours of the sky overhead."""
     direct: tuple[float, ...] = (0.1, 0.45, 0.6)
     """Possible shares of the light that come from the sun; little means clouds."""
     visibility: tuple[float, float] = (70, 500)
@@ -30,6 +35,8 @@ STYLES: dict[Literal["camvid", "simple"], Style] = {
     "simple": Style(
         left_out=(things.bicyclist, things.sign, things.lamp, things.fence, things.clutter),
         people=0.35,
+        paving=palette("beb09a ccc2b2 b4a08a"),
+        zeniths=palette("5088d2 6c9cdc 86aede"),
         direct=(0.35, 0.45),
         visibility=(400, 900),
         exposure=0.1,
