@@ -5,37 +5,89 @@ from __future__ import annotations
 import errno
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from stdc_search.spec.choices import FloatPrecision, Format, Precision, ProfiledRuntime, Runtime
+
 if TYPE_CHECKING:
     from stdc_search.spec.run import RunSpec
+    from stdc_search.spec.search import SearchSpec
+
+AS_IN_SPEC = "as in the spec"
 
 app = typer.Typer(
-    help="Declare a segmentation network, what may vary and what it may cost; get the speed-accuracy front.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # the boxes of rich double the time of --help
 )
 
-Spec = Annotated[Path, typer.Argument(help="A spec: YAML or JSON.", show_default=False)]
-Specs = Annotated[list[Path], typer.Argument(help="One spec or several: YAML or JSON.", show_default=False)]
+
+def _folder(help: str, default: str) -> Any:
+    """An option that takes a folder and whose default depends on something else."""
+    return typer.Option(help=help, show_default=default)
+
+
+def _repeatable(legal: Any, help: str, default: str) -> Any:
+    """An option with closed choices that may be given several times; Typer does not support `list[Literal[...]]`."""
+    choices = get_args(legal)
+
+    def parse(word: str) -> str:
+        if word not in choices:
+            raise typer.BadParameter(f"{word!r} is not one of {', '.join(map(repr, choices))}.")
+        return word
+
+    metavar = f"<{'|'.join(choices)}>"
+    return typer.Option(parser=parse, metavar=metavar, help=f"{help}; repeatable.", show_default=default)
+
+
+Spec = Annotated[Path, typer.Argument(help="Spec file, YAML or JSON.", show_default=False)]
+Specs = Annotated[list[Path], typer.Argument(help="Spec files, YAML or JSON.", show_default=False)]
+Weights = Annotated[Path, typer.Argument(help="Weights of the network.", show_default=False)]
 DataRoot = Annotated[
     Path | None,
-    typer.Option(help="Where a relative data.root starts. Default: $STDC_SEARCH_DATA, else the working folder."),
+    _folder("Folder that a relative `data.root` starts from.", "$STDC_SEARCH_DATA, else the working folder"),
 ]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=AS_IN_SPEC)]
+Out = Annotated[Path, typer.Option(help="Output folder.")]
 
 
-@app.command()
-def run(
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from stdc_search import __version__
+
+        typer.echo(f"stdc-search {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Search for fast and accurate segmentation networks.
+
+    A spec declares a network, what may vary and what it may cost; `run` returns the speed-accuracy front.
+    """
+
+
+@app.command("run")
+def run_command(
     spec: Spec,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/ and the file's name.")] = None,
+    out: Annotated[Path | None, _folder("Run folder.", "runs/NAME of the spec file")] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Do all that a spec says: cost, times, training, search, report. An existing folder goes on where it stopped."""
+    """Run a spec and report the results.
+
+    Each section of the spec enables a step: cost, latency, training, search. Run again with the same folder to
+    resume; results that are already there are kept.
+    """
     from rich.console import Console
 
     from stdc_search.commands.run import run
@@ -43,9 +95,12 @@ def run(
     run(spec, out, data_root=data_root, console=Console())
 
 
-@app.command()
-def check(specs: Specs) -> None:
-    """Check specs, and say what they would do."""
+@app.command("check")
+def check_command(specs: Specs) -> None:
+    """Check specs and print what they would do.
+
+    Reads no data and builds no network. Reports every mistake with its file, line and path.
+    """
     from stdc_search.errors import UserError
     from stdc_search.spec.run import load
 
@@ -60,66 +115,43 @@ def check(specs: Specs) -> None:
         raise typer.Exit(2)
 
 
-@app.command()
-def data(
+@app.command("data")
+def data_command(
     spec: Spec,
     data_root: DataRoot = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of table and page. Default: runs/data and the file's name.")
-    ] = None,
+    out: Annotated[Path | None, _folder("Output folder.", "runs/data/NAME of the spec file")] = None,
 ) -> None:
-    """Read all of a spec's data: its classes, sizes and broken files, and a page of samples as a training sees them."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """Check a data set and draw samples of it.
 
-    from stdc_search.data.survey import faults, open_what_can_be, survey
-    from stdc_search.errors import UserError
-    from stdc_search.report.samples import sample_page, save_samples
+    Reads every image and label. Prints sizes and class shares, names every broken file, and draws training images
+    with the crop and augmentation of the spec.
+    """
+    from stdc_search.commands.inspect import inspect_data
     from stdc_search.report.survey import class_frame, notes
     from stdc_search.report.tables import show_table
-    from stdc_search.spec.base import located
-    from stdc_search.spec.run import load
-    from stdc_search.tasks import preview
 
-    run = load(spec)
-    if run.data is None:
-        raise UserError(f"{spec}: has no section `data`; add one, such as `data: {{kind: camvid}}`")
     folder = out or Path("runs/data") / spec.stem
-    opened, problems = open_what_can_be(run.data, data_root)
-    if not opened:
-        raise UserError("\n".join(problems))
-    surveys = {}
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        for split, images in opened.items():
-            task = bars.add_task(split, total=len(images))
-            surveys[split] = survey(images, split, lambda n, of, task=task: bars.update(task, completed=n, total=of))
-            problems += surveys[split].problems
-    show_table(class_frame([*surveys.values()]), folder / "classes", title=f"{spec.stem}: classes of the data")
-    problems += map(str, located(faults(run.data, surveys), spec).problems)
-    typer.echo("\n".join(note for found in surveys.values() for note in notes(found)))
-    picture = folder / "samples.png"
-    if "train" in surveys and (chosen := surveys["train"].spread(12)):
-        train = opened["train"]
-        samples = preview(run, train, chosen)
-        size = "{} x {}".format(*samples[0][0].shape)
-        seen = f"as the training sees them, crops of {size}" if run.training else f"resized to {size}"
-        title = f"{spec.stem}: {len(chosen)} of {len(train)} training images, {seen}"
-        page = sample_page(title, [train.name(i) for i in chosen], samples, train.class_names)
-        typer.echo(f"saved: {save_samples(page, picture)}")
-    else:
-        picture.unlink(missing_ok=True)  # of an earlier time, it would show what is no more
-    if problems:
-        typer.echo("\n".join(problems), err=True)
+    with _progress("images") as progress:
+        found = inspect_data(spec, folder, data_root=data_root, progress=progress)
+    show_table(class_frame(found.surveys), folder / "classes", title=f"Classes in the data of {spec.name}")
+    typer.echo("\n".join(note for survey in found.surveys for note in notes(survey)))
+    if found.page is not None:
+        typer.echo(f"saved: {found.page}")
+    if found.problems:
+        typer.echo("\n".join(found.problems), err=True)
         raise typer.Exit(2)
 
 
-@app.command()
-def cost(
+@app.command("cost")
+def cost_command(
     specs: Specs,
-    parts: Annotated[bool, typer.Option("--parts", help="A table a network, with a row a stage.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder that gets the tables.")] = Path("runs/cost"),
+    parts: Annotated[bool, typer.Option("--parts", help="Print one table per network, with a row per stage.")] = False,
+    out: Out = Path("runs/cost"),
 ) -> None:
-    """Count parameters, multiply-adds and FLOPs; save the tables as CSV, Markdown and LaTeX."""
+    """Count parameters, multiply-adds and FLOPs.
+
+    Saves the tables as CSV, Markdown and LaTeX.
+    """
     from stdc_search.network.cost import count, count_parts, warn_of_trunk
     from stdc_search.report.costs import cost_frame, parts_frame
     from stdc_search.report.tables import show_table
@@ -136,107 +168,79 @@ def cost(
         show_table(cost_frame(rows), out / "cost", title="Cost")
 
 
-@app.command()
-def time(
+@app.command("time")
+def time_command(
     specs: Specs,
-    runtime: Annotated[
-        list[str] | None,
-        typer.Option(help="In place of the specs' own: eager, compile, onnxruntime, openvino; may be given again."),
-    ] = None,
-    precision: Annotated[
-        list[str] | None, typer.Option(help="fp32, bf16, fp16, int8; may be given again. Default: the specs' own.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: the specs' own.")] = None,
+    runtime: Annotated[list[str] | None, _repeatable(Runtime, "Runtime", AS_IN_SPEC)] = None,
+    precision: Annotated[list[str] | None, _repeatable(Precision, "Precision", AS_IN_SPEC)] = None,
+    threads: Threads = None,
     data_root: DataRoot = None,
-    out: Annotated[Path, typer.Option(help="Folder that gets the tables.")] = Path("runs/time"),
+    out: Out = Path("runs/time"),
 ) -> None:
-    """Time networks as their section `latency` says, taking turns, and say which differences are real."""
-    from stdc_search.data import open_dataset
-    from stdc_search.deploy.quantize import calibration_images
-    from stdc_search.latency import Entry, note_machine, race
-    from stdc_search.network.builder import build
+    """Measure and compare latencies.
+
+    Measures as the section `latency` of each spec says. The networks take turns, so that the load of the machine
+    affects all of them. Networks with the same rank do not differ significantly.
+    """
+    from stdc_search.commands.timing import time_networks
+    from stdc_search.latency import note_machine
     from stdc_search.report.costs import latency_frame
     from stdc_search.report.tables import show_table
     from stdc_search.report.words import device, doubts, ties
-    from stdc_search.spec.measurement import LatencySpec, varied
 
-    names, entries, warmups, repeats = [], [], [], []
-    for name, run in _load_all(specs).items():
-        wanted = run.latency or LatencySpec()
-        warmups.append(wanted.warmup)
-        repeats.append(wanted.repeats)
-        module = build(run.network)
-        runtimes = varied(wanted, runtime, precision, threads)
-        calibration = None
-        if run.data is not None and any(one.precision == "int8" for one in runtimes):
-            calibration = calibration_images(open_dataset(run.data, "train", data_root), run.image_size)
-        names += [name] * len(runtimes)
-        entries += [Entry(module, run.image_size, one, calibration=calibration) for one in runtimes]
-    timings = race(entries, warmup=max(warmups), repeats=max(repeats))
-    frame = latency_frame((name, latency, place) for name, (latency, place) in zip(names, timings, strict=True))
+    timings = time_networks(_load_all(specs), runtime, precision, threads, data_root=data_root)
+    frame = latency_frame(timings)
     out.mkdir(parents=True, exist_ok=True)
-    title = f"Latency on {device(note_machine(out / 'machine.json'))}"
-    show_table(frame, out / "time", title=title)
+    show_table(frame, out / "time", title=f"Latency on {device(note_machine(out / 'machine.json'))}")
     typer.echo(ties(frame))
-    for name, timing in zip(names, timings, strict=True):
-        if told := doubts(timing.latency):
-            typer.echo(f"{name}, {timing.latency.runtime}: do not rank by this time: {told}", err=True)
+    for name, latency, _ in timings:
+        if reasons := doubts(latency):
+            typer.echo(f"{name}, {latency.runtime}: this time is not reliable: {reasons}", err=True)
 
 
-@app.command()
-def calibrate(
+@app.command("calibrate")
+def calibrate_command(
     spec: Spec,
-    runtime: Annotated[str | None, typer.Option(help="onnxruntime or openvino. Default: the spec's own.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16. Default: the spec's own.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: the spec's own.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the table. Default: runs/calibrate/, the file's name and the runtime's."),
-    ] = None,
+    runtime: Annotated[ProfiledRuntime | None, typer.Option(help="Runtime.", show_default=AS_IN_SPEC)] = None,
+    precision: Annotated[FloatPrecision | None, typer.Option(help="Precision.", show_default=AS_IN_SPEC)] = None,
+    threads: Threads = None,
+    out: Annotated[Path | None, _folder("Output folder.", "runs/calibrate/NAME of the spec file and runtime")] = None,
 ) -> None:
-    """Learn how long each part of a search's networks takes on this machine, and how well their sums predict."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """Learn to predict the latency of candidates.
 
+    Measures networks of a search space on this machine, learns the latency of each part, and reports how well the
+    sums predict other networks. `latency.table` of a spec takes the table that this command writes.
+    """
     from stdc_search.commands.calibrate import TABLE, calibrate
-    from stdc_search.errors import UserError
     from stdc_search.report.costs import held_out_frame
     from stdc_search.report.tables import show_table
     from stdc_search.report.words import trust
     from stdc_search.spec.measurement import LatencySpec, varied
-    from stdc_search.spec.run import load
 
-    run = load(spec)
-    if run.search is None:
-        raise UserError(f"{spec}: has no section `search`, so it is one network; `stdc-search time` measures it")
+    run, _ = _load_search(spec, "use `stdc-search time` to measure a single network")
     wanted = (run.latency or LatencySpec()).model_copy(update={"also": ()})
     (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads)
     folder = out or Path("runs/calibrate") / f"{spec.stem}_{how.runtime}"
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("networks measured")
-        table, held_out = calibrate(run, how, folder, progress=lambda n, of: bars.update(task, completed=n, total=of))
-    show_table(held_out_frame(held_out), folder / "held_out", title="Networks that the table was not fitted to")
+    with _progress("networks measured") as progress:
+        table, held_out = calibrate(run, how, folder, progress=progress)
+    show_table(held_out_frame(held_out), folder / "held_out", title="Networks that were not used for fitting")
     typer.echo(trust(table))
     typer.echo(f"saved: {folder / TABLE}")
 
 
-@app.command()
-def score(
+@app.command("score")
+def score_command(
     spec: Spec,
-    weights: Annotated[Path, typer.Argument(help="Weights of its network.", show_default=False)],
-    runtime: Annotated[
-        list[str] | None, typer.Option(help="eager (default), compile, onnxruntime, openvino; may be given again.")
-    ] = None,
-    precision: Annotated[
-        list[str] | None, typer.Option(help="fp32 (default), bf16, fp16, int8; may be given again.")
-    ] = None,
+    weights: Weights,
+    runtime: Annotated[list[str] | None, _repeatable(Runtime, "Runtime", "eager")] = None,
+    precision: Annotated[list[str] | None, _repeatable(Precision, "Precision", "fp32")] = None,
     data_root: DataRoot = None,
-    out: Annotated[Path, typer.Option(help="Folder that gets the table.")] = Path("runs/score"),
+    out: Out = Path("runs/score"),
 ) -> None:
-    """Score trained weights on the validation images, in PyTorch or as a runtime and a precision deploy them."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """Score trained weights on validation images.
 
+    Runs the network in PyTorch, or on the runtimes and in the precisions that it will be deployed with.
+    """
     from stdc_search.commands.score import score
     from stdc_search.report.scores import score_frame
     from stdc_search.report.tables import show_table
@@ -244,134 +248,106 @@ def score(
     from stdc_search.spec.run import load
 
     runtimes = varied(LatencySpec(), runtime, precision, None)
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("images")
-        scores = score(
-            load(spec),
-            weights,
-            runtimes,
-            data_root=data_root,
-            progress=lambda n, of: bars.update(task, completed=n, total=of),
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    title = f"{weights.name} on the validation images of {spec.name}"
-    show_table(score_frame(zip(runtimes, scores, strict=True)), out / "score", title=title)
+    with _progress("images") as progress:
+        scores = score(load(spec), weights, runtimes, data_root=data_root, progress=progress)
+    frame = score_frame(zip(runtimes, scores, strict=True))
+    show_table(frame, out / "score", title=f"{weights.name} on the validation images of {spec.name}")
 
 
-@app.command()
-def predict(
+@app.command("predict")
+def predict_command(
     spec: Spec,
-    weights: Annotated[Path, typer.Argument(help="Weights of its network.", show_default=False)],
-    images: Annotated[list[Path], typer.Argument(help="Images, videos, or folders of them.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder of the label maps and overlays.")] = Path("runs/predict"),
+    weights: Weights,
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Images, videos, or folders of them.", show_default=False),
+    ],
+    out: Out = Path("runs/predict"),
     label_ids: Annotated[
-        bool, typer.Option("--label-ids", help="Write Cityscapes' label ids, as its server takes them.")
+        bool, typer.Option("--label-ids", help="Write label ids for the Cityscapes test server.")
     ] = False,
 ) -> None:
-    """Write the label map of each image, and images and videos with their classes in colour."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """Segment images and videos.
 
+    Writes a label map and an overlay for each image, and an overlay for each video.
+    """
     from stdc_search.commands.predict import predict
     from stdc_search.spec.run import load
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("images and frames")
-        written = predict(
-            load(spec),
-            weights,
-            images,
-            out,
-            label_ids=label_ids,
-            progress=lambda n, of: bars.update(task, completed=n, total=of),
-        )
+    with _progress("images and frames") as progress:
+        written = predict(load(spec), weights, images, out, label_ids=label_ids, progress=progress)
     typer.echo(f"{len(written)} files in {out}")
 
 
-@app.command()
-def export(
+@app.command("export")
+def export_command(
     spec: Spec,
-    weights: Annotated[Path, typer.Argument(help="Weights of its network.", show_default=False)],
-    to: Annotated[str, typer.Option(help="onnx, openvino or torch.")] = "onnx",
-    int8: Annotated[bool, typer.Option("--int8", help="Weights and features of int8, calibrated on `data`.")] = False,
+    weights: Weights,
+    to: Annotated[Format, typer.Option(help="File format.")] = "onnx",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantize to int8, calibrated on training images of `data`.")
+    ] = False,
     data_root: DataRoot = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the files. Default: runs/export/ and the file's name.")
-    ] = None,
+    out: Annotated[Path | None, _folder("Output folder.", "runs/export/NAME of the spec file")] = None,
 ) -> None:
-    """Write a trained network as a file that needs none of this package, with an example that runs it."""
+    """Export a trained network for deployment.
+
+    Writes a file that runs without this package, and an example program that runs it.
+    """
     from stdc_search.commands.deliver import deliver
-    from stdc_search.deploy.export import FORMATS
-    from stdc_search.errors import UserError, closest
     from stdc_search.spec.run import load
 
-    if to not in FORMATS:
-        raise UserError(f"--to {to}: is no format; {closest(to, FORMATS)}")
     folder = out or Path("runs/export") / spec.stem
     for path in deliver(load(spec), weights, to, folder, int8=int8, data_root=data_root):
-        typer.echo(f"written: {path}")
+        typer.echo(f"saved: {path}")
 
 
-@app.command()
-def weights(
+@app.command("weights")
+def weights_command(
     spec: Spec,
-    checkpoint: Annotated[Path, typer.Argument(help="Weights: our own, released or mmsegmentation's.")],
-    out: Annotated[Path, typer.Option(help="File that gets them as safetensors.", show_default=False)],
-    partial: Annotated[bool, typer.Option("--partial", help="Take what fits, and list what does not.")] = False,
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Output file, *.safetensors.", show_default=False)],
+    partial: Annotated[bool, typer.Option("--partial", help="Take the tensors that fit and list the others.")] = False,
 ) -> None:
-    """Turn a checkpoint into weights of a spec's network."""
-    import torch
+    """Convert a checkpoint to safetensors.
 
-    from stdc_search.errors import UserError
-    from stdc_search.network.builder import build
-    from stdc_search.network.weights import load_weights, save_weights
+    Reads checkpoints of this package, of the released STDC code and of mmsegmentation.
+    """
+    from stdc_search.commands.convert import convert
     from stdc_search.spec.run import load
 
-    if out.suffix != ".safetensors":
-        raise UserError(f"{out}: is to be written as safetensors; let its name end with .safetensors")
-    torch.manual_seed(0)  # of what `--partial` leaves to chance
-    module = build(load(spec).network)
-    loaded = load_weights(module, checkpoint, partial=partial)
-    if not loaded.taken:
-        raise UserError(f"{checkpoint}: nothing of it fits:\n  " + "\n  ".join(loaded.misfits))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(module, out)
-    for line in (str(loaded), *loaded.misfits, f"saved: {out}"):
-        typer.echo(line)
+    loaded = convert(load(spec), checkpoint, out, partial=partial)
+    typer.echo("\n".join((str(loaded), *loaded.misfits, f"saved: {out}")))
 
 
-@app.command()
-def space(
+@app.command("space")
+def space_command(
     spec: Spec,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of tables and picture. Default: runs/space and the file's name.")
-    ] = None,
+    out: Annotated[Path | None, _folder("Output folder.", "runs/space/NAME of the spec file")] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="Take so many networks, evenly spread. Default: all, up to a million.")
+        int | None,
+        typer.Option(min=1, help="Number of evenly spread networks.", show_default="all of them, up to a million"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for `--sample`.")] = 0,
 ) -> None:
-    """Count every network that a search spans, or a sample: how many, how large, where STDC1 and STDC2 lie."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """Tabulate the costs of a search space.
 
-    from stdc_search.errors import UserError
+    Counts every network of the space, or a sample, and shows where STDC1 and STDC2 lie among them.
+    """
     from stdc_search.report.space import show_space
     from stdc_search.search.space import landmarks, tabulate
-    from stdc_search.spec.run import load
 
-    run = load(spec)
-    if run.search is None:
-        raise UserError(f"{spec}: has no section `search`, so it is one network; `stdc-search cost` counts it")
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("networks")
-        table = tabulate(run, sample, seed=seed, progress=lambda n, of: bars.update(task, completed=n, total=of))
-    show_space(table, landmarks(run), run.search, out or Path("runs/space") / spec.stem, title=spec.stem)
+    run, search = _load_search(spec, "use `stdc-search cost` to count a single network")
+    with _progress("networks") as progress:
+        table = tabulate(run, sample, seed=seed, progress=progress)
+    show_space(table, landmarks(run), search, out or Path("runs/space") / spec.stem, title=spec.stem)
 
 
-@app.command()
-def report(folder: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]) -> None:
-    """Write the tables and pictures of a run again."""
+@app.command("report")
+def report_command(
+    folder: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+) -> None:
+    """Regenerate the report of a run."""
     from rich.console import Console
 
     from stdc_search.report import write_report
@@ -379,11 +355,14 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a run.", show_
     write_report(folder).print(Console())
 
 
-@app.command()
-def schema(
-    out: Annotated[Path | None, typer.Option(help="File to write. Default: print.", show_default=False)] = None,
+@app.command("schema")
+def schema_command(
+    out: Annotated[Path | None, typer.Option(help="Output file.", show_default="standard output")] = None,
 ) -> None:
-    """Give the JSON Schema of a spec, for editors."""
+    """Print the JSON Schema of a spec.
+
+    Editors use it for completion and help.
+    """
     from stdc_search.spec.run import schema
     from stdc_search.storage import write_atomically
 
@@ -394,8 +373,20 @@ def schema(
         write_atomically(out, text)
 
 
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error; the function takes the number of things done and of all things."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(what)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
 def _load_all(paths: list[Path]) -> dict[str, RunSpec]:
-    """Specs by the stems of their files; by their paths, as a file name can have them, where two stems are equal."""
+    """Specs by the stem of their file; files with equal stems by their path, in a form that can be a file name."""
     from stdc_search.spec.run import load
 
     paths = list(dict.fromkeys(paths))
@@ -404,8 +395,18 @@ def _load_all(paths: list[Path]) -> dict[str, RunSpec]:
     return {name: load(path) for name, path in zip(names, paths, strict=True)}
 
 
+def _load_search(path: Path, instead: str) -> tuple[RunSpec, SearchSpec]:
+    from stdc_search.errors import UserError
+    from stdc_search.spec.run import load
+
+    run = load(path)
+    if run.search is None:
+        raise UserError(f"{path}: there is no section `search`; add one, or {instead}")
+    return run, run.search
+
+
 def main() -> None:
-    """Entry point: a person's mistake is a message and exit code 2, an unforeseen error keeps its traceback."""
+    """Entry point: a user's mistake is a message and exit code 2; an unforeseen error keeps its traceback."""
     try:
         app()
     except ValueError as error:
@@ -418,15 +419,15 @@ def main() -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             typer.echo(
-                "the disk is full, or a quota is; what was finished is kept, and the same command goes on from it",
+                "the disk or a quota is full; finished results are kept, and the same command resumes from them",
                 err=True,
             )
         elif error.filename:
-            typer.echo(f"{error.filename}: {error.strerror}; give a path that can be written", err=True)
+            typer.echo(f"{error.filename}: {error.strerror}; check the path and its permissions", err=True)
         else:
             raise
         sys.exit(2)
     except SystemExit as error:
-        if error.code == 130:  # what typer makes of Ctrl-C
-            typer.echo("stopped; the same command goes on from here", err=True)
+        if error.code == 130:  # typer's exit code for Ctrl-C
+            typer.echo("stopped; run the same command again to resume", err=True)
         raise

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from stdc_search import __version__
 from stdc_search.cli import app
 from stdc_search.network.builder import build
 from stdc_search.network.weights import save_weights
@@ -23,6 +24,7 @@ from stdc_search.spec.measurement import LatencySpec
 from tests.released import classification
 from tests.search_specs import tiny_search
 
+COMMANDS = [command.name or "" for command in app.registered_commands]
 SPECS = sorted(Path("specs").glob("*.yaml"))
 
 
@@ -32,18 +34,44 @@ def stdc_search(*arguments: object, cwd: Path | None = None) -> subprocess.Compl
     )
 
 
-def test_help_names_every_command():
-    output = CliRunner().invoke(app, ["--help"]).output
-    assert all(
-        f"\n  {name} " in output
-        for name in (
-            *("run", "check", "data", "cost", "time", "calibrate", "score", "predict", "weights", "export", "space"),
-            *("report", "schema"),
-        )
+def test_help_names_every_command_with_a_whole_sentence():
+    output = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    lines = output[output.index("Commands:") :].splitlines()[1:]
+    assert [line.split()[0] for line in lines] == COMMANDS
+    assert all(line.endswith(".") and "..." not in line for line in lines)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_help_is_cut_at_80_columns(command):
+    narrow, wide = (
+        CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": columns}, terminal_width=int(columns)).output
+        for columns in ("80", "1000")
     )
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert narrow.split() == wide.split()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "specs/stdc1_seg50.yaml"], ["schema"]])
+def test_the_version_is_the_packages():
+    assert CliRunner().invoke(app, ["--version"]).output == f"stdc-search {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "legal"),
+    [
+        (("time", "a.yaml", "--runtime", "onnx"), "'eager', 'compile', 'onnxruntime', 'openvino'"),
+        (("score", "a.yaml", "w", "--precision", "fp8"), "'fp32', 'bf16', 'fp16', 'int8'"),
+        (("calibrate", "a.yaml", "--runtime", "eager"), "'onnxruntime', 'openvino'"),
+        (("calibrate", "a.yaml", "--precision", "int8"), "'fp32', 'bf16', 'fp16'"),
+        (("export", "a.yaml", "w", "--to", "tflite"), "'onnx', 'openvino', 'torch'"),
+    ],
+)
+def test_a_word_that_is_not_legal_is_refused_with_the_legal_ones(arguments, legal):
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert f"'{arguments[-1]}' is not one of {legal}." in result.output
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "specs/stdc1_seg50.yaml"], ["schema"], ["--version"]])
 def test_light_commands_load_nothing_heavy(arguments):
     code = (
         "import sys; sys.argv[0] = 'stdc-search'\n"
@@ -222,7 +250,7 @@ def test_data_that_cannot_be_opened_is_one_error(tmp_path, mine):
 def test_data_of_a_spec_without_data_says_what_to_add(tmp_path):
     done = stdc_search("data", "specs/stdc1.yaml", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "specs/stdc1.yaml: has no section `data`; add one, such as `data: {kind: camvid}`" in done.stderr
+    assert "specs/stdc1.yaml: there is no section `data`; add one, such as `data: {kind: camvid}`" in done.stderr
 
 
 def test_two_files_of_one_name_have_two_rows(tmp_path):
@@ -257,15 +285,13 @@ def test_runtimes_and_precisions_of_the_command_line_take_the_place_of_the_specs
     assert table["place"].is_monotonic_increasing
 
 
-def test_a_runtime_that_there_is_not_is_told_with_those_that_there_are(tmp_path):
-    done = stdc_search("time", "specs/stdc1.yaml", "--runtime", "onnx", "--out", tmp_path)
+def test_a_precision_that_a_runtime_lacks_is_refused_with_those_that_it_has(tmp_path):
+    done = stdc_search("time", "specs/stdc1.yaml", "--runtime", "eager", "--precision", "int8", "--out", tmp_path)
     assert done.returncode == 2
-    assert "runtime: must be eager, compile, onnxruntime or openvino, not 'onnx'" in done.stderr
-    refused = stdc_search("time", "specs/stdc1.yaml", "--runtime", "eager", "--precision", "int8", "--out", tmp_path)
-    assert "eager has no int8; use one of fp32, bf16, fp16, or another runtime" in refused.stderr
+    assert "eager has no int8; use one of fp32, bf16, fp16, or another runtime" in done.stderr
 
 
-def test_export_writes_a_file_with_an_example_and_names_its_formats(tmp_path):
+def test_export_writes_a_file_with_an_example(tmp_path):
     run = tiny_search().without_search()
     dump(run, tmp_path / "tiny.yaml")
     save_weights(build(run.network), tmp_path / "tiny.safetensors")
@@ -273,10 +299,7 @@ def test_export_writes_a_file_with_an_example_and_names_its_formats(tmp_path):
     done = stdc_search("export", *given, "--to", "torch", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     names = ("about.json", "network.pt2", "run_torch.py")
-    assert done.stdout == "".join(f"written: {tmp_path / 'out' / name}\n" for name in names)
-    refused = stdc_search("export", *given, "--to", "openvina")
-    assert refused.returncode == 2
-    assert refused.stderr == "--to openvina: is no format; did you mean `openvino`?\n"
+    assert done.stdout == "".join(f"saved: {tmp_path / 'out' / name}\n" for name in names)
 
 
 def test_space_tabulates_a_search_and_refuses_a_single_network(tmp_path):
@@ -287,7 +310,7 @@ def test_space_tabulates_a_search_and_refuses_a_single_network(tmp_path):
     assert len(pd.read_csv(tmp_path / "space" / "networks.csv")) == 9
     refused = stdc_search("space", "specs/stdc1.yaml")
     assert refused.returncode == 2
-    assert "has no section `search`" in refused.stderr
+    assert "there is no section `search`" in refused.stderr
 
 
 def test_weights_turns_a_released_checkpoint_into_ours(tmp_path):
@@ -310,11 +333,10 @@ def test_weights_turns_a_released_checkpoint_into_ours(tmp_path):
 def test_weights_are_written_as_what_they_are_called(tmp_path):
     done = stdc_search("weights", "specs/stdc1.yaml", tmp_path / "net.tar", "--out", tmp_path / "net.pt")
     assert done.returncode == 2
-    assert "let its name end with .safetensors" in done.stderr
+    assert "the file name must end in .safetensors" in done.stderr
 
 
 def test_the_readme_s_table_has_every_command_and_its_files_exist():
     readme = Path("README.md").read_text()
-    commands = {command.callback.__name__ for command in app.registered_commands}
-    assert set(re.findall(r"^\| `stdc-search (\w+)", readme, re.MULTILINE)) == commands
+    assert set(re.findall(r"^\| `stdc-search (\w+)", readme, re.MULTILINE)) == set(COMMANDS)
     assert all(Path(path).is_file() for path in re.findall(r"\bspecs/\w+\.yaml", readme))

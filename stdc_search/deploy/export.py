@@ -9,7 +9,7 @@ from ast import literal_eval
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from stdc_search.data.transforms import MEAN, STD
 from stdc_search.deploy.folding import Output, deployed
 from stdc_search.errors import UserError
+from stdc_search.spec.choices import Format
 from stdc_search.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ OPSET = 18
 later ones."""
 ABOUT = "about"
 """Key of the JSON description inside a file."""
-
-Format = Literal["onnx", "openvino", "torch"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def to_onnx(

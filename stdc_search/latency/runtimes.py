@@ -15,7 +15,8 @@ from stdc_search.deploy.export import INPUT, openvino_core, to_onnx
 from stdc_search.deploy.folding import deployed
 from stdc_search.deploy.quantize import quantized
 from stdc_search.errors import UserError
-from stdc_search.spec.measurement import Precision, RuntimeSpec
+from stdc_search.spec.choices import Precision
+from stdc_search.spec.measurement import RuntimeSpec
 
 if TYPE_CHECKING:
     import onnxruntime as ort

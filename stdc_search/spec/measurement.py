@@ -8,21 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from stdc_search.spec.base import RelativePath, Spec, replace
+from stdc_search.spec.choices import PRECISIONS, Precision, Runtime
 from stdc_search.spec.problems import at
 
 Side = Annotated[int, Field(ge=32)]
-
-
-Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
-Precision = Literal["fp32", "bf16", "fp16", "int8"]
-
-PRECISIONS: dict[Runtime, tuple[Precision, ...]] = {
-    "eager": ("fp32", "bf16", "fp16"),
-    "compile": ("fp32", "bf16", "fp16"),
-    "onnxruntime": ("fp32", "fp16", "int8"),
-    "openvino": ("fp32", "bf16", "fp16", "int8"),
-}
-"""What each runtime can be asked for; the device decides whether it has it."""
 
 
 class RuntimeSpec(Spec):
@@ -74,10 +63,10 @@ class LatencySpec(RuntimeSpec):
 def varied(
     spec: LatencySpec, runtimes: Sequence[str] | None, precisions: Sequence[str] | None, threads: int | None
 ) -> list[RuntimeSpec]:
-    """The runtimes that a spec names, or each of others in each of some precisions.
+    """The runtimes of a spec; those given here replace its own, each in each of the given precisions.
 
     Raises:
-        SpecError: a runtime or precision that there is not.
+        SpecError: a runtime or precision does not exist, or a runtime does not support a precision.
     """
     base = [spec, *spec.also] if runtimes is None else [spec]
     changes = [

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -15,12 +16,13 @@ from PIL import Image
 
 from stdc_search.commands import deliver as room
 from stdc_search.commands.deliver import deliver
-from stdc_search.deploy.export import FORMATS, Pixels, run
+from stdc_search.deploy.export import Pixels, run
 from stdc_search.deploy.folding import deployed
 from stdc_search.errors import UserError
 from stdc_search.network.builder import build
 from stdc_search.network.weights import save_weights
 from stdc_search.report.overlay import colours
+from stdc_search.spec.choices import Format
 from stdc_search.spec.data import CAMVID_CLASSES
 from stdc_search.spec.run import RunSpec, load
 from tests.tiny_networks import SIZE
@@ -81,7 +83,7 @@ def run_example(folder, picture, to):
     ).stdout
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", get_args(Format))
 def test_the_example_of_each_format_labels_an_image_as_the_network_does(to, scenes, weights, picture, tmp_path):
     written = deliver(scenes, weights, to, tmp_path / "out")
     assert {path.name for path in written} == {path.name for path in (tmp_path / "out").iterdir()}
@@ -93,7 +95,7 @@ def test_the_example_of_each_format_labels_an_image_as_the_network_does(to, scen
     assert all(line.split(":")[0] in CAMVID_CLASSES for line in printed.splitlines())
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", get_args(Format))
 def test_a_classifier_is_exported_to_the_index_of_its_class(to, picture, tmp_path):
     classifier = spec(CLASSIFIER)
     weights = saved(classifier, tmp_path)
@@ -146,7 +148,7 @@ def test_a_file_that_labels_otherwise_is_not_left_behind(scenes, weights, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", get_args(Format))
 def test_an_example_is_of_20_lines_and_imports_nothing_of_this_package(to):
     text = Path(room.__file__).with_name("examples").joinpath(f"run_{to}.py").read_text()
     body = ast.parse(text).body
@@ -156,7 +158,7 @@ def test_an_example_is_of_20_lines_and_imports_nothing_of_this_package(to):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(Path("specs").glob("*.yaml")), ids=lambda path: path.stem)
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", get_args(Format))
 def test_every_shipped_spec_is_exported_and_labels_an_image_alike(to, path, tmp_path):
     shipped = load(path)
     weights = saved(shipped, tmp_path)

@@ -20,7 +20,8 @@ from stdc_search.latency.loop import WINDOW
 from stdc_search.latency.machine import physical_cores
 from stdc_search.latency.runtimes import check, prepare, reference
 from stdc_search.latency.typical import with_regions
-from stdc_search.spec.measurement import PRECISIONS, LatencySpec, Runtime, RuntimeSpec
+from stdc_search.spec.choices import PRECISIONS, Runtime
+from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
 from tests.tiny_networks import SIZE, classifier, exported, segmenter
 
 RUNTIMES = [name for name in get_args(Runtime) if name != "compile"]  # which takes a minute and has a test of its own

@@ -3,7 +3,8 @@
 import pytest
 
 from stdc_search.spec.base import replace
-from stdc_search.spec.measurement import PRECISIONS, LatencySpec, RuntimeSpec, varied
+from stdc_search.spec.choices import PRECISIONS
+from stdc_search.spec.measurement import LatencySpec, RuntimeSpec, varied
 from stdc_search.spec.problems import SpecError
 
 

@@ -1,0 +1,24 @@
+"""Closed choices that specs and the command line share. Imports nothing heavy, so that `--help` stays fast."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+
+PRECISIONS: dict[Runtime, tuple[Precision, ...]] = {
+    "eager": ("fp32", "bf16", "fp16"),
+    "compile": ("fp32", "bf16", "fp16"),
+    "onnxruntime": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "bf16", "fp16", "int8"),
+}
+"""The precisions that each runtime supports on some device."""
+
+ProfiledRuntime = Literal["onnxruntime", "openvino"]
+"""Runtimes that report the time of each node, which `calibrate` needs."""
+FloatPrecision = Literal["fp32", "bf16", "fp16"]
+"""Precisions that need no calibration images."""
+
+Format = Literal["onnx", "openvino", "torch"]
+"""Formats of an exported network."""
