@@ -31,7 +31,8 @@ from torchvision.transforms import functional as vision
 from benchmarks.bench import report
 from stdc_search.data.cache import Cached
 from stdc_search.data.camvid import open_camvid
-from stdc_search.data.files import IdMasks, LabelledFiles, Sample
+from stdc_search.data.decoding import IdMasks
+from stdc_search.data.files import LabelledFiles, Sample
 from stdc_search.data.scenes import Scenes
 from stdc_search.data.transforms import MEAN, STD, TrainingSamples
 from stdc_search.latency.loop import interleave, warm

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
@@ -33,3 +33,9 @@ def closest(word: object, legal: Iterable[object]) -> str:
 def alike(word: object, words: Iterable[str]) -> str | None:
     """The word that is spelt most alike, if any is."""
     return next(iter(difflib.get_close_matches(str(word), list(words), n=1, cutoff=0.7)), None)
+
+
+def several(items: Sequence[object], most: int = 5) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more

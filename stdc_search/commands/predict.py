@@ -14,7 +14,8 @@ from torch import Tensor
 
 from stdc_search.commands.video import VIDEO_ENDINGS, count_frames, redraw
 from stdc_search.data.cityscapes import LABEL_IDS
-from stdc_search.data.files import IMAGE_ENDINGS, read_image
+from stdc_search.data.decoding import read_image
+from stdc_search.data.files import IMAGE_ENDINGS, files_below
 from stdc_search.errors import UserError
 from stdc_search.evaluation import views as evaluation
 from stdc_search.network.builder import build
@@ -126,7 +127,7 @@ def _found(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     endings = (*IMAGE_ENDINGS, *VIDEO_ENDINGS)
     for path in images:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in endings)
+            inside = files_below(path, endings)
             if not inside:
                 raise UserError(f"{path}: holds no image or video that ends in {' or '.join(endings)}")
             yield from ((file.relative_to(path).with_suffix("").as_posix(), file) for file in inside)

@@ -6,19 +6,19 @@ import re
 from pathlib import Path, PurePosixPath
 
 from stdc_search.data.dataset import DataError, Split
+from stdc_search.data.decoding import ColourMasks, IdMasks
 from stdc_search.data.files import (
-    ColourMasks,
-    IdMasks,
     LabelledFiles,
     Sample,
+    as_spelt,
     check_disjoint,
     check_unique,
     hint,
     keep_paired,
     read_list,
     resolve_root,
-    several,
 )
+from stdc_search.errors import several
 from stdc_search.spec.data import CamvidSpec
 
 VOID = 11
@@ -108,7 +108,7 @@ def _listed(path: Path) -> list[Sample]:
         parts = [PurePosixPath(part.replace("\\", "/")).parts[-2:] for part in line.split()]
         if len(parts) != 2 or any(len(part) != 2 for part in parts):
             raise DataError(f"{path}: {line!r} is not of the form `train/x.png trainannot/x.png`")
-        image, label = (path.parent.joinpath(*part) for part in parts)
+        image, label = (as_spelt(path.parent.joinpath(*part)) for part in parts)
         there = (file for file in (image, image.with_suffix(".png"), image.with_suffix(".jpg")) if file.is_file())
         samples.append(Sample(image.stem, next(there, image), label))
     return samples

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from stdc_search.data.dataset import DataError, Split
-from stdc_search.data.files import IdMasks, LabelledFiles, Sample, hint, keep_paired, resolve_root, several
+from stdc_search.data.decoding import IdMasks
+from stdc_search.data.files import LabelledFiles, Sample, hint, keep_paired, resolve_root
+from stdc_search.errors import several
 from stdc_search.spec.data import CityscapesSpec
 
 IMAGE, LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"

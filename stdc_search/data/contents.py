@@ -17,9 +17,9 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stdc_search.data.dataset import Dataset, Split
-from stdc_search.data.files import resolve_root, several
+from stdc_search.data.files import resolve_root
 from stdc_search.data.survey import Labels, count_labels
-from stdc_search.errors import DamagedError
+from stdc_search.errors import DamagedError, several
 from stdc_search.spec.data import DataSpec, ScenesSpec
 
 HEAD = 4096

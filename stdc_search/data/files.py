@@ -1,22 +1,24 @@
-"""Images and labels in files: roots, lists, reading, and what to say where something is wrong."""
+"""Images and labels in files: roots, folders, lists, pairs, and messages about what is wrong with them."""
 
 from __future__ import annotations
 
+import codecs
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
-from stdc_search.data.dataset import IGNORED, DataError
-from stdc_search.errors import alike
+from stdc_search.data.dataset import DataError
+from stdc_search.data.decoding import Masks, orientation, read_image
+from stdc_search.errors import alike, several
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+LOSSY_ENDINGS = (".jpg", ".jpeg", ".webp")
+MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff")
+IMAGE_ENDINGS = (".png", *LOSSY_ENDINGS, ".bmp", ".tif", ".tiff")
 
 
 class Sample(NamedTuple):
@@ -25,22 +27,10 @@ class Sample(NamedTuple):
     label: Path
 
 
-class Masks(Protocol):
-    """How mask files say which class a pixel has."""
-
-    def read(self, path: Path) -> Tensor:
-        """A mask as uint8 H, W: indices of classes, 255 for none.
-
-        Raises:
-            DataError: the file is broken, or says something else.
-        """
-        ...
-
-
 class LabelledFiles:
     """A data set of image files and mask files, read anew each time.
 
-    An orientation in EXIF is left out of account, in images as in masks: pixels are taken as they are stored.
+    Images and masks are turned as their EXIF orientation says, which is how viewers show them.
 
     Args:
         samples: what it holds, in its order.
@@ -61,11 +51,7 @@ class LabelledFiles:
         sample = self.samples[index]
         image, label = _both(lambda: read_image(sample.image), lambda: self.masks.read(sample.label))
         if image.shape[1:] != label.shape:
-            (height, width), (image_height, image_width) = label.shape, image.shape[1:]
-            raise DataError(
-                f"{sample.label}: is {height} x {width} (height x width), its image {sample.image} "
-                f"{image_height} x {image_width}; both must be of one size"
-            )
+            raise DataError(_misfit(sample, image.shape[1:], label.shape))
         return image, label
 
     def label(self, index: int) -> Tensor:
@@ -73,6 +59,21 @@ class LabelledFiles:
 
     def files(self, index: int) -> tuple[Path, ...]:
         return self.samples[index].image, self.samples[index].label
+
+
+def _misfit(sample: Sample, image: Sequence[int], label: Sequence[int]) -> str:
+    """The message where (height, width) of an image and of its label differ."""
+    message = (
+        f"{sample.label}: is {label[0]} x {label[1]} (height x width), but its image {sample.image} is "
+        f"{image[0]} x {image[1]}"
+    )
+    for path, other in ((sample.image, "mask"), (sample.label, "image")):
+        if [*image] == [*label][::-1] and (way := orientation(path)) > 4:
+            return (
+                f"{message}. EXIF orientation {way} turned {path.name}, and the {other} fits its raw pixels only; turn "
+                f"the {other} too, or remove the orientation (`exiftool -Orientation= {path.name}`)"
+            )
+    return f"{message}; both must have the same size"
 
 
 def _both(image: Callable[[], Tensor], label: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
@@ -88,121 +89,62 @@ def _both(image: Callable[[], Tensor], label: Callable[[], Tensor]) -> tuple[Ten
     return pixels, label()
 
 
-def read_image(path: Path) -> Tensor:
-    """An image file as uint8 3, H, W; grey and palette images are turned into RGB, alpha is dropped."""
-    image = _decoded(path)
-    if image.mode[0] in "IF":
-        raise DataError(f"{path}: has more than 8 bits a value (mode {image.mode}); save it with 8")
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+def files_below(folder: Path, endings: Collection[str]) -> list[Path]:
+    """Files of a folder and its sub-folders that end so, sorted. Links are followed, hidden files are left out.
 
+    A folder that can be reached in several ways counts once, so that loops of links end and no image is read twice.
 
-@dataclass(frozen=True)
-class IdMasks:
-    """One channel of ids; of a palette image, the indices are the ids.
-
-    Args:
-        class_names: one a class.
-        ids: the class of each id in the files, none for pixels that have no class.
+    Raises:
+        DataError: a folder cannot be read, or a link leads nowhere.
     """
-
-    class_names: tuple[str, ...]
-    ids: Mapping[int, int | None]
-
-    @classmethod
-    def plain(cls, class_names: tuple[str, ...], void: int) -> IdMasks:
-        """Of masks that count the classes from 0, and have one id for pixels without a class."""
-        return cls(class_names, {**{index: index for index in range(len(class_names))}, void: None})
-
-    def read(self, path: Path) -> Tensor:
-        mask = _png(path)
-        if mask.mode not in ("L", "P"):  # with 1 bit, white may mean 1 or 255
-            raise DataError(
-                f"{path}: has mode {mask.mode}; a mask has one channel of 8 bits that holds class ids (mode L or P). "
-                "Masks in colours or in black and white are read too: `data.encoding`"
-            )
-        content = np.asarray(mask)
-        counts = np.bincount(content.ravel(), minlength=256)
-        unknown = [id for id in np.flatnonzero(counts).tolist() if id not in self.ids]
-        if unknown:
-            first, *_, last = [id for id, index in self.ids.items() if index is not None]
-            void = [id for id, index in self.ids.items() if index is None]
-            raise DataError(
-                f"{path}: has class id {several(unknown)} ({counts[unknown].sum()} pixels); legal are {first} "
-                f"({self.class_names[0]}) to {last} ({self.class_names[-1]}), and {several(void)} for pixels without a "
-                "class"
-            )
-        table = np.full(256, IGNORED, np.uint8)
-        for id, index in self.ids.items():
-            table[id] = IGNORED if index is None else index
-        return torch.from_numpy(table[content])
+    found: list[Path] = []
+    seen = {str(parent) for parent in Path(os.path.realpath(folder)).parents}  # a link to these would be a loop
+    starts = [str(folder)]
+    for start in starts:  # linked folders come last, so that files are found by their own path where they have one
+        for place, folders, names in os.walk(start, onerror=_unreadable):
+            real = os.path.realpath(place)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            starts += (path for name in folders if os.path.islink(path := os.path.join(place, name)))
+            found += (Path(place, name) for name in names if not name.startswith("."))
+    check_links(path for path in found if path.suffix.lower() in ("", *endings))  # "", since it may mean a folder
+    return sorted(path for path in found if path.suffix.lower() in endings)
 
 
-class ColourMasks:
-    """A colour a class.
-
-    Args:
-        colours: the class of each (red, green, blue), none for pixels that have no class.
-    """
-
-    def __init__(self, colours: Mapping[tuple[int, int, int], int | None]) -> None:
-        codes = np.array([_code(np.array(colour, np.uint8)) for colour in colours])
-        order = codes.argsort()
-        self.codes = codes[order]
-        self.indices = np.array([IGNORED if i is None else i for i in colours.values()], np.uint8)[order]
-
-    def read(self, path: Path) -> Tensor:
-        mask = _png(path)
-        if mask.mode[0] in "IF":
-            raise DataError(f"{path}: has more than 8 bits a value (mode {mask.mode}); a mask of colours is RGB")
-        content = _code(np.array(mask.convert("RGB")))
-        places = np.searchsorted(self.codes, content).clip(max=len(self.codes) - 1)
-        unknown = self.codes[places] != content
-        if unknown.any():
-            first, counts = np.unique(content[unknown], return_counts=True)
-            colour = [int(first[counts.argmax()]) >> shift & 255 for shift in (16, 8, 0)]
-            raise DataError(
-                f"{path}: {int(unknown.sum())} pixels have a colour that is no class, the commonest is {colour} "
-                "([red, green, blue]); name it in `data.encoding`, or mend the mask (smoothed borders? a JPEG once?)"
-            )
-        return torch.from_numpy(self.indices[places])
+def _unreadable(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
-class BinaryMasks:
-    """Black, 0, is the first class, white, 1 or 255, the second."""
-
-    def read(self, path: Path) -> Tensor:
-        mask = _png(path)
-        if mask.mode not in ("1", "L", "P"):
-            raise DataError(f"{path}: has mode {mask.mode}; a binary mask has one channel (mode 1, L or P)")
-        if mask.mode == "P":  # its palette says which index is black
-            mask = mask.convert("L")
-        content = np.asarray(mask).astype(np.uint8)
-        values = np.unique(content).tolist()
-        if not (set(values) <= {0, 1} or set(values) <= {0, 255}):
-            raise DataError(f"{path}: has the values {several(values)}; a binary mask has 0, and either 1 or 255")
-        return torch.from_numpy((content > 0).astype(np.uint8))
+def check_links(paths: Iterable[Path]) -> None:
+    """Raise if there are symbolic links that lead nowhere."""
+    dead = [path for path in paths if path.is_symlink() and not path.exists()]
+    if dead:
+        others = f", and {len(dead) - 1} more links lead nowhere" if len(dead) > 1 else ""
+        raise DataError(f"{dead[0]}: links to {os.readlink(dead[0])}, which does not exist{others}")
 
 
-def _code(pixels: np.ndarray) -> np.ndarray:
-    """Red, green, blue along the last axis as one number."""
-    red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
-    return red << 16 | green << 8 | blue
+def as_spelt(path: Path) -> Path:
+    """The path as the disk has it, where an accented letter may be one character or two (Unicode NFC or NFD)."""
+    if str(path).isascii() or path.exists():
+        return path
+    parent = as_spelt(path.parent)
+    if not parent.is_dir():
+        return path
+    return parent / _names(parent, parent.stat().st_mtime_ns).get(nfc(path.name), path.name)
 
 
-def _png(path: Path) -> Image.Image:
-    mask = _decoded(path)
-    if mask.format != "PNG":
-        raise DataError(f"{path}: is a {mask.format}, which need not keep ids as they are; masks are PNGs")
-    return mask
+@lru_cache(maxsize=16)
+def _names(folder: Path, changed: int) -> dict[str, str]:
+    """Names in a folder by their NFC spelling; `changed` is its time of modification, for the cache."""
+    return {nfc(name): name for name in os.listdir(folder)}
 
 
-def _decoded(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except Exception as error:  # decoders of broken files raise what they like
-        raise DataError(f"{path}: cannot be read, the file is broken or no image: {error}") from None
+def nfc(text: str) -> str:
+    """Text in one of the two spellings that Unicode has for accented letters."""
+    return unicodedata.normalize("NFC", text)
 
 
 def resolve_root(root: Path, data_root: Path | None) -> Path:
@@ -216,7 +158,7 @@ def resolve_root(root: Path, data_root: Path | None) -> Path:
         start, named = Path(value), "$STDC_SEARCH_DATA"
     elif start is None:
         start, named = Path(), "the working folder, since neither --data-root nor $STDC_SEARCH_DATA is given"
-    path = (start.expanduser() / root.expanduser()).absolute()
+    path = as_spelt((start.expanduser() / root.expanduser()).absolute())
     if not path.is_dir():
         whence = "" if root.is_absolute() else f" (`data.root` {root}, from {named})"
         raise DataError(f"{path}: no such folder{whence}{hint(path)}")
@@ -233,16 +175,30 @@ def read_list(path: Path, place: str) -> list[str]:
     Raises:
         DataError: it is missing, no text, or empty.
     """
+    path = as_spelt(path)
     if not path.is_file():
         raise DataError(f"{path}: no such list{hint(path)}; {place}")
-    try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not a text file; a list has one image a line") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not lines:
         raise DataError(f"{path}: names no image; a list has one image a line")
     return lines
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, or in UTF-16 as Windows programs save it.
+
+    Raises:
+        DataError: it has another encoding, or is not text.
+    """
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # also UTF-16 without its mark
+        raise DataError(f"{path}: is not text in UTF-8, or in UTF-16 with a byte order mark; save it as UTF-8")
+    return text
 
 
 def keep_paired(samples: Iterable[Sample], problems: list[str]) -> list[Sample]:
@@ -274,12 +230,6 @@ def check_disjoint(train: Iterable[str], val: Iterable[str], where: Path, remedy
     both = sorted({*train} & {*val})
     if both:
         raise DataError(f"{where}: {len(both)} images are both trained on and scored, {several(both)}; {remedy}")
-
-
-def several(items: Sequence[object], most: int = 5) -> str:
-    """The first few, and how many more there are."""
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(str, items[:most])) + more
 
 
 def hint(missing: Path) -> str:

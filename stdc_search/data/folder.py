@@ -1,4 +1,4 @@
-"""People's own data: images and masks in two folders, paired by relative path without its ending, or in a list."""
+"""Your own data: images and masks in folders, paired by their names, or in a list of pairs."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import csv
 import hashlib
 import os
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
 from stdc_search.data.dataset import DataError, Split
+from stdc_search.data.decoding import BinaryMasks, ColourMasks, IdMasks, Masks
 from stdc_search.data.files import (
     IMAGE_ENDINGS,
-    BinaryMasks,
-    ColourMasks,
-    IdMasks,
+    LOSSY_ENDINGS,
+    MASK_ENDINGS,
     LabelledFiles,
-    Masks,
     Sample,
+    as_spelt,
     check_disjoint,
     check_unique,
+    files_below,
     hint,
     keep_paired,
+    nfc,
     read_list,
+    read_text,
     resolve_root,
-    several,
 )
-from stdc_search.errors import alike
+from stdc_search.errors import alike, several
 from stdc_search.spec.data import (
     BinarySpec,
     ColoursSpec,
@@ -38,48 +40,64 @@ from stdc_search.spec.data import (
     SplitByShare,
 )
 
+PAIRS = "list the pairs in a CSV file with the columns `image` and `mask`, and name it in `data.pairs`"
+
 
 def open_folder(
     spec: FolderSpec, split: Split, data_root: Path | None, problems: list[str] | None = None
 ) -> LabelledFiles:
     """One split. A mask without an image is a warning; an image of either split without its mask is an error."""
     root = resolve_root(spec.root, data_root)
-    source = root / (spec.pairs or spec.images)
     if spec.pairs is not None:
-        pairs, listed = _pairs(source, root, isinstance(spec.split, SplitByColumn), problems)
-        images, masks = {name: pair.image for name, pair in pairs.items()}, {}
+        samples = _from_pairs(spec, split, root, root / spec.pairs, problems)
     else:
-        pairs, listed = {}, {}
-        images = _files(root / spec.images, IMAGE_ENDINGS, without=root / spec.masks)
-        masks = _files(root / spec.masks, (".png",), without=root / spec.images)
-    match spec.split:
-        case SplitByList():
-            lists = {"train": root / spec.split.train, "val": root / spec.split.val}
-            names = {part: _listed(path, images, problems) for part, path in lists.items()}
-            check_disjoint(names["train"], names["val"], root)
-        case SplitByShare():
-            if listed:
-                raise DataError(f"{source}: has a column `split`; use it by `split: {{kind: column}}`")
-            names = split_by_share(sorted(images), spec.split.val, spec.split.seed, source)
-        case SplitByColumn():
-            names = {part: [name for name in pairs if listed.get(name) == part] for part in ("train", "val")}
-            if empty := [part for part, its in names.items() if not its]:
-                raise DataError(f"{source}: no line says {empty[0]} in its column `split`")
-        case _:
-            assert_never(spec.split)
-    if spec.pairs is None:
-        orphans = sorted(masks.keys() - images.keys())
-        if problems is not None:
-            problems += [f"{masks[name]}: has no image in {root / spec.images}" for name in orphans]
-            masks = {name: root / spec.masks / f"{name}.png" for name in images} | masks
-        _all_masked([*names["train"], *names["val"]], masks, root / spec.masks)
-        if orphans and problems is None:
-            warnings.warn(f"{root / spec.masks}: {len(orphans)} masks have no image: {several(orphans)}", stacklevel=2)
-        pairs = {name: Sample(name, images[name], masks[name]) for name in names[split]}
-    samples = [pairs[name] for name in names[split]]
+        samples = _from_folders(spec, split, root, problems)
     if problems is not None:
         samples = keep_paired(samples, problems)
     return LabelledFiles(samples, spec.class_names, _masks(spec))
+
+
+def _from_pairs(spec: FolderSpec, split: Split, root: Path, path: Path, problems: list[str] | None) -> Sequence[Sample]:
+    by_column = isinstance(spec.split, SplitByColumn)
+    pairs, splits = _pairs(path, root, by_column, problems)
+    if isinstance(spec.split, SplitByShare):
+        if splits:
+            raise DataError(f"{path}: has a column `split`; use it by `split: {{kind: column}}`")
+        return [pairs[name] for name in split_by_share(sorted(pairs), spec.split.val, spec.split.seed, path)[split]]
+    for part in ("train", "val"):
+        if part not in splits.values():
+            raise DataError(f"{path}: no line says {part} in its column `split`")
+    return [pair for name, pair in pairs.items() if splits[name] == split]
+
+
+def _from_folders(spec: FolderSpec, split: Split, root: Path, problems: list[str] | None) -> Sequence[Sample]:
+    folder, mask_folder = as_spelt(root / spec.images), as_spelt(root / spec.masks)
+    together = folder.resolve() == mask_folder.resolve()
+    images = _files(folder, LOSSY_ENDINGS if together else IMAGE_ENDINGS, without=mask_folder)
+    found = _files(mask_folder, MASK_ENDINGS, without=folder)
+    masks = _by_image(images, found)
+    match spec.split:
+        case SplitByList():
+            paths = {"train": root / spec.split.train, "val": root / spec.split.val}
+            names = {part: _listed(path, images, folder, mask_folder, root, problems) for part, path in paths.items()}
+            check_disjoint(names["train"], names["val"], root)
+            for listed in names.values():
+                masks |= {name: mask for name, mask in listed.items() if mask is not None}
+        case SplitByShare():
+            names = split_by_share(sorted(images), spec.split.val, spec.split.seed, folder)
+        case SplitByColumn():
+            raise AssertionError("a spec without `pairs` has no split by column")
+        case _:
+            assert_never(spec.split)
+    orphans = sorted(str(mask) for mask in {*found.values()} - {masks[name] for name in images if name in masks})
+    wanted = [*names["train"], *names["val"]]
+    if problems is None or not any(name in masks for name in wanted):
+        _all_masked(wanted, masks, mask_folder)
+    if problems is not None:
+        problems += [f"{mask}: has no image in {folder}" for mask in orphans]
+    elif orphans:
+        warnings.warn(f"{mask_folder}: {len(orphans)} masks have no image: {several(orphans)}", stacklevel=2)
+    return [Sample(name, images[name], masks.get(name, mask_folder / f"{name}.png")) for name in names[split]]
 
 
 def _masks(spec: FolderSpec) -> Masks:
@@ -97,25 +115,29 @@ def _pairs(
     path: Path, root: Path, by_column: bool, problems: list[str] | None
 ) -> tuple[dict[str, Sample], dict[str, str]]:
     """Samples of a CSV file by name, and the split of each where it says so."""
-    read_list(path, "it is given relative to `data.root`")  # missing, no text, or empty
-    reader = csv.DictReader(path.read_text("utf-8-sig").splitlines(), skipinitialspace=True)
+    first, *_ = read_list(path, "it is given relative to `data.root`")
+    delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")  # spreadsheets write any of them
+    reader = csv.DictReader(read_text(as_spelt(path)).splitlines(), skipinitialspace=True, delimiter=delimiter)
     columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
     wanted = ["image", "mask", *(["split"] if by_column else [])]
     if missing := [name for name in wanted if columns.count(name) != 1]:
-        remedy = "cells are parted by commas" if len(columns) == 1 else f"write `{','.join(wanted)}` there"
+        remedy = f"the first line must name the columns: `{','.join(wanted)}`"
         has = f"its first line has {', '.join(columns)}"
         raise DataError(f"{path}: has no column {' and no column '.join(missing)}, or several; {has}; {remedy}")
     samples: dict[str, Sample] = {}
     splits: dict[str, str] = {}
     for line in reader:
         where = f"{path}:{reader.line_num}"
-        if None in line or None in line.values():
+        beyond = line.pop(None, [])  # a spreadsheet's empty cells to the right and lines below
+        if not any(cell and cell.strip() for cell in (*line.values(), *beyond)):
+            continue
+        if any(cell.strip() for cell in beyond) or None in line.values():
             raise DataError(f"{where}: has more or fewer cells than the first line, which has {len(columns)}")
         if not line["image"].strip() or not line["mask"].strip():
             raise DataError(f"{where}: names no image or no mask; a line has both")
         cells = (line[column].strip().replace("\\", "/") for column in ("image", "mask"))
-        image, mask = (os.path.relpath(root / cell, root) for cell in cells)
-        name = Path(image).with_suffix("").as_posix()
+        image, mask = (os.path.relpath(as_spelt(root / cell), root) for cell in cells)
+        name = nfc(Path(image).with_suffix("").as_posix())
         if name in samples:
             raise DataError(f"{where}: {image} has the name of {samples[name].image}; an image counts once")
         samples[name] = Sample(name, root / image, root / mask)
@@ -144,51 +166,95 @@ def split_by_share(names: Sequence[str], share: float, seed: int, folder: Path) 
     return {"train": sorted(drawn[held_back:]), "val": sorted(drawn[:held_back])}
 
 
-def _files(folder: Path, endings: Collection[str], without: Path) -> dict[str, Path]:
-    """Files of a folder and its sub-folders by relative path without ending."""
+def _files(folder: Path, endings: Sequence[str], without: Path) -> dict[str, Path]:
+    """Files of a folder and its sub-folders by relative path without ending, but not those in a folder below it."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder{hint(folder)}")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        elsewhere = folder in without.parents and without in path.parents
-        if hidden or elsewhere or path.suffix.lower() not in endings or not path.is_file():
+    for path in files_below(folder, endings):
+        if folder in without.parents and without in path.parents:
             continue
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        name = nfc(path.relative_to(folder).with_suffix("").as_posix())
         if name in found:
             raise DataError(f"{folder}: {found[name].name} and {path.name} have one name; which one is `{name}`?")
         found[name] = path
     if not found:
-        raise DataError(f"{folder}: holds no file that ends in {' or '.join(endings)}")
+        told_apart = f". Images beside masks need these endings; else use two folders, or {PAIRS}"
+        remedy = told_apart if folder.resolve() == without.resolve() else ""
+        raise DataError(f"{folder}: holds no file that ends in {' or '.join(endings)}{hint(folder / '*')}{remedy}")
     return found
 
 
-def _listed(path: Path, images: dict[str, Path], problems: list[str] | None) -> list[str]:
-    """Names of a list, which may have an image's ending."""
-    names = []
+def _by_image(images: Collection[str], masks: Mapping[str, Path]) -> dict[str, Path]:
+    """Masks by the names of their images. Where no mask has the name of an image, all may have it with one suffix."""
+    if masks.keys() & {*images}:
+        return dict(masks)
+    suffixed: dict[str, dict[str, Path]] = {}
+    for mask, path in masks.items():
+        cuts = (cut for cut in range(len(mask) - 1, 0, -1) if mask[cut] in "_-. " and mask[:cut] in images)
+        if cut := next(cuts, 0):
+            suffixed.setdefault(mask[cut:], {})[mask[:cut]] = path
+    return suffixed.popitem()[1] if len(suffixed) == 1 else dict(masks)
+
+
+def _listed(
+    path: Path, images: Mapping[str, Path], folder: Path, mask_folder: Path, root: Path, problems: list[str] | None
+) -> dict[str, Path | None]:
+    """Names of the images in a list, each with the mask that its line names, if it names one."""
+    listed: list[tuple[str, Path | None]] = []
+    unknown: list[str] = []
     for line in read_list(path, "lists are given relative to `data.root`"):
-        plain = Path(line.replace("\\", "/"))
-        written = plain.as_posix()
-        names.append(plain.with_suffix("").as_posix() if plain.suffix.lower() in IMAGE_ENDINGS else written)
-    unknown = [name for name in names if name not in images]
+        cells = next((cells for mark in (",", "\t", None) if len(cells := line.split(mark)) > 1), [])
+        if (name := _known(line, images, folder, root)) is not None:  # first, since a name may have a space
+            listed.append((name, None))
+        elif len(cells) == 2 and (name := _known(cells[0].strip(), images, folder, root)) is not None:
+            listed.append((name, _mask_at(cells[1].strip(), mask_folder, root)))
+        else:
+            unknown.append(line)
     if problems is not None:
-        problems += [f"{path}: `{name}` has no image" for name in unknown]
-        names = [name for name in names if name in images]
+        problems += [f"{path}: `{line}` has no image" for line in unknown]
     elif unknown:
-        meant = alike(unknown[0], images)
+        written = next(_ways(unknown[0], folder, root))
+        meant = alike(written, images)
         raise DataError(
-            f"{path}: {len(unknown)} of {len(names)} names have no image: {several(unknown)}; "
+            f"{path}: {len(unknown)} of {len(unknown) + len(listed)} names have no image: {several(unknown)}; "
             + (f"did you mean `{meant}`?" if meant else f"images are named like `{next(iter(images))}`")
         )
-    check_unique(names, path)
-    return names
+    check_unique([name for name, _ in listed], path)
+    return dict(listed)
 
 
-def _all_masked(names: Sequence[str], masks: dict[str, Path], folder: Path) -> None:
-    missing = [name for name in names if name not in masks]
+def _known(written: str, images: Collection[str], folder: Path, root: Path) -> str | None:
+    return next((name for name in _ways(written, folder, root) if name in images), None)
+
+
+def _ways(written: str, folder: Path, root: Path) -> Iterator[str]:
+    """Names that an image in a list may have: written from its folder, from the root, or absolute, or over links."""
+    path = written.replace("\\", "/")
+    places = (os.path.join(base, path) for base in (folder, root))
+    ways = [(place, folder) for place in places]
+    for place, start in ways:
+        way = Path(os.path.relpath(nfc(place), nfc(str(start))))
+        yield (way.with_suffix("") if way.suffix.lower() in IMAGE_ENDINGS else way).as_posix()
+    place = as_spelt(folder / path)
+    if place.exists():
+        yield nfc(Path(os.path.relpath(place.resolve(), folder.resolve())).with_suffix("").as_posix())
+
+
+def _mask_at(written: str, folder: Path, root: Path) -> Path:
+    """A mask in a list: written from its folder, from the root, or absolute."""
+    path = written.replace("\\", "/")
+    places = [Path(os.path.normpath(as_spelt(base / path))) for base in (folder, root)]
+    return next((place for place in places if place.is_file()), places[-1])
+
+
+def _all_masked(names: Collection[str], masks: Mapping[str, Path], folder: Path) -> None:
+    missing = [name for name in names if name not in masks or not masks[name].is_file()]
     if missing:
-        like = alike(missing[0], masks) or next(iter(masks))
+        like = [name for name in masks if name.startswith(missing[0])]
+        like = like or [alike(missing[0], masks) or next(iter(masks))]
         raise DataError(
-            f"{folder}: {len(missing)} of {len(names)} images have no mask: "
-            f"{several([f'{name}.png' for name in missing])}; masks there are named like {like}.png"
+            f"{folder}: {len(missing)} of {len(names)} images have no mask: {several(missing)}; masks there are named "
+            f"like {several([masks[name].name for name in like])}. A mask has its image's name, or that and a suffix "
+            f"such as `_mask`, the same for all. For other names, {PAIRS}"
         )

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from stdc_search.data.dataset import DataError, Split
-from stdc_search.data.files import IMAGE_ENDINGS, hint, read_image, resolve_root, several
+from stdc_search.data.decoding import read_image
+from stdc_search.data.files import IMAGE_ENDINGS, check_links, hint, nfc, resolve_root
+from stdc_search.errors import several
 from stdc_search.spec.data import ImagenetSpec
 
 
@@ -53,7 +55,7 @@ def open_imagenet(
 ) -> ClassFolders:
     """One split. Both have the same class folders, in the order of their names."""
     root = resolve_root(spec.root, data_root)
-    class_names = _classes(root / spec.train)
+    class_names = tuple(_classes(root / spec.train))
     if len(class_names) != spec.classes:
         raise DataError(
             f"{root / spec.train}: has {len(class_names)} folders, a class each, and `data.classes` is {spec.classes}; "
@@ -62,20 +64,22 @@ def open_imagenet(
     if (root / spec.train).resolve() == (root / spec.val).resolve():
         raise DataError(f"{root / spec.val}: is trained on and scored; give `data.val` another folder")
     folder = root / (spec.train if split == "train" else spec.val)
-    if folder != root / spec.train and (there := _classes(folder)) != class_names:
+    folders = _classes(folder)
+    if (there := tuple(folders)) != class_names:
         odd = sorted({*there} ^ {*class_names})
         raise DataError(
             f"{folder}: {several(odd)} is not a class in both {spec.train} and {spec.val}; a class has a folder in "
             "each. ImageNet's validation images come without folders: sort them by their class first"
         )
     samples = []
-    for label, name in enumerate(class_names):
-        inside = sorted(path for path in (folder / name).iterdir() if not path.name.startswith("."))
+    for label, place in enumerate(folders.values()):
+        inside = sorted(path for path in place.iterdir() if not path.name.startswith("."))
         images = [path for path in inside if path.suffix.lower() in IMAGE_ENDINGS and path.is_file()]
+        check_links(inside)
         if nested := [path for path in inside if path.is_dir()]:
             raise DataError(f"{nested[0]}: is a folder in a class's folder; images lie in the class's folder itself")
         if not images:
-            message = f"{folder / name}: holds no image; a class without images cannot be learned or scored"
+            message = f"{place}: holds no image; a class without images cannot be learned or scored"
             if problems is None:
                 raise DataError(message)
             problems.append(message)
@@ -83,10 +87,11 @@ def open_imagenet(
     return ClassFolders(samples, class_names)
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
+def _classes(folder: Path) -> dict[str, Path]:
+    """The folder of each class, in the order of their names."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder{hint(folder)}; it has a folder a class")
-    names = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
-    if not names:
+    inside = {nfc(path.name): path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    if not inside:
         raise DataError(f"{folder}: has no folder; images lie in a folder a class")
-    return names
+    return dict(sorted(inside.items()))

@@ -14,7 +14,8 @@ import torch
 
 from stdc_search.data import open_dataset
 from stdc_search.data.dataset import IGNORED, DataError, Dataset, Split
-from stdc_search.data.files import several
+from stdc_search.data.decoding import orientation
+from stdc_search.errors import several
 from stdc_search.spec.data import BinarySpec, ColoursSpec, DataSpec, FolderSpec, IdsSpec, SplitByShare
 from stdc_search.spec.problems import Problem
 
@@ -70,6 +71,8 @@ class Survey(Labels):
     """Indices of the samples that can be used."""
     sizes: tuple[tuple[tuple[int, int], int], ...]
     """(height, width) with the number of images that have it, the commonest first."""
+    turned: int
+    """Number of images that have an EXIF orientation, by which they are turned or mirrored."""
     broken: int
     """Number of samples that cannot be used."""
     problems: tuple[str, ...]
@@ -98,6 +101,7 @@ def survey(data: Dataset, split: Split, told: Told | None = None) -> Survey:
     whole: list[int] = []
     problems: list[str] = []
     sizes: Counter[tuple[int, int]] = Counter()
+    turned = 0
     tally = _Tally(data)
     for index, found in enumerate(_each(data, partial(_sample, data), told)):
         if isinstance(found, DataError):
@@ -105,6 +109,7 @@ def survey(data: Dataset, split: Split, told: Told | None = None) -> Survey:
         else:
             whole.append(index)
             sizes[found.size] += 1
+            turned += found.turned
             tally.add(found.counts)
     return Survey(
         split=split,
@@ -115,6 +120,7 @@ def survey(data: Dataset, split: Split, told: Told | None = None) -> Survey:
         samples=len(whole),
         whole=tuple(whole),
         sizes=tuple(sizes.most_common()),
+        turned=turned,
         broken=len(data) - len(whole),
         problems=tuple(problems),
     )
@@ -228,6 +234,7 @@ def _cannot_be_learned(spec: FolderSpec, lost: Sequence[str], val: Labels | None
 
 class _Sample(NamedTuple):
     size: tuple[int, int]
+    turned: bool
     counts: torch.Tensor
 
 
@@ -280,7 +287,8 @@ def _each(data: Dataset, read: Callable[[int], Found], told: Told | None) -> Ite
 def _sample(data: Dataset, index: int) -> _Sample:
     image, label = data[index]
     height, width = image.shape[1:]
-    return _Sample((height, width), _counts(label, len(data.class_names)))
+    turned = any(orientation(file) != 1 for file in data.files(index)[:1])
+    return _Sample((height, width), turned, _counts(label, len(data.class_names)))
 
 
 def _label(data: Dataset, index: int) -> torch.Tensor:

@@ -37,6 +37,8 @@ def notes(survey: Survey) -> list[str]:
         line += f"; height x width: {', '.join(sizes)}"
     if _of_pixels(survey) and survey.whole:
         line += f"; {survey.ignored_share:.2f} % of the pixels have no class"
+    if survey.turned:
+        line += f"; {survey.turned} images are turned by their EXIF orientation, as viewers show them"
     return [line, *(f"never seen in {survey.split}: {name}" for name in survey.absent)]
 
 

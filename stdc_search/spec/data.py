@@ -117,7 +117,8 @@ class CityscapesSpec(Spec):
 
 
 class SplitByList(Spec):
-    """Two text files, one name a line."""
+    """Two text files, one image a line: its name, or its path from `images` or `root`, with the ending or without.
+    After the image a line may have the path of its mask."""
 
     kind: Literal["list"]
     train: FilePath = Path("train.txt")
@@ -178,7 +179,7 @@ class ColoursSpec(Spec):
 
 
 class BinarySpec(Spec):
-    """Black and white: 0 is the first class, 1 or 255 the second."""
+    """Black is the first class; white, the value 1, or the only other colour of a mask is the second."""
 
     kind: Literal["binary"]
 
@@ -200,10 +201,12 @@ class FolderSpec(Spec):
     images: FilePath = Path("images")
     """Folder of images, relative to `root`."""
     masks: FilePath = Path("masks")
-    """Folder of PNG masks, relative to `root`."""
+    """Folder of masks (PNG, BMP or lossless TIFF), relative to `root`. A mask has the name of its image; where
+    none has, all may have it with one suffix, such as `_mask`. It may be the folder of the images if these are JPEG or
+    WebP files."""
     pairs: FilePath | None = None
     """CSV file with the columns `image` and `mask`, and `split` if it says so, in place of the two folders; it and its
-    paths are relative to `root`."""
+    paths are relative to `root`, or absolute."""
     class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2, max_length=255)]
     """Names of the classes; the first is id 0."""
     encoding: Encoding = IdsSpec()

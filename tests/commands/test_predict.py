@@ -9,7 +9,7 @@ from PIL import Image
 
 from stdc_search.commands.predict import predict
 from stdc_search.data.cityscapes import LABEL_IDS
-from stdc_search.data.files import read_image
+from stdc_search.data.decoding import read_image
 from stdc_search.errors import UserError
 from stdc_search.evaluation import views as evaluation
 from stdc_search.network.builder import build
@@ -61,6 +61,27 @@ def test_a_folder_is_all_images_below_it_in_their_places(spec, weights, tmp_path
     assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")) == [
         "x/a.png", "x/a_overlay.png", "x/deep/b.png", "x/deep/b_overlay.png", "y.png", "y_overlay.png",
     ]  # fmt: skip
+
+
+def test_linked_folders_are_followed_and_hidden_files_left_out(spec, weights, tmp_path):
+    photograph(tmp_path / "elsewhere" / "a.png")
+    photograph(tmp_path / "in" / "b.png", seed=1)
+    (tmp_path / "in" / "._b.jpg").write_bytes(b"no image")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "loop").symlink_to(".")
+    written = predict(spec, weights, [tmp_path / "in"], tmp_path / "out")
+    found = [path.relative_to(tmp_path / "out").as_posix() for path in written]
+    assert found == ["b.png", "b_overlay.png", "linked/a.png", "linked/a_overlay.png"]
+
+
+def test_a_photo_is_labelled_as_viewers_show_it(spec, weights, tmp_path):
+    path, exif = photograph(tmp_path / "a.png"), Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(path) as upright:
+        upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "b.png", exif=exif)
+    predict(spec, weights, [path, tmp_path / "b.png"], tmp_path / "out")
+    with Image.open(tmp_path / "out" / "a.png") as a, Image.open(tmp_path / "out" / "b.png") as b:
+        assert a.size == (50, 30) and a.tobytes() == b.tobytes()
 
 
 def test_label_ids_are_those_that_the_cityscapes_server_takes(spec, tmp_path):

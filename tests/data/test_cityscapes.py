@@ -35,6 +35,13 @@ def test_a_split_is_its_cities_in_order(root: Path) -> None:
     assert len(opened(root, train="trainval")) == 7
 
 
+def test_linked_cities_are_followed(root: Path) -> None:
+    for kind in ("leftImg8bit", "gtFine"):
+        (root / kind / "train" / "ulm").rename(root / kind / "far")
+        (root / kind / "train" / "ulm").symlink_to(root / kind / "far")
+    assert len(opened(root)) == 3
+
+
 def test_ids_are_mapped_as_the_data_sets_own_scripts_map_them(root: Path) -> None:
     helpers = pytest.importorskip("cityscapesscripts.helpers.labels", reason="the extra `dev` is not installed")
     names = {label.trainId: label.name for label in helpers.labels if 0 <= label.trainId < 255}

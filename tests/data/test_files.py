@@ -1,116 +1,19 @@
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from stdc_search.data import DataError
-from stdc_search.data.files import (
-    BinaryMasks,
-    ColourMasks,
-    IdMasks,
-    LabelledFiles,
-    Sample,
-    hint,
-    read_image,
-    read_list,
-    resolve_root,
-    several,
-)
+from stdc_search.data.decoding import IdMasks
+from stdc_search.data.files import LabelledFiles, Sample, as_spelt, files_below, hint, read_list, resolve_root
+from stdc_search.errors import several
 from tests.data.conftest import SIZE, write_image, write_mask
 
 CLASSES = ("road", "tree", "sign")
-
-
-def label_of(path: Path) -> torch.Tensor:
-    return IdMasks.plain(CLASSES, void=9).read(path)
-
-
-def test_an_image_is_read_as_its_pixels(tmp_path: Path) -> None:
-    path = write_image(tmp_path / "a.png")
-    image = read_image(path)
-    assert image.dtype == torch.uint8 and image.is_contiguous()
-    with Image.open(path) as stored:
-        np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), np.asarray(stored))
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1"])
-def test_images_of_other_modes_become_rgb(mode: str, tmp_path: Path) -> None:
-    assert read_image(write_image(tmp_path / "a.png", mode=mode)).shape == (3, *SIZE)
-
-
-def test_an_image_of_16_bits_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "deep.png"
-    Image.fromarray(np.full(SIZE, 40000, np.uint16)).save(path)
-    with pytest.raises(DataError, match=r"deep\.png: has more than 8 bits a value \(mode I;16\); save it with 8"):
-        read_image(path)
-
-
-def test_an_orientation_in_exif_is_left_out_of_account(tmp_path: Path) -> None:
-    path, exif = tmp_path / "turned.jpg", Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees
-    Image.new("RGB", (SIZE[1], SIZE[0])).save(path, exif=exif)
-    assert read_image(path).shape == (3, *SIZE)
-
-
-def test_void_becomes_255_and_classes_keep_their_ids(tmp_path: Path) -> None:
-    label = label_of(write_mask(tmp_path / "a.png", np.array([[0, 1], [2, 9]])))
-    assert label.dtype == torch.uint8
-    assert label.tolist() == [[0, 1], [2, 255]]
-
-
-def test_of_a_palette_mask_the_indices_are_the_ids(tmp_path: Path) -> None:
-    mask = Image.fromarray(np.array([[0, 1], [2, 9]], np.uint8))
-    mask.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200] + [7] * 21)
-    assert mask.mode == "P"
-    mask.save(tmp_path / "a.png")
-    assert label_of(tmp_path / "a.png").tolist() == [[0, 1], [2, 255]]
-
-
-def test_an_unknown_id_is_named_with_the_legal_ones(tmp_path: Path) -> None:
-    path = write_mask(tmp_path / "a.png", np.array([[0, 7], [7, 255]]))
-    with pytest.raises(DataError) as error:
-        label_of(path)
-    assert str(error.value) == (
-        f"{path}: has class id 7, 255 (3 pixels); legal are 0 (road) to 2 (sign), and 9 for pixels without a class"
-    )
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1"])
-def test_a_mask_that_holds_no_ids_is_an_error(mode: str, tmp_path: Path) -> None:
-    path = write_image(tmp_path / "a.png", mode=mode)
-    with pytest.raises(DataError, match=rf"a\.png: has mode {mode}; a mask has one channel of 8 bits"):
-        label_of(path)
-
-
-def test_a_mask_that_was_compressed_with_loss_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    Image.fromarray(np.zeros(SIZE, np.uint8)).save(path, format="JPEG")
-    with pytest.raises(DataError, match=r"a\.png: is a JPEG, which need not keep ids as they are"):
-        label_of(path)
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-@pytest.mark.parametrize("kept", [0, 12, 0.6])
-def test_a_cut_file_is_an_error_that_names_it(name: str, kept: float, tmp_path: Path) -> None:
-    path = write_image(tmp_path / name, size=(64, 64))
-    content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
-    with pytest.raises(DataError, match=rf"{name}: cannot be read, the file is broken or no image"):
-        read_image(path)
-
-
-def test_a_png_with_broken_content_is_an_error(tmp_path: Path) -> None:
-    path = write_mask(tmp_path / "a.png")
-    content = bytearray(path.read_bytes())
-    start = content.index(b"IDAT") + 4
-    content[start : start + 4] = b"\xff\xff\xff\xff"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.png: cannot be read"):
-        label_of(path)
 
 
 def test_a_label_of_another_size_is_an_error_that_names_both(tmp_path: Path) -> None:
@@ -119,7 +22,7 @@ def test_a_label_of_another_size_is_an_error_that_names_both(tmp_path: Path) -> 
     with pytest.raises(DataError) as error:
         LabelledFiles([Sample("a", image, label)], CLASSES, IdMasks.plain(CLASSES, 255))[0]
     assert str(error.value) == (
-        f"{label}: is 3 x 4 (height x width), its image {image} 6 x 8; both must be of one size"
+        f"{label}: is 3 x 4 (height x width), but its image {image} is 6 x 8; both must have the same size"
     )
 
 
@@ -129,9 +32,104 @@ def test_lists_may_have_blank_lines_carriage_returns_and_a_byte_order_mark(tmp_p
     assert read_list(path, "") == ["a", "b"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_may_be_in_utf_8_and_utf_16(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes("é\r\nb\r\n".encode(encoding))
+    assert read_list(path, "") == ["é", "b"]
+
+
+@pytest.mark.parametrize("way", [5, 6, 7, 8])
+@pytest.mark.parametrize("turned", ["image", "label"])
+def test_a_label_that_fits_the_raw_pixels_only_is_an_error_that_names_exif(
+    way: int, turned: str, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = way
+    for name in ("image", "label"):
+        Image.new("L", (SIZE[1], SIZE[0])).save(tmp_path / f"{name}.png", **({"exif": exif} if name == turned else {}))
+    image, label = tmp_path / "image.png", tmp_path / "label.png"
+    with pytest.raises(DataError) as error:
+        LabelledFiles([Sample("a", image, label)], CLASSES, IdMasks.plain(CLASSES, 255))[0]
+    sizes = ("6 x 8", "8 x 6") if turned == "image" else ("8 x 6", "6 x 8")
+    other = "mask" if turned == "image" else "image"
+    assert str(error.value) == (
+        f"{label}: is {sizes[0]} (height x width), but its image {image} is {sizes[1]}. EXIF orientation {way} turned "
+        f"{turned}.png, and the {other} fits its raw pixels only; turn the {other} too, or remove the orientation "
+        f"(`exiftool -Orientation= {turned}.png`)"
+    )
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_files_below_are_sorted_and_hidden_ones_left_out(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("b/c.png", "b.png", "a.PNG", "d.txt", "._a.png", ".cache/e.png")))
+    assert files_below(tmp_path, (".png",)) == [tmp_path / name for name in ("a.PNG", "b/c.png", "b.png")]
+
+
+def test_links_to_folders_and_files_are_followed(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere" / "deep" / "a.png", tmp_path / "b.png", tmp_path / "in" / "c.png")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "d.png").symlink_to(tmp_path / "b.png")
+    found = [path.relative_to(tmp_path / "in").as_posix() for path in files_below(tmp_path / "in", (".png",))]
+    assert found == ["c.png", "d.png", "linked/deep/a.png"]
+
+
+def test_a_folder_that_is_itself_a_link_is_followed(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "in").symlink_to("elsewhere")
+    assert files_below(tmp_path / "in", (".png",)) == [tmp_path / "in" / "a.png"]
+
+
+def test_loops_of_links_end(tmp_path: Path) -> None:
+    touch(tmp_path / "masks" / "a.png", tmp_path / "in" / "x" / "a.png", tmp_path / "in" / "y" / "b.png")
+    for place, target in (("in/self", "."), ("in/up", ".."), ("in/x/to", "../y"), ("in/y/to", "../x")):
+        (tmp_path / place).symlink_to(target)
+    found = [path.relative_to(tmp_path / "in").as_posix() for path in files_below(tmp_path / "in", (".png",))]
+    assert found == ["x/a.png", "y/b.png"]
+
+
+def test_a_folder_counts_once_and_by_its_own_path(tmp_path: Path) -> None:
+    touch(tmp_path / "z" / "a.png")
+    (tmp_path / "alias").symlink_to("z")
+    assert files_below(tmp_path, (".png",)) == [tmp_path / "z" / "a.png"]
+
+
+@pytest.mark.parametrize("name", ["a.png", "folder"])
+def test_a_link_that_leads_nowhere_is_an_error(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).symlink_to("gone")
+    with pytest.raises(DataError, match=rf"{name}: links to gone, which does not exist"):
+        files_below(tmp_path, (".png",))
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        files_below(tmp_path, (".png",))
+
+
+@pytest.mark.parametrize(("written", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accented_letters_may_be_spelt_in_either_way(written: str, stored: str, tmp_path: Path) -> None:
+    there, asked = (tmp_path / unicodedata.normalize(form, "\u00fcben/caf\u00e9.png") for form in (stored, written))
+    touch(there)
+    assert as_spelt(asked).samefile(there)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"\n \n", "names no image"), (b"", "names no image"), (b"\x89PNG\xff\x00", "is not a text file")],
+    [
+        (b"\n \n", "names no image"),
+        (b"", "names no image"),
+        (b"\x89PNG\xff\x00", "is not text in UTF-8"),
+        ("a\nb".encode("utf-16-le"), "or in UTF-16 with a byte order mark"),
+    ],
 )
 def test_a_list_that_names_nothing_is_an_error(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
@@ -175,60 +173,3 @@ def test_the_hint_lists_what_is_there_where_nothing_is_alike(tmp_path: Path) -> 
 def test_several_shows_five() -> None:
     assert several([1, 2, 3, 4, 5]) == "1, 2, 3, 4, 5"
     assert several([1, 2, 3, 4, 5, 6]) == "1, 2, 3, 4, 5 and 1 more"
-
-
-COLOURS = ColourMasks({(128, 64, 128): 0, (0, 128, 0): 1, (1, 128, 0): 2, (0, 0, 0): None})
-
-
-def write_colours(path: Path, *pixels: tuple[int, int, int]) -> Path:
-    Image.fromarray(np.array([pixels], np.uint8)).save(path)
-    return path
-
-
-def test_colours_become_the_ids_of_their_classes(tmp_path: Path) -> None:
-    path = write_colours(tmp_path / "a.png", (1, 128, 0), (0, 0, 0), (128, 64, 128), (0, 128, 0))
-    label = COLOURS.read(path)
-    assert label.dtype == torch.uint8 and label.tolist() == [[2, 255, 0, 1]]
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "P"])
-def test_colours_may_come_with_alpha_or_a_palette(mode: str, tmp_path: Path) -> None:
-    path = write_colours(tmp_path / "a.png", (128, 64, 128), (0, 128, 0))
-    with Image.open(path) as image:
-        image.convert(mode, palette=Image.Palette.ADAPTIVE).save(path)
-    assert COLOURS.read(path).tolist() == [[0, 1]]
-
-
-def test_colours_that_are_no_class_are_counted_and_the_commonest_is_named(tmp_path: Path) -> None:
-    path = write_colours(tmp_path / "a.png", (0, 128, 0), (255, 255, 255), (0, 127, 0), (0, 127, 0))
-    with pytest.raises(DataError, match=r"3 pixels have a colour that is no class, the commonest is \[0, 127, 0\]"):
-        COLOURS.read(path)
-
-
-def test_ids_where_colours_are_meant_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"48 pixels have a colour that is no class, the commonest is \[1, 1, 1\]"):
-        COLOURS.read(write_mask(tmp_path / "a.png", 1))
-
-
-@pytest.mark.parametrize(("mode", "white"), [("L", 255), ("L", 1), ("1", 255)])
-def test_black_is_the_first_class_and_white_the_second(mode: str, white: int, tmp_path: Path) -> None:
-    Image.fromarray(np.array([[0, white, 0]], np.uint8)).convert(mode).save(tmp_path / "a.png")
-    assert BinaryMasks().read(tmp_path / "a.png").tolist() == [[0, 1, 0]]
-
-
-@pytest.mark.parametrize("values", [[0, 2], [0, 1, 255]])
-def test_a_binary_mask_of_other_values_is_an_error(values: list[int], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a binary mask has 0, and either 1 or 255"):
-        BinaryMasks().read(write_mask(tmp_path / "a.png", np.array([values])))
-
-
-def test_of_a_binary_mask_with_a_palette_the_colours_count(tmp_path: Path) -> None:
-    mask = Image.fromarray(np.array([[0, 1, 0]], np.uint8))
-    mask.putpalette([255, 255, 255, 0, 0, 0])
-    mask.save(tmp_path / "a.png")
-    assert BinaryMasks().read(tmp_path / "a.png").tolist() == [[1, 0, 1]]
-
-
-def test_grey_masks_may_hold_colours(tmp_path: Path) -> None:
-    greys = ColourMasks({(0, 0, 0): None, (100, 100, 100): 0})
-    assert greys.read(write_mask(tmp_path / "a.png", np.array([[0, 100]]))).tolist() == [[255, 0]]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,32 @@ def test_folders_are_classes_in_the_order_of_their_names(class_folders: Path) ->
     assert [(data.name(i), int(data[i][1])) for i in range(len(data))] == [
         (f"{name}/{name}-{image}", label) for label, name in enumerate(data.class_names) for image in "ab"
     ]
+
+
+def test_linked_class_folders_and_images_are_followed(class_folders: Path) -> None:
+    shutil.move(class_folders / "train" / "bee", class_folders / "elsewhere")
+    (class_folders / "train" / "bee").symlink_to(class_folders / "elsewhere")
+    (class_folders / "train" / "ant" / "ant-c.jpg").symlink_to("ant-a.jpg")
+    data = opened(class_folders)
+    assert [data.name(i) for i in range(len(data))][:5] == [
+        "ant/ant-a",
+        "ant/ant-b",
+        "ant/ant-c",
+        "bee/bee-a",
+        "bee/bee-b",
+    ]
+
+
+def test_a_linked_image_that_is_not_there_is_an_error(class_folders: Path) -> None:
+    (class_folders / "train" / "ant" / "ant-c.jpg").symlink_to("gone.jpg")
+    with pytest.raises(DataError, match=r"ant-c\.jpg: links to gone\.jpg, which does not exist"):
+        opened(class_folders)
+
+
+def test_class_names_are_equal_however_their_accents_are_spelt(class_folders: Path) -> None:
+    for split, form in (("train", "NFC"), ("val", "NFD")):
+        (class_folders / split / "bee").rename(class_folders / split / unicodedata.normalize(form, "b\u00e9"))
+    assert opened(class_folders).class_names == opened(class_folders, "val").class_names
 
 
 def test_another_number_of_classes_is_an_error_that_names_both(class_folders: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stdc_search.data import DataError, open_dataset
 from stdc_search.data.survey import Labels, Survey, count_labels, faults, open_what_can_be, remarks, survey
@@ -43,6 +44,15 @@ def test_sizes_are_told_the_commonest_first(folder: Callable[..., Path]) -> None
     write_image(root / "images" / "a.jpg", (4, 5))
     write_mask(root / "masks" / "a.png", np.zeros((4, 5)))
     assert of_train(listed(root, "abc", "d")).sizes == ((SIZE, 2), ((4, 5), 1))
+
+
+def test_images_with_an_exif_orientation_are_counted(folder: Callable[..., Path]) -> None:
+    root = folder("a", "b", "c", "d")
+    for name, way in (("a", 6), ("b", 3), ("c", 1)):
+        exif = Image.Exif()
+        exif[0x0112] = way
+        Image.new("RGB", SIZE if way == 6 else SIZE[::-1]).save(root / "images" / f"{name}.jpg", exif=exif)
+    assert of_train(listed(root, "abc", "d")).turned == 2
 
 
 def test_classes_of_images_are_counted_in_images(class_folders: Path) -> None:

@@ -17,6 +17,7 @@ SURVEY = Survey(
     labelled=(99_970, 30, 0),
     ignored=25_000,
     samples=3,
+    turned=0,
     broken=0,
     problems=(),
 )
@@ -88,3 +89,8 @@ def test_of_many_classes_the_commonest_and_the_rarest_are_named():
     assert f"c{count} " in line and "c1 " in line and f"c{CLASSES} " not in line
     assert f"... {count - 2 * (CLASSES // 4)} classes between ..." in line
     assert "ignored" not in first
+
+
+def test_images_with_an_exif_orientation_are_counted_in_the_notes():
+    assert "2 images are turned by their EXIF orientation" in notes(dataclasses.replace(SURVEY, turned=2))[0]
+    assert "EXIF" not in notes(SURVEY)[0]

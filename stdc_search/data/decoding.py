@@ -1,0 +1,215 @@
+"""Pixels of image and mask files: turned as a viewer shows them, and masks as class indices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
+from torch import Tensor
+
+from stdc_search.data.dataset import IGNORED, DataError
+from stdc_search.errors import several
+
+LOSSLESS = ("PNG", "BMP", "TIFF")
+"""Formats of masks; GIF is not one, since programs that save it renumber the palette."""
+LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+"""Compressions that a TIFF may have and that change pixels."""
+
+
+class Masks(Protocol):
+    """How mask files encode the class of a pixel."""
+
+    def read(self, path: Path) -> Tensor:
+        """A mask as uint8 H, W: class indices, 255 for pixels without a class.
+
+        Raises:
+            DataError: the file is broken, or has another encoding.
+        """
+        ...
+
+
+def read_image(path: Path) -> Tensor:
+    """An image file as uint8 3, H, W, turned as its EXIF orientation says.
+
+    Grey and palette images become RGB; alpha is dropped.
+
+    Raises:
+        DataError: the file is broken, or has more than 8 bits per channel.
+    """
+    return torch.from_numpy(_rgb(path, _decoded(path))).permute(2, 0, 1).contiguous()
+
+
+def orientation(path: Path) -> int:
+    """The EXIF orientation of an image file, 1 to 8; 1, which turns nothing, if it has none or it cannot be read.
+
+    Only the file's header is read.
+    """
+    try:
+        with Image.open(path) as image:
+            # of Image, since that of a PNG decodes all pixels first, to find EXIF data after them
+            found = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+            return found if found in range(1, 9) else 1
+    except Exception:  # decoders raise whatever they like on broken files
+        return 1
+
+
+@dataclass(frozen=True)
+class IdMasks:
+    """One channel of class ids; the pixels of a palette image are ids, too.
+
+    Args:
+        class_names: one per class.
+        ids: the class index of each id in the files, None for pixels without a class.
+    """
+
+    class_names: tuple[str, ...]
+    ids: Mapping[int, int | None]
+
+    @classmethod
+    def plain(cls, class_names: tuple[str, ...], void: int) -> IdMasks:
+        """Masks that count the classes from 0, and have one id for pixels without a class."""
+        return cls(class_names, {**{index: index for index in range(len(class_names))}, void: None})
+
+    def read(self, path: Path) -> Tensor:
+        mask = _mask(path)
+        if mask.mode not in ("1", "L", "P"):
+            raise DataError(
+                f"{path}: has mode {mask.mode}, but a mask of class ids has one channel of at most 8 bits (mode 1, L "
+                "or P). For a mask of colours, write them in `data.encoding`"
+            )
+        content = _stored(path, mask)
+        counts = np.bincount(content.ravel(), minlength=256)
+        unknown = [id for id in np.flatnonzero(counts).tolist() if id not in self.ids]
+        if unknown:
+            first, *_, last = [id for id, index in self.ids.items() if index is not None]
+            void = [id for id, index in self.ids.items() if index is None]
+            raise DataError(
+                f"{path}: has class id {several(unknown)} ({counts[unknown].sum()} pixels); legal are {first} "
+                f"({self.class_names[0]}) to {last} ({self.class_names[-1]}), and {several(void)} for pixels without a "
+                "class"
+            )
+        table = np.full(256, IGNORED, np.uint8)
+        for id, index in self.ids.items():
+            table[id] = IGNORED if index is None else index
+        return torch.from_numpy(table[content])
+
+
+class ColourMasks:
+    """One colour per class.
+
+    Args:
+        colours: the class index of each (red, green, blue), None for pixels without a class.
+    """
+
+    def __init__(self, colours: Mapping[tuple[int, int, int], int | None]) -> None:
+        codes = np.array([_code(np.array(colour, np.uint8)) for colour in colours])
+        order = codes.argsort()
+        self.codes = codes[order]
+        self.indices = np.array([IGNORED if i is None else i for i in colours.values()], np.uint8)[order]
+
+    def read(self, path: Path) -> Tensor:
+        content = _code(_rgb(path, _mask(path)))
+        places = np.searchsorted(self.codes, content).clip(max=len(self.codes) - 1)
+        unknown = self.codes[places] != content
+        if unknown.any():
+            first, counts = np.unique(content[unknown], return_counts=True)
+            raise DataError(
+                f"{path}: {int(unknown.sum())} pixels have a colour that no class has, most often "
+                f"{_colour(first[counts.argmax()])} ([red, green, blue]); add it to `data.encoding`, or mend the mask "
+                "(smoothed borders, or once saved as a JPEG?)"
+            )
+        return torch.from_numpy(self.indices[places])
+
+
+class BinaryMasks:
+    """Black is the first class. White, the value 1, or the only other colour of a mask is the second."""
+
+    def read(self, path: Path) -> Tensor:
+        mask = _mask(path)
+        if mask.mode in ("1", "L"):
+            grey = np.asarray(mask.convert("L"))
+            if not {*np.unique(grey).tolist()} <= {0, 255} and (values := np.unique(_stored(path, mask))).max() > 1:
+                raise DataError(
+                    f"{path}: has the values {several(values.tolist())}, but a binary mask has 0, and either 1 or 255"
+                )
+            return torch.from_numpy((grey > 0).astype(np.uint8))
+        pixels = _code(_rgb(path, mask))
+        if len(others := np.unique(pixels[pixels > 0])) > 1:
+            raise DataError(
+                f"{path}: has the colours {several([_colour(other) for other in others])} beside black, but a binary "
+                "mask has one; use `encoding: {kind: colours, ...}`"
+                + (", or `{kind: ids}` if its palette indices are class ids" if mask.mode == "P" else "")
+            )
+        return torch.from_numpy((pixels > 0).astype(np.uint8))
+
+
+def _decoded(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            with suppress(Exception):  # Broken EXIF data turns nothing; it is rewritten only after the pixels turned.
+                ImageOps.exif_transpose(image, in_place=True)
+            return image
+    except Exception as error:  # decoders raise whatever they like on broken files
+        raise DataError(f"{path}: cannot be read, the file is broken or not an image: {error}") from None
+
+
+def _mask(path: Path) -> Image.Image:
+    mask = _decoded(path)
+    compression = mask.info.get("compression")
+    if mask.format not in LOSSLESS or (mask.format == "TIFF" and compression in LOSSY_TIFF):
+        kind = f"a TIFF with {compression} compression" if mask.format == "TIFF" else f"a {mask.format}"
+        raise DataError(f"{path}: is {kind}, which need not keep class ids; save masks as PNG")
+    return mask
+
+
+def _rgb(path: Path, image: Image.Image) -> NDArray[np.uint8]:
+    """Pixels as H, W, 3."""
+    if image.mode[0] in "IF":
+        raise DataError(f"{path}: has more than 8 bits per channel (mode {image.mode}); save it with 8 bits")
+    try:
+        return np.array(image.convert("RGB"))
+    except ValueError:
+        raise DataError(f"{path}: has mode {image.mode}, which cannot become RGB; save it as RGB") from None
+
+
+def _stored(path: Path, mask: Image.Image) -> NDArray[np.uint8]:
+    """The values in the file of a mask of one channel.
+
+    Pillow stretches grey values of 1, 2 and 4 bits to 0 to 255, inverts a TIFF in which 0 is white, and takes bytes for
+    pixels in a grey BMP of 4 bits.
+    """
+    content, bits = np.asarray(mask), 8
+    if isinstance(mask, TiffImagePlugin.TiffImageFile):
+        bits = mask.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0]
+        if mask.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
+            raise DataError(f"{path}: is a TIFF in which 0 is white, so its ids are ambiguous; save it as PNG")
+    elif mask.format == "PNG":
+        bits = _header(path)[24]  # the bit depth; the standard fixes its place
+    elif mask.format == "BMP" and _header(path)[28] == 4 and mask.mode == "L":
+        raise DataError(f"{path}: is a grey BMP of 4 bits, which cannot be read; save it as PNG")
+    if mask.mode != "L":
+        return content.astype(np.uint8)
+    return content // (255 // (2**bits - 1))
+
+
+def _header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(32)
+
+
+def _code(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Red, green, blue along the last axis as one number."""
+    red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _colour(code: int) -> list[int]:
+    return [int(code) >> shift & 255 for shift in (16, 8, 0)]
