@@ -16,6 +16,7 @@ from PIL import Image
 
 from stdc_search.commands import deliver as room
 from stdc_search.commands.deliver import deliver
+from stdc_search.data.decoding import read_image
 from stdc_search.deploy.export import Pixels, run
 from stdc_search.deploy.folding import deployed
 from stdc_search.errors import UserError
@@ -67,20 +68,28 @@ def labels_of(spec, weights, picture):
     return Pixels(deployed(module, "labels")).eval()(pixels)[0].numpy()
 
 
-def run_example(folder, picture, to):
-    """The example beside a file, in its folder and in a process that cannot import this package."""
+def run_example(folder, picture, to, expected=0):
+    """What the example beside a file prints, in its folder and in a process that cannot import this package."""
     (network,) = (path for path in folder.iterdir() if path.suffix in (".onnx", ".xml", ".pt2"))
     blocked = folder / "blocked" / "stdc_search"
-    blocked.mkdir(parents=True)
+    blocked.mkdir(parents=True, exist_ok=True)
     (blocked / "__init__.py").write_text("raise ImportError('an exported file needs none of this')")
-    return subprocess.run(
+    ended = subprocess.run(
         [sys.executable, f"run_{to}.py", network.name, str(picture)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder / "blocked")},
         capture_output=True,
         text=True,
-        check=True,
-    ).stdout
+    )
+    assert ended.returncode == expected, ended.stderr
+    return ended.stderr if expected else ended.stdout
+
+
+@pytest.fixture(scope="module")
+def delivered(scenes, weights, tmp_path_factory):
+    """The folder of a file of each format."""
+    folder = tmp_path_factory.mktemp("delivered")
+    return {to: deliver(scenes, weights, to, folder / to)[0].parent for to in get_args(Format)}
 
 
 @pytest.mark.parametrize("to", get_args(Format))
@@ -93,6 +102,26 @@ def test_the_example_of_each_format_labels_an_image_as_the_network_does(to, scen
         assert np.array_equal(np.asarray(mask), labels_of(scenes, weights, picture))
         assert mask.getpalette()[:33] == colours(CAMVID_CLASSES).flatten().tolist()
     assert all(line.split(":")[0] in CAMVID_CLASSES for line in printed.splitlines())
+
+
+@pytest.mark.parametrize("to", get_args(Format))
+def test_an_example_turns_a_photo_as_viewers_show_it(to, delivered, picture, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(picture) as upright:
+        upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    assert run_example(delivered[to], tmp_path / "turned.png", to) == run_example(delivered[to], picture, to)
+    with Image.open(delivered[to] / "labels.png") as mask:
+        assert (mask.height, mask.width) == SIZE
+
+
+@pytest.mark.parametrize("to", get_args(Format))
+def test_an_example_refuses_a_photo_of_16_bits_as_predict_does(to, delivered, tmp_path):
+    Image.fromarray(np.full(SIZE, 40000, np.uint16)).save(tmp_path / "deep.png")
+    told = run_example(delivered[to], tmp_path / "deep.png", to, expected=1)
+    with pytest.raises(UserError) as refused:
+        read_image(tmp_path / "deep.png")
+    assert told.strip() == str(refused.value)
 
 
 @pytest.mark.parametrize("to", get_args(Format))

@@ -5,13 +5,16 @@ import sys
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 network, picture = sys.argv[1:]
 session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
 about = json.loads(session.get_modelmeta().custom_metadata_map["about"])
 height, width = about["image_size"]
-image = Image.open(picture).convert("RGB")
+image = ImageOps.exif_transpose(Image.open(picture))  # turned as viewers show it
+if image.mode[0] in "IF":
+    sys.exit(f"{picture}: has more than 8 bits per channel (mode {image.mode}); save it with 8 bits")
+image = image.convert("RGB")
 pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))[None]
 labels = np.asarray(session.run(None, {"image": pixels})[0])[0]
 for index, share in zip(*np.unique(labels, return_counts=True), strict=True):

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import openvino
-from PIL import Image
+from PIL import Image, ImageOps
 
 network, picture = sys.argv[1:]
 model = openvino.Core().read_model(network)
@@ -13,7 +13,10 @@ about = json.loads(model.get_rt_info("about").astype(str))
 exact = {"INFERENCE_PRECISION_HINT": "f32"}  # without it OpenVINO computes in bf16 where the CPU is faster at that
 compiled = openvino.Core().compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", **exact})
 height, width = about["image_size"]
-image = Image.open(picture).convert("RGB")
+image = ImageOps.exif_transpose(Image.open(picture))  # turned as viewers show it
+if image.mode[0] in "IF":
+    sys.exit(f"{picture}: has more than 8 bits per channel (mode {image.mode}); save it with 8 bits")
+image = image.convert("RGB")
 pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))[None]
 labels = compiled(pixels)[0][0]
 for index, share in zip(*np.unique(labels, return_counts=True), strict=True):

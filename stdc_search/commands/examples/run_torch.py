@@ -5,14 +5,17 @@ import sys
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 network, picture = sys.argv[1:]
 files = {"about": ""}
 program = torch.export.load(network, extra_files=files).module()
 about = json.loads(files["about"])
 height, width = about["image_size"]
-image = Image.open(picture).convert("RGB")
+image = ImageOps.exif_transpose(Image.open(picture))  # turned as viewers show it
+if image.mode[0] in "IF":
+    sys.exit(f"{picture}: has more than 8 bits per channel (mode {image.mode}); save it with 8 bits")
+image = image.convert("RGB")
 pixels = np.array(image.resize((width, height), Image.Resampling.BILINEAR))[None]
 labels = program(torch.from_numpy(pixels))[0].numpy()
 for index, share in zip(*np.unique(labels, return_counts=True), strict=True):
