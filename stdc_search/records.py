@@ -78,6 +78,12 @@ class Latency(_Value):
     """By which share the median of their second half lies above that of the first."""
     steady: bool | None = None
     """Whether warming up came to an end, beyond which calls became no faster."""
+    other_load: float | None = None
+    """Share of the cores' time that other processes took; none on a GPU, outside Linux and in older records."""
+    reference_ms: float | None = None
+    """Mean time of fixed work that took turns with the network; none if there was none, and in older records."""
+    reference_fastest_ms: float | None = None
+    """The shortest time of that work which the measuring process had seen until then."""
 
 
 class Score(_Value):

@@ -12,6 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from stdc_search.latency.alone import alone, beside, pinned
+from stdc_search.latency.disturbance import (
+    ReferenceTime,
+    cpu_time,
+    kind_of,
+    load_of_others,
+    reference_time,
+    references,
+)
 from stdc_search.latency.loop import Clock, interleave, warm
 from stdc_search.latency.machine import describe_machine, note_machine, physical_cores, this_machine
 from stdc_search.latency.runtimes import MismatchError, UnavailableError, prepare
@@ -63,7 +71,8 @@ def race(
     """Time networks side by side, in eval mode.
 
     What each gives is first compared with eager PyTorch. Then they take turns, so that figures of one call
-    can be compared whatever else the machine does. Modules, threads and settings are left as they were. Other
+    can be compared whatever else the machine does. Fixed work takes turns with them, and the CPU time of other
+    processes is noted: both tell a busy machine. Modules, threads and settings are left as they were. Other
     processes that measure wait.
 
     Args:
@@ -87,10 +96,17 @@ def race(
             one = prepare(entry.runtime, module, images, _threads(entry), entry.calibration)
             prepared.append(one)
             runs.append(partial(one.run, one.load(images)))
+        fixed = references(one.device for one in prepared)
+        for work in fixed.values():
+            work()
+        before = cpu_time()
         steady = warm(runs, least=warmup, clock=clock)
-        samples = interleave(runs, repeats=repeats, clock=clock)
+        samples = interleave([*runs, *fixed.values()], repeats=repeats, clock=clock)
+        load = load_of_others(before, cpu_time())
+    samples, fixed_samples = samples[: len(runs)], samples[len(runs) :]
+    seen = {kind: reference_time(kind, mine) for kind, mine in zip(fixed, fixed_samples, strict=True)}
     latencies = [
-        _latency(entry, one.device, is_steady, mine)
+        _latency(entry, one.device, is_steady, mine, load, seen.get(kind_of(one.device)))
         for entry, one, is_steady, mine in zip(entries, prepared, steady, samples, strict=True)
     ]
     return [Timing(*both) for both in zip(latencies, ranks(samples), strict=True)]
@@ -130,7 +146,9 @@ def _images(entry: Entry) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(0))
 
 
-def _latency(entry: Entry, device: str, steady: bool, samples: list[float]) -> Latency:
+def _latency(
+    entry: Entry, device: str, steady: bool, samples: list[float], load: float | None, reference: ReferenceTime | None
+) -> Latency:
     found = summarise(samples)
     return Latency(
         **_conditions(entry.runtime, entry.image_size, device),
@@ -142,6 +160,9 @@ def _latency(entry: Entry, device: str, steady: bool, samples: list[float]) -> L
         cv=found.cv,
         drift=found.drift,
         steady=steady,
+        other_load=load if device == "cpu" else None,  # a GPU computes whatever the CPU does
+        reference_ms=reference.mean if reference else None,
+        reference_fastest_ms=reference.fastest if reference else None,
     )
 
 

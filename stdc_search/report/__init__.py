@@ -18,7 +18,16 @@ from stdc_search.report.candidates import FIGURES, best, candidates, first, labe
 from stdc_search.report.overlay import draw_overlay, overlay
 from stdc_search.report.plots import draw_front, encode, front_picture
 from stdc_search.report.tables import print_table, save_table
-from stdc_search.report.words import conditions, constant_note, halving_note, heading, legend, machine_note, summary
+from stdc_search.report.words import (
+    conditions,
+    constant_note,
+    doubtful,
+    halving_note,
+    heading,
+    legend,
+    machine_note,
+    summary,
+)
 from stdc_search.run_folder import FRONT, MACHINES, OVERLAY, RESULTS, SAMPLE, SPEC, TABLE, candidate_folder
 from stdc_search.spec.data import ImagenetSpec
 from stdc_search.spec.run import load
@@ -69,13 +78,17 @@ def write_report(folder: Path) -> Report:
     frame = candidates(complete, objectives)
     table = shown(frame, objectives)
     title = heading(run, complete)
+    numbers = {int(number) for number in table["network"]}
+    shaky = doubtful([record for record in complete if record.number in numbers], found)
     remarks = [
         conditions(complete, records.read_machines(folder / MACHINES)),
         constant_note(complete),
         machine_note(frame, objectives),
+        f"Doubtful times, not to be ranked by: {', '.join(shaky)}" if shaky else "",
     ]
     remarks = [remark for remark in remarks if remark]
-    notes = [*remarks, legend(table), summary(found)]
+    reasons = [f"{name}: doubtful time: {why}" for name, why in shaky.items()]
+    notes = [*remarks, *reasons, legend(table), summary(found)]
     if run.search is not None and run.search.halving is not None:
         notes.append(halving_note(found, run.search.halving, run.search.objectives))
     caption = " ".join(f"{sentence}." for sentence in [title, *remarks, legend(table)] if sentence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -22,6 +23,10 @@ RUNTIMES = {
 }
 WIDE, DRIFTING = 0.1, 0.05
 """Coefficient of variation and drift from which on a time is doubted."""
+BUSY = 0.1
+"""Share of the CPU that other processes may use before a time is doubted."""
+SLOWED = 1.5
+"""How many times its shortest time the fixed work may take before a time is doubted."""
 REFERENCE = "reference"
 
 
@@ -72,8 +77,13 @@ def conditions(records: Sequence[Record], machines: Mapping[str, Machine]) -> st
     return " · ".join(dict.fromkeys(parts))
 
 
-def doubts(latency: Latency) -> str:
-    """Why a time is not to be ranked by; empty where nothing speaks against it."""
+def doubts(latency: Latency, fastest_ms: float | None = None) -> str:
+    """Why a time is not to be ranked by; empty where nothing speaks against it.
+
+    Args:
+        latency: a time.
+        fastest_ms: the shortest time of the fixed work that is known of its machine, beside its own.
+    """
     parts = []
     if latency.steady is False:
         parts.append("calls went on becoming faster")
@@ -81,7 +91,38 @@ def doubts(latency: Latency) -> str:
         parts.append(f"samples spread by {latency.cv:.0%}")
     if latency.drift is not None and abs(latency.drift) > DRIFTING:
         parts.append(f"they drifted by {latency.drift:+.0%}")
+    if latency.other_load is not None and latency.other_load > BUSY:
+        parts.append(f"other processes used {latency.other_load:.0%} of the CPU while this was measured")
+    if latency.reference_ms is not None and latency.reference_fastest_ms is not None:
+        fastest = min(filter(None, (fastest_ms, latency.reference_fastest_ms)), default=latency.reference_ms)
+        if latency.reference_ms > SLOWED * fastest:
+            times = latency.reference_ms / fastest
+            parts.append(f"a fixed computation took {times:.1f} times as long as when it ran undisturbed")
     return ", ".join(parts)
+
+
+def doubtful(shown: Iterable[Record], records: Iterable[Record]) -> dict[str, str]:
+    """The networks whose times are doubtful, each with the reasons.
+
+    Args:
+        shown: the networks of a table.
+        records: all that were measured: any of them may show how fast its machine is when it is idle.
+    """
+    fastest: dict[tuple[str, bool], float] = {}
+    for record in records:
+        if record.latency is not None and record.latency.reference_fastest_ms is not None:
+            place = _place(record, record.latency)
+            fastest[place] = min(record.latency.reference_fastest_ms, fastest.get(place, math.inf))
+    return {
+        label(record): why
+        for record in shown
+        if record.latency is not None and (why := doubts(record.latency, fastest.get(_place(record, record.latency))))
+    }
+
+
+def _place(record: Record, latency: Latency) -> tuple[str, bool]:
+    """Where the fixed work of a time ran: which machine, and whether on its CPU."""
+    return record.machine, latency.device == "cpu"
 
 
 def ties(frame: pd.DataFrame) -> str:

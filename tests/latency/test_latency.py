@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 from functools import cache
+from itertools import chain, repeat
 from types import SimpleNamespace
 from typing import ClassVar, get_args
 
@@ -15,10 +16,20 @@ from torch import nn
 from stdc_search import latency
 from stdc_search.deploy.export import openvino_core
 from stdc_search.deploy.quantize import quantized
-from stdc_search.latency import Entry, MismatchError, UnavailableError, measure, measure_network, race, runtimes
+from stdc_search.latency import (
+    Entry,
+    MismatchError,
+    UnavailableError,
+    disturbance,
+    measure,
+    measure_network,
+    race,
+    runtimes,
+)
+from stdc_search.latency.disturbance import CpuTime
 from stdc_search.latency.loop import WINDOW
 from stdc_search.latency.machine import physical_cores
-from stdc_search.latency.runtimes import check, prepare, reference
+from stdc_search.latency.runtimes import Prepared, check, prepare, reference
 from stdc_search.latency.typical import with_regions
 from stdc_search.spec.choices import PRECISIONS, Runtime
 from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
@@ -32,6 +43,10 @@ SPECS = [
     if precision != "fp16"
     for output in ("labels", "logits")
 ]
+
+
+CHECKS = 2
+"""Calls of a network by which a runtime's result is compared with eager PyTorch's."""
 
 
 class Ticks:
@@ -251,13 +266,76 @@ def test_a_latency_says_what_was_timed_and_how(tiny):
         assert (timed.cv, timed.drift, timed.steady) == (0, 0, True)
 
 
+class Sleeper(nn.Module):
+    """Takes as many milliseconds a call as it is told, by a clock that stands still otherwise."""
+
+    def __init__(self, clock, *milliseconds):
+        super().__init__()
+        self.clock, self.milliseconds = clock, iter(milliseconds)
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def forward(self, image):
+        self.clock.now += next(self.milliseconds) * 10**6
+        return image
+
+
 def test_median_p95_and_fps_come_from_the_samples():
-    samples = [8, 4, 100, 2, 6]
-    warmup = [1] * 2 * 2 * WINDOW
-    clock = Ticks(*warmup, *(step for sample in samples for step in (50, sample)))
-    entry = Entry(nn.Identity(), SIZE, RuntimeSpec(output="logits"))
-    (timed,) = measure([entry], warmup=2, repeats=5, clock=clock)
+    clock = Ticks(*repeat(0, 1000))
+    before = chain(repeat(1, CHECKS), repeat(1, 2 * WINDOW))
+    module = Sleeper(clock, *before, 8, 4, 100, 2, 6)
+    (timed,) = measure([Entry(module, SIZE, RuntimeSpec(output="logits"))], warmup=2, repeats=5, clock=clock)
     assert (timed.median_ms, timed.p95_ms, timed.fps) == (6, 100, 1000 / 6)
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    """A machine whose readings of CPU times, and whose fixed work, are made up."""
+    monkeypatch.setattr(disturbance, "_fastest", {})
+    start = CpuTime(wall=0, busy=0, own=0, cores=2)
+
+    def use(busy):
+        both = iter([start, CpuTime(wall=10, busy=busy, own=11, cores=2)])
+        monkeypatch.setattr(latency, "cpu_time", lambda: next(both))
+
+    use(11)
+    return use
+
+
+def test_a_latency_notes_the_load_of_others(idle, tiny):
+    idle(20)
+    (timed,) = measure([Entry(tiny, SIZE, RuntimeSpec(threads=1))], warmup=1, repeats=1)
+    assert timed.other_load == pytest.approx(0.45)
+
+
+def test_the_load_of_others_is_not_noted_of_a_gpu(idle, tiny, monkeypatch):
+    idle(20)
+    cpu = prepare(RuntimeSpec(), tiny, torch.randn(1, 3, *SIZE), 1)
+    monkeypatch.setattr(latency, "prepare", lambda *_: Prepared(cpu.load, cpu.run, "cuda"))
+    (timed,) = measure([Entry(tiny, SIZE, RuntimeSpec(threads=1))], warmup=1, repeats=1)
+    assert (timed.device, timed.other_load) == ("cuda", None)
+
+
+def test_fixed_work_takes_turns_with_the_networks(idle, monkeypatch):
+    clock, done = Ticks(*repeat(0, 1000)), []
+
+    def work():
+        done.append("work")
+        clock.now += 3 * 10**6
+
+    monkeypatch.setattr(latency, "references", lambda devices: {kind: work for kind in devices})
+    module = Sleeper(clock, *repeat(50, 100))
+    timings = measure([Entry(module, SIZE, RuntimeSpec(output="logits"))] * 2, warmup=1, repeats=4, clock=clock)
+    assert [(timed.median_ms, timed.samples) for timed in timings] == [(50, 4)] * 2
+    assert [(timed.reference_ms, timed.reference_fastest_ms) for timed in timings] == [(3, 3)] * 2
+    assert len(done) == 1 + 4  # once to be ready
+
+
+def test_a_device_without_fixed_work_has_no_time_of_it(idle, tiny, monkeypatch):
+    monkeypatch.setattr(latency, "references", lambda devices: {})
+    (timed,) = measure([Entry(tiny, SIZE, RuntimeSpec(threads=1))], warmup=1, repeats=1)
+    assert (timed.reference_ms, timed.reference_fastest_ms) == (None, None)
 
 
 def test_further_runtimes_stand_beside_the_first(tiny):
@@ -334,21 +412,10 @@ def test_measuring_draws_no_random_numbers(tiny):
 
 
 def test_networks_are_placed_by_their_times(tiny):
-    class Sleeper(nn.Module):
-        def __init__(self, ticks, milliseconds):
-            super().__init__()
-            self.ticks, self.milliseconds = ticks, milliseconds
-
-        def __deepcopy__(self, memo):
-            return self
-
-        def forward(self, image):
-            self.ticks.now += self.milliseconds * 10**6
-            return image
-
     ticks = Ticks()
     spec = RuntimeSpec(output="logits")
-    timings = race([Entry(Sleeper(ticks, ms), SIZE, spec) for ms in (30, 10, 20, 10)], repeats=20, clock=ticks)
+    modules = [Sleeper(ticks, *repeat(ms, 100)) for ms in (30, 10, 20, 10)]
+    timings = race([Entry(module, SIZE, spec) for module in modules], repeats=20, clock=ticks)
     assert [timing.place for timing in timings] == [4, 1, 3, 1]
 
 

@@ -123,3 +123,21 @@ def test_a_folder_that_no_run_made_is_refused_by_name(tmp_path):
 def test_machines_are_read_by_their_ids(folder, report):
     assert list(json.loads((folder / "machine.json").read_text())) == ["a1b2c3d4e5f6"]
     assert report.notes[0].endswith("AMD EPYC 7B13, 2 cores")
+
+
+def test_doubtful_times_of_shown_networks_are_named_below_the_table_and_in_its_file(tmp_path):
+    def busy(number, **changes):
+        found = record(number, **changes)
+        assert found.latency is not None
+        return found.model_copy(update={"latency": found.latency.model_copy(update={"other_load": 0.6})})
+
+    records = [*RECORDS[:2], busy(2, miou=41.0, median_ms=60.0), busy(3, miou=40.0, median_ms=70.0)]
+    folder = write_run(tmp_path / "camvid", records)
+    notes = write_report(folder).notes
+    assert "Doubtful times, not to be ranked by: 0002" in notes
+    assert "0002: doubtful time: other processes used 60% of the CPU while this was measured" in notes
+    assert "Doubtful times, not to be ranked by: 0002." in (folder / "report" / "table.md").read_text()
+
+
+def test_times_that_nothing_speaks_against_have_no_note(report):
+    assert not any("oubtful" in note for note in report.notes)

@@ -7,6 +7,7 @@ from stdc_search.report.candidates import candidates
 from stdc_search.report.words import (
     conditions,
     constant_note,
+    doubtful,
     doubts,
     heading,
     label,
@@ -84,6 +85,64 @@ def test_a_time_is_doubted_where_it_spreads_drifts_or_was_not_warm():
     assert doubts(timed) == doubts(timed.model_copy(update={"cv": 0.02, "drift": 0.01, "steady": True})) == ""
     shaky = timed.model_copy(update={"cv": 0.21, "drift": -0.08, "steady": False})
     assert doubts(shaky) == "calls went on becoming faster, samples spread by 21%, they drifted by -8%"
+
+
+def timed(number=0, machine=HERE, name=None, **changes):
+    found = record(number, machine=machine, name=name)
+    assert found.latency is not None
+    return found.model_copy(update={"latency": found.latency.model_copy(update=changes)})
+
+
+def reasons(fastest=None, **changes):
+    found = timed(**changes).latency
+    assert found is not None
+    return doubts(found, fastest)
+
+
+def test_a_time_is_doubted_where_other_processes_used_the_cpu_though_its_samples_agree():
+    assert reasons(cv=0.01, drift=0.0, other_load=0.05) == ""
+    assert reasons(cv=0.01, drift=0.0, other_load=0.45) == (
+        "other processes used 45% of the CPU while this was measured"
+    )
+
+
+def test_a_time_is_doubted_where_fixed_work_was_slow_meanwhile():
+    assert reasons(reference_ms=2.3, reference_fastest_ms=2.0) == ""
+    assert reasons(reference_ms=4.2, reference_fastest_ms=2.0) == (
+        "a fixed computation took 2.1 times as long as when it ran undisturbed"
+    )
+
+
+def test_the_fixed_work_is_compared_with_the_fastest_that_is_known_of_a_machine():
+    assert reasons(2.0, reference_ms=4.2, reference_fastest_ms=4.0) != ""
+    assert reasons(4.0, reference_ms=4.2, reference_fastest_ms=4.0) == ""
+    assert reasons(9.0, reference_ms=4.2, reference_fastest_ms=4.0) == ""
+
+
+def test_a_fixed_work_that_took_no_time_says_nothing():
+    assert reasons(reference_ms=0.0, reference_fastest_ms=0.0) == ""
+
+
+def test_doubtful_networks_are_named_with_the_reason():
+    records = [timed(1), timed(2, other_load=0.5), timed(3, name="stdc1", cv=0.3)]
+    assert doubtful(records, records) == {
+        "0002": "other processes used 50% of the CPU while this was measured",
+        "STDC1": "samples spread by 30%",
+    }
+
+
+def test_one_quiet_measurement_shows_that_others_of_its_machine_were_not():
+    busy = timed(1, reference_ms=4.2, reference_fastest_ms=4.0)
+    quiet = timed(2, reference_ms=2.1, reference_fastest_ms=2.0)
+    assert doubtful([busy], [busy]) == {}
+    assert list(doubtful([busy], [busy, quiet])) == ["0001"]
+
+
+def test_fixed_work_is_not_compared_between_machines_nor_between_cpu_and_gpu():
+    busy = timed(1, reference_ms=4.2, reference_fastest_ms=4.0)
+    elsewhere = timed(2, machine=THERE, reference_ms=2.1, reference_fastest_ms=2.0)
+    gpu = timed(3, device="cuda", reference_ms=0.5, reference_fastest_ms=0.5)
+    assert doubtful([busy], [busy, elsewhere, gpu]) == {}
 
 
 def test_places_are_explained_and_ties_where_there_are_any():

@@ -1,0 +1,144 @@
+"""Signs that other work disturbed a measurement.
+
+Samples that agree prove nothing on a machine that is busy all the time. Two signs do not depend on the samples: the CPU
+time of other processes, and the time of fixed work that takes turns with the networks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from stdc_search.latency.loop import Run
+
+SHORTEST = 0.5
+"""Seconds that CPU times are compared over, at least: the system counts them in steps of 10 ms."""
+TOLERANCE = 0.1
+"""Share of the CPU by which the system may have counted less than this process used, before it is not believed."""
+
+
+class CpuTime(NamedTuple):
+    """Readings of three clocks, in seconds."""
+
+    wall: float
+    busy: float
+    """All processes (and other virtual machines) on the cores that this process may use."""
+    own: float
+    """All threads of this process."""
+    cores: int
+
+
+def cpu_time() -> CpuTime | None:
+    """Read the clocks; none where the system does not tell what others use (all but Linux)."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    cpus = os.sched_getaffinity(0)
+    cores = {_siblings(cpu) for cpu in cpus}  # what runs on a core's other hardware thread slows this one
+    busy = _busy(_read("/proc/stat"), set().union(*cores))
+    return None if busy is None else CpuTime(time.perf_counter(), busy, time.process_time(), len(cores))
+
+
+def load_of_others(start: CpuTime | None, end: CpuTime | None) -> float | None:
+    """The share of the cores' time that other processes took between two readings; none if it cannot be told."""
+    if start is None or end is None or (wall := end.wall - start.wall) < SHORTEST:
+        return None
+    share = ((end.busy - start.busy) - (end.own - start.own)) / (wall * end.cores)
+    return None if share < -TOLERANCE else min(max(share, 0.0), 1.0)
+
+
+def _busy(stat: str, cpus: set[int]) -> float | None:
+    """Seconds since the system started that CPUs were not idle, by `/proc/stat`; none if one is missing there."""
+    lines = {int(number): fields.split() for number, fields in re.findall(r"^cpu(\d+) (.+)$", stat, re.MULTILINE)}
+    if not cpus <= lines.keys():
+        return None
+    ticks = 0
+    for cpu in cpus:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, lines[cpu][:8])
+        ticks += user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _siblings(cpu: int) -> frozenset[int]:
+    """The hardware threads of a CPU's core, from a list like `0,64` or `0-1`."""
+    text = _read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu)
+    ends = [part.split("-") for part in text.strip().split(",")]
+    return frozenset(one for first, *last in ends for one in range(int(first), int(last[0] if last else first) + 1))
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+class ReferenceTime(NamedTuple):
+    """How long fixed work took, in milliseconds."""
+
+    mean: float
+    """Not the median: a call is so short that a busy machine interrupts only some of them."""
+    fastest: float
+    """Of all calls in this process: even on a busy machine some calls are not interrupted."""
+
+
+_fastest: dict[str, float] = {}
+"""By the kind of device."""
+
+
+def reference_time(device: str, samples: Sequence[float]) -> ReferenceTime:
+    """What milliseconds of the fixed work say, next to all that this process has seen."""
+    _fastest[device] = min(samples) if device not in _fastest else min(_fastest[device], *samples)
+    return ReferenceTime(fmean(samples), _fastest[device])
+
+
+def references(devices: Iterable[str]) -> dict[str, Run]:
+    """Fixed work for each kind of device: a few milliseconds on a CPU, about one on a GPU.
+
+    Args:
+        devices: `cpu`, or anything else for the GPU; a GPU that torch cannot use has no fixed work.
+    """
+    makers: dict[str, Callable[[], Run]] = {"cpu": _on_cpu}
+    if torch.cuda.is_available():
+        makers["gpu"] = _on_gpu
+    wanted = sorted({kind_of(device) for device in devices})
+    return {kind: makers[kind]() for kind in wanted if kind in makers}
+
+
+def kind_of(device: str) -> str:
+    return "cpu" if device == "cpu" else "gpu"
+
+
+def _on_cpu() -> Run:
+    """Arithmetic, then memory traffic, each for about a millisecond, in plain NumPy.
+
+    It has one thread, so it leaves no pool of spinning threads behind for the network timed next. It allocates nothing:
+    page faults would cost more than the work, and whether there are any depends on what was freed before.
+    """
+    angles, sines = np.linspace(0, 100, 1 << 17), np.zeros(1 << 17)
+    source, target = np.ones(1 << 20), np.zeros(1 << 20)
+
+    def run() -> None:
+        np.sin(angles, out=sines)
+        np.copyto(target, source)
+
+    return run
+
+
+def _on_gpu() -> Run:
+    image, kernel = torch.ones((1, 256, 128, 128), device="cuda"), torch.ones((256, 256, 3, 3), device="cuda")
+
+    @torch.inference_mode()
+    def run() -> torch.Tensor:
+        result = torch.nn.functional.conv2d(image, kernel, padding=1)
+        torch.cuda.synchronize()
+        return result
+
+    return run
