@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stdc_search.latency import predicted, this_machine
-from stdc_search.ranking import Direction, hypervolume
-from stdc_search.records import Cost, Machine, Record, Score
+from stdc_search.ranking import hypervolume
+from stdc_search.records import Cost, Direction, Machine, Record, Score
 from stdc_search.search.executors import Outcome
 from stdc_search.search.known_cost.model import GaussianProcess
 from stdc_search.search.space import tabulate

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from stdc_search.commands.run import run
 from stdc_search.errors import FolderInUseError
-from stdc_search.records import Record, Score, read
+from stdc_search.records import METRICS, Record, Score, read
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.run_folder import RESULTS, SPEC
 from stdc_search.spec.base import replace
@@ -94,12 +94,12 @@ def row(name: str, record: Record) -> dict[str, Any]:
     assert isinstance(score, Score) and cost is not None
     return {
         "variant": name.replace("_", " "),
-        "mIoU %": score.miou,
+        METRICS["score.miou"].title: score.miou,
         "± %": stdev(score.seed_miou) if len(score.seed_miou) > 1 else None,
         "seeds": len(score.seed_miou),
-        "boundary F %": score.boundary_f,
-        "pixel accuracy %": score.pixel_accuracy,
-        "GMACs": cost.macs / 1e9,
+        METRICS["score.boundary_f"].title: score.boundary_f,
+        METRICS["score.pixel_accuracy"].title: score.pixel_accuracy,
+        METRICS["cost.macs"].title: cost.macs / METRICS["cost.macs"].scale,
         "minutes a seed": sum(record.seconds.values()) / 60 / len(score.seed_miou),
         **{f"{label} %": value for label, value in score.iou.items()},
     }

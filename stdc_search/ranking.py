@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-Direction = Literal["minimize", "maximize"]
+from stdc_search.records import Direction
 
 
 def front(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.bool_]:

@@ -3,13 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from stdc_search.errors import DamagedError
 from stdc_search.storage import append_line
 
+Direction = Literal["minimize", "maximize"]
+
+
+class Metric(NamedTuple):
+    """A number that a record has."""
+
+    title: str
+    """Of a table's column; its last word is the unit."""
+    axis: str
+    """Beside the axis of a picture."""
+    direction: Direction
+    """Which way is better."""
+    scale: float = 1.0
+    """What a record's number is divided by to be in the unit."""
+    exact: str = ""
+    """Title of a column of undivided numbers."""
+    objective: bool = True
+    """Whether a search may have it as an objective."""
+
+
+METRICS = {
+    "cost.parameters": Metric("params M", "parameters, millions", "minimize", 1e6, "parameters"),
+    "cost.macs": Metric("GMACs", "multiply-adds, GMACs", "minimize", 1e9, "MACs"),
+    "cost.fvcore_flops": Metric("fvcore GFLOPs", "fvcore's FLOPs, 10⁹", "minimize", 1e9, "fvcore FLOPs"),
+    "cost.paper_flops": Metric("paper GFLOPs", "FLOPs by the paper's rule, 10⁹", "minimize", 1e9, "paper's FLOPs"),
+    "latency.median_ms": Metric("median ms", "latency, median ms per image", "minimize"),
+    "latency.p95_ms": Metric("p95 ms", "latency, 95th percentile, ms per image", "minimize"),
+    "latency.fps": Metric("FPS", "images per second", "maximize", objective=False),  # median_ms says the same
+    "score.miou": Metric("mIoU %", "mIoU, %", "maximize"),
+    "score.pixel_accuracy": Metric("pixel accuracy %", "pixel accuracy, %", "maximize"),
+    "score.boundary_f": Metric("boundary F %", "F-score of boundaries, %", "maximize"),
+    "score.top1": Metric("top-1 %", "top-1 accuracy, %", "maximize"),
+    "score.top5": Metric("top-5 %", "top-5 accuracy, %", "maximize"),
+}
+"""All metrics, by the section of a record and the field in it."""
+
+IGNORED = 255
+"""The id of pixels without a class in label maps: read, predicted and written."""
 LEGAL, INSIDE = "legal network", "inside the limits"
 """Columns of the table of a whole space."""
 
@@ -117,6 +155,11 @@ class ImageScore(_Value):
     images: int
     seed_top1: tuple[float, ...]
     """top1 of each of `training.seeds`."""
+
+
+PIXEL_METRICS = tuple(name for name in METRICS if name.removeprefix("score.") in Score.model_fields)
+IMAGE_METRICS = tuple(name for name in METRICS if name.removeprefix("score.") in ImageScore.model_fields)
+"""Scores of a segmenter and of a classifier."""
 
 
 class StartedFrom(_Value):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stdc_search.ranking import Direction, front, hypervolume
+from stdc_search.ranking import front, hypervolume
+from stdc_search.records import Direction
 
 SIDE = 5
 """Coordinates are 0..SIDE: small, so that ties are common and a volume is a count of unit cells."""

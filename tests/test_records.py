@@ -4,7 +4,19 @@ import math
 
 import pytest
 
-from stdc_search.records import Cost, Record, Score, append, read, read_machines
+from stdc_search.records import (
+    IMAGE_METRICS,
+    METRICS,
+    PIXEL_METRICS,
+    Cost,
+    ImageScore,
+    Latency,
+    Record,
+    Score,
+    append,
+    read,
+    read_machines,
+)
 from stdc_search.storage import cut_torn_line
 
 
@@ -72,3 +84,20 @@ def test_a_damaged_description_of_machines_is_none(tmp_path, content):
     if content is not None:
         (tmp_path / "machine.json").write_text(content)
     assert read_machines(tmp_path / "machine.json") == {}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_a_number_of_a_record(name):
+    section, field = name.split(".")
+    sections = {"cost": (Cost,), "latency": (Latency,), "score": (Score, ImageScore)}[section]
+    assert any(field in one.model_fields for one in sections)
+
+
+def test_no_two_metrics_share_a_title():
+    assert len({metric.title for metric in METRICS.values()}) == len(METRICS)
+    assert len({metric.axis for metric in METRICS.values()}) == len(METRICS)
+
+
+def test_a_segmenter_and_a_classifier_have_the_scores_of_their_records():
+    assert PIXEL_METRICS == ("score.miou", "score.pixel_accuracy", "score.boundary_f")
+    assert IMAGE_METRICS == ("score.top1", "score.top5")

@@ -12,8 +12,6 @@ from torch import Tensor
 from stdc_search.errors import UserError
 
 Split = Literal["train", "val"]
-IGNORED = 255
-"""Label of pixels that are neither trained on nor scored."""
 
 
 class DataError(UserError):

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 from torch import Tensor
 
-from stdc_search.data.dataset import IGNORED, DataError
+from stdc_search.data.dataset import DataError
 from stdc_search.errors import several
+from stdc_search.records import IGNORED
 
 LOSSLESS = ("PNG", "BMP", "TIFF")
 """Formats of masks; GIF is not one, since programs that save it renumber the palette."""

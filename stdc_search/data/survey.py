@@ -13,9 +13,10 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from stdc_search.data import open_dataset
-from stdc_search.data.dataset import IGNORED, DataError, Dataset, Split
+from stdc_search.data.dataset import DataError, Dataset, Split
 from stdc_search.data.decoding import orientation
 from stdc_search.errors import several
+from stdc_search.records import IGNORED
 from stdc_search.spec.data import BinarySpec, ColoursSpec, DataSpec, FolderSpec, IdsSpec, SplitByShare
 from stdc_search.spec.problems import Problem
 

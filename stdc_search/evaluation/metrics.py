@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stdc_search.records import ImageScore, Score
-from stdc_search.training.losses import IGNORE
+from stdc_search.records import IGNORED, ImageScore, Score
 
 
 class Counts(NamedTuple):
@@ -47,9 +46,9 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, classes: int) -> Tenso
         ValueError: a label is neither a class nor 255.
     """
     pairs = labels.flatten().long() * classes + predictions.flatten()
-    counts = torch.bincount(pairs, minlength=(IGNORE + 1) * classes)
-    if counts[classes * classes : IGNORE * classes].any():
-        raise ValueError(f"a label is neither one of 0 to {classes - 1} nor {IGNORE} (ignored)")
+    counts = torch.bincount(pairs, minlength=(IGNORED + 1) * classes)
+    if counts[classes * classes : IGNORED * classes].any():
+        raise ValueError(f"a label is neither one of 0 to {classes - 1} nor {IGNORED} (ignored)")
     return counts[: classes * classes].view(classes, classes)
 
 
@@ -82,18 +81,18 @@ def boundary_counts(predictions: Tensor, labels: Tensor, classes: int, tolerance
         tolerance: pixels, as a Euclidean distance.
     """
     truth = labels.long()
-    predicted = predictions.long().masked_fill(truth == IGNORE, IGNORE)
+    predicted = predictions.long().masked_fill(truth == IGNORED, IGNORED)
     reach = range(-tolerance, tolerance + 1)
     disc = [(y, x) for y in reach for x in reach if y * y + x * x <= tolerance**2]
     width = labels.shape[1] + 2 * tolerance
     steps = [y * width + x for y, x in disc]
     marks = [
-        F.pad(torch.where(on_boundary(m), m, IGNORE), [tolerance] * 4, value=IGNORE).flatten()
+        F.pad(torch.where(on_boundary(m), m, IGNORED), [tolerance] * 4, value=IGNORED).flatten()
         for m in (predicted, truth)
     ]
     rows = []
     for mine, other in (marks, marks[::-1]):
-        places = (mine != IGNORE).nonzero().squeeze(1)
+        places = (mine != IGNORED).nonzero().squeeze(1)
         ids = mine[places]
         near = torch.zeros_like(ids, dtype=torch.bool)
         for step in steps:
@@ -106,7 +105,7 @@ def on_boundary(labels: Tensor) -> Tensor:
     """Pixels with a neighbour to the left, right, above or below of another class: bool, H, W."""
     found = torch.zeros_like(labels, dtype=torch.bool)
     for ids, marks in ((labels, found), (labels.T, found.T)):
-        change = (ids[1:] != ids[:-1]) & (ids[1:] != IGNORE) & (ids[:-1] != IGNORE)
+        change = (ids[1:] != ids[:-1]) & (ids[1:] != IGNORED) & (ids[:-1] != IGNORED)
         marks[1:] |= change
         marks[:-1] |= change
     return found

@@ -12,9 +12,8 @@ from rich.console import Console
 
 from stdc_search import records
 from stdc_search.errors import UserError
-from stdc_search.ranking import Direction
-from stdc_search.records import Score
-from stdc_search.report.candidates import FIGURES, best, candidates, first, label, shown
+from stdc_search.records import METRICS, Direction, Score
+from stdc_search.report.candidates import best, candidates, first, label, shown
 from stdc_search.report.overlay import draw_overlay, overlay
 from stdc_search.report.plots import draw_front, encode, front_picture
 from stdc_search.report.tables import print_table, save_table
@@ -115,7 +114,7 @@ def write_report(folder: Path) -> Report:
             else:
                 notes.append(f"no overlay: {network / SAMPLE} is missing")
         by = first(objectives, "maximize") or next(iter(objectives), None)
-        notes.append(f"best network by {FIGURES[by][0].removesuffix(' %')}: {spec}" if by else f"network: {spec}")
+        notes.append(f"best network by {METRICS[by].title.removesuffix(' %')}: {spec}" if by else f"network: {spec}")
     return Report(frame, table, title, tuple(filter(None, notes)), paths, number, spec)
 
 

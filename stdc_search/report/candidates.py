@@ -8,26 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from stdc_search.ranking import Direction, front
-from stdc_search.records import Record
+from stdc_search.ranking import front
+from stdc_search.records import METRICS, Direction, Record
 from stdc_search.report.tables import MARK
 from stdc_search.report.words import REFERENCE, label, short_titles
-
-FIGURES = {
-    "score.miou": ("mIoU %", 1.0),
-    "score.pixel_accuracy": ("pixel accuracy %", 1.0),
-    "score.boundary_f": ("boundary F %", 1.0),
-    "score.top1": ("top-1 %", 1.0),
-    "score.top5": ("top-5 %", 1.0),
-    "latency.median_ms": ("median ms", 1.0),
-    "latency.p95_ms": ("p95 ms", 1.0),
-    "latency.fps": ("FPS", 1.0),
-    "cost.macs": ("GMACs", 1e9),
-    "cost.parameters": ("params M", 1e6),
-    "cost.fvcore_flops": ("fvcore GFLOPs", 1e9),
-    "cost.paper_flops": ("paper GFLOPs", 1e9),
-}
-"""Title, with its unit last, and what a number is divided by to be in that unit."""
 
 ALWAYS = (
     "score.miou",
@@ -83,8 +67,7 @@ def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> pd.DataFr
         ]
     for name in dict.fromkeys([*objectives, *ALWAYS]):
         if name in frame:
-            title, unit = FIGURES[name]
-            columns[title] = frame[name] / unit
+            columns[METRICS[name].title] = frame[name] / METRICS[name].scale
     for name in frame:
         if name.startswith("latency_also.") and name.endswith(".median_ms"):
             columns[f"{name.split('.')[1]} ms"] = frame[name]

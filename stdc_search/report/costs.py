@@ -7,7 +7,7 @@ from itertools import groupby
 
 import pandas as pd
 
-from stdc_search.records import Cost, HeldOut, Latency, PartCost
+from stdc_search.records import METRICS, Cost, HeldOut, Latency, PartCost
 
 
 def cost_frame(networks: Iterable[tuple[str, tuple[int, int], Cost]]) -> pd.DataFrame:
@@ -49,6 +49,7 @@ def parts_frame(parts: Sequence[PartCost], image_size: tuple[int, int]) -> pd.Da
     return pd.DataFrame([*rows, {"stage": "total", **_counts(total)}])
 
 
+MEDIAN, P95, FPS = (METRICS[f"latency.{name}"].title for name in ("median_ms", "p95_ms", "fps"))
 USUAL = {"batch": 1, "memory format": "contiguous", "device": "cpu"}
 """Columns that are left out where they say nothing else."""
 
@@ -68,18 +69,18 @@ def latency_frame(networks: Iterable[tuple[str, Latency, int]]) -> pd.DataFrame:
                 "memory format": latency.memory_format,
                 "output": latency.output,
                 "threads": latency.threads,
-                "median ms": latency.median_ms,
+                MEDIAN: latency.median_ms,
                 "p5 ms": latency.p5_ms,
-                "p95 ms": latency.p95_ms,
+                P95: latency.p95_ms,
                 "CV %": None if latency.cv is None else 100 * latency.cv,
-                "FPS": latency.fps,
+                FPS: latency.fps,
                 "repeats": latency.samples,
             }
             for name, latency, place in networks
         ]
     )
     usual = [name for name, value in USUAL.items() if (frame[name] == value).all()]
-    return frame.drop(columns=usual).sort_values("median ms", ignore_index=True)
+    return frame.drop(columns=usual).sort_values(MEDIAN, ignore_index=True)
 
 
 def held_out_frame(networks: Iterable[HeldOut]) -> pd.DataFrame:
@@ -100,12 +101,7 @@ def held_out_frame(networks: Iterable[HeldOut]) -> pd.DataFrame:
 
 
 def _counts(cost: Cost) -> dict[str, int]:
-    return {
-        "parameters": cost.parameters,
-        "MACs": cost.macs,
-        "fvcore FLOPs": cost.fvcore_flops,
-        "paper's FLOPs": cost.paper_flops,
-    }
+    return {METRICS[f"cost.{name}"].exact: count for name, count in cost}
 
 
 def _stage(name: str) -> str:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stdc_search.records import Score
+from stdc_search.records import IGNORED, Score
 from stdc_search.report.plots import INK, SMALL_PT, TEXT_PT, TITLE_PT, literal
 from stdc_search.run_folder import SAMPLE_PARTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-IGNORED = 255
 SHARE = 0.6
 """Of the class colour, over the image."""
 WIDTH = 12

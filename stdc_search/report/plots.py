@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stdc_search.ranking import Direction
-from stdc_search.report.candidates import FIGURES, first
+from stdc_search.records import IMAGE_METRICS, METRICS, PIXEL_METRICS, Direction
+from stdc_search.report.candidates import first
 from stdc_search.report.labels import place_label
 
 if TYPE_CHECKING:
@@ -23,20 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis as Edge
     from matplotlib.figure import Figure
 
-AXIS_TITLES = {
-    "score.miou": "mIoU, %",
-    "score.pixel_accuracy": "pixel accuracy, %",
-    "score.boundary_f": "F-score of boundaries, %",
-    "score.top1": "top-1 accuracy, %",
-    "score.top5": "top-5 accuracy, %",
-    "latency.median_ms": "latency, median ms an image",
-    "latency.p95_ms": "latency, 95th percentile, ms an image",
-    "cost.macs": "multiply-adds, GMACs",
-    "cost.parameters": "parameters, millions",
-    "cost.fvcore_flops": "fvcore's FLOPs, 10⁹",
-    "cost.paper_flops": "FLOPs by the paper's rule, 10⁹",
-}
-
+SCORES = (*PIXEL_METRICS, *IMAGE_METRICS)
 INK, QUIET, PALE, SEARCHED, GIVEN = "#1f2933", "#6b7785", "#a9b8c9", "#0b6e99", "#c2410c"
 TITLE_PT, TEXT_PT, SMALL_PT = 12, 9.5, 8
 
@@ -126,9 +113,10 @@ def front_picture(
     x, y = first(objectives, "minimize"), first(objectives, "maximize")
     rest = [name for name in objectives if name not in (x, y)]
     x = x or (rest.pop(0) if rest else "cost.macs")
-    y = y or (rest.pop(0) if rest else "score.miou" if "score.miou" in frame else "score.top1")
+    y = y or (rest.pop(0) if rest else next(name for name in SCORES if name in frame))
     third = rest[0] if rest else None
-    values = {name: np.array(frame[name], dtype=float) / FIGURES[name][1] for name in (x, y, third) if name}
+    constant = y.replace("score.", "score.constant_")
+    values = {name: np.array(frame[name], dtype=float) / METRICS[name].scale for name in (x, y, third) if name}
     dots = tuple(
         Dot(
             number=row["number"],
@@ -148,7 +136,7 @@ def front_picture(
         y=_axis(y, objectives, values[y]),
         third=_axis(third, objectives, values[third]) if third else None,
         dots=dots,
-        constant=max(frame[f"score.constant_{y[6:]}"].tolist()) if y in ("score.miou", "score.top1") else None,
+        constant=max(frame[constant].tolist()) if constant in frame else None,
     )
 
 
@@ -165,10 +153,9 @@ def _label(row: Mapping[Any, Any]) -> str:
 
 
 def _axis(metric: str, objectives: Mapping[str, Direction], values: NDArray[np.float64]) -> Axis:
-    percent = metric.startswith("score.")
-    log = not percent and values.min() > 0 and values.max() > 4 * values.min()
-    direction = objectives.get(metric, "maximize" if percent else "minimize")
-    return Axis(metric, AXIS_TITLES[metric], direction, bool(log))
+    log = metric not in SCORES and values.min() > 0 and values.max() > 4 * values.min()
+    direction = objectives.get(metric, METRICS[metric].direction)
+    return Axis(metric, METRICS[metric].axis, direction, bool(log))
 
 
 def draw_front(picture: FrontPicture) -> Figure:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from stdc_search.records import ImageScore, Score
+from stdc_search.records import IMAGE_METRICS, METRICS, PIXEL_METRICS, ImageScore, Score
 from stdc_search.spec.measurement import RuntimeSpec
 
 
@@ -18,13 +18,9 @@ def score_frame(scores: Iterable[tuple[RuntimeSpec, Score | ImageScore]]) -> pd.
 
 
 def _figures(score: Score | ImageScore) -> dict[str, float | None]:
-    match score:
-        case Score():
-            return {
-                "mIoU %": score.miou,
-                "boundary F %": score.boundary_f,
-                "pixel accuracy %": score.pixel_accuracy,
-                **{f"{name} %": value for name, value in score.iou.items()},
-            }
-        case ImageScore():
-            return {"top-1 %": score.top1, "top-5 %": score.top5}
+    names = PIXEL_METRICS if isinstance(score, Score) else IMAGE_METRICS
+    figures = {METRICS[name].title: getattr(score, name.removeprefix("score.")) for name in names}
+    return {
+        **figures,
+        **({f"{name} %": value for name, value in score.iou.items()} if isinstance(score, Score) else {}),
+    }

@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stdc_search.records import INSIDE, LEGAL
-from stdc_search.report.plots import AXIS_TITLES, GIVEN, INK, PALE, QUIET, SMALL_PT, TEXT_PT, TITLE_PT, encode, literal
+from stdc_search.records import INSIDE, LEGAL, METRICS
+from stdc_search.report.plots import GIVEN, INK, PALE, QUIET, SMALL_PT, TEXT_PT, TITLE_PT, encode, literal
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.report.words import title_of
-from stdc_search.spec.search import LimitMetric, LimitSpec, SearchSpec
+from stdc_search.spec.search import Limited, LimitSpec, SearchSpec
 from stdc_search.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MACS, PARAMETERS = METRICS["cost.macs"], METRICS["cost.parameters"]
 QUANTILES = {
     "smallest": 0.0,
     "5 %": 0.05,
@@ -56,15 +57,19 @@ def quantile_frame(table: pd.DataFrame, landmarks: Mapping[str, tuple[int, ...]]
     """
     macs, parameters = _legal(table, "cost.macs"), _legal(table, "cost.parameters")
     rows = [
-        {"network": name, "GMACs": _at(macs, share) / 1e9, "params M": _at(parameters, share) / 1e6}
+        {
+            "network": name,
+            MACS.title: _at(macs, share) / MACS.scale,
+            PARAMETERS.title: _at(parameters, share) / PARAMETERS.scale,
+        }
         for name, share in QUANTILES.items()
     ]
     for name, costs in landmarks.items():
         rows.append(
             {
                 "network": title_of(name),
-                "GMACs": costs[1] / 1e9,
-                "params M": costs[0] / 1e6,
+                MACS.title: costs[1] / MACS.scale,
+                PARAMETERS.title: costs[0] / PARAMETERS.scale,
                 "fewer GMACs %": _share(macs < costs[1]),
                 "fewer params %": _share(parameters < costs[0]),
             }
@@ -72,7 +77,7 @@ def quantile_frame(table: pd.DataFrame, landmarks: Mapping[str, tuple[int, ...]]
     return pd.DataFrame(rows)
 
 
-def space_note(table: pd.DataFrame, size: float, limits: Mapping[LimitMetric, LimitSpec]) -> str:
+def space_note(table: pd.DataFrame, size: float, limits: Mapping[Limited, LimitSpec]) -> str:
     """How many networks there are, are legal, and lie inside the limits."""
     whole = f"all {len(table):,}" if len(table) == size else f"a sample of {len(table):,}"
     of = f" of {size:,.0f}" if len(table) != size and np.isfinite(size) else ""
@@ -89,7 +94,7 @@ def space_note(table: pd.DataFrame, size: float, limits: Mapping[LimitMetric, Li
 def draw_space(
     table: pd.DataFrame,
     landmarks: Mapping[str, tuple[int, ...]],
-    limits: Mapping[LimitMetric, LimitSpec],
+    limits: Mapping[Limited, LimitSpec],
     title: str,
 ) -> Figure:
     """Where the networks lie, multiply-adds along x and parameters along y, both on the logarithm."""
@@ -102,7 +107,7 @@ def draw_space(
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(literal(title), loc="left", size=TITLE_PT, weight="bold", color=INK)
-    macs, parameters = _legal(table, "cost.macs") / 1e9, _legal(table, "cost.parameters") / 1e6
+    macs, parameters = _legal(table, "cost.macs") / MACS.scale, _legal(table, "cost.parameters") / PARAMETERS.scale
     colours = LinearSegmentedColormap.from_list("networks", ["#dfe6ee", "#0b6e99", "#083d56"])
     cells = axes.hexbin(macs, parameters, xscale="log", yscale="log", gridsize=60, mincnt=1, cmap=colours, bins="log")
     bar = figure.colorbar(cells, ax=axes, pad=0.01)
@@ -112,10 +117,10 @@ def draw_space(
     small: Any = {"textcoords": "offset points", "fontsize": SMALL_PT, "color": QUIET}
     dashed: Any = {"color": QUIET, "linewidth": 1, "linestyle": (0, (5, 4))}
     if limit := limits.get("cost.macs"):
-        axes.axvline(limit.at_most / 1e9, **dashed)
+        axes.axvline(limit.at_most / MACS.scale, **dashed)
         axes.annotate(
             "limit",
-            (limit.at_most / 1e9, 1),
+            (limit.at_most / MACS.scale, 1),
             (-3, -3),
             xycoords=axes.get_xaxis_transform(),
             ha="right",
@@ -123,15 +128,17 @@ def draw_space(
             **small,
         )
     if limit := limits.get("cost.parameters"):
-        axes.axhline(limit.at_most / 1e6, **dashed)
-        axes.annotate("limit", (0, limit.at_most / 1e6), (3, 3), xycoords=axes.get_yaxis_transform(), **small)
+        axes.axhline(limit.at_most / PARAMETERS.scale, **dashed)
+        axes.annotate(
+            "limit", (0, limit.at_most / PARAMETERS.scale), (3, 3), xycoords=axes.get_yaxis_transform(), **small
+        )
     for name, costs in landmarks.items():
-        place = (costs[1] / 1e9, costs[0] / 1e6)
+        place = (costs[1] / MACS.scale, costs[0] / PARAMETERS.scale)
         axes.plot(*place, "*", color=GIVEN, markersize=13, markeredgecolor="white")
         text = axes.annotate(title_of(name), place, (8, -3), **{**small, "fontsize": TEXT_PT, "color": GIVEN})
         text.set_path_effects([withStroke(linewidth=3, foreground="white")])
-    axes.set_xlabel(AXIS_TITLES["cost.macs"], color=INK, size=TEXT_PT)
-    axes.set_ylabel(AXIS_TITLES["cost.parameters"], color=INK, size=TEXT_PT)
+    axes.set_xlabel(MACS.axis, color=INK, size=TEXT_PT)
+    axes.set_ylabel(PARAMETERS.axis, color=INK, size=TEXT_PT)
     axes.grid(color="#e4e7eb", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from stdc_search.ranking import Direction, rank_correlation
-from stdc_search.records import ImageScore, Latency, Machine, Record, Score, TimeTable
+from stdc_search.ranking import rank_correlation
+from stdc_search.records import Direction, ImageScore, Latency, Machine, Record, Score, TimeTable
 from stdc_search.report.tables import MARK
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec
 from stdc_search.spec.run import RunSpec

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stdc_search.ranking import Direction, front, rank_correlation
+from stdc_search.ranking import front, rank_correlation
+from stdc_search.records import Direction
 from stdc_search.spec.search import HalvingSpec
 
 

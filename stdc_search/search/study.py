@@ -34,7 +34,7 @@ from stdc_search.search.samplers import make_sampler
 from stdc_search.search.space import values_in_space
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import Choice, FloatRange, IntRange, Metric, OwnSampler, SearchSpec, VarySpec, ascending
+from stdc_search.spec.search import Choice, FloatRange, IntRange, Objective, OwnSampler, SearchSpec, VarySpec, ascending
 
 PROPOSALS_OF_THE_SAMPLER = 10
 """Proposals already seen, in a row, after which the sampler is not asked again and one is drawn at random."""
@@ -228,7 +228,7 @@ class Study:
         if record.state != "rejected":
             self.trained += 1
 
-    def _value_or_worst(self, record: Record, objective: Metric) -> float:
+    def _value_or_worst(self, record: Record, objective: Objective) -> float:
         try:
             return record.metric(objective)
         except KeyError:

@@ -6,17 +6,18 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from stdc_search.records import IMAGE_METRICS, PIXEL_METRICS
 from stdc_search.spec import base
 from stdc_search.spec.base import Spec, replace, value_at
 from stdc_search.spec.data import DataSpec, ImagenetSpec
 from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec, StdcSpec
 from stdc_search.spec.problems import Problem, SpecError, shown
-from stdc_search.spec.search import ImageMetric, PixelMetric, SearchSpec, StartSpec
+from stdc_search.spec.search import SearchSpec, StartSpec
 from stdc_search.spec.training import MEANS, LossSpec, SegmentationLossSpec, TrainingSpec
 
 
@@ -93,7 +94,7 @@ class RunSpec(Spec):
             yield from self._halving_misfits(self.search)
             for section in ("objectives", "limits"):
                 for metric in getattr(self.search, section):
-                    its = get_args(ImageMetric if isinstance(self.network, ClassifierSpec) else PixelMetric)
+                    its = IMAGE_METRICS if isinstance(self.network, ClassifierSpec) else PIXEL_METRICS
                     if metric.startswith("score.") and metric not in its:
                         message = f"is not measured of a {self.network.kind}; it has {', '.join(its)}"
                         yield Problem(f"search.{section}.{metric}", message)

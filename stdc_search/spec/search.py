@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,22 +20,17 @@ from pydantic import (
     model_validator,
 )
 
+from stdc_search.records import METRICS, Direction
 from stdc_search.spec.base import Spec, default_kind, plain
 from stdc_search.spec.network import NetworkSpec, SegmenterSpec, StageSpec, StdcSpec, network_of
 from stdc_search.spec.problems import at
 
-LimitMetric = Literal[
-    "cost.parameters",
-    "cost.macs",
-    "cost.fvcore_flops",
-    "cost.paper_flops",
-    "latency.median_ms",
-    "latency.p95_ms",
-]
-"""What is known before training."""
-PixelMetric = Literal["score.miou", "score.pixel_accuracy", "score.boundary_f"]
-ImageMetric = Literal["score.top1", "score.top5"]
-Metric = Literal[LimitMetric, PixelMetric, ImageMetric]
+if TYPE_CHECKING:  # which cannot read computed literals
+    Objective = Limited = str
+else:
+    Objective = Literal[tuple(name for name, metric in METRICS.items() if metric.objective)]
+    Limited = Literal[tuple(name for name in get_args(Objective) if not name.startswith("score."))]
+"""Names of metrics: those that may be an objective, and those of them that are known before training."""
 
 Sets = Annotated[tuple[str, ...], Field(min_length=1)] | None
 
@@ -288,9 +283,9 @@ class SearchSpec(Spec):
 
     vary: Annotated[dict[str, VarySpec], Field(min_length=1)]
     """What may vary: dotted path of this file, or a name of your own with `sets`."""
-    limits: dict[LimitMetric, LimitSpec] = {}
+    limits: dict[Limited, LimitSpec] = {}
     """A candidate that breaks one is rejected before it is trained."""
-    objectives: Annotated[dict[Metric, Literal["minimize", "maximize"]], Field(min_length=1)] = {
+    objectives: Annotated[dict[Objective, Direction], Field(min_length=1)] = {
         "score.miou": "maximize",
         "cost.macs": "minimize",
     }

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE = 255
-"""Label of pixels that have no class."""
+from stdc_search.records import IGNORED
 
 SOFTNESS = 0.05
 """Width of the soft threshold that a trained fusion kernel passes gradients through."""
@@ -39,11 +38,11 @@ def cross_entropy(
         logits,
         labels,
         class_weights,
-        ignore_index=IGNORE,
+        ignore_index=IGNORED,
         reduction="sum",
         label_smoothing=label_smoothing,
     )
-    labelled = labels != IGNORE
+    labelled = labels != IGNORED
     count = labelled.sum() if class_weights is None else class_weights[labels[labelled]].sum()
     return total / count.clamp(min=torch.finfo(total.dtype).tiny)
 
@@ -72,7 +71,7 @@ def ohem(
     """
     logits = logits.contiguous()
     losses = F.cross_entropy(
-        logits, labels, class_weights, ignore_index=IGNORE, reduction="none", label_smoothing=label_smoothing
+        logits, labels, class_weights, ignore_index=IGNORED, reduction="none", label_smoothing=label_smoothing
     )
     fewest = max(1, int(losses.numel() * min_kept))
     hard = losses.detach() > -log(threshold)
@@ -168,7 +167,7 @@ def detail(
     if ignored == "counted":
         bce = F.binary_cross_entropy_with_logits(logits, target)
     else:
-        counted = (labels != IGNORE).unsqueeze(1)
+        counted = (labels != IGNORED).unsqueeze(1)
         bce = (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * counted).sum()
         bce = bce / counted.sum().clamp(min=1)
         found, target = found * counted, target * counted

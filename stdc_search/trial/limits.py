@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stdc_search.spec.search import LimitMetric, LimitSpec
+from stdc_search.spec.search import Limited, LimitSpec
 
 
 class Rejected(Exception):
     """A limit is broken."""
 
 
-Limits = Mapping[LimitMetric, LimitSpec]
+Limits = Mapping[Limited, LimitSpec]
 
 
 def check_limits(limits: Limits, section: str, found: Mapping[str, Any]) -> None:

@@ -11,7 +11,8 @@ from stdc_search.data import scenes
 from stdc_search.data.scenes import Scenes, render
 from stdc_search.data.scenes.brush import Brush, Camera, Light, palette
 from stdc_search.data.scenes.style import STYLES
-from stdc_search.data.scenes.things import CAR, FENCE, VOID
+from stdc_search.data.scenes.things import CAR, FENCE
+from stdc_search.records import IGNORED
 from stdc_search.spec.data import CAMVID_CLASSES, SIMPLE_CLASSES, ScenesSpec
 
 SMALL = (60, 80)
@@ -51,7 +52,7 @@ def test_the_streets_are_those_that_records_were_made_with() -> None:
 
 
 def test_labels_are_camvids_classes_and_void(labels: list[np.ndarray]) -> None:
-    assert set(np.unique(labels).tolist()) == {*range(len(CAMVID_CLASSES)), VOID}
+    assert set(np.unique(labels).tolist()) == {*range(len(CAMVID_CLASSES)), IGNORED}
 
 
 def test_every_class_is_in_most_images(labels: list[np.ndarray]) -> None:
@@ -67,7 +68,7 @@ def test_shares_of_classes_are_like_camvids(labels: list[np.ndarray]) -> None:
     share = {name: counts[id] for id, name in enumerate(CAMVID_CLASSES)}
     assert {name: share[name] for name, percent in camvid.items() if not percent / 2 < share[name] < percent * 2} == {}
     assert {name: share[name] for name in rare if not 0.2 < share[name] < 4} == {}
-    assert counts[VOID] < 6
+    assert counts[IGNORED] < 6
 
 
 def test_the_styles_are_those_of_the_spec() -> None:

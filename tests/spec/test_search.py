@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from stdc_search.records import METRICS
 from stdc_search.spec.base import dump
 from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
 from stdc_search.spec.problems import SpecError
@@ -198,3 +199,11 @@ def test_a_start_network_without_a_varied_path_is_refused(tmp_path: Path) -> Non
 def test_a_start_list_that_is_no_list_is_refused_outside_of_files() -> None:
     with pytest.raises(ValidationError, match="valid tuple"):
         SearchSpec.model_validate({"vary": {"a": {"kind": "int", "low": 1, "high": 2}}, "trials": 1, "start": 5})
+
+
+def test_editors_list_the_metrics_that_a_search_may_name() -> None:
+    properties = SearchSpec.model_json_schema()["properties"]
+    sought = [name for name, metric in METRICS.items() if metric.objective]
+    assert properties["objectives"]["propertyNames"]["enum"] == sought
+    known_before_training = [name for name in sought if name.split(".")[0] in ("cost", "latency")]
+    assert properties["limits"]["propertyNames"]["enum"] == known_before_training

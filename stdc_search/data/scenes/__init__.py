@@ -20,7 +20,8 @@ from stdc_search.data.scenes import photo
 from stdc_search.data.scenes.brush import Brush, Camera, Light, palette, tint
 from stdc_search.data.scenes.street import Street, pave, skyline
 from stdc_search.data.scenes.style import STYLES, Style
-from stdc_search.data.scenes.things import PAINT, VOID
+from stdc_search.data.scenes.things import PAINT
+from stdc_search.records import IGNORED
 from stdc_search.spec.data import CAMVID_CLASSES, ScenesSpec
 
 REMEMBERED_BYTES = 2 << 30
@@ -36,7 +37,7 @@ class Scenes:
         self.class_names = spec.class_names
         self.split: Split = split
         height, width = spec.size
-        self._ids = np.full(256, VOID, np.uint8)
+        self._ids = np.full(256, IGNORED, np.uint8)
         self._ids[[CAMVID_CLASSES.index(name) for name in self.class_names]] = range(len(self.class_names))
         self._room = REMEMBERED_BYTES // (4 * height * width)
         self._remembered: dict[int, tuple[Tensor, Tensor]] = {}
@@ -121,4 +122,4 @@ def _bonnet(brush: Brush, rng: Random, size: tuple[int, int]) -> None:
     """Of the car that carries the camera."""
     height, width = size
     box = (width * -0.1, height * rng.uniform(0.9, 0.97), width * 1.1, height * 1.3)
-    brush.draw.ellipse(box, fill=brush.ink(tint(rng, PAINT), 0, VOID))
+    brush.draw.ellipse(box, fill=brush.ink(tint(rng, PAINT), 0, IGNORED))

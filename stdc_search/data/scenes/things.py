@@ -11,9 +11,9 @@ from itertools import pairwise
 from random import Random
 
 from stdc_search.data.scenes.brush import Brush, Colour, Place, Point, Spot, palette, standing, times, tint
+from stdc_search.records import IGNORED
 
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
-VOID = 255
 
 STONE = palette("965846 b08c6c cdc6ba 7a7a7c 624e44 e2ded6 949c92")
 LEAF = palette("465c30 5c683a 3a4c2e 70643e 545c4a")
@@ -235,5 +235,5 @@ def bicyclist(brush: Brush, rng: Random, x: float, z: float, heading: float) -> 
 def clutter(brush: Brush, rng: Random, x: float, z: float) -> None:
     """A bin, a box, a bench: none of the eleven classes."""
     half, height, colour = rng.uniform(0.15, 0.45), rng.uniform(0.5, 1.5), tint(rng, PAINT + BOARD)
-    brush.wall((x - half, z), (x + half, z), 0, height, colour, VOID)
-    brush.wall((x - half * 1.1, z), (x + half * 1.1, z), height * 0.85, height, times(colour, 1.15), VOID)
+    brush.wall((x - half, z), (x + half, z), 0, height, colour, IGNORED)
+    brush.wall((x - half * 1.1, z), (x + half * 1.1, z), height * 0.85, height, times(colour, 1.15), IGNORED)
