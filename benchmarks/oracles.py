@@ -201,14 +201,17 @@ def scored(miou: float) -> Score:
 
 
 class Pad:
-    """A run's book without a folder."""
+    """The candidates of a run without a folder."""
 
-    gives_up = False
+    rejected_in_a_row = 0
 
     def __init__(self, oracle: Oracle) -> None:
         self.oracle = oracle
 
-    def examine(self, proposal: Proposal) -> TrialJob:
+    def unfinished(self) -> list[Record]:
+        return []
+
+    def begin(self, proposal: Proposal) -> TrialJob:
         assert proposal.spec is not None
         macs = self.oracle.truths[tuple(proposal.values.values())].macs
         draft = Record(
@@ -226,11 +229,8 @@ class Pad:
         )
         return TrialJob(proposal.spec, Path(), draft)
 
-    def finish(self, record: Record) -> Record:
-        return record
-
-    def met(self, machine: Machine) -> None:
+    def finish(self, record: Record) -> None:
         pass
 
-    def say(self, text: str) -> None:
+    def met(self, machine: Machine) -> None:
         pass

@@ -100,7 +100,7 @@ def replay(search: Search) -> Course:
         ]
     answers = Answers(oracle, search.seed)
     start = time.perf_counter()
-    Driver(study, answers, Pad(oracle), lambda: None).run(())
+    Driver(study, answers, Pad(oracle), lambda _: None, lambda: None).run()
     seconds = time.perf_counter() - start
     return Course([oracle.share(answers.found[: i + 1]) for i in range(len(answers.found))], answers.epochs, seconds)
 

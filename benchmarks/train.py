@@ -127,7 +127,8 @@ def our_step(module: nn.Module, spec: RunSpec) -> Callable[[Tensor, Tensor], flo
     training = training_of(spec)
     module.to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(module, training)
-    loss = task_of(spec).loss(Scenes(ScenesSpec(kind="scenes"), "train"))  # of data only where classes are weighted
+    scenes = Scenes(ScenesSpec(kind="scenes"), "train")  # the loss looks at data only where classes are weighted
+    loss = task_of(spec).loss(training.loss, scenes)
 
     def step(images: Tensor, labels: Tensor) -> float:
         value = loss(module, images.to(memory_format=torch.channels_last), labels)

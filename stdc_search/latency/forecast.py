@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from stdc_search.errors import UserError
 from stdc_search.latency import Entry, measure, predicted
@@ -20,17 +21,22 @@ class Forecast:
     """Predicts the times of a search's networks.
 
     Args:
-        latency: names the table.
+        latency: how a search measures.
+        table: the file of its table.
 
     Raises:
         UserError: the table is missing or damaged, or of another machine or runtime.
     """
 
-    def __init__(self, latency: LatencySpec) -> None:
-        assert latency.table is not None
+    def __init__(self, latency: LatencySpec, table: Path) -> None:
         self.latency = latency
-        self.table = load_table(latency.table, latency)
+        self.table = load_table(table, latency)
         self.predict = Predictor(self.table.parts)
+
+    @classmethod
+    def of(cls, latency: LatencySpec | None) -> Forecast | None:
+        """The forecast of a section `latency`, or None if it has no table."""
+        return None if latency is None or latency.table is None else cls(latency, latency.table)
 
     def __call__(self, run: RunSpec) -> Latency | None:
         """A network's time; none where it has a part that is not in the table."""

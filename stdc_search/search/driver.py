@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from statistics import mean
-from typing import Protocol
 
-from stdc_search.records import Machine, Record
+from stdc_search.records import Record
 from stdc_search.run_folder import running
+from stdc_search.search.candidates import Candidates
 from stdc_search.search.executors import Executor, GivenUp, Lost, Outcome
 from stdc_search.search.halving import Halving, Trust
 from stdc_search.search.study import Proposal, Study
 from stdc_search.trial.trial import TrialJob
 
+REJECTIONS = 1000
+"""Candidates rejected in a row after which a search gives up."""
 ATTEMPTS = 2
 """How often a candidate is tried whose process is lost."""
 PATIENCE = 5.0
 """Seconds after which an executor is asked again whether it has become larger."""
-
-
-class Book(Protocol):
-    """The run's folder, as far as a search writes to it."""
-
-    def examine(self, proposal: Proposal) -> TrialJob | Record:
-        """The trial of a proposal, whose folder is begun, or the record of one that is rejected."""
-        ...
-
-    def finish(self, record: Record) -> Record:
-        """Keep a candidate's last record."""
-        ...
-
-    def met(self, machine: Machine) -> None:
-        """Note a machine that a record is of."""
-        ...
-
-    def say(self, text: str) -> None:
-        """Tell the person who waits."""
-        ...
-
-    @property
-    def gives_up(self) -> bool:
-        """Whether so many candidates were rejected in a row that there will be no other."""
-        ...
 
 
 class Driver:
@@ -51,13 +28,21 @@ class Driver:
 
     Args:
         study: what comes next.
-        executor: who does it.
-        book: where it is written down.
-        learnt: called after each record.
+        executor: what runs the trials.
+        candidates: the run's, where records are kept.
+        say: tells a person what happens.
+        learnt: called after each candidate that was tried.
     """
 
-    def __init__(self, study: Study, executor: Executor, book: Book, learnt: Callable[[], None]) -> None:
-        self.study, self.executor, self.book, self.learnt = study, executor, book, learnt
+    def __init__(
+        self,
+        study: Study,
+        executor: Executor,
+        candidates: Candidates,
+        say: Callable[[str], None],
+        learnt: Callable[[], None],
+    ) -> None:
+        self.study, self.executor, self.candidates, self.say, self.learnt = study, executor, candidates, say, learnt
         self.tried: dict[Future[Outcome], tuple[TrialJob, int]] = {}
         self.proposals: dict[int, Proposal] = {}
         self.unfinished: list[Proposal] = []
@@ -70,15 +55,11 @@ class Driver:
             scored = [i for i, name in enumerate(self.objectives) if name.startswith("score.")]
             self.halving = Halving(study.search.halving, list(study.search.objectives.values()), scored)
 
-    def run(self, begun: Iterable[Record]) -> None:
-        """Try candidates until there is nothing left to try.
-
-        Args:
-            begun: of those that a stopped run was trying, oldest first.
-        """
+    def run(self) -> None:
+        """Try candidates until there is nothing left to try, first those that a stopped run was trying."""
         for record in self.study.records.values():
             self._climb(record)
-        for record in begun:
+        for record in self.candidates.unfinished():
             proposal = self.study.go_on(record)
             self._climb(record)
             if record.rungs and isinstance(job := self._examined(proposal), TrialJob):
@@ -105,7 +86,7 @@ class Driver:
             return True
         if self.unfinished:
             proposal = self.unfinished.pop(0)
-        elif self.book.gives_up:
+        elif self.candidates.rejected_in_a_row >= REJECTIONS:
             return False
         else:
             if self.halving is not None:
@@ -120,9 +101,10 @@ class Driver:
     def _examined(self, proposal: Proposal) -> TrialJob | None:
         """The trial of a proposal; none of one that is rejected, which is over with that."""
         self.proposals[proposal.number] = proposal
-        job = self.book.examine(proposal)
+        job = self.candidates.begin(proposal)
         if isinstance(job, Record):
-            self.study.tell(proposal, self.book.finish(job))
+            self.candidates.finish(job)
+            self.study.tell(proposal, job)
             return None
         if self.halving is None or proposal.origin == "reference":
             return job
@@ -138,10 +120,10 @@ class Driver:
         job, attempt = self.tried.pop(future)
         try:
             record, machine = future.result()
-            self.book.met(machine)
+            self.candidates.met(machine)
         except Lost as loss:
             if attempt < ATTEMPTS:
-                self.book.say(f"{job.draft.number:04d}: {loss}; it is tried again")
+                self.say(f"{job.draft.number:04d}: {loss}; it is tried again")
                 self._try(job, attempt + 1)
                 return
             record = _failed(job, loss)
@@ -155,7 +137,8 @@ class Driver:
 
     def _finish(self, record: Record) -> None:
         self.standing.pop(record.number, None)
-        self.study.tell(self.proposals.pop(record.number), self.book.finish(record))
+        self.candidates.finish(record)
+        self.study.tell(self.proposals.pop(record.number), record)
         self.learnt()
 
     def _climb(self, record: Record) -> None:
@@ -179,7 +162,7 @@ class Driver:
             self.trusts = trust
             for rung in trust:
                 verdict = "so candidates are stopped there" if rung.trusted else "too little to stop anyone there"
-                self.book.say(
+                self.say(
                     f"Scores after {rung.epochs} epochs have a rank correlation of {rung.correlation:.2f} with those "
                     f"at the end, over {rung.candidates} candidates: {verdict}."
                 )

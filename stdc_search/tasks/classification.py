@@ -13,7 +13,7 @@ from stdc_search.evaluation import metrics
 from stdc_search.evaluation import views as evaluation
 from stdc_search.records import ImageScore
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.training import ClassificationLossSpec
+from stdc_search.spec.training import ClassificationLossSpec, LossSpec
 from stdc_search.tasks.task import Told
 from stdc_search.training import losses
 from stdc_search.training.loop import Loss
@@ -25,9 +25,7 @@ class Classification:
 
     spec: RunSpec
 
-    def loss(self, data: Dataset) -> Loss:
-        assert self.spec.training is not None
-        spec = self.spec.training.loss
+    def loss(self, spec: LossSpec, data: Dataset) -> Loss:
         assert isinstance(spec, ClassificationLossSpec)
         return lambda module, images, labels: losses.cross_entropy(
             module(images), labels, label_smoothing=spec.label_smoothing

@@ -19,7 +19,7 @@ from stdc_search.network.weights import load_weights
 from stdc_search.records import Score
 from stdc_search.run_folder import SAMPLE_PARTS
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.training import DistillationSpec, SegmentationLossSpec
+from stdc_search.spec.training import DistillationSpec, LossSpec, SegmentationLossSpec
 from stdc_search.tasks.task import Told
 from stdc_search.training import losses
 from stdc_search.training.loop import Loss
@@ -31,9 +31,7 @@ class Segmentation:
 
     spec: RunSpec
 
-    def loss(self, data: Dataset) -> Loss:
-        assert self.spec.training is not None
-        spec = self.spec.training.loss
+    def loss(self, spec: LossSpec, data: Dataset) -> Loss:
         assert isinstance(spec, SegmentationLossSpec)
         weights = None
         if spec.class_weights == "log":

@@ -10,6 +10,7 @@ from torch import nn
 
 from stdc_search.data import Dataset
 from stdc_search.records import ImageScore, Score
+from stdc_search.spec.training import LossSpec
 from stdc_search.training.loop import Loss
 
 Counts = Any
@@ -23,8 +24,8 @@ class Task(Protocol):
     What a network got right (`Counts`) is the task's own, but adds up: that of two halves of a data set is their sum.
     """
 
-    def loss(self, data: Dataset) -> Loss:
-        """What is lowered."""
+    def loss(self, spec: LossSpec, data: Dataset) -> Loss:
+        """The loss that a training on this data lowers."""
         ...
 
     def evaluate(

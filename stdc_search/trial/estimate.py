@@ -12,20 +12,19 @@ from torch.utils.data import default_collate
 from stdc_search.data.transforms import TrainingSamples
 from stdc_search.network.builder import build
 from stdc_search.spec.run import RunSpec
+from stdc_search.spec.training import TrainingSpec
 from stdc_search.tasks import task_of
 from stdc_search.training.batches import length
-from stdc_search.trial.trial import Datasets
+from stdc_search.trial.training import Datasets
 
 
-def estimate_seconds(spec: RunSpec, datasets: Datasets) -> float:
+def estimate_seconds(spec: RunSpec, training: TrainingSpec, datasets: Datasets) -> float:
     """About how long a candidate takes: the file's own network, from a few short steps and one image."""
-    assert spec.training is not None
-    training = spec.training
     steps, epoch_steps = length(training, len(datasets.train))
     task = task_of(spec)
     module = build(spec.network).train().to(memory_format=torch.channels_last)
     samples = TrainingSamples(datasets.train, crop=training.crop, augmentation=training.augmentation, seed=0)
-    loss = task.loss(datasets.train)
+    loss = task.loss(training.loss, datasets.train)
     few = min(training.batch, 4, len(samples))
     images, targets = default_collate([samples[0, index] for index in range(few)])
     images = images.to(memory_format=torch.channels_last)

@@ -10,71 +10,30 @@ import gc
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from stdc_search.data import DataError, Split, open_dataset
-from stdc_search.data.cache import Cached
-from stdc_search.data.transforms import TrainingSamples
+from stdc_search.data import DataError
 from stdc_search.deploy.quantize import calibration_images
 from stdc_search.errors import UserError
 from stdc_search.latency import UnavailableError, beside, measure_network, this_machine
-from stdc_search.network.builder import build
 from stdc_search.network.cost import count, warn_of_trunk
-from stdc_search.network.weights import WeightsError, load_weights, save_weights
-from stdc_search.records import Latency, Record, StartedFrom
-from stdc_search.run_folder import ERROR, SAMPLE, SPEC, WEIGHTS, note_running, running, seed_folder
+from stdc_search.network.weights import WeightsError
+from stdc_search.records import Latency, Record
+from stdc_search.run_folder import ERROR, SPEC, note_running, running
 from stdc_search.spec.base import dump
-from stdc_search.spec.data import DataSpec
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.storage import write_atomically
-from stdc_search.tasks import task_of
-from stdc_search.training.loop import TrainingDiverged, train
-from stdc_search.training.parallel import Job, add_up, announce, announced, leads, share, state
+from stdc_search.training.loop import TrainingDiverged
+from stdc_search.training.parallel import state
 from stdc_search.trial.limits import Limits, Rejected, check_limits
-
-
-class Progress(Protocol):
-    """Told what a trial does."""
-
-    def __call__(self, step: str, done: int, total: int, /) -> None: ...
-
-
-def silent(step: str, done: int, total: int, /) -> None:
-    """A progress that tells nobody."""
-
-
-@dataclass(frozen=True)
-class Datasets:
-    """What is trained on and what is scored."""
-
-    train: Cached
-    val: Cached
-
-    @classmethod
-    def open(cls, data: DataSpec, cache_gb: float, data_root: Path | None) -> Datasets:
-        """Data sets, checked to be whole, that keep decoded images in so much memory."""
-        splits: tuple[Split, Split] = ("train", "val")
-        opened = [open_dataset(data, split, data_root) for split in splits]
-        share = cache_gb * 1e9 / sum(map(len, opened))
-        return cls(*(Cached(data, share * len(data)) for data in opened))
-
-
-def follow(datasets: Datasets | None) -> None:
-    """Take part in each training that the first process announces."""
-    for job in announced():
-        assert datasets is not None
-        trial = _Trial(RunSpec.model_validate(job.spec), Path(job.folder), until=job.until)
-        with suppress(TrainingDiverged):
-            trial.train_and_score(job.seed, datasets)
+from stdc_search.trial.stopwatch import Progress, Stopwatch, silent
+from stdc_search.trial.training import Datasets, Training, initial
 
 
 @dataclass(frozen=True)
@@ -144,8 +103,7 @@ def run_trial(job: TrialJob, datasets: Datasets | None, progress: Progress = sil
         together, or failed with its error. Nothing is raised but for a person's interrupt and for what would break
         every other trial too: broken data or weights, a runtime that is not here.
     """
-    trial = _Trial(job.spec, job.folder, job.draft, job.limits, progress, job.until)
-    folder = job.folder
+    trial = _Trial(job, progress)
     try:
         trial.run(datasets)
         return trial.record("complete" if job.until is None else "running")
@@ -158,141 +116,75 @@ def run_trial(job: TrialJob, datasets: Datasets | None, progress: Progress = sil
     except Exception as error:
         if state().num_processes > 1:  # the others wait for this one
             raise
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / ERROR, traceback.format_exc())
+        job.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(job.folder / ERROR, traceback.format_exc())
         return trial.record("failed", f"{type(error).__name__}: {error}")
     finally:
         gc.collect()
 
 
 class _Trial:
-    def __init__(
-        self,
-        spec: RunSpec,
-        folder: Path,
-        draft: Record | None = None,
-        limits: Limits | None = None,
-        progress: Progress = silent,
-        until: int | None = None,
-    ) -> None:
-        self.spec = spec
-        self.until = until
-        self.task = task_of(spec)
-        self.folder = folder
-        self.draft = draft
-        self.limits = limits or {}
-        self.progress = progress
-        self.give_way: Callable[[], None] = lambda: None
-        self.found: dict[str, Any] = {}
-        self.seconds = dict(draft.seconds) if draft else {}
+    """A trial that is being run, and what it has found so far."""
+
+    def __init__(self, job: TrialJob, progress: Progress) -> None:
+        self.job, self.spec = job, job.spec
+        self.found: dict[str, Any] = {"machine": this_machine().id}
+        self.stopwatch = Stopwatch(progress, job.draft.seconds)
 
     def record(self, state: str, reason: str | None = None) -> Record:
-        assert self.draft is not None
-        found = {**self.found, "seconds": self.seconds, "state": state, "reason": reason}
-        return Record(**{**dict(self.draft), **found})
+        found = {**self.found, "seconds": self.stopwatch.seconds, "state": state, "reason": reason}
+        return Record(**{**dict(self.job.draft), **found})
 
     def run(self, datasets: Datasets | None) -> None:
-        spec = self.spec
-        assert self.draft is not None
-        self.found["machine"] = this_machine().id
-        if spec.latency is not None and self.draft.latency is None:
+        if self.spec.latency is not None and self.job.draft.latency is None:
             if not self.take_over_time():
-                module = self.module(spec.training.seeds[0] if spec.training else 0)
-                with self.step("time"):
-                    latency, also = measure_network(
-                        module, spec.image_size, spec.latency, self.calibration(spec.latency, datasets)
-                    )
-                self.found |= {"latency": latency, "latency_also": also}
-            check_limits(self.limits, "latency", self.found)
-            note_running(self.folder, self.record("running"))
-        if spec.training is not None:
-            assert datasets is not None
-            self.seconds.pop("train", None)  # its curve has those before a pause, too
-            with beside() as self.give_way:
-                found = [self.train_and_score(seed, datasets) for seed in spec.training.seeds]
-            self.found["score"] = score = self.task.score(found, datasets.val)
-            if self.until is not None:
-                self.found["rungs"] = {**self.draft.rungs, self.until: score}
-                note_running(self.folder, self.record("running"))
+                self.measure(self.spec.latency, datasets)
+            check_limits(self.job.limits, "latency", self.found)
+            self.note()
+        if self.spec.training is not None:
+            self.train(Training(self.spec, datasets))
 
-    def calibration(self, latency: LatencySpec, datasets: Datasets | None) -> Tensor | None:
-        """Images for int8, where there is any."""
-        if datasets is None or all(timed.precision != "int8" for timed in (latency, *latency.also)):
-            return None
-        return calibration_images(datasets.train, self.spec.image_size)
+    def measure(self, latency: LatencySpec, datasets: Datasets | None) -> None:
+        """Measure the untrained network."""
+        seed = self.spec.training.seeds[0] if self.spec.training else 0
+        module = self.initial(seed)
+        images = None
+        if datasets is not None and any(timed.precision == "int8" for timed in (latency, *latency.also)):
+            images = calibration_images(datasets.train, self.spec.image_size)
+        with self.stopwatch.step("time"):
+            self.found["latency"], self.found["latency_also"] = measure_network(
+                module, self.spec.image_size, latency, images
+            )
 
-    def train_and_score(self, seed: int, datasets: Datasets) -> Any:
-        """What the network of one seed got right after its training. The first one's files lie in the folder itself."""
-        training = self.spec.training
-        assert training is not None
-        first = seed == training.seeds[0]
-        folder = seed_folder(self.folder, seed, training.seeds[0])
-        if leads():
-            folder.mkdir(exist_ok=True)
-            announce(Job(self.spec.model_dump(mode="json"), seed, str(self.folder), self.until))
-        datasets.train.fill()
-        datasets.val.fill()
-        module = self.module(seed)
-        found: list[Any] = []
-
-        def tell(step: str, done: int, total: int) -> None:
-            self.give_way()
-            self.progress(step, done, total)
-
-        def validate(module: nn.Module, last: bool) -> float:
-            with self.step("score"):
-                told = partial(tell, "score")
-                indices = share(range(len(datasets.val)))
-                found.append(add_up(self.task.evaluate(module, datasets.val, indices, told, brief=not last)))
-            return self.task.headline(found[-1])
-
-        curve = train(
-            module,
-            TrainingSamples(datasets.train, crop=training.crop, augmentation=training.augmentation, seed=seed),
-            self.task.loss(datasets.train),
-            training,
-            seed=seed,
-            folder=folder,
-            evaluate=validate,
-            progress=lambda done, total, _loss: tell("train", done, total),
-            until=self.until,
-        )
-        self.spend("train", sum(point.seconds for point in curve))
-        if not found:  # cut after the last epoch
-            validate(module, last=True)
-        if leads():
-            save_weights(module, folder / WEIGHTS)
-        if first and leads():
-            self.task.save_sample(module, datasets.val, folder / SAMPLE)
-        return found[-1]
-
-    def module(self, seed: int) -> nn.Module:
-        """The network with the initial weights of a seed, and over them those that the training starts from."""
-        torch.manual_seed(seed)
-        module = build(self.spec.network)
-        if self.spec.training is not None and (file := self.spec.training.start_from) is not None:
-            loaded = load_weights(module, file, partial=True)
-            tensors = len(loaded.taken) + len(loaded.missing) + len(loaded.misshapen)
-            self.found["started_from"] = StartedFrom(file=file.name, taken=len(loaded.taken), tensors=tensors)
-        return module
+    def train(self, training: Training) -> None:
+        """Train with each seed, then score all of them together."""
+        self.stopwatch.seconds.pop("train", None)  # its curve has those before a pause, too
+        folder, until = self.job.folder, self.job.until
+        with beside() as give_way:
+            counts = [
+                training.run(seed, self.initial(seed), folder, self.stopwatch, give_way=give_way, until=until)
+                for seed in training.how.seeds
+            ]
+        self.found["score"] = score = training.score(counts)
+        if until is not None:
+            self.found["rungs"] = {**self.job.draft.rungs, until: score}
+            self.note()
 
     def take_over_time(self) -> bool:
         """Take over what was measured in this folder, on this machine, before a training was cut."""
-        found = running(self.folder)
+        found = running(self.job.folder)
         if found is None or found.latency is None or found.machine != self.found["machine"]:
             return False
         self.found |= {"latency": found.latency, "latency_also": found.latency_also}
-        self.seconds = dict(found.seconds)
+        self.stopwatch.seconds = dict(found.seconds)
         return True
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        self.progress(name, 0, 1)
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.spend(name, time.perf_counter() - start)
+    def initial(self, seed: int) -> nn.Module:
+        module, started_from = initial(self.spec, seed)
+        if started_from is not None:
+            self.found["started_from"] = started_from
+        return module
 
-    def spend(self, name: str, seconds: float) -> None:
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
+    def note(self) -> None:
+        """Keep what is found, for a run that is stopped and goes on."""
+        note_running(self.job.folder, self.record("running"))

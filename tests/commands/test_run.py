@@ -83,7 +83,7 @@ def test_a_mistake_that_stops_a_run_before_its_first_training_leaves_no_folder(t
 
 def test_cut_after_its_training_a_candidate_is_not_trained_again(tmp_path, monkeypatch):
     from stdc_search.tasks import segmentation as tasks
-    from stdc_search.trial import trial
+    from stdc_search.trial import training
 
     def cut(*_):
         raise KeyboardInterrupt
@@ -94,24 +94,24 @@ def test_cut_after_its_training_a_candidate_is_not_trained_again(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         run(spec, tmp_path / "cut")
     monkeypatch.setattr(tasks.Segmentation, "save_sample", save_sample)
-    monkeypatch.setattr(trial, "train", lambda *a, train=trial.train, **k: train(*a, **{**k, "progress": cut}))
+    monkeypatch.setattr(training, "train", lambda *a, train=training.train, **k: train(*a, **{**k, "progress": cut}))
     run(spec, tmp_path / "cut")  # a step would call progress, and so be cut
     (record,) = read(tmp_path / "cut" / "results.jsonl")
     assert record.state == "complete"
 
 
 def test_cut_in_its_training_a_candidate_is_not_timed_again(tmp_path, monkeypatch):
-    from stdc_search.trial import trial
+    from stdc_search.trial import training, trial
 
     def cut(*_, **__):
         raise KeyboardInterrupt
 
     spec = tiny_search().without_search().model_copy(update={"latency": LatencySpec(repeats=3)})
-    train = trial.train
-    monkeypatch.setattr(trial, "train", cut)
+    train = training.train
+    monkeypatch.setattr(training, "train", cut)
     with pytest.raises(KeyboardInterrupt):
         run(spec, tmp_path / "cut")
-    monkeypatch.setattr(trial, "train", train)
+    monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(trial, "measure_network", cut)
     run(spec, tmp_path / "cut")
     (record,) = read(tmp_path / "cut" / "results.jsonl")
@@ -223,9 +223,9 @@ def test_limits_that_nothing_meets_end_the_search_with_the_reason(tmp_path):
 
 
 def test_a_candidate_that_fails_is_a_record_and_the_search_goes_on(tmp_path, monkeypatch):
-    from stdc_search.trial import trial
+    from stdc_search.trial import training
 
-    train, calls = trial.train, []
+    train, calls = training.train, []
 
     def breaks_once(*args, **kwargs):
         calls.append(1)
@@ -233,7 +233,7 @@ def test_a_candidate_that_fails_is_a_record_and_the_search_goes_on(tmp_path, mon
             raise MemoryError("no memory left")
         return train(*args, **kwargs)
 
-    monkeypatch.setattr(trial, "train", breaks_once)
+    monkeypatch.setattr(training, "train", breaks_once)
     run(tiny_search(trials=3), tmp_path / "faulty")
     records = read(tmp_path / "faulty" / "results.jsonl")
     assert [record.state for record in records] == ["complete", "failed", "complete"]

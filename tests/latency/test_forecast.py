@@ -112,7 +112,7 @@ def test_a_table_that_is_worse_than_stated_is_refused(tmp_path: Path):
 def test_a_network_with_an_unknown_part_is_measured(tmp_path: Path):
     spec = search(tmp_path)
     assert spec.latency is not None
-    forecast = Forecast(spec.latency)
+    forecast = Forecast.of(spec.latency)
     assert forecast(spec) is not None
     assert forecast(replace(spec, {"network.head.width": 24})) is None
     table = times_of(spec, 1, 1e6).model_copy(update={"parts": {}})

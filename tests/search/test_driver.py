@@ -147,7 +147,7 @@ def test_of_several_scores_what_others_gained_is_expected_of_each():
     for number in range(4):
         halving.end(number, [40, 60, 5])
     study = Study(halved(halving=HALVING))
-    assert Driver(study, None, None, lambda: None)._expected(halving)[4] == [40, 60, 5]
+    assert Driver(study, None, None, None, lambda: None)._expected(halving)[4] == [40, 60, 5]
 
 
 def test_a_copy_of_a_candidates_folder_is_no_candidate(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ from stdc_search.spec.base import dump, replace
 from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import ProcessesSpec
-from stdc_search.trial import trial
+from stdc_search.trial import training
 from stdc_search.trial.trial import TrialJob, begin, examine
 from tests.search_specs import tiny_search
 
@@ -182,7 +182,7 @@ def test_a_person_may_interrupt_as_often_as_they_like(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(trial, "train", interrupt)
+        patched.setattr(training, "train", interrupt)
         for _ in range(5):
             with pytest.raises(KeyboardInterrupt):
                 run(search(trials=1), tmp_path)

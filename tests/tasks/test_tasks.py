@@ -97,7 +97,7 @@ def test_shares_of_classes_are_of_the_labelled_pixels() -> None:
 )
 def test_class_weights_are_those_of_the_spec_or_of_the_training_images(weights, expected: Tensor | None) -> None:
     run = replace(RunSpec.model_validate(SEGMENTER), {"training.loss.class_weights": weights})
-    loss = Segmentation(run).loss(Maps())
+    loss = Segmentation(run).loss(run.training.loss, Maps())
     assert isinstance(loss, SegmentationLoss)
     torch.testing.assert_close(loss.class_weights, expected)
 
@@ -129,7 +129,8 @@ def test_a_classifier_is_trained_with_smoothed_labels() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return scores
 
-    loss = Classification(RunSpec.model_validate(CLASSIFIER)).loss(Maps())(Fixed(), torch.zeros(4, 3, 8, 8), labels)
+    run = RunSpec.model_validate(CLASSIFIER)
+    loss = Classification(run).loss(run.training.loss, Maps())(Fixed(), torch.zeros(4, 3, 8, 8), labels)
     torch.testing.assert_close(loss, nn.functional.cross_entropy(scores, labels, label_smoothing=0.2))
 
 
@@ -237,7 +238,7 @@ def test_a_teacher_is_another_specs_network_with_its_weights(tmp_path: Path) -> 
         "training: {epochs: 1, loss: {distillation: {network: teacher.yaml, weights: teacher.safetensors}}}\n"
     )
     run = load(tmp_path / "run.yaml")
-    loss = Segmentation(run).loss(Maps())
+    loss = Segmentation(run).loss(run.training.loss, Maps())
     assert isinstance(loss, SegmentationLoss) and loss.teacher is not None
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(loss.teacher(images), module.eval()(images))

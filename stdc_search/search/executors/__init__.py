@@ -9,7 +9,7 @@ from stdc_search.search.executors.executor import Executor, GivenUp, Lost, Outco
 from stdc_search.search.executors.in_process import InProcess, Told
 from stdc_search.search.executors.processes import Processes
 from stdc_search.spec.search import ExecutorSpec, InProcessSpec, ProcessesSpec, RaySpec
-from stdc_search.trial.trial import Datasets
+from stdc_search.trial.training import Datasets
 
 __all__ = ["Executor", "GivenUp", "Lost", "Outcome", "make_executor"]
 

@@ -11,7 +11,9 @@ from stdc_search.latency import this_machine
 from stdc_search.run_folder import CHECKPOINT, TRIES
 from stdc_search.search.executors.executor import GivenUp, Outcome
 from stdc_search.storage import write_atomically
-from stdc_search.trial.trial import Datasets, Progress, TrialJob, run_trial
+from stdc_search.trial.stopwatch import Progress
+from stdc_search.trial.training import Datasets
+from stdc_search.trial.trial import TrialJob, run_trial
 
 KILLED = 3
 """How often this process may be killed during a trial, with no checkpoint between."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from stdc_search.latency import this_machine
 from stdc_search.search.executors.executor import Outcome
-from stdc_search.trial.trial import Datasets, TrialJob, run_trial, silent
+from stdc_search.trial.training import Datasets
+from stdc_search.trial.trial import TrialJob, run_trial
 
 
 def work(job: TrialJob, sharers: int = 1) -> Outcome:
@@ -23,7 +24,7 @@ def work(job: TrialJob, sharers: int = 1) -> Outcome:
         if key not in _DATASETS:
             _DATASETS[key] = Datasets.open(spec.data, spec.training.cache_gb / sharers, job.data_root)
         datasets = _DATASETS[key]
-    return run_trial(job, datasets, silent), this_machine()
+    return run_trial(job, datasets), this_machine()
 
 
 _DATASETS: dict[tuple[Any, ...], Datasets] = {}

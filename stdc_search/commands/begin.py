@@ -1,0 +1,138 @@
+"""Checks before a run does anything: of the machine, of the files that a spec names, of its data, and of the run folder
+that an earlier start left."""
+
+from __future__ import annotations
+
+import json
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from stdc_search.commands.screen import Screen
+from stdc_search.data.contents import Contents, differences, look
+from stdc_search.data.dataset import Split
+from stdc_search.data.survey import SPLITS, faults
+from stdc_search.records import read
+from stdc_search.run_folder import CHECKPOINT, CONTENTS, RESULTS, SPEC, candidate_folders, running
+from stdc_search.spec.base import dump, located
+from stdc_search.spec.data import DataSpec
+from stdc_search.spec.problems import Problem, SpecError
+from stdc_search.spec.run import RunSpec, load
+from stdc_search.spec.training import MEANS
+from stdc_search.storage import write_atomically
+from stdc_search.training.batches import length
+from stdc_search.training.loop import check
+from stdc_search.training.parallel import state
+from stdc_search.trial.training import Datasets
+
+FREE = ("search.trials", "search.executor", "search.storage", "data.root", *(f"training.{name}" for name in MEANS))
+"""What may differ from the spec that began a run folder."""
+
+
+def check_machine(spec: RunSpec, datasets: Datasets | None) -> None:
+    """Find what keeps a valid spec from being run here and now.
+
+    Raises:
+        UserError: says what.
+    """
+    if spec.search is not None and spec.search.executor.kind != "in_process" and state().num_processes > 1:
+        message = "starts processes of its own, and these were started by another program; start one, or use in_process"
+        raise SpecError(Problem("search.executor.kind", message))
+    if spec.training is None:
+        return
+    teacher = getattr(spec.training.loss, "distillation", None)
+    files = {"start_from": spec.training.start_from, "loss.distillation.weights": teacher and teacher.weights}
+    for name, file in files.items():
+        if file is not None and not file.is_file():
+            raise SpecError(Problem(f"training.{name}", f"{file} does not exist; give a file of weights"))
+    if datasets is None:
+        return
+    check(spec.training)
+    steps, epoch_steps = length(spec.training, len(datasets.train))
+    halving = spec.search and spec.search.halving
+    if halving and halving.rungs[-1] >= (epochs := ceil(steps / epoch_steps)):
+        message = f"a rung after {halving.rungs[-1]} epochs is no stop: `training.steps` makes {epochs}; use fewer"
+        raise SpecError(Problem("search.halving.rungs", message))
+
+
+def look_at_data(
+    spec: DataSpec, datasets: Datasets, folder: Path, data_root: Path | None, screen: Screen, source: Path | None
+) -> Contents:
+    """Look at all of the data. A run that goes on reads the labels again only if they changed.
+
+    Args:
+        spec: the section `data`.
+        datasets: its data, opened.
+        folder: the run's, which need not exist.
+        data_root: where a relative `data.root` starts.
+        screen: shows how far it is.
+        source: the spec's file, for messages.
+
+    Raises:
+        SpecError: nothing useful can be learnt from the labels, or scored on them.
+    """
+    with screen.bars() as bars:
+        tasks = {split: bars.add_task(f"labels of {split}", total=None) for split in SPLITS}
+        contents = look(
+            spec,
+            {"train": datasets.train.data, "val": datasets.val.data},
+            data_root,
+            Contents.read(folder / CONTENTS),
+            lambda split, done, total: bars.update(tasks[split], completed=done, total=total),
+        )
+    if problems := faults(spec, contents.labels):
+        raise located(problems, source)
+    return contents
+
+
+def begin_folder(folder: Path, spec: RunSpec, contents: Contents | None) -> None:
+    """Write `spec.yaml` and `data.json`, or check that those that are there say the same.
+
+    Raises:
+        SpecError: the run began with another spec or other data.
+    """
+    path, data_path = folder / SPEC, folder / CONTENTS
+    before = Contents.read(data_path)
+    if path.exists() and _is_begun(folder):
+        different = _differences(load(path).model_dump(mode="json"), spec.model_dump(mode="json"))
+        different = [line for name, line in different if not name.startswith(FREE)]
+        what = "another spec"
+        if not different and contents and before:
+            different = differences(before.files, contents.files, _used(folder))
+            what = "other data"
+        if different:
+            raise SpecError.of(
+                f"{folder}: was begun with {what}, and its results would not be comparable:\n  "
+                + "\n  ".join(different)
+                + "\nGive --out a new folder, or change these back."
+            )
+    if contents and contents != before:
+        write_atomically(data_path, contents.model_dump_json())
+    if not path.exists() or load(path) != spec:  # a person's own file keeps its comments
+        write_atomically(path, dump(spec))
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether there is anything that another spec would not be comparable with."""
+    return bool(read(folder / RESULTS)) or any(any(one.iterdir()) for one in candidate_folders(folder).values())
+
+
+def _used(folder: Path) -> tuple[Split, ...]:
+    """Splits that results depend on already. A broken image may be mended before the first score or checkpoint."""
+    candidates = candidate_folders(folder).values()
+    tried = [record for candidate in candidates if (record := running(candidate))]
+    if any(record.score or record.rungs for record in (*read(folder / RESULTS), *tried)):
+        return SPLITS
+    return ("train",) if any(any(one.rglob(CHECKPOINT)) for one in candidates) else ()
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str]]:
+    """Dotted paths at which two dumped specs differ, each with a line that says how."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = list(dict.fromkeys([*old, *new]))
+        pairs = [(key, old.get(key), new.get(key)) for key in keys]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = [(str(i), a, b) for i, (a, b) in enumerate(zip(old, new, strict=True))]
+    else:
+        return [] if old == new else [(path, f"{path}: {json.dumps(old)} there, {json.dumps(new)} here")]
+    return [line for key, a, b in pairs for line in _differences(a, b, f"{path}.{key}".lstrip("."))]

@@ -1,0 +1,102 @@
+"""The candidates of a run: each one begins in a folder of its own and ends as a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import takewhile
+from pathlib import Path
+
+from stdc_search.latency import note_machine
+from stdc_search.records import Latency, Machine, Record, append, read
+from stdc_search.run_folder import MACHINES, RESULTS, candidate_folder, candidate_folders, remove_temporary, running
+from stdc_search.search.study import Proposal
+from stdc_search.spec.run import RunSpec
+from stdc_search.trial.trial import TrialJob, begin, examine
+
+
+class Candidates:
+    """What a run's folder says of its candidates, and the only one who writes it.
+
+    Args:
+        spec: the run.
+        folder: the run's, locked.
+        finished: called with each candidate's last record.
+        predict: gives the time of a network, or None if it has to be measured.
+        data_root: where a relative `data.root` starts.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        folder: Path,
+        finished: Callable[[Record], None],
+        *,
+        predict: Callable[[RunSpec], Latency | None] | None = None,
+        data_root: Path | None = None,
+    ) -> None:
+        self.spec, self.folder, self.finished, self.data_root = spec, folder, finished, data_root
+        self.predict = predict or (lambda _: None)
+        self.machine = note_machine(folder / MACHINES)
+        self.records = read(folder / RESULTS)
+
+    @property
+    def complete(self) -> list[Record]:
+        return [record for record in self.records if record.state == "complete"]
+
+    @property
+    def rejected_in_a_row(self) -> int:
+        """How many of the newest records are rejections."""
+        return sum(1 for _ in takewhile(lambda record: record.state == "rejected", reversed(self.records)))
+
+    def unfinished(self) -> list[Record]:
+        """Records of candidates that a stopped run was trying, oldest first."""
+        known = {record.number for record in self.records}
+        begun = {number: running(folder) for number, folder in candidate_folders(self.folder).items()}
+        return [record for n, record in begun.items() if record is not None and record.number == n and n not in known]
+
+    def begin(self, proposal: Proposal) -> TrialJob | Record:
+        """Make a candidate's folder and return its trial, or the record of a candidate that is rejected."""
+        spec = proposal.spec
+        draft = Record(
+            number=proposal.number,
+            state="rejected" if spec is None else "running",
+            origin=proposal.origin,
+            name=proposal.name,
+            identity=spec.identity if spec else None,
+            values=dict(proposal.values),
+            sampler_notes=dict(proposal.notes),
+            image_size=(spec or self.spec).image_size,
+            reason=proposal.reason,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=self.machine.id,
+        )
+        if spec is None:
+            return draft
+        limits = self.spec.search.limits if self.spec.search and proposal.trial else {}
+        draft = examine(spec, draft, limits, self.predict)
+        if draft.state == "rejected":
+            return draft
+        folder = candidate_folder(self.folder, proposal.number).absolute()
+        job = TrialJob(spec, folder, draft, limits, self.data_root)
+        begin(job)
+        return job
+
+    def finish(self, record: Record) -> None:
+        """Keep a candidate's last record. Only then remove what the candidate would be resumed from."""
+        self.keep(record)
+        remove_temporary(candidate_folder(self.folder, record.number))
+        self.finished(record)
+
+    def keep(self, record: Record) -> None:
+        """Append a record; it takes the place of an earlier one with its number."""
+        append(self.folder / RESULTS, record)
+        numbers = [other.number for other in self.records]
+        if record.number in numbers:
+            self.records[numbers.index(record.number)] = record
+        else:
+            self.records.append(record)
+
+    def met(self, machine: Machine) -> None:
+        """Note the machine that a record comes from."""
+        note_machine(self.folder / MACHINES, machine)
