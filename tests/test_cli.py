@@ -1,7 +1,6 @@
 """The commands as a person runs them."""
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -334,9 +333,3 @@ def test_weights_are_written_as_what_they_are_called(tmp_path):
     done = stdc_search("weights", "specs/stdc1.yaml", tmp_path / "net.tar", "--out", tmp_path / "net.pt")
     assert done.returncode == 2
     assert "the file name must end in .safetensors" in done.stderr
-
-
-def test_the_readme_s_table_has_every_command_and_its_files_exist():
-    readme = Path("README.md").read_text()
-    assert set(re.findall(r"^\| `stdc-search (\w+)", readme, re.MULTILINE)) == set(COMMANDS)
-    assert all(Path(path).is_file() for path in re.findall(r"\bspecs/\w+\.yaml", readme))
