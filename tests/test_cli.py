@@ -317,7 +317,9 @@ def test_weights_turns_a_released_checkpoint_into_ours(tmp_path):
     out = tmp_path / "stdc1.safetensors"
     done = stdc_search("weights", "specs/stdc1.yaml", tmp_path / "STDCNet813M_73.91.tar", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "released classification: 156 of 156 tensors taken, 174 of the file set aside" in done.stdout
+    assert (
+        "released classification under `state_dict`: 156 of 156 tensors taken, 174 of the file set aside" in done.stdout
+    )
     again = stdc_search("weights", "specs/stdc1.yaml", out, "--out", tmp_path / "again.safetensors")
     assert "own: 156 of 156 tensors taken" in again.stdout
     refused = stdc_search("weights", "specs/stdc1_seg50.yaml", out, "--out", tmp_path / "seg.safetensors")
