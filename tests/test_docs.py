@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,26 @@ def test_the_references_are_current(name, made):
 def test_every_link_leads_to_a_file(page):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
+def test_every_link_to_a_heading_finds_it(page):
+    links = re.findall(r"\]\(([^)#:]*)#([^)]*)\)", page.read_text("utf-8"))
+    assert [(file, name) for file, name in links if name not in anchors(page.parent / file if file else page)] == []
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """Names of a page's headings; a comment in a block of code is none."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return {generate.anchor(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+
+
+def test_a_default_is_written_without_the_fields_that_have_theirs():
+    text = generate.spec_reference()
+    assert "| `auxiliary` | [head](#networkhead) \\| null | `{width: 64}` |" in text
+    assert "`[{width: 256}, {width: 512}, {width: 1024}]`" in text
+    assert "`{score.miou: maximize, cost.macs: minimize}`" in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
