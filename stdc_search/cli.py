@@ -370,6 +370,7 @@ def schema_command(
     if out is None:
         typer.echo(text, nl=False)
     else:
+        out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, text)
 
 

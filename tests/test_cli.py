@@ -20,6 +20,7 @@ from stdc_search.records import read_machines
 from stdc_search.report.words import device
 from stdc_search.spec.base import dump
 from stdc_search.spec.measurement import LatencySpec
+from stdc_search.spec.run import schema
 from tests.released import classification
 from tests.search_specs import tiny_search
 
@@ -124,6 +125,12 @@ def test_schema_is_json_with_the_fields_help():
     schema = json.loads(CliRunner().invoke(app, ["schema"]).output)
     stage = schema["$defs"]["StageSpec"]["properties"]["depth"]
     assert "STDC modules in the stage" in stage["description"]
+
+
+def test_schema_makes_the_folder_of_its_file(tmp_path):
+    path = tmp_path / "new" / "schema.json"
+    assert CliRunner().invoke(app, ["schema", "--out", str(path)]).exit_code == 0
+    assert json.loads(path.read_text()) == schema()
 
 
 def test_a_mistake_gives_its_place_and_exit_code_2(tmp_path):
