@@ -11,27 +11,58 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "stdc_search"
 
-LINES = (
-    ("cli",),
-    ("commands",),
-    ("search", "report"),
-    ("trial",),
-    ("latency", "tasks"),
-    ("deploy", "evaluation", "training"),
-    ("network", "data"),
-    ("records", "ranking", "spec", "run_folder"),
-    ("errors", "storage"),
-)
-"""A room may import the lines below its own and, within its line, what stands to its left."""
 
-ROOMS = tuple(chain.from_iterable(LINES))
-WITHOUT_TORCH = ("errors", "storage", "records", "ranking", "spec", "run_folder", "report", "cli")
+class Room(NamedTuple):
+    """A folder of the package, or a single module."""
+
+    name: str
+    holds: str
+    torch: bool = True
+    """Whether it may need PyTorch."""
+
+
+FLOORS = (
+    (Room("cli", "the command line: arguments in, tables out", torch=False),),
+    (Room("commands", "one file per command"),),
+    (
+        Room("search", "proposes candidates, has them tried and learns from their records"),
+        Room("report", "records -> tables, plots, overlays; the only room that draws", torch=False),
+    ),
+    (Room("trial", "one candidate: RunSpec -> Record"),),
+    (
+        Room("latency", "times networks on runtimes, and predicts times from tables of parts"),
+        Room("tasks", "what is learned: segmentation or classification, with its samples, loss and score"),
+    ),
+    (
+        Room("deploy", "networks as files: folding, export, quantization"),
+        Room("evaluation", "counts of what is right, and the views of an image"),
+        Room("training", "the loop, batches, optimizer, losses, several processes"),
+    ),
+    (
+        Room("network", "spec -> module, cost and weights; `models/` never see a spec"),
+        Room("data", "one file per data set or label format, transforms, survey"),
+    ),
+    (
+        Room("records", "what a run writes, and the list of metrics", torch=False),
+        Room("ranking", "Pareto fronts, hypervolume, rank correlation", torch=False),
+        Room("spec", "what a person may write in a file", torch=False),
+        Room("run_folder", "the file names of a run and of a candidate, and the folder's lock", torch=False),
+    ),
+    (
+        Room("errors", "errors that a person can fix, and the words that messages share", torch=False),
+        Room("storage", "atomic writes, and appending a line", torch=False),
+    ),
+)
+"""A room may import the floors below its own and, on its floor, what stands to its left."""
+
+ROOMS = {room.name: room for room in chain.from_iterable(FLOORS)}
 MODELS_AND_MEASURES = sorted(
     f"{PACKAGE}.{'.'.join(path.relative_to(ROOT / PACKAGE).with_suffix('').parts)}"
     for pattern in ("network/models/[a-z]*.py", "training/losses.py", "evaluation/metrics.py")
@@ -78,9 +109,10 @@ def modules_in(*rooms: str) -> list[str]:
 
 
 def allowed(room: str) -> set[str]:
-    line = next(i for i, rooms in enumerate(LINES) if room in rooms)
-    to_the_left = LINES[line][: LINES[line].index(room)]
-    return {*to_the_left, *chain.from_iterable(LINES[line + 1 :])}
+    floor = next(floor for floor in FLOORS if ROOMS[room] in floor)
+    to_the_left = floor[: floor.index(ROOMS[room])]
+    below = chain.from_iterable(FLOORS[FLOORS.index(floor) + 1 :])
+    return {other.name for other in (*to_the_left, *below)}
 
 
 def test_every_module_has_its_room_in_the_list() -> None:
@@ -122,7 +154,12 @@ def loaded_by_importing(*modules: str) -> set[str]:
 
 
 def test_rooms_without_torch_reach_it_by_no_detour() -> None:
-    assert "torch" not in loaded_by_importing(*modules_in(*WITHOUT_TORCH))
+    assert "torch" not in loaded_by_importing(*modules_in(*(room.name for room in ROOMS.values() if not room.torch)))
+
+
+def test_only_reports_draw() -> None:
+    draws = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "matplotlib" for name in names)}
+    assert {room_of(module) for module in draws} == {"report"}
 
 
 def test_the_command_line_and_the_specs_start_light() -> None:
@@ -162,3 +199,17 @@ def test_what_is_declared_is_imported_or_needed_by_a_library() -> None:
 
 def normalised(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def print_rooms() -> None:
+    """The rooms from the top floor to the bottom."""
+    width = max(map(len, ROOMS))
+    for floor in FLOORS:
+        for room in floor:
+            print(f"{room.name:{width}}  {room.holds}{'' if room.torch else ' (starts without PyTorch)'}")
+        print()
+    print("A room imports only the floors below its own and, on its own floor, the rooms listed before it.")
+
+
+if __name__ == "__main__":
+    print_rooms()
