@@ -91,7 +91,12 @@ def _to_minimize(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[
     return values * [1.0 if direction == "minimize" else -1.0 for direction in directions]
 
 
-def rank_correlation(early: Sequence[Sequence[float]], late: Sequence[Sequence[float]]) -> float:
-    """Spearman's, of [candidates, scores] at two times, of the score where it is the least; NaN where all are equal."""
-    found = pd.DataFrame(early).rank().corrwith(pd.DataFrame(late).rank())
-    return float(found.min(skipna=False))
+def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
+    """Spearman's rank correlation; NaN where the values of either are all equal.
+
+    Args:
+        first: [candidates], or [candidates, scores].
+        second: Of the same shape. With several scores the least correlation counts.
+    """
+    ranks = pd.DataFrame(first).rank(), pd.DataFrame(second).rank()
+    return float(ranks[0].corrwith(ranks[1]).min(skipna=False))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stdc_search.ranking import front, hypervolume
+from stdc_search.ranking import front, hypervolume, rank_correlation
 from stdc_search.records import Direction
 
 SIDE = 5
@@ -84,3 +84,24 @@ def test_no_points_have_an_empty_front_and_no_volume():
 def test_points_that_do_not_fit_the_directions_are_refused_with_both_numbers():
     with pytest.raises(ValueError, match=r"\[2, 3\] do not fit 2 directions"):
         front([[1, 2, 3], [4, 5, 6]], ["minimize", "maximize"])
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    first, second = [1.0, 2.0, 3.0, 4.0, 5.0], [10.0, 30.0, 20.0, 50.0, 40.0]
+    squares = sum((a - b) ** 2 for a, b in zip([1, 2, 3, 4, 5], [1, 3, 2, 5, 4], strict=True))
+    assert rank_correlation(first, second) == pytest.approx(1 - 6 * squares / (5 * (5**2 - 1)))
+
+
+def test_equal_values_share_the_mean_of_their_ranks() -> None:
+    ranks = np.corrcoef([1.0, 2.5, 2.5, 4.0], [1.0, 2.0, 3.0, 4.0])[0, 1]
+    assert rank_correlation([1, 7, 7, 9], [0.1, 0.2, 0.3, 0.4]) == pytest.approx(ranks)
+
+
+def test_of_several_scores_the_least_correlation_counts() -> None:
+    early, late = [[1, 1], [2, 2], [3, 3]], [[1, 3], [2, 2], [3, 1]]
+    assert rank_correlation(early, late) == pytest.approx(-1)
+
+
+def test_equal_scores_have_no_correlation_even_beside_others() -> None:
+    assert np.isnan(rank_correlation([1, 1, 1], [1, 2, 3]))
+    assert np.isnan(rank_correlation([[1, 1], [2, 1]], [[1, 1], [2, 2]]))

@@ -6,16 +6,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import cast
 
 import numpy as np
 from pydantic import ValidationError
-from scipy.stats import spearmanr
 
 from stdc_search.errors import UserError
 from stdc_search.latency.machine import describe_machine
 from stdc_search.latency.parts import words_of
 from stdc_search.network.cost import Piece, pieces
+from stdc_search.ranking import rank_correlation
 from stdc_search.records import Errors, TimeTable
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.network import NetworkSpec
@@ -28,12 +27,11 @@ NOISE = 0.02
 def errors_of(found: Sequence[float], measured: Sequence[float]) -> Errors:
     """How far times lie from those measured, of at least two networks."""
     off = np.abs(np.asarray(found) / np.asarray(measured) - 1)
-    rank, _ = spearmanr(found, measured)
     return Errors(
         mape=100 * float(off.mean()),
         within_10=100 * float((off <= 0.1).mean()),
         largest=100 * float(off.max()),
-        spearman=float(cast(float, rank)),
+        spearman=rank_correlation(found, measured),
     )
 
 
