@@ -10,7 +10,7 @@ from statistics import median
 from benchmarks.bench import report
 from stdc_search.network.builder import build
 from stdc_search.network.cost import count, count_with_fvcore
-from stdc_search.search.space import _grid, tabulate
+from stdc_search.search.space import tabulate
 from stdc_search.spec.run import RunSpec, load
 
 NETWORKS = 20
@@ -47,7 +47,7 @@ def candidates(spec: RunSpec) -> Sequence[RunSpec]:
     """Networks drawn from the space."""
     assert spec.search is not None
     rng = random.Random(0)
-    options = {name: _grid(vary) for name, vary in spec.search.vary.items()}
+    options = {name: vary.values for name, vary in spec.search.vary.items()}
     return [spec.candidate({name: rng.choice(values) for name, values in options.items()}) for _ in range(NETWORKS)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from math import exp, log
+from math import log
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from stdc_search.network.cost import count_quickly
 from stdc_search.search.space import values_in_space
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import Choice, FloatRange, IntRange, VarySpec, ascending
+from stdc_search.spec.search import SearchSpec, broken
 
 STEPS = 200
 """Scales that are looked at."""
@@ -37,14 +37,13 @@ def ladder(spec: RunSpec, rungs: int) -> list[dict[str, Any]]:
     count = len(spec.search.vary)
     for step in range(STEPS + 1):
         values = {
-            name: _scaled(name, vary, step / STEPS, (i + 0.5) / count, own)
-            for i, (name, vary) in enumerate(spec.search.vary.items())
+            name: _scaled(spec.search, name, step / STEPS, (i + 0.5) / count, own)
+            for i, name in enumerate(spec.search.vary)
         }
         with suppress(SpecError):
             run = spec.candidate(values)
             counts = {f"cost.{name}": n for name, n in count_quickly(run.network, run.image_size)._asdict().items()}
-            inside = all(counts.get(name, 0) <= limit.at_most for name, limit in spec.search.limits.items())
-            if inside and values not in found:
+            if not broken(spec.search.limits, counts) and values not in found:
                 costs.append(log(counts[metric]))
                 found.append(values)
     left = list(range(len(found)))
@@ -56,25 +55,14 @@ def ladder(spec: RunSpec, rungs: int) -> list[dict[str, Any]]:
     return [found[i] for i in sorted(chosen, key=costs.__getitem__)]
 
 
-def _scaled(name: str, vary: VarySpec, share: float, lead: float, own: Mapping[str, Any]) -> Any:
+def _scaled(search: SearchSpec, name: str, share: float, lead: float, own: Mapping[str, Any]) -> Any:
     """A value so far from the least to the greatest.
 
     The lead, a part of a step, differs from one varied thing to the next, so that they do not all step at once.
     """
-    if not (vary.sets or (name,))[0].startswith("network."):
-        return own.get(name, _between(vary, 0.5, 0.5))
-    if isinstance(vary, Choice) and not ascending(vary.of):
-        return own.get(name, vary.of[0])
-    return _between(vary, share, lead)
-
-
-def _between(vary: VarySpec, share: float, lead: float) -> Any:
-    match vary:
-        case IntRange():
-            return vary.low + vary.step * int(share * (vary.size - 1) + lead)
-        case FloatRange() if vary.log:
-            return exp(log(vary.low) + share * (log(vary.high) - log(vary.low)))
-        case FloatRange():
-            return vary.low + share * (vary.high - vary.low)
-        case Choice():
-            return vary.of[int(share * (vary.size - 1) + lead)]
+    vary = search.vary[name]
+    if not search.paths(name)[0].startswith("network."):
+        return own.get(name, vary.position(0.5))
+    if not vary.ordered:
+        return own.get(name, vary.position(0))
+    return vary.position(share, lead)

@@ -35,7 +35,7 @@ def measure_shown(candidates: Candidates, search: SearchSpec, forecast: Forecast
         stated = forecast.table.errors.mape
         say(f"Their predicted times were off by {off:.1f} % on average; the table states {stated:.1f} %.")
         limit = search.limits.get("latency.median_ms")
-        if limit and (above := [number for number, time in found.items() if time > limit.at_most]):
+        if limit and (above := [number for number, time in found.items() if limit.excess(time) > 0]):
             names = ", ".join(f"{number:04d} ({found[number]:.1f} ms)" for number in above)
             say(f"Measured, these are above the limit of {limit.at_most:g} ms, which their predictions met: {names}.")
     return bool(found)

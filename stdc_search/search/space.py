@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import qmc
 
 from stdc_search.errors import UserError
 from stdc_search.network.cost import Counts, count_quickly
@@ -22,7 +23,7 @@ from stdc_search.records import INSIDE, LEGAL
 from stdc_search.spec.base import replace, replacer, value_at
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, StartSpec, VarySpec
+from stdc_search.spec.search import PRESETS, Choice, StartSpec, VarySpec
 
 WHOLE, SAMPLE = 1_000_000, 100_000
 """Spaces up to the first number are tabulated whole; of larger ones, and infinite ones, the second many."""
@@ -72,7 +73,7 @@ def tabulate(
     inside = legal
     for metric, limit in spec.search.limits.items():
         if metric in COSTS:
-            inside = inside & (table[metric].to_numpy() <= limit.at_most)
+            inside = inside & (limit.excess(table[metric].to_numpy()) <= 0)
     table[INSIDE] = inside
     return table
 
@@ -99,7 +100,7 @@ def maker(spec: RunSpec, options: Mapping[str, Sequence[Any]]) -> Callable[[Sequ
         options: the values of each varied thing.
     """
     assert spec.search is not None
-    paths = {name: vary.sets or (name,) for name, vary in spec.search.vary.items()}
+    paths = {name: spec.search.paths(name) for name in spec.search.vary}
     slots = [i for i, name in enumerate(options) for _ in paths[name]]
     make = replacer(spec.without_search(), {path: options[name] for name in options for path in paths[name]})
     return lambda combination: make([combination[slot] for slot in slots])
@@ -118,21 +119,15 @@ def values_in_space(spec: RunSpec, candidate: RunSpec) -> dict[str, Any] | None:
     base = spec.without_search()
     values = {}
     for name, vary in spec.search.vary.items():
-        paths = vary.sets or (name,)
+        paths = spec.search.paths(name)
         first, *others = [value_at(candidate, path) for path in paths]
         if any(other != first for other in others):
             return None
-        match vary:
-            case IntRange():
-                inside = vary.low <= first <= vary.high and (first - vary.low) % vary.step == 0
-                matching = [first] if inside else []
-            case FloatRange():
-                matching = [first] if vary.low <= first <= vary.high else []
-            case Choice():
-                chosen = (replace(base, dict.fromkeys(paths, value)) for value in vary.of)
-                matching = [
-                    value for value, spec in zip(vary.of, chosen, strict=True) if value_at(spec, paths[0]) == first
-                ]
+        if isinstance(vary, Choice):  # a value may be a sub-spec without its defaults
+            chosen = (replace(base, dict.fromkeys(paths, value)) for value in vary.of)
+            matching = [value for value, its in zip(vary.of, chosen, strict=True) if value_at(its, paths[0]) == first]
+        else:
+            matching = [first] if vary.contains(first) else []
         if not matching:
             return None
         values[name] = matching[0]
@@ -155,44 +150,23 @@ def landmarks(spec: RunSpec) -> dict[str, Counts]:
 
 def _all(vary: Mapping[str, VarySpec]) -> tuple[dict[str, Sequence[Any]], NDArray[np.intp]]:
     """The values of each varied thing, and every combination of their indices."""
-    options = {name: _grid(one) for name, one in vary.items()}
+    options: dict[str, Sequence[Any]] = {name: one.values for name, one in vary.items()}
     sizes = [len(choices) for choices in options.values()]
     return options, np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), axis=1)
 
 
 def _sampled(vary: Mapping[str, VarySpec], sample: int, seed: int) -> tuple[dict[str, Sequence[Any]], NDArray[np.intp]]:
-    """The same for a Latin hypercube: along each varied thing the values are evenly spread, and shuffled."""
-    rng = np.random.default_rng(seed)
+    """The same for a Latin hypercube: along each varied thing the values are spread evenly."""
+    unit = qmc.LatinHypercube(len(vary), rng=np.random.default_rng(seed)).random(sample)
     options, columns = {}, []
-    for name, one in vary.items():
-        if isinstance(one, FloatRange):
-            options[name], column = _spread(one, sample, rng), np.arange(sample)
+    for (name, one), shares in zip(vary.items(), unit.T, strict=True):
+        if one.size == math.inf:
+            options[name], column = [one.position(share) for share in shares.tolist()], np.arange(sample)
         else:
-            choices = _grid(one)
-            first = rng.permutation(min(len(choices), sample))  # these values come once more than the others
-            spread = (np.arange(sample) + rng.random(sample)) * len(choices) / sample
-            column = np.resize(first, sample) if len(choices) <= sample else spread.astype(np.intp)
-            used, column = np.unique(column, return_inverse=True)
-            options[name] = [choices[i] for i in used.tolist()]
-        columns.append(rng.permutation(column))
+            used, column = np.unique((shares * one.size).astype(np.intp), return_inverse=True)
+            options[name] = [one.values[i] for i in used.tolist()]
+        columns.append(column)
     return options, np.stack(columns, axis=1)
-
-
-def _grid(vary: VarySpec) -> Sequence[Any]:
-    match vary:
-        case IntRange():
-            return range(vary.low, vary.high + 1, vary.step)
-        case Choice():
-            return vary.of
-        case FloatRange() if vary.low == vary.high:
-            return (vary.low,)
-    raise AssertionError("a range of real numbers makes a space infinite, and so a sample")
-
-
-def _spread(vary: FloatRange, count: int, rng: np.random.Generator) -> list[float]:
-    low, high = (math.log(vary.low), math.log(vary.high)) if vary.log else (vary.low, vary.high)
-    points = low + (high - low) * (np.arange(count) + rng.random(count)) / count
-    return (np.exp(points) if vary.log else points).clip(vary.low, vary.high).tolist()
 
 
 def _chunks(indices: NDArray[np.intp]) -> list[NDArray[np.intp]]:

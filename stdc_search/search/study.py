@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import exp, log
 from typing import Any, get_args
 
 import optuna
@@ -34,7 +33,7 @@ from stdc_search.search.samplers import make_sampler
 from stdc_search.search.space import values_in_space
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import Choice, FloatRange, IntRange, Objective, OwnSampler, SearchSpec, VarySpec, ascending
+from stdc_search.spec.search import Choice, FloatRange, IntRange, Objective, OwnSampler, SearchSpec, VarySpec
 
 PROPOSALS_OF_THE_SAMPLER = 10
 """Proposals already seen, in a row, after which the sampler is not asked again and one is drawn at random."""
@@ -184,7 +183,7 @@ class Study:
         constraints = {}
         for name, limit in self.search.limits.items():
             try:
-                constraints[name] = record.metric(name) - limit.at_most
+                constraints[name] = limit.excess(record.metric(name))
             except KeyError:
                 constraints[name] = 0.0
         state, values = TrialState.FAIL, None
@@ -295,7 +294,7 @@ class Study:
         unordered = {
             name
             for name, vary in self.search.vary.items()
-            if isinstance(vary, Choice) and not ascending(vary.of)  # Optuna sees their indices
+            if not vary.ordered  # Optuna sees their indices
         }
         sampler = self.search.sampler
         return KnownCostSampler(
@@ -327,10 +326,10 @@ class Study:
         """Random values that were not seen; all of them in a space that is small enough."""
         names = list(self.search.vary)
         if self.search.size <= ENUMERABLE:
-            combinations = list(itertools.product(*(_grid(vary) for vary in self.search.vary.values())))
+            combinations = list(itertools.product(*(vary.values for vary in self.search.vary.values())))
             rng.shuffle(combinations)
         else:
-            combinations = (tuple(_draw(vary, rng) for vary in self.search.vary.values()) for _ in range(RANDOM_DRAWS))
+            combinations = (tuple(vary.draw(rng) for vary in self.search.vary.values()) for _ in range(RANDOM_DRAWS))
         for combination in combinations:
             values = dict(zip(names, combination, strict=True))
             if _key(values) not in self.seen:
@@ -355,22 +354,6 @@ def distribution(vary: VarySpec) -> BaseDistribution:
             return FloatDistribution(vary.low, vary.high, log=vary.log)
         case Choice():
             return CategoricalDistribution(range(len(vary.of)))
-
-
-def _grid(vary: VarySpec) -> Iterable[Any]:
-    if isinstance(vary, IntRange):
-        return range(vary.low, vary.high + 1, vary.step)
-    return vary.of if isinstance(vary, Choice) else (vary.low,)
-
-
-def _draw(vary: VarySpec, rng: random.Random) -> Any:
-    match vary:
-        case IntRange():
-            return rng.randrange(vary.low, vary.high + 1, vary.step)
-        case FloatRange():
-            return exp(rng.uniform(log(vary.low), log(vary.high))) if vary.log else rng.uniform(vary.low, vary.high)
-        case Choice():
-            return rng.choice(vary.of)
 
 
 def _key(values: Any) -> str:

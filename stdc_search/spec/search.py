@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from math import exp, inf, log
+from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -35,7 +38,33 @@ else:
 Sets = Annotated[tuple[str, ...], Field(min_length=1)] | None
 
 
-class IntRange(Spec):
+class _Listed(Spec):
+    """What varies over values that can be listed."""
+
+    @property
+    @abstractmethod
+    def values(self) -> Sequence[Any]:
+        """All values, in their order."""
+
+    @property
+    def size(self) -> int:
+        return len(self.values)
+
+    def position(self, share: float, lead: float = 0.5) -> Any:
+        """The value at a share of the way from the first to the last.
+
+        Args:
+            share: 0 to 1.
+            lead: the part of a step after which the next value is taken.
+        """
+        return self.values[int(share * (self.size - 1) + lead)]
+
+    def draw(self, rng: Random) -> Any:
+        """A random value."""
+        return rng.choice(self.values)
+
+
+class IntRange(_Listed):
     """Whole numbers low, low + step, ..., high."""
 
     kind: Literal["int"]
@@ -67,8 +96,16 @@ class IntRange(Spec):
         return {"low": self.low, "high": self.high}
 
     @property
-    def size(self) -> int:
-        return (self.high - self.low) // self.step + 1
+    def values(self) -> range:
+        return range(self.low, self.high + 1, self.step)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether neighbouring values are alike."""
+        return True
+
+    def contains(self, value: Any) -> bool:
+        return value in self.values
 
 
 class FloatRange(Spec):
@@ -98,11 +135,41 @@ class FloatRange(Spec):
         return {"low": self.low, "high": self.high}
 
     @property
+    def values(self) -> tuple[float]:
+        """The only value.
+
+        Raises:
+            ValueError: there are infinitely many.
+        """
+        if self.low != self.high:
+            raise ValueError(f"the real numbers from {self.low} to {self.high} cannot be listed")
+        return (self.low,)
+
+    @property
     def size(self) -> float:
-        return 1 if self.low == self.high else float("inf")
+        return 1 if self.low == self.high else inf
+
+    @property
+    def ordered(self) -> bool:
+        """Whether neighbouring values are alike."""
+        return True
+
+    def contains(self, value: Any) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def position(self, share: float, lead: float = 0.5) -> float:
+        """The value at a share, 0 to 1, of the way from `low` to `high`; real numbers have no steps to lead in."""
+        if not self.log:
+            return self.low + share * (self.high - self.low)
+        exact = exp(log(self.low) + share * (log(self.high) - log(self.low)))
+        return min(max(exact, self.low), self.high)  # rounding may pass the ends
+
+    def draw(self, rng: Random) -> float:
+        """A random value."""
+        return self.position(rng.random())
 
 
-class Choice(Spec):
+class Choice(_Listed):
     """One of several values; a value may be a whole sub-spec."""
 
     kind: Literal["choice"]
@@ -124,17 +191,17 @@ class Choice(Spec):
         return {f"of.{i}": value for i, value in enumerate(self.of)}
 
     @property
-    def size(self) -> int:
-        return len(self.of)
+    def values(self) -> tuple[Any, ...]:
+        return self.of
+
+    @property
+    def ordered(self) -> bool:
+        """Whether neighbouring values are alike: they are numbers in ascending order."""
+        numbers = [value for value in self.of if isinstance(value, int | float) and not isinstance(value, bool)]
+        return len(numbers) == len(self.of) and numbers == sorted(numbers)
 
 
 VarySpec = Annotated[IntRange | FloatRange | Choice, Field(discriminator="kind")]
-
-
-def ascending(values: Sequence[Any]) -> bool:
-    """Whether the values of a choice are numbers that grow, so that they are thought to have an order."""
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    return len(numbers) == len(values) and numbers == sorted(numbers)
 
 
 class LimitSpec(Spec):
@@ -142,6 +209,16 @@ class LimitSpec(Spec):
 
     at_most: PositiveFloat
     """The greatest value that is trained; in the unit of its name, bare counts otherwise."""
+
+    def excess(self, value: Any) -> Any:
+        """How far a number, or each number of an array, lies above the limit; negative or 0 where it does not."""
+        return value - self.at_most
+
+
+def broken(limits: Mapping[Limited, LimitSpec], figures: Mapping[str, float | None]) -> list[Limited]:
+    """Names of the limits that a candidate's known figures exceed."""
+    known = {name: figure for name, figure in figures.items() if figure is not None}
+    return [name for name, limit in limits.items() if name in known and limit.excess(known[name]) > 0]
 
 
 def stdc(*depths: int) -> SegmenterSpec:
@@ -319,6 +396,10 @@ class SearchSpec(Spec):
         if self.trials < count:
             raise at("trials", f"{self.trials} are fewer than the {count} networks of `start`; give as many")
         return self
+
+    def paths(self, name: str) -> tuple[str, ...]:
+        """Dotted paths that an entry of `vary` sets."""
+        return self.vary[name].sets or (name,)
 
     @property
     def networks(self) -> tuple[StartSpec, ...]:

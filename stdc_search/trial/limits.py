@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stdc_search.spec.search import Limited, LimitSpec
+from stdc_search.spec.search import Limited, LimitSpec, broken
 
 
 class Rejected(Exception):
@@ -16,11 +16,11 @@ Limits = Mapping[Limited, LimitSpec]
 
 
 def check_limits(limits: Limits, section: str, found: Mapping[str, Any]) -> None:
-    broken = []
-    for name, limit in limits.items():
-        if name.startswith(section + ".") and (figures := found.get(section)) is not None:
-            value = getattr(figures, name.removeprefix(section + "."))
-            if value > limit.at_most:
-                broken.append(f"{name} {value:,.6g} is above {limit.at_most:,.6g}")
-    if broken:
-        raise Rejected("; ".join(broken))
+    """Compare the figures of one section of a record with the limits.
+
+    Raises:
+        Rejected: a limit is broken.
+    """
+    figures = {f"{section}.{field}": figure for field, figure in found.get(section) or ()}
+    if names := broken(limits, figures):
+        raise Rejected("; ".join(f"{name} {figures[name]:,.6g} is above {limits[name].at_most:,.6g}" for name in names))

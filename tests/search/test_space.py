@@ -33,7 +33,7 @@ def test_every_network_of_a_space_is_counted_as_by_itself():
     spec = tiny_search(vary=VARY, limits={"cost.parameters": {"at_most": limit}})
     table = tabulate(spec)
     assert len(table) == spec.search.size == 2 * 3 * 3 * 2 * 2
-    combinations = itertools.product(*(space._grid(vary) for vary in spec.search.vary.values()))
+    combinations = itertools.product(*(vary.values for vary in spec.search.vary.values()))
     for row, values in zip(table.to_dict("records"), combinations, strict=True):
         try:
             run = spec.candidate(dict(zip(VARY, values, strict=True)))

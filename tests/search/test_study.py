@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stdc_search.records import Cost, Record, Score
-from stdc_search.search.study import Proposal, Study, _draw
+from stdc_search.search.study import Proposal, Study
 from stdc_search.spec.search import FloatRange
 from tests.search_specs import tiny_search
 
@@ -143,6 +143,6 @@ def test_a_failed_candidate_counts_and_is_not_tried_again():
 def test_a_range_on_the_logarithm_is_drawn_on_it():
     rng = random.Random(0)
     vary = FloatRange(kind="float", low=1e-4, high=1, log=True)
-    draws = [_draw(vary, rng) for _ in range(1000)]
+    draws = [vary.draw(rng) for _ in range(1000)]
     assert 400 < sum(draw < 1e-2 for draw in draws) < 600
     assert 1e-4 <= min(draws) < max(draws) <= 1

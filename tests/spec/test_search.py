@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -13,7 +15,7 @@ from stdc_search.spec.base import dump
 from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
-from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, SearchSpec
+from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, LimitSpec, SearchSpec, VarySpec, broken
 
 Complaints = Callable[..., list[str]]
 RUN = """\
@@ -207,3 +209,65 @@ def test_editors_list_the_metrics_that_a_search_may_name() -> None:
     assert properties["objectives"]["propertyNames"]["enum"] == sought
     known_before_training = [name for name in sought if name.split(".")[0] in ("cost", "latency")]
     assert properties["limits"]["propertyNames"]["enum"] == known_before_training
+
+
+EIGHTS = IntRange(kind="int", low=8, high=24, step=8)
+RATE = FloatRange(kind="float", low=1e-4, high=1e-2, log=True)
+CONSTANT = FloatRange(kind="float", low=0.5, high=0.5)
+HEAD = Choice(kind="choice", of=(64, 32, {"width": 16}))
+VARIED = [EIGHTS, RATE, CONSTANT, HEAD]
+
+
+@pytest.mark.parametrize(
+    ("vary", "values"), [(EIGHTS, [8, 16, 24]), (CONSTANT, [0.5]), (HEAD, [64, 32, {"width": 16}])]
+)
+def test_what_varies_over_finitely_many_values_lists_them(vary: VarySpec, values: list[Any]) -> None:
+    assert list(vary.values) == values
+    assert vary.size == len(values)
+
+
+def test_real_numbers_cannot_be_listed() -> None:
+    assert RATE.size == float("inf")
+    with pytest.raises(ValueError, match="cannot be listed"):
+        _ = RATE.values
+
+
+def test_a_range_contains_its_values_alone() -> None:
+    assert [value for value in (None, 7, 8, 12, 24, 32, "8") if EIGHTS.contains(value)] == [8, 24]
+    assert [value for value in (None, 0, 1e-4, 0.001, 0.1, "x") if RATE.contains(value)] == [1e-4, 0.001]
+
+
+@pytest.mark.parametrize("vary", VARIED)
+def test_positions_go_from_the_first_end_to_the_last(vary: VarySpec) -> None:
+    first, *_, last = [*vary.ends.values()]
+    assert vary.position(0) == pytest.approx(first)
+    assert vary.position(1) == pytest.approx(last)
+
+
+def test_the_middle_of_a_logarithmic_range_is_its_geometric_mean() -> None:
+    assert RATE.position(0.5) == pytest.approx(1e-3)
+
+
+def test_rounding_does_not_leave_a_logarithmic_range() -> None:
+    ranges = [FloatRange(kind="float", low=low / 7, high=low / 3, log=True) for low in range(1, 100)]
+    assert all(vary.low <= vary.position(share) <= vary.high for vary in ranges for share in (0.0, 1.0))
+
+
+@pytest.mark.parametrize("vary", VARIED)
+def test_a_drawn_value_is_legal_and_depends_on_the_generator_alone(vary: VarySpec) -> None:
+    draws = [vary.draw(rng) for rng in (Random(3), Random(3))]
+    assert draws[0] == draws[1]
+    assert draws[0] in vary.of if isinstance(vary, Choice) else vary.contains(draws[0])
+
+
+@pytest.mark.parametrize(
+    ("of", "ordered"),
+    [((1, 2.5, 4), True), ((2, 1), False), ((1, "a"), False), ((False, True), False), ((None, 1), False)],
+)
+def test_a_choice_of_ascending_numbers_has_an_order(of: tuple[Any, ...], ordered: bool) -> None:
+    assert Choice(kind="choice", of=of).ordered is ordered
+
+
+def test_a_limit_is_broken_above_it_and_by_known_figures_alone() -> None:
+    limits = {name: LimitSpec(at_most=10) for name in ("cost.macs", "cost.parameters", "latency.p95_ms")}
+    assert broken(limits, {"cost.macs": 10, "cost.parameters": 11, "latency.p95_ms": None}) == ["cost.parameters"]

@@ -16,6 +16,7 @@ from stdc_search.search.known_cost.pool import grid
 from stdc_search.search.space import COSTS, ILLEGAL, count_many, maker
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
+from stdc_search.spec.search import broken
 
 TIME = "latency.median_ms"
 MANY = 20_000
@@ -69,9 +70,6 @@ class KnownObjectives:
         return None
 
     def _answer(self, figures: Mapping[str, float] | None) -> tuple[float | None, ...] | None:
-        if figures is None:
+        if figures is None or broken(self.search.limits, figures):
             return None
-        for name, limit in self.search.limits.items():
-            if name in figures and figures[name] > limit.at_most:
-                return None
         return tuple(figures.get(name) for name in self.search.objectives)
