@@ -388,12 +388,12 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def _load_all(paths: list[Path]) -> dict[str, RunSpec]:
     """Specs by the stem of their file; files with equal stems by their path, in a form that can be a file name."""
-    from stdc_search.spec.run import load
+    from stdc_search.spec.run import load_several
 
     paths = list(dict.fromkeys(paths))
     stems = [path.stem for path in paths]
     names = [path.stem if stems.count(path.stem) == 1 else "-".join(path.parts).strip("/.-") for path in paths]
-    return {name: load(path) for name, path in zip(names, paths, strict=True)}
+    return dict(zip(names, load_several(paths), strict=True))
 
 
 def _load_search(path: Path, instead: str) -> tuple[RunSpec, SearchSpec]:

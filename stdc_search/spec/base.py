@@ -1,4 +1,4 @@
-"""What every spec shares: immutability, strictness, and its way from and to a file."""
+"""Specs from and to files, and variants of a spec."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationError, ValidationInfo
 
 from stdc_search.errors import closest
 from stdc_search.spec import files
 from stdc_search.spec.explain import explain
 from stdc_search.spec.problems import Problem, SpecError, at, shown
+from stdc_search.spec.rules import Spec, Unknowable, Unknown
+from stdc_search.spec.salvage import changed, rules_broken_in
 from stdc_search.storage import write_atomically
-
-
-class Spec(BaseModel):
-    """A value that a person may write: frozen, hashable, and strict about names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def _from_the_specs_folder(path: Any, info: ValidationInfo) -> Any:
@@ -54,10 +50,18 @@ def load(path: str | Path, spec_class: type[AnySpec]) -> AnySpec:
     """
     file = Path(path)
     document = files.read(file)
+    context = {"folder": file.parent}
+    problems = list(document.problems)
+    spec = None
     try:
-        return _validated(spec_class, document.values, {"folder": file.parent})
+        spec = _validated(spec_class, document.values, context)
     except SpecError as error:
-        raise _located(error.problems, file, document) from None
+        found = dict.fromkeys((*error.problems, *rules_broken_in(spec_class, document.values, context)))
+        unread = {problem.path for problem in document.problems}
+        problems += [problem for problem in found if problem.path not in unread]
+    if spec is None or problems:
+        raise _located(problems, file, document)
+    return spec
 
 
 def located(problems: Sequence[Problem], file: Path | None) -> SpecError:
@@ -89,16 +93,16 @@ def replace(spec: AnySpec, changes: Mapping[str, Any]) -> AnySpec:
     Raises:
         SpecError: a path does not exist, or the values are illegal together.
     """
-    tree: dict[str, Any] = {}
-    problems: list[Problem] = []
-    for path, value in changes.items():
-        try:
-            _plant(tree, spec, path, plain(value), path)
-        except SpecError as error:
-            problems += error.problems
-    if problems:
-        raise SpecError(*problems)
-    return _grown(spec, tree)
+    return _grown(spec, _planted(spec, changes))
+
+
+def misfits(spec: Spec, changes: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """What `replace` would find wrong, without what is wrong anyway with a spec that is still being checked."""
+    try:
+        _grown(spec, _planted(spec, changes), changed)
+    except SpecError as error:
+        return error.problems
+    return ()
 
 
 def replacer(spec: AnySpec, options: Mapping[str, Sequence[Any]]) -> Callable[[Sequence[int]], AnySpec]:
@@ -143,17 +147,17 @@ def replacer(spec: AnySpec, options: Mapping[str, Sequence[Any]]) -> Callable[[S
     return lambda indices: grown(spec, tree, indices)
 
 
-def value_at(spec: BaseModel | Mapping[str, Any], path: str) -> Any:
+def value_at(spec: Any, path: str) -> Any:
     """The plain value at a dotted path.
 
     Raises:
         SpecError: the path does not exist.
     """
-    value, rest = plain(spec), path
+    value, rest = spec, path
     while rest:
         key, rest = _first_key(value, rest, path)
-        value = value[key]
-    return value
+        value = _child(value, key)
+    return plain(value)
 
 
 def schema(spec_class: type[BaseModel]) -> dict[str, Any]:
@@ -189,6 +193,20 @@ class _Leaf(NamedTuple):
     value: Any
 
 
+def _planted(spec: Any, changes: Mapping[str, Any]) -> dict[Any, Any]:
+    """Tree of keys of the values that are to be set by dotted path."""
+    tree: dict[Any, Any] = {}
+    problems: list[Problem] = []
+    for path, value in changes.items():
+        try:
+            _plant(tree, spec, path, plain(value), path)
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(*problems)
+    return tree
+
+
 def _plant(tree: dict[Any, Any], spec: Any, path: str, value: Any, whole: str) -> None:
     """Note in a tree of keys that the value at a dotted path of a spec is to be exchanged."""
     key, rest = _first_key(spec, path, whole)
@@ -203,17 +221,25 @@ def _plant(tree: dict[Any, Any], spec: Any, path: str, value: Any, whole: str) -
         _plant(tree.setdefault(key, {}), _child(spec, key), rest, value, whole)
 
 
-def _grown(old: Any, tree: Mapping[Any, Any]) -> Any:
+def _updated(old: BaseModel, new: Mapping[str, Any]) -> BaseModel:
+    """A legal spec with other values of some fields."""
+    return _validated(type(old), {**old.__dict__, **new})
+
+
+Update = Callable[[Any, Mapping[str, Any]], BaseModel]
+
+
+def _grown(old: Any, tree: Mapping[Any, Any], update: Update = _updated) -> Any:
     """Values with those of a tree in their places."""
-    return _exchanged(
-        old,
-        tree,
-        lambda key, branch: branch.value if isinstance(branch, _Leaf) else _grown(_child(old, key), branch),
-    )
+
+    def grow(key: Any, branch: Any) -> Any:
+        return branch.value if isinstance(branch, _Leaf) else _grown(_child(old, key), branch, update)
+
+    return _exchanged(old, tree, grow, update)
 
 
-def _exchanged(old: Any, tree: Mapping[Any, Any], grow: Callable[[Any, Any], Any]) -> Any:
-    """Values with what has grown from a tree's branches in its place; all else is legal as it is."""
+def _exchanged(old: Any, tree: Mapping[Any, Any], grow: Callable[[Any, Any], Any], update: Update = _updated) -> Any:
+    """Values with what has grown from a tree's branches in its place; all else stays as it is."""
     new, problems = {}, []
     for key, branch in tree.items():
         try:
@@ -224,7 +250,7 @@ def _exchanged(old: Any, tree: Mapping[Any, Any], grow: Callable[[Any, Any], Any
         raise SpecError(*problems)
     match old:
         case BaseModel():
-            return _validated(type(old), {**old.__dict__, **new})
+            return update(old, new)
         case Mapping():
             return {**old, **new}
     return tuple(new.get(i, value) for i, value in enumerate(old))
@@ -254,6 +280,8 @@ def _first_key(values: Any, path: str, whole: str) -> tuple[Any, str]:
             if word.isdecimal() and int(word) < len(values):
                 return int(word), rest
             legal = list(range(len(values)))
+        case Unknowable():
+            raise Unknown(word)
         case _:
             raise at(whole, f"{parent} is {shown(values)} and has no `{word}`; set {parent} as a whole")
     raise at(whole, f"there is no `{word}` in {parent}; {closest(word, legal)}")

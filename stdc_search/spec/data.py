@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,11 +14,11 @@ from pydantic import (
     PlainSerializer,
     PositiveInt,
     Tag,
-    model_validator,
 )
 
-from stdc_search.spec.base import Spec, default_kind
-from stdc_search.spec.problems import at
+from stdc_search.spec.base import default_kind
+from stdc_search.spec.problems import Problem
+from stdc_search.spec.rules import Spec, rule
 
 CAMVID_CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
@@ -88,11 +89,10 @@ class CamvidSpec(Spec):
     def classes(self) -> int:
         return len(CAMVID_CLASSES)
 
-    @model_validator(mode="after")
-    def _scored_images_are_not_trained_on(self) -> CamvidSpec:
+    @rule
+    def _scored_images_are_not_trained_on(self) -> Iterator[Problem]:
         if self.train == "trainval" and self.val == "val":
-            raise at("val", "`train: trainval` trains on the images of `val: val`; score `test`")
-        return self
+            yield Problem("val", "`train: trainval` trains on the images of `val: val`; score `test`")
 
 
 class CityscapesSpec(Spec):
@@ -166,16 +166,15 @@ class ColoursSpec(Spec):
     ignore: tuple[Colour, ...] = ((0, 0, 0),)
     """Colours of pixels that are neither trained on nor scored."""
 
-    @model_validator(mode="after")
-    def _one_meaning_each(self) -> ColoursSpec:
+    @rule
+    def _one_meaning_each(self) -> Iterator[Problem]:
         every = (*self.colours, *self.ignore)
         if twice := sorted({colour for colour in every if every.count(colour) > 1}):
-            raise at(
+            yield Problem(
                 "colours",
                 f"{', '.join(str(list(colour)) for colour in twice)} stands twice in `colours` and `ignore`, "
                 "which is black where it is not written; a colour has one meaning",
             )
-        return self
 
 
 class BinarySpec(Spec):
@@ -220,33 +219,42 @@ class FolderSpec(Spec):
     def classes(self) -> int:
         return len(self.class_names)
 
-    @model_validator(mode="after")
-    def _parts_fit(self) -> FolderSpec:
+    @rule
+    def _class_names_differ(self) -> Iterator[Problem]:
         names = self.class_names
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise at("class_names", f"`class_names` has {', '.join(twice)} twice; each class needs its own name")
+            yield Problem("class_names", f"`class_names` has {', '.join(twice)} twice; each class needs its own name")
+
+    @rule
+    def _encoding_fits_the_classes(self) -> Iterator[Problem]:
+        names = self.class_names
         match self.encoding:
             case IdsSpec(ignore=ignore) if ignore < len(names):
                 message = (
                     f"`ignore` {ignore} is the id of class {names[ignore]!r}; use {len(names)} or more, 255 as a rule"
                 )
-                raise at("encoding.ignore", message)
+                yield Problem("encoding.ignore", message)
             case ColoursSpec(colours=colours) if len(colours) != len(names):
                 message = (
                     f"{len(colours)} `colours` for {len(names)} `class_names` ({', '.join(names)}); give one a class"
                 )
-                raise at("encoding.colours", message)
+                yield Problem("encoding.colours", message)
             case BinarySpec() if len(names) != 2:
-                raise at("class_names", f"{len(names)} `class_names` for `binary` masks, which have 2; name both")
+                yield Problem("class_names", f"{len(names)} `class_names` for `binary` masks, which have 2; name both")
             case _:
                 pass
+
+    @rule
+    def _split_is_of_pairs_or_folders(self) -> Iterator[Problem]:
         if self.pairs is None and isinstance(self.split, SplitByColumn):
-            raise at("split", "`column` is of a list of pairs; give `pairs`, or split by list or share")
+            yield Problem("split", "`column` is of a list of pairs; give `pairs`, or split by list or share")
         if self.pairs is not None and isinstance(self.split, SplitByList):
-            raise at("split", "`list` goes with folders; with `pairs` use column or share")
+            yield Problem("split", "`list` goes with folders; with `pairs` use column or share")
+
+    @rule
+    def _pairs_or_folders(self) -> Iterator[Problem]:
         if self.pairs is not None and (self.images, self.masks) != (Path("images"), Path("masks")):
-            raise at("pairs", "takes the place of `images` and `masks`; give one or the other")
-        return self
+            yield Problem("pairs", "takes the place of `images` and `masks`; give one or the other")
 
 
 class ImagenetSpec(Spec):

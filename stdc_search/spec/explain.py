@@ -6,18 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, get_args
 
-from pydantic import BaseModel, Tag, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from stdc_search.errors import alike, closest
+from stdc_search.spec.annotations import container_in, item_of, kinds_of, literals_in, members_by_tag, specs_in
 from stdc_search.spec.problems import Problem, SpecError, shown
 
 
-def explain(error: ValidationError, spec: type[BaseModel]) -> list[Problem]:
-    """Every problem that pydantic found in the values of a spec class."""
+def explain(error: ValidationError, spec: type[BaseModel], *above: str) -> list[Problem]:
+    """Every problem that pydantic found in the values of a spec class, or of its field whose name stands in `above`."""
     problems = []
     details = error.errors(include_url=False)
     for detail in details:
@@ -26,7 +26,7 @@ def explain(error: ValidationError, spec: type[BaseModel]) -> list[Problem]:
             other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in details
         ):
             continue  # pydantic counts only legal items, so this one is a consequence of theirs
-        place = _Place.of(spec, loc)
+        place = _Place.of(spec, (*above, *loc))
         cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, SpecError):
             problems += [problem.within(place.path) for problem in cause.problems]
@@ -58,11 +58,11 @@ class _Place:
         around: Any = None
         owner = field = None
         for key in loc:
-            specs = _specs(annotation)
-            if key in (tagged := _tagged(annotation)):
+            specs = specs_in(annotation)
+            if key in (tagged := members_by_tag(annotation)):
                 annotation = tagged[key]
             elif len(specs) > 1:  # pydantic names the union's member before what is inside of it
-                annotation = next((spec for spec in specs if key in _kinds(spec)), Any)
+                annotation = next((spec for spec in specs if key in kinds_of(spec)), Any)
             elif key == "[key]":  # the key of a mapping is wrong, not its value
                 annotation = get_args(around)[0]
             else:
@@ -72,62 +72,14 @@ class _Place:
                     field = owner.model_fields.get(str(key))
                     annotation = field.annotation if field else Any
                 else:
-                    around, annotation = _container(annotation), _item(annotation, key)
+                    around, annotation = container_in(annotation), item_of(annotation, key)
         return cls(".".join(path), owner, field, annotation)
 
     @property
     def legal(self) -> list[Any]:
         """All legal values, where they can be listed: of a literal, or the kinds of a union."""
-        kinds = [kind for spec in _specs(self.annotation) for kind in _kinds(spec)]
-        return kinds or _literals(self.annotation)
-
-
-def _leaves(annotation: Any) -> list[Any]:
-    """The types that a value may have, without `Annotated` and unions around them."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _leaves(get_args(annotation)[0])
-    if origin in (Union, UnionType):
-        return [leaf for member in get_args(annotation) for leaf in _leaves(member)]
-    return [annotation]
-
-
-def _tagged(annotation: Any) -> dict[Any, Any]:
-    """Members of a union by pydantic's `Tag`, where they have one."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _tagged(get_args(annotation)[0])
-    members = get_args(annotation) if origin in (Union, UnionType) else ()
-    tags = {member: tag for member in members for tag in getattr(member, "__metadata__", ()) if isinstance(tag, Tag)}
-    return {tag.tag: get_args(member)[0] for member, tag in tags.items()}
-
-
-def _specs(annotation: Any) -> list[type[BaseModel]]:
-    return [leaf for leaf in _leaves(annotation) if isinstance(leaf, type) and issubclass(leaf, BaseModel)]
-
-
-def _literals(annotation: Any) -> list[Any]:
-    return [value for leaf in _leaves(annotation) if get_origin(leaf) is Literal for value in get_args(leaf)]
-
-
-def _kinds(spec: type[BaseModel]) -> list[Any]:
-    """Legal values of a spec's `kind`."""
-    return _literals(spec.model_fields["kind"].annotation) if "kind" in spec.model_fields else []
-
-
-def _container(annotation: Any) -> Any:
-    return next((leaf for leaf in _leaves(annotation) if get_origin(leaf) in (tuple, dict)), Any)
-
-
-def _item(annotation: Any, key: int | str) -> Any:
-    """Type of a list's or mapping's item."""
-    container = _container(annotation)
-    types = get_args(container)
-    if get_origin(container) is dict:
-        return types[1]
-    if len(types) == 2 and types[1] is Ellipsis:
-        return types[0]
-    return types[key] if isinstance(key, int) and key < len(types) else Any
+        kinds = [kind for spec in specs_in(self.annotation) for kind in kinds_of(spec)]
+        return kinds or literals_in(self.annotation)
 
 
 _BOUNDS = {
@@ -204,7 +156,7 @@ def _items(count: int) -> str:
 def _help(place: _Place) -> str:
     """What a missing field is for, from its docstring, or what it may be."""
     if place.legal:
-        of_kind = "a mapping whose `kind` is " if _specs(place.annotation) else ""
+        of_kind = "a mapping whose `kind` is " if specs_in(place.annotation) else ""
         return f"; must be {of_kind}{_either(place.legal)}"
     description = place.field.description if place.field else None
     return ": " + re.split(r"[.;:](?=\s|$)", description)[0] if description else ""

@@ -47,20 +47,19 @@ class Document(NamedTuple):
     """Mappings, tuples, strings, numbers, booleans, None."""
     lines: dict[str, int]
     """Line of each key and item by its dotted path; the empty path is the whole."""
+    problems: tuple[Problem, ...] = ()
+    """What could not be read as it is meant, beside which all else could."""
 
 
 def read(file: Path) -> Document:
     """Read a YAML or JSON file.
 
     Raises:
-        SpecError: there is no such file; it is no text, or not one document that is a mapping; a key stands in
-            it twice; it is beyond the bounds on size, depth or number of values.
+        SpecError: there is no such file; it is no text, or not one document that is a mapping; it is beyond the bounds
+            on size, depth or number of values.
     """
     reader = _Reader(file, _text(file))
-    values = reader.document()
-    if reader.problems:
-        raise SpecError(*reader.problems)
-    return Document(values, reader.lines)
+    return Document(reader.document(), reader.lines, tuple(reader.problems))
 
 
 def missing(file: Path, others: tuple[str, ...] = ()) -> str:
@@ -175,7 +174,7 @@ class _Reader:
             key: str = event.value
             child = _join(path, key)
             if not isinstance(self._scalar(event, child), str):
-                self._note(event, path, f"the key {key!r} is no text; mend the name, or put it in quotes")
+                self._note(event, child, "this key is no text; mend the name, or put it in quotes")
             if key in values:
                 self._note(event, child, f"written twice, first in line {self.lines[child]}; keep one")
             self.lines.setdefault(child, _line(event))

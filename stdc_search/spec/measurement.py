@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
-from stdc_search.spec.base import RelativePath, Spec, replace
+from stdc_search.spec.base import RelativePath, replace
 from stdc_search.spec.choices import PRECISIONS, Precision, Runtime
-from stdc_search.spec.problems import at
+from stdc_search.spec.problems import Problem
+from stdc_search.spec.rules import Spec, rule
 
 Side = Annotated[int, Field(ge=32)]
 
@@ -32,18 +33,23 @@ class RuntimeSpec(Spec):
     batch: PositiveInt = 1
     """Images a call."""
 
-    @model_validator(mode="after")
-    def _runtime_has_it(self) -> RuntimeSpec:
+    @rule
+    def _runtime_has_the_precision(self) -> Iterator[Problem]:
         if self.precision not in (theirs := PRECISIONS[self.runtime]):
             have = ", ".join(theirs)
-            raise at("precision", f"{self.runtime} has no {self.precision}; use one of {have}, or another runtime")
+            yield Problem("precision", f"{self.runtime} has no {self.precision}; use one of {have}, or another runtime")
+
+    @rule
+    def _runtime_has_the_device(self) -> Iterator[Problem]:
         if self.device == "tensorrt" and self.runtime != "onnxruntime":
-            raise at("device", "only onnxruntime runs networks in TensorRT; set `runtime: onnxruntime`")
+            yield Problem("device", "only onnxruntime runs networks in TensorRT; set `runtime: onnxruntime`")
         if self.device == "cuda" and self.runtime == "openvino":
-            raise at("device", "OpenVINO does not run on CUDA; use `runtime: onnxruntime`")
+            yield Problem("device", "OpenVINO does not run on CUDA; use `runtime: onnxruntime`")
+
+    @rule
+    def _runtime_takes_the_memory_format(self) -> Iterator[Problem]:
         if self.memory_format != "contiguous" and self.runtime not in ("eager", "compile"):
-            raise at("memory_format", f"{self.runtime} chooses its own; take it out")
-        return self
+            yield Problem("memory_format", f"{self.runtime} chooses its own; take it out")
 
 
 class LatencySpec(RuntimeSpec):

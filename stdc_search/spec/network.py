@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,12 +17,12 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationInfo,
-    model_validator,
 )
 
-from stdc_search.spec.base import Spec, load
+from stdc_search.spec.base import load
 from stdc_search.spec.files import missing
-from stdc_search.spec.problems import at
+from stdc_search.spec.problems import Problem
+from stdc_search.spec.rules import Spec, rule
 
 Stride = Literal[1, 2]
 
@@ -59,28 +59,26 @@ class StageSpec(Spec):
     """How a module of stride 2 halves the output of Block1 that it concatenates: a 3x3 average pool as in the paper,
     a depthwise 3x3 convolution of its own, or what `down` gives, as in the released code's `add`."""
 
-    @model_validator(mode="after")
-    def _width_divides_among_the_blocks(self) -> StageSpec:
+    @rule
+    def _width_divides_among_the_blocks(self) -> Iterator[Problem]:
         unit = 2 ** (self.blocks - 1)
         if self.width % unit:
             below = self.width // unit * unit
             nearest = f"{below} or {below + unit}" if below else f"{unit}"
-            raise at(
+            yield Problem(
                 "width",
                 f"`width` {self.width} is no multiple of {unit}, which `blocks` {self.blocks} needs "
                 f"(2^(blocks - 1)); the nearest that work: {nearest}",
             )
-        return self
 
-    @model_validator(mode="after")
-    def _something_to_share(self) -> StageSpec:
+    @rule
+    def _something_to_share(self) -> Iterator[Problem]:
         if self.skip == "shared" and self.down == "strided":
-            raise at(
+            yield Problem(
                 "skip",
                 "`skip: shared` needs a map that is halved before Block2, and with `down: strided` there is none; "
                 "use `skip: average` or `down: depthwise`",
             )
-        return self
 
 
 class StdcSpec(Spec):
@@ -129,11 +127,10 @@ class TrunkSpec(Spec):
         """How many features a decoder can tap."""
         return len(self.taps)
 
-    @model_validator(mode="after")
-    def _each_tap_once(self) -> TrunkSpec:
+    @rule
+    def _each_tap_once(self) -> Iterator[Problem]:
         if len(set(self.taps)) < len(self.taps):
-            raise at("taps", f"`taps` {list(self.taps)} names a module twice; give each once")
-        return self
+            yield Problem("taps", f"`taps` {list(self.taps)} names a module twice; give each once")
 
 
 def _backbone_tag(value: Any) -> Any:
@@ -196,11 +193,10 @@ class DecoderSpec(Spec):
     spatial: SpatialSpec | None = None
     """A spatial path in place of the first tapped stage's features; null for none."""
 
-    @model_validator(mode="after")
-    def _taps_deepen(self) -> DecoderSpec:
+    @rule
+    def _taps_deepen(self) -> Iterator[Problem]:
         if self.taps and list(self.taps) != sorted(set(self.taps)):
-            raise at("taps", f"`taps` {list(self.taps)} must rise; write {sorted(set(self.taps))}")
-        return self
+            yield Problem("taps", f"`taps` {list(self.taps)} must rise; write {sorted(set(self.taps))}")
 
 
 class HeadSpec(Spec):
@@ -241,17 +237,19 @@ class DetailSpec(Spec):
             return (0.6, 0.3, 0.1)
         return (1 / len(self.strides),) * len(self.strides)
 
-    @model_validator(mode="after")
-    def _one_weight_a_stride(self) -> DetailSpec:
+    @rule
+    def _each_stride_once(self) -> Iterator[Problem]:
         if len(set(self.strides)) < len(self.strides):
-            raise at("strides", f"`strides` {list(self.strides)} names a stride twice; give each once")
+            yield Problem("strides", f"`strides` {list(self.strides)} names a stride twice; give each once")
+
+    @rule
+    def _one_weight_a_stride(self) -> Iterator[Problem]:
         if self.weights is not None and len(self.weights) != len(self.strides):
-            raise at(
+            yield Problem(
                 "weights",
                 f"`weights` has {len(self.weights)} numbers and `strides` {len(self.strides)}; "
                 "give one weight a stride, or leave `weights` out",
             )
-        return self
 
 
 class SegmenterSpec(Spec):
@@ -283,46 +281,50 @@ class SegmenterSpec(Spec):
         width = self.decoder.width
         return width if isinstance(width, tuple) else (width,) * (len(self.taps) - 1)
 
-    @model_validator(mode="after")
-    def _stages_for_the_decoder(self) -> SegmenterSpec:
+    @rule
+    def _stages_for_the_decoder(self) -> Iterator[Problem]:
         levels, taps = self.backbone.levels, self.taps
         if levels < 2:
-            raise at(
+            yield Problem(
                 "backbone.stages",
                 f"`backbone.stages` has {levels} stage(s); the decoder fuses the first with the context "
                 "of the others: give at least 2",
             )
-        if taps[-1] >= levels:
-            raise at(
+        elif taps[-1] >= levels:
+            yield Problem(
                 "decoder.taps", f"`decoder.taps` names {taps[-1]}, and the last of {levels} stages is {levels - 1}"
             )
-        if taps[-1] < levels - 1:
-            raise at(
+        elif taps[-1] < levels - 1:
+            yield Problem(
                 "decoder.taps",
                 f"`decoder.taps` ends with {taps[-1]}, so that nothing uses the stages after it; "
                 f"end with {levels - 1}, or take those stages out",
             )
-        if len(self.context_widths) != len(taps) - 1:
-            raise at(
+        elif len(self.context_widths) != len(taps) - 1:
+            yield Problem(
                 "decoder.width",
                 f"`decoder.width` has {len(self.context_widths)} widths for {len(taps)} tapped stages; give "
                 f"{len(taps) - 1}, one for each but the first, or one number for all",
             )
+
+    @rule
+    def _detail_guides_a_stage(self) -> Iterator[Problem]:
+        levels = self.backbone.levels
         if self.detail is not None and self.detail.stage >= levels:
-            raise at(
+            yield Problem(
                 "detail.stage",
                 f"`detail.stage` {self.detail.stage} is none of the {levels} stages; the last is {levels - 1}",
             )
-        return self
 
-    @model_validator(mode="after")
-    def _spatial_path_ends_at_the_size_of_its_stage(self) -> SegmenterSpec:
+    @rule
+    def _spatial_path_ends_at_the_size_of_its_stage(self) -> Iterator[Problem]:
         spatial = self.decoder.spatial
-        if spatial is not None and isinstance(self.backbone, StdcSpec):  # the builder knows a trunk's strides
+        if spatial is None or not isinstance(self.backbone, StdcSpec):  # the builder knows a trunk's strides
+            return
+        if self.taps[0] < self.backbone.levels:
             wanted = self.backbone.reductions[self.taps[0]]
             if spatial.reduction != wanted:
-                raise at("decoder.spatial.convs", spatial.misfit(self.taps[0], wanted))
-        return self
+                yield Problem("decoder.spatial.convs", spatial.misfit(self.taps[0], wanted))
 
 
 class ClassifierSpec(Spec):

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from stdc_search.records import IMAGE_METRICS, PIXEL_METRICS
 from stdc_search.spec import base
-from stdc_search.spec.base import Spec, replace, value_at
+from stdc_search.spec.base import misfits, replace, value_at
 from stdc_search.spec.data import DataSpec, ImagenetSpec
 from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec, StdcSpec
 from stdc_search.spec.problems import Problem, SpecError, shown
-from stdc_search.spec.search import SearchSpec, StartSpec
-from stdc_search.spec.training import MEANS, LossSpec, SegmentationLossSpec, TrainingSpec
+from stdc_search.spec.rules import Spec, as_far_as_known, rule
+from stdc_search.spec.search import SearchSpec, StartSpec, VarySpec
+from stdc_search.spec.training import MEANS, SegmentationLossSpec, TrainingSpec
 
 
 class RunSpec(Spec):
@@ -72,121 +73,154 @@ class RunSpec(Spec):
             does.append(f"search of {size} combinations with {self.search.trials} candidates")
         return "; ".join(does)
 
-    @model_validator(mode="after")
-    def _sections_fit(self) -> RunSpec:
-        # Each check stands on the one before: the search is tried on a legal base only.
-        problems = list(self._section_misfits())
-        if self.search is not None:
-            problems = problems or list(self._vary_misfits(self.search))
-            problems = problems or list(self._start_misfits(self.search))
-        if problems:
-            raise SpecError(*problems)
-        return self
-
-    def _section_misfits(self) -> Iterator[Problem]:
-        if self.data is None and self.training is not None:
+    @rule
+    def _training_has_data(self) -> Iterator[Problem]:
+        if self.training is not None and self.data is None:
             yield Problem("training", "has no effect without `data`; add `data`, or take it out")
-        if self.data is not None:
-            yield from self._task_misfits(self.data)
-        if self.search is not None:
-            if self.training is None:
-                yield Problem("search", "trains its candidates; add the sections `data` and `training`")
-            yield from self._halving_misfits(self.search)
-            for section in ("objectives", "limits"):
-                for metric in getattr(self.search, section):
-                    its = IMAGE_METRICS if isinstance(self.network, ClassifierSpec) else PIXEL_METRICS
-                    if metric.startswith("score.") and metric not in its:
-                        message = f"is not measured of a {self.network.kind}; it has {', '.join(its)}"
-                        yield Problem(f"search.{section}.{metric}", message)
-                    if metric.startswith("latency.") and self.latency is None:
-                        yield Problem(f"search.{section}.{metric}", "is not measured; add a section `latency`")
-                    elif metric == "latency.p95_ms" and self.latency is not None and self.latency.table is not None:
-                        message = "`latency.table` predicts medians alone; use latency.median_ms, or take the table out"
-                        yield Problem(f"search.{section}.{metric}", message)
-        elif self.latency is not None and self.latency.table is not None:
-            yield Problem("latency.table", "is of a search's networks; take it out, and the network is measured")
 
-    def _halving_misfits(self, search: SearchSpec) -> Iterator[Problem]:
-        if search.halving is None or self.training is None:
+    @rule
+    def _search_has_training(self) -> Iterator[Problem]:
+        if self.search is not None and self.training is None:
+            yield Problem("search", "trains its candidates; add the sections `data` and `training`")
+
+    @rule
+    def _network_fits_the_data(self) -> Iterator[Problem]:
+        if self.data is None:
             return
-        if not any(name.startswith("score.") for name in search.objectives):
-            message = "compares candidates by a score, and no objective is one; add score.miou, or take it out"
-            yield Problem("search.halving", message)
-        if (epochs := self.training.epochs) and search.halving.rungs[-1] >= epochs:
-            message = f"a rung after {search.halving.rungs[-1]} epochs is no stop: a training has {epochs}; use fewer"
-            yield Problem("search.halving.rungs", message)
-        for name, vary in search.vary.items():
-            length = {"training", "training.epochs", "training.steps"}
-            if {*(vary.sets or (name,))} & (length | ({"training.batch"} if self.training.steps else set())):
-                message = "cannot vary with `halving`, which compares candidates after as many epochs; take one out"
-                yield Problem(f"search.vary.{name}", message)
-
-    def _task_misfits(self, data: DataSpec) -> Iterator[Problem]:
-        """Data, augmentation and loss are of masks for a segmenter, of whole images for a classifier."""
-        classifies = isinstance(self.network, ClassifierSpec)
-        if isinstance(data, ImagenetSpec) != classifies:
+        if not self._learns(self.data):
             has, cannot, remedy = (
                 ("masks", "a classifier", "segmenter")
-                if classifies
+                if isinstance(self.network, ClassifierSpec)
                 else ("a class an image", "a segmenter", "classifier")
             )
-            yield Problem(
-                "network.kind", f"`data.kind` {data.kind!r} has {has}, which {cannot} cannot learn; use {remedy}"
-            )
-        elif self.network.classes != data.classes:
-            names = "" if isinstance(data, ImagenetSpec) else f" ({', '.join(data.class_names)})"
-            message = f"{self.network.classes} classes, but `data` has {data.classes}{names}; write {data.classes}"
+            message = f"`data.kind` {self.data.kind!r} has {has}, which {cannot} cannot learn; use {remedy}"
+            yield Problem("network.kind", message)
+        elif self.network.classes != (classes := self.data.classes):
+            names = "" if isinstance(self.data, ImagenetSpec) else f" ({', '.join(self.data.class_names)})"
+            message = f"{self.network.classes} classes, but `data` has {classes}{names}; write {classes}"
             yield Problem("network.classes", message)
-        elif self.training is not None:
-            wanted = ("resized_crop", "classification") if classifies else ("scaled_crop", "segmentation")
-            if classifies and self.evaluation != EvaluationSpec():
-                yield Problem("evaluation", "is of label maps, and this network is a classifier; take it out")
-            for part, kind in zip(("augmentation", "loss"), wanted, strict=True):
-                if (given := getattr(self.training, part).kind) != kind:
-                    message = f"{given!r} is not for a {self.network.kind}; use {kind}"
-                    yield Problem(f"training.{part}.kind", message)
-            yield from self._loss_misfits(self.training.loss, data.classes)
 
-    def _loss_misfits(self, loss: LossSpec, classes: int) -> Iterator[Problem]:
-        if not isinstance(loss, SegmentationLossSpec):
+    @rule
+    def _augmentation_fits_the_network(self) -> Iterator[Problem]:
+        if self.data is None or self.training is None or not self._learns(self.data):
             return
-        if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != classes:
-            message = f"{len(loss.class_weights)} numbers for {classes} classes; give one a class"
+        wanted = "resized_crop" if isinstance(self.network, ClassifierSpec) else "scaled_crop"
+        if (given := self.training.augmentation.kind) != wanted:
+            message = f"{given!r} is not for a {self.network.kind}; use {wanted}"
+            yield Problem("training.augmentation.kind", message)
+
+    @rule
+    def _loss_fits_the_network(self) -> Iterator[Problem]:
+        if self.data is None or self.training is None or not self._learns(self.data):
+            return
+        wanted = "classification" if isinstance(self.network, ClassifierSpec) else "segmentation"
+        if (given := self.training.loss.kind) != wanted:
+            message = f"{given!r} is not for a {self.network.kind}; use {wanted}"
+            yield Problem("training.loss.kind", message)
+
+    @rule
+    def _evaluation_is_of_label_maps(self) -> Iterator[Problem]:
+        classifies = self.training is not None and isinstance(self.network, ClassifierSpec)
+        if classifies and self.evaluation != EvaluationSpec():
+            yield Problem("evaluation", "is of label maps, and this network is a classifier; take it out")
+
+    @rule
+    def _class_weights_fit_the_data(self) -> Iterator[Problem]:
+        if self.data is None or self.training is None or not isinstance(self.training.loss, SegmentationLossSpec):
+            return
+        weights, classes = self.training.loss.class_weights, self.data.classes
+        if isinstance(weights, tuple) and len(weights) != classes:
+            message = f"{len(weights)} numbers for {classes} classes; give one a class"
             yield Problem("training.loss.class_weights", message)
-        if loss.distillation is not None and (others := loss.distillation.network.classes) != classes:
+
+    @rule
+    def _teacher_fits_the_data(self) -> Iterator[Problem]:
+        if self.data is None or self.training is None or not isinstance(self.training.loss, SegmentationLossSpec):
+            return
+        teacher, classes = self.training.loss.distillation, self.data.classes
+        if teacher is not None and (others := teacher.network.classes) != classes:
             message = f"the teacher has {others} classes, and `data` has {classes}; give one of the same classes"
             yield Problem("training.loss.distillation.network", message)
 
-    def _vary_misfits(self, search: SearchSpec) -> Iterator[Problem]:
-        run = self.without_search()
-        setters: dict[str, str] = {}
-        for name, vary in search.vary.items():
-            place = f"search.vary.{name}"
-            messages = []
-            for path in vary.sets or (name,):
-                messages += _path_misfits(run, path, setters)
-                setters[path] = name
-            yield from (Problem(place, message) for message in messages)
-            for key, end in () if messages else vary.ends.items():
-                try:
-                    replace(run, dict.fromkeys(vary.sets or (name,), end))
-                except SpecError as error:
-                    yield Problem(f"{place}.{key}", f"{shown(end)} is not legal: {error.brief}")
+    def _learns(self, data: DataSpec) -> bool:
+        """Whether the data is what the network learns: images of a class for a classifier, masks for a segmenter."""
+        return isinstance(data, ImagenetSpec) == isinstance(self.network, ClassifierSpec)
 
-    def _start_misfits(self, search: SearchSpec) -> Iterator[Problem]:
-        names: dict[str, str] = {}
-        for i, start in enumerate(search.start):
-            if not isinstance(start, StartSpec):
-                continue
-            try:
-                identity = self.start_candidate(start).identity
-            except SpecError as error:
-                yield Problem(f"search.start.{i}", f"{start.name} cannot be trained: {error.brief}")
-                continue
-            if identity in names:
-                message = f"{start.name} and {names[identity]} differ in nothing that varies, so they are one network"
-                yield Problem(f"search.start.{i}", f"{message}; vary what tells them apart, or take one out")
-            names[identity] = start.name
+    @rule
+    def _scores_are_those_of_the_network(self) -> Iterator[Problem]:
+        for place, metric in self._metrics():
+            its = IMAGE_METRICS if isinstance(self.network, ClassifierSpec) else PIXEL_METRICS
+            if metric.startswith("score.") and metric not in its:
+                yield Problem(place, f"is not measured of a {self.network.kind}; it has {', '.join(its)}")
+
+    @rule
+    def _times_are_measured(self) -> Iterator[Problem]:
+        for place, metric in self._metrics():
+            if metric.startswith("latency.") and self.latency is None:
+                yield Problem(place, "is not measured; add a section `latency`")
+            elif metric == "latency.p95_ms" and self.latency is not None and self.latency.table is not None:
+                message = "`latency.table` predicts medians alone; use latency.median_ms, or take the table out"
+                yield Problem(place, message)
+
+    def _metrics(self) -> Iterator[tuple[str, str]]:
+        """Path and name of each metric that the search names."""
+        if self.search is not None:
+            for metric in self.search.objectives:
+                yield f"search.objectives.{metric}", metric
+            for metric in self.search.limits:
+                yield f"search.limits.{metric}", metric
+
+    @rule
+    def _table_is_for_a_search(self) -> Iterator[Problem]:
+        if self.search is None and self.latency is not None and self.latency.table is not None:
+            yield Problem("latency.table", "is of a search's networks; take it out, and the network is measured")
+
+    @rule
+    def _halving_compares_scores(self) -> Iterator[Problem]:
+        if self.search is None or self.search.halving is None:
+            return
+        if not any(name.startswith("score.") for name in self.search.objectives):
+            message = "compares candidates by a score, and no objective is one; add score.miou, or take it out"
+            yield Problem("search.halving", message)
+
+    @rule
+    def _rungs_are_before_the_end(self) -> Iterator[Problem]:
+        if self.search is None or self.search.halving is None or self.training is None:
+            return
+        last = self.search.halving.rungs[-1]
+        if (epochs := self.training.epochs) and last >= epochs:
+            message = f"a rung after {last} epochs is no stop: a training has {epochs}; use fewer"
+            yield Problem("search.halving.rungs", message)
+
+    @rule
+    def _halving_compares_equal_lengths(self) -> Iterator[Problem]:
+        if self.search is None or self.search.halving is None or self.training is None:
+            return
+        length = {"training", "training.epochs", "training.steps"}
+        if self.training.steps:
+            length.add("training.batch")
+        for name, vary in self.search.vary.items():
+            yield from as_far_as_known(_misfits_with_halving(name, vary, length))
+
+    @rule
+    def _varied_values_are_legal(self) -> Iterator[Problem]:
+        if self.search is not None:
+            run = self.model_copy(update={"search": None})
+            setters: dict[str, str] = {}
+            for name, vary in self.search.vary.items():
+                yield from as_far_as_known(_misfits_of_vary(run, name, vary, setters))
+
+    @rule
+    def _start_networks_are_legal(self) -> Iterator[Problem]:
+        if self.search is None:
+            return
+        run = self.model_copy(update={"search": None})
+        paths = [path for name, vary in self.search.vary.items() for path in vary.sets or (name,) if _exists(run, path)]
+        trained: list[tuple[str, dict[str, Any]]] = []
+        for i, start in enumerate(self.search.start):
+            if isinstance(start, StartSpec):
+                problems = as_far_as_known(_misfits_of_start(run, start, paths, trained))
+                yield from (Problem(f"search.start.{i}", problem.message) for problem in problems)
 
     def without_search(self) -> RunSpec:
         """The run of the file's own network, which is measured and not predicted."""
@@ -213,14 +247,8 @@ class RunSpec(Spec):
             SpecError: it lacks a varied path, or its values are illegal in the base.
         """
         assert self.search is not None
-        started = start.network
-        backbone = started.backbone if isinstance(started, SegmenterSpec) else None
-        if isinstance(self.network, ClassifierSpec) and isinstance(backbone, StdcSpec):
-            started = ClassifierSpec(kind="classifier", backbone=backbone)
-        network = {"network": started}
         paths = (path for name, vary in self.search.vary.items() for path in vary.sets or (name,))
-        changes = {path: value_at(network, path) for path in paths if path.startswith("network")}
-        return replace(self.without_search(), changes)
+        return replace(self.without_search(), _values_of_start(self, start, paths))
 
 
 def load(path: str | Path) -> RunSpec:
@@ -230,6 +258,24 @@ def load(path: str | Path) -> RunSpec:
         SpecError: with every problem that was found, by file, line and dotted path.
     """
     return base.load(path, RunSpec)
+
+
+def load_several(paths: Iterable[str | Path]) -> list[RunSpec]:
+    """Read several runs.
+
+    Raises:
+        SpecError: with every problem of every file.
+    """
+    runs: list[RunSpec] = []
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            runs.append(load(path))
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(*problems)
+    return runs
 
 
 def schema() -> dict[str, Any]:
@@ -244,6 +290,26 @@ def _digest(file: str) -> str:
             return hashlib.file_digest(content, "sha256").hexdigest()
     except OSError:
         return file
+
+
+def _misfits_with_halving(name: str, vary: VarySpec, length: set[str]) -> Iterator[Problem]:
+    if length.intersection(vary.sets or (name,)):
+        message = "cannot vary with `halving`, which compares candidates after as many epochs; take one out"
+        yield Problem(f"search.vary.{name}", message)
+
+
+def _misfits_of_vary(run: RunSpec, name: str, vary: VarySpec, setters: dict[str, str]) -> Iterator[Problem]:
+    """What is wrong with an entry of `vary`, given the entry that sets each path before it."""
+    paths = vary.sets or (name,)
+    messages: list[str] = []
+    for path in paths:
+        messages += _path_misfits(run, path, setters)
+        setters[path] = name
+    yield from (Problem(f"search.vary.{name}", message) for message in messages)
+    for place, value in () if messages else vary.ends.items():
+        if problems := misfits(run, dict.fromkeys(paths, value)):
+            message = f"{shown(value)} is not legal: {SpecError(*problems).brief}"
+            yield Problem(f"search.vary.{name}.{place}", message)
 
 
 def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterator[str]:
@@ -265,3 +331,40 @@ def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterat
         value_at(run, path)
     except SpecError as error:
         yield from (problem.message for problem in error.problems)
+
+
+def _exists(run: RunSpec, path: str) -> bool:
+    try:
+        value_at(run, path)
+    except SpecError:
+        return False
+    return True
+
+
+def _values_of_start(run: RunSpec, start: StartSpec, paths: Iterable[str]) -> dict[str, Any]:
+    """What a start network has at the varied paths that are of the network."""
+    network = start.network
+    backbone = network.backbone if isinstance(network, SegmenterSpec) else None
+    if isinstance(run.network, ClassifierSpec) and isinstance(backbone, StdcSpec):
+        network = ClassifierSpec(kind="classifier", backbone=backbone)
+    return {path: value_at({"network": network}, path) for path in paths if path.startswith("network")}
+
+
+def _misfits_of_start(
+    run: RunSpec, start: StartSpec, paths: Iterable[str], trained: list[tuple[str, dict[str, Any]]]
+) -> Iterator[Problem]:
+    """What is wrong with a start network, given names and values of those before it."""
+    try:
+        values = _values_of_start(run, start, paths)
+        problems = misfits(run, values)
+    except SpecError as error:
+        values, problems = None, error.problems
+    if problems:
+        yield Problem("", f"{start.name} cannot be trained: {SpecError(*problems).brief}")
+    elif values is not None:
+        for name, others in trained:
+            if values == others:
+                message = f"{start.name} and {name} differ in nothing that varies, so they are one network"
+                yield Problem("", f"{message}; vary what tells them apart, or take one out")
+                return
+        trained.append((start.name, values))

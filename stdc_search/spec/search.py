@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import exp, inf, log
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -20,13 +20,13 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationInfo,
-    model_validator,
 )
 
 from stdc_search.records import METRICS, Direction
-from stdc_search.spec.base import Spec, default_kind, plain
+from stdc_search.spec.base import default_kind, plain
 from stdc_search.spec.network import NetworkSpec, SegmenterSpec, StageSpec, StdcSpec, network_of
-from stdc_search.spec.problems import at
+from stdc_search.spec.problems import Problem
+from stdc_search.spec.rules import Spec, rule
 
 if TYPE_CHECKING:  # which cannot read computed literals
     Objective = Limited = str
@@ -77,18 +77,18 @@ class IntRange(_Listed):
     sets: Sets = None
     """Dotted paths that take the value together; default: the entry's own name."""
 
-    @model_validator(mode="after")
-    def _range(self) -> IntRange:
+    @rule
+    def _range(self) -> Iterator[Problem]:
         if self.low > self.high:
-            raise ValueError(f"`low` {self.low} is above `high` {self.high}; swap them")
+            yield Problem("low", f"`low` {self.low} is above `high` {self.high}; swap them")
+            return
         rest = (self.high - self.low) % self.step
         if rest:
-            raise at(
+            yield Problem(
                 "high",
                 f"`high` {self.high} is not `low` {self.low} plus a multiple of `step` {self.step}; "
                 f"the nearest that are: {self.high - rest} or {self.high - rest + self.step}",
             )
-        return self
 
     @property
     def ends(self) -> dict[str, int]:
@@ -121,13 +121,12 @@ class FloatRange(Spec):
     sets: Sets = None
     """Dotted paths that take the value together; default: the entry's own name."""
 
-    @model_validator(mode="after")
-    def _range(self) -> FloatRange:
+    @rule
+    def _range(self) -> Iterator[Problem]:
         if self.low > self.high:
-            raise ValueError(f"`low` {self.low} is above `high` {self.high}; swap them")
+            yield Problem("low", f"`low` {self.low} is above `high` {self.high}; swap them")
         if self.log and self.low <= 0:
-            raise at("low", f"`low` {self.low} has no logarithm; with `log` it must be above 0")
-        return self
+            yield Problem("low", f"`low` {self.low} has no logarithm; with `log` it must be above 0")
 
     @property
     def ends(self) -> dict[str, float]:
@@ -178,12 +177,11 @@ class Choice(_Listed):
     sets: Sets = None
     """Dotted paths that take the value together; default: the entry's own name."""
 
-    @model_validator(mode="after")
-    def _each_once(self) -> Choice:
+    @rule
+    def _each_once(self) -> Iterator[Problem]:
         twice = [value for i, value in enumerate(self.of) if value in self.of[:i]]
         if twice:
-            raise ValueError(f"`of` has {twice[0]!r} twice; give each value once")
-        return self
+            yield Problem("", f"`of` has {twice[0]!r} twice; give each value once")
 
     @property
     def ends(self) -> dict[str, Any]:
@@ -296,11 +294,10 @@ class HalvingSpec(Spec):
     least_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.5
     """Rank correlation of their scores at a rung and at the end below which nobody is stopped there."""
 
-    @model_validator(mode="after")
-    def _upwards(self) -> HalvingSpec:
+    @rule
+    def _upwards(self) -> Iterator[Problem]:
         if list(self.rungs) != sorted(set(self.rungs)):
-            raise at("rungs", f"{list(self.rungs)} do not go upwards; write {sorted(set(self.rungs))}")
-        return self
+            yield Problem("rungs", f"{list(self.rungs)} do not go upwards; write {sorted(set(self.rungs))}")
 
 
 class InProcessSpec(Spec):
@@ -382,20 +379,18 @@ class SearchSpec(Spec):
     trials: PositiveInt
     """Candidates that are trained, start networks included; rejected ones do not count."""
 
-    @model_validator(mode="after")
-    def _start_names_differ(self) -> SearchSpec:
+    @rule
+    def _start_names_differ(self) -> Iterator[Problem]:
         names = [start.name if isinstance(start, StartSpec) else "ladder" for start in self.start]
         for i, name in enumerate(names):
             if name in names[:i]:
-                raise at(f"start.{i}", f"a second network is called {name}; give each its own name, once")
-        return self
+                yield Problem(f"start.{i}", f"a second network is called {name}; give each its own name, once")
 
-    @model_validator(mode="after")
-    def _trials_for_every_start(self) -> SearchSpec:
+    @rule
+    def _trials_for_every_start(self) -> Iterator[Problem]:
         count = len(self.networks) + self.ladder
         if self.trials < count:
-            raise at("trials", f"{self.trials} are fewer than the {count} networks of `start`; give as many")
-        return self
+            yield Problem("trials", f"{self.trials} are fewer than the {count} networks of `start`; give as many")
 
     def paths(self, name: str) -> tuple[str, ...]:
         """Dotted paths that an entry of `vary` sets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import ceil, floor
 from typing import Annotated, Any, Literal
 
@@ -15,12 +16,12 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationInfo,
-    model_validator,
 )
 
-from stdc_search.spec.base import RelativePath, Spec, default_kind
+from stdc_search.spec.base import RelativePath, default_kind
 from stdc_search.spec.network import NetworkSpec, SegmenterSpec, network_of
-from stdc_search.spec.problems import at
+from stdc_search.spec.problems import Problem
+from stdc_search.spec.rules import Spec, rule
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -91,18 +92,17 @@ class ScaledCropSpec(Spec):
     scale_step: PositiveFloat | None = 0.125
     """Scales are multiples of it, as released; null draws from the whole range."""
 
-    @model_validator(mode="after")
-    def _range(self) -> ScaledCropSpec:
+    @rule
+    def _range(self) -> Iterator[Problem]:
         low, high = self.scales
         if low > high:
-            raise at("scales", f"`scales` [{low}, {high}] runs downwards; write [{high}, {low}]")
-        if self.scale_step is not None and not multiples(self.scale_step, low, high):
-            raise at(
+            yield Problem("scales", f"`scales` [{low}, {high}] runs downwards; write [{high}, {low}]")
+        elif self.scale_step is not None and not multiples(self.scale_step, low, high):
+            yield Problem(
                 "scale_step",
                 f"no multiple of `scale_step` {self.scale_step} lies within `scales` [{low}, {high}]; "
                 "make it smaller, or null",
             )
-        return self
 
 
 class ResizedCropSpec(Spec):
@@ -121,13 +121,12 @@ class ResizedCropSpec(Spec):
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Brightness, contrast and saturation are each multiplied by a factor from [1 - jitter, 1 + jitter]."""
 
-    @model_validator(mode="after")
-    def _ranges(self) -> ResizedCropSpec:
+    @rule
+    def _ranges(self) -> Iterator[Problem]:
         for name in ("area", "aspect"):
             low, high = getattr(self, name)
             if low > high:
-                raise at(name, f"`{name}` [{low}, {high}] runs downwards; write [{high}, {low}]")
-        return self
+                yield Problem(name, f"`{name}` [{low}, {high}] runs downwards; write [{high}, {low}]")
 
 
 AugmentationSpec = Annotated[
@@ -174,11 +173,10 @@ class DistillationSpec(Spec):
     temperature: PositiveFloat = 1.0
     """What scores are divided by before they become probabilities; more makes them softer."""
 
-    @model_validator(mode="after")
-    def _label_maps(self) -> DistillationSpec:
+    @rule
+    def _label_maps(self) -> Iterator[Problem]:
         if not isinstance(self.network, SegmenterSpec):
-            raise at("network", f"the teacher is a {self.network.kind}; give a segmenter, which scores pixels")
-        return self
+            yield Problem("network", f"the teacher is a {self.network.kind}; give a segmenter, which scores pixels")
 
 
 class SegmentationLossSpec(Spec):
@@ -281,11 +279,13 @@ class TrainingSpec(Spec):
     workers: NonNegativeInt | None = None
     """Processes that load images. Default: none on a CPU, one a core (at most 8) beside a GPU."""
 
-    @model_validator(mode="after")
-    def _one_length(self) -> TrainingSpec:
+    @rule
+    def _one_length(self) -> Iterator[Problem]:
         if (self.epochs is None) == (self.steps is None):
             both = "both are given" if self.epochs else "neither is given"
-            raise ValueError(f"{both} of `epochs` and `steps`; a training has one length: give one of them")
+            yield Problem("", f"{both} of `epochs` and `steps`; a training has one length: give one of them")
+
+    @rule
+    def _each_seed_once(self) -> Iterator[Problem]:
         if len(set(self.seeds)) < len(self.seeds):
-            raise at("seeds", f"`seeds` {list(self.seeds)} repeats a seed; the same training would run twice")
-        return self
+            yield Problem("seeds", f"`seeds` {list(self.seeds)} repeats a seed; the same training would run twice")

@@ -67,7 +67,7 @@ def run_with(vary: dict[str, Any], **search: Any) -> RunSpec:
     ("text", "complaint"),
     [
         (
-            "training: {epochs: 1}\n",
+            "image_size: [64, 64]\n",
             "run.yaml:1: network: missing; must be a mapping whose `kind` is segmenter or classifier",
         ),
         (

@@ -61,12 +61,12 @@ def test_equal_choices_are_equal_however_they_were_made() -> None:
 @pytest.mark.parametrize(
     ("entry", "complaint"),
     [
-        ("{kind: int, low: 3, high: 2}", "`low` 3 is above `high` 2; swap them"),
+        ("{kind: int, low: 3, high: 2}", "low: `low` 3 is above `high` 2; swap them"),
         (
             "{kind: int, low: 8, high: 17, step: 8}",
             "high: `high` 17 is not `low` 8 plus a multiple of `step` 8; the nearest that are: 16 or 24",
         ),
-        ("{kind: float, low: 3, high: 2.5}", "`low` 3.0 is above `high` 2.5; swap them"),
+        ("{kind: float, low: 3, high: 2.5}", "low: `low` 3.0 is above `high` 2.5; swap them"),
         ("{kind: float, low: 0, high: 1, log: true}", "low: `low` 0.0 has no logarithm; with `log` it must be above 0"),
         ("{kind: choice, of: [8, 16, 8]}", "`of` has 8 twice; give each value once"),
         ("{kind: choice, of: []}", "of: must have at least 1 item, not 0"),
