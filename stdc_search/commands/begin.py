@@ -4,6 +4,7 @@ that an earlier start left."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -29,30 +30,35 @@ FREE = ("search.trials", "search.executor", "search.storage", "data.root", *(f"t
 """What may differ from the spec that began a run folder."""
 
 
-def check_machine(spec: RunSpec, datasets: Datasets | None) -> None:
+def check_machine(spec: RunSpec, datasets: Datasets | None, source: Path | None = None) -> None:
     """Find what keeps a valid spec from being run here and now.
 
     Raises:
-        UserError: says what.
+        UserError: says what, with lines of the spec's file if it has one.
     """
+    if problems := list(_misfits(spec, datasets)):
+        raise located(problems, source)
+    if datasets is not None and spec.training is not None:
+        check(spec.training)
+
+
+def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
     if spec.search is not None and spec.search.executor.kind != "in_process" and state().num_processes > 1:
         message = "starts processes of its own, and these were started by another program; start one, or use in_process"
-        raise SpecError(Problem("search.executor.kind", message))
+        yield Problem("search.executor.kind", message)
     if spec.training is None:
         return
     teacher = getattr(spec.training.loss, "distillation", None)
     files = {"start_from": spec.training.start_from, "loss.distillation.weights": teacher and teacher.weights}
     for name, file in files.items():
-        if file is not None and not file.is_file():
-            raise SpecError(Problem(f"training.{name}", f"{file} does not exist; give a file of weights"))
-    if datasets is None:
-        return
-    check(spec.training)
-    steps, epoch_steps = length(spec.training, len(datasets.train))
-    halving = spec.search and spec.search.halving
-    if halving and halving.rungs[-1] >= (epochs := ceil(steps / epoch_steps)):
-        message = f"a rung after {halving.rungs[-1]} epochs is no stop: `training.steps` makes {epochs}; use fewer"
-        raise SpecError(Problem("search.halving.rungs", message))
+        if file is not None and not file.path.is_file():
+            yield Problem(f"training.{name}", f"{file.path} does not exist; give a file of weights")
+    if datasets is not None:
+        steps, epoch_steps = length(spec.training, len(datasets.train))  # an error if a batch is larger than the data
+        halving = spec.search and spec.search.halving
+        if halving and halving.rungs[-1] >= (epochs := ceil(steps / epoch_steps)):
+            message = f"a rung after {halving.rungs[-1]} epochs is no stop: `training.steps` makes {epochs}; use fewer"
+            yield Problem("search.halving.rungs", message)
 
 
 def look_at_data(

@@ -65,7 +65,7 @@ def run(
     datasets = None
     if spec.data is not None and spec.training is not None:
         datasets = Datasets.open(spec.data, spec.training.cache_gb, root)
-    check_machine(spec, datasets)
+    check_machine(spec, datasets, source)
     forecast = Forecast.of(spec.latency)
     if not leads():
         follow(datasets)

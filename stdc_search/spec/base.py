@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,37 @@ RelativePath = Annotated[
     PlainSerializer(Path.as_posix, when_used="json"),
 ]
 """A file, written relative to the spec's."""
+
+
+class WeightsFile(Spec):
+    """A file of weights as it was when the spec that names it was read."""
+
+    path: Path
+    """Where it lies."""
+    digest: str
+    """SHA-256 of its content; its path if there is no such file, since a spec can be looked at without its files."""
+
+
+def _read_weights_file(path: Any, info: ValidationInfo) -> Any:
+    if isinstance(path, WeightsFile | Mapping):
+        return path
+    path = _from_the_specs_folder(path, info)
+    if not isinstance(path, Path):
+        raise ValueError(f"must be a path, not {shown(path)}")
+    try:
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError:
+        digest = path.as_posix()
+    return WeightsFile(path=path, digest=digest)
+
+
+WeightsPath = Annotated[
+    WeightsFile,
+    BeforeValidator(_read_weights_file, json_schema_input_type=str),
+    PlainSerializer(lambda file: file.path.as_posix(), return_type=str, when_used="json"),
+]
+"""A file of weights, written relative to the spec's; it is hashed once, so that a spec that was read is a value."""
 
 AnySpec = TypeVar("AnySpec", bound=BaseModel)
 

@@ -21,6 +21,10 @@ from stdc_search.spec.rules import Spec, as_far_as_known, rule
 from stdc_search.spec.search import SearchSpec, StartSpec, VarySpec
 from stdc_search.spec.training import MEANS, SegmentationLossSpec, TrainingSpec
 
+LATER_FIELDS = {"data": {"style": "camvid"}}
+"""Fields that are newer than some records. At these values they change nothing, so identities leave them out and old
+records keep theirs. A new field of the network, data, training or evaluation belongs here."""
+
 
 class RunSpec(Spec):
     """A run. What is absent is not done: a network alone gives its cost, `latency` its times, `data` and
@@ -50,10 +54,14 @@ class RunSpec(Spec):
             include={"image_size", "network", "data", "training", "evaluation"},
             exclude={"data": {"root"}, "training": MEANS},
         )
-        if (training := content["training"]) and (weights := training["start_from"]):
-            training["start_from"] = _digest(weights)
-        if (training := content["training"]) and (teacher := training["loss"].get("distillation")):
-            teacher["weights"] = _digest(teacher["weights"])
+        for section, fields in LATER_FIELDS.items():
+            for name, value in fields.items():
+                if content[section] is not None and content[section].get(name) == value:
+                    del content[section][name]
+        if self.training is not None and self.training.start_from is not None:
+            content["training"]["start_from"] = self.training.start_from.digest
+        if (teacher := self.training and getattr(self.training.loss, "distillation", None)) is not None:
+            content["training"]["loss"]["distillation"]["weights"] = teacher.weights.digest
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -281,15 +289,6 @@ def load_several(paths: Iterable[str | Path]) -> list[RunSpec]:
 def schema() -> dict[str, Any]:
     """JSON schema of a run's file, with the fields' help, for editors."""
     return base.schema(RunSpec)
-
-
-def _digest(file: str) -> str:
-    """Hash of a file's content; its path where it is missing, for a spec can be looked at without its files."""
-    try:
-        with open(file, "rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError:
-        return file
 
 
 def _misfits_with_halving(name: str, vary: VarySpec, length: set[str]) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from stdc_search.spec.base import RelativePath, default_kind
+from stdc_search.spec.base import WeightsPath, default_kind
 from stdc_search.spec.network import NetworkSpec, SegmenterSpec, network_of
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
@@ -166,7 +166,7 @@ class DistillationSpec(Spec):
 
     network: Annotated[NetworkSpec, BeforeValidator(_filed, json_schema_input_type=NetworkSpec | str)]
     """The teacher's network; in a file, the path of a spec stands for the one in it."""
-    weights: RelativePath
+    weights: WeightsPath
     """File of its weights, relative to the spec's file."""
     weight: PositiveFloat = 1.0
     """Weight of the divergence from its probabilities."""
@@ -241,7 +241,7 @@ class TrainingSpec(Spec):
     """Images a step; at least 2, since norms after global pooling need more than one value."""
     crop: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = (512, 1024)
     """[height, width] of the training crops; an image that is smaller after scaling is scaled up to it."""
-    start_from: RelativePath | None = None
+    start_from: WeightsPath | None = None
     """File of weights that a network takes what fits from before it is trained: our own, or a released checkpoint,
     such as the ImageNet classifier that the paper's segmenters start from. Relative to the spec's file."""
     augmentation: AugmentationSpec = ScaledCropSpec()

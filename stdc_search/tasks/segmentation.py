@@ -84,7 +84,7 @@ def views(spec: RunSpec) -> evaluation.Views:
 
 def _teacher(how: DistillationSpec) -> nn.Module:
     module = build(how.network)
-    load_weights(module, how.weights)
+    load_weights(module, how.weights.path)
     return module.eval().requires_grad_(False)
 
 

@@ -58,9 +58,9 @@ def initial(spec: RunSpec, seed: int) -> Initial:
     module = build(spec.network)
     if spec.training is None or (file := spec.training.start_from) is None:
         return Initial(module, None)
-    loaded = load_weights(module, file, partial=True)
+    loaded = load_weights(module, file.path, partial=True)
     tensors = len(loaded.taken) + len(loaded.missing) + len(loaded.misshapen)
-    return Initial(module, StartedFrom(file=file.name, taken=len(loaded.taken), tensors=tensors))
+    return Initial(module, StartedFrom(file=file.path.name, taken=len(loaded.taken), tensors=tensors))
 
 
 def follow(datasets: Datasets | None) -> None:

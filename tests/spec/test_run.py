@@ -278,6 +278,53 @@ def test_equal_trainings_have_one_identity_wherever_the_data_lies() -> None:
     assert replace(run("a"), {"latency": LatencySpec()}).identity == run("a").identity
 
 
+IDENTITIES = {
+    # What records of the first release hold.
+    "cost only": "889c86679c299da3",
+    "classifier": "b41a9e821fe58bc6",
+    "scenes": "23125a368bd4470d",
+    "folder": "f3ab87c18d2d34a5",
+    "weights": "e18ea4915cce4de8",
+    "trunk": "6a0181c14696d3a3",
+}
+RECORDED = {
+    "cost only": "network: {kind: segmenter}\n",
+    "classifier": "image_size: [224, 224]\nnetwork: {kind: classifier, pooling: plain, hidden: 64}\n",
+    "scenes": "network: {kind: segmenter, classes: 11}\ndata: {kind: scenes}\ntraining: {epochs: 1}\nlatency: {}\n",
+    "folder": (
+        "network: {kind: segmenter, classes: 2, decoder: {context: none, refinement: plain, fusion: add}}\n"
+        "data: {kind: folder, root: here, class_names: [a, b]}\n"
+        "training: {epochs: 3, batch: 4, norm_statistics: fixed, seeds: [1, 2]}\n"
+        "evaluation: {scales: [0.5, 1.0], flip: true, window: {size: [64, 64]}}\n"
+    ),
+    "weights": (
+        "network:\n"
+        "  kind: segmenter\n"
+        "  classes: 11\n"
+        "  backbone: {stages: [{width: 64, skip: shared}, {width: 64, down: average}]}\n"
+        "data: {kind: camvid}\n"
+        "training:\n"
+        "  steps: 5\n"
+        "  start_from: net.tar\n"
+        "  loss: {distillation: {network: {kind: segmenter, classes: 11}, weights: teacher.pt}}\n"
+    ),
+    "trunk": (
+        "network:\n"
+        "  kind: segmenter\n"
+        "  backbone: {kind: torchvision, model: resnet18, taps: [layer2, layer4]}\n"
+        "  detail: null\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_an_old_record_has_the_identity_of_its_spec(tmp_path: Path, name: str) -> None:
+    (tmp_path / "net.tar").write_bytes(b"weights")
+    (tmp_path / "teacher.pt").write_bytes(b"teacher")
+    (tmp_path / "run.yaml").write_text(RECORDED[name])
+    assert load(tmp_path / "run.yaml").identity == IDENTITIES[name]
+
+
 # Random runs
 
 counts = st.integers(1, 300)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stdc_search.spec.base import dump
+from stdc_search.spec.base import dump, replace
 from stdc_search.spec.run import load
 
 Complaints = Callable[..., list[str]]
@@ -72,9 +73,11 @@ def test_weights_to_start_from_lie_beside_the_spec_wherever_its_copy_lies(tmp_pa
     path.write_text(text.format("../net.tar"))
     spec = load(path)
     assert spec.training is not None
-    assert spec.training.start_from == tmp_path / "net.tar"
+    assert spec.training.start_from is not None
+    assert spec.training.start_from.path == tmp_path / "net.tar"
     dump(spec, tmp_path / "copy.yaml")
     assert load(tmp_path / "copy.yaml") == spec
+    assert f"start_from: {tmp_path / 'net.tar'}" in (tmp_path / "copy.yaml").read_text()
     (tmp_path / "net.tar").write_bytes(b"weights")
     (tmp_path / "copy.tar").write_bytes(b"weights")
     (tmp_path / "other.tar").write_bytes(b"others")
@@ -85,3 +88,50 @@ def test_weights_to_start_from_lie_beside_the_spec_wherever_its_copy_lies(tmp_pa
     assert same[0] == same[1] != load(path).identity
     path.write_text(text.format("null"))
     assert load(path).identity not in same
+
+
+TEACHER = """\
+network: {kind: segmenter, classes: 11}
+data: {kind: scenes}
+training:
+  epochs: 1
+  start_from: net.tar
+  loss: {distillation: {network: {kind: segmenter, classes: 11}, weights: teacher.pt}}
+search: {trials: 3, vary: {network.head.width: {kind: int, low: 1, high: 3}}}
+"""
+
+
+def test_each_file_of_weights_is_read_once_when_the_spec_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("net.tar", "teacher.pt"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "run.yaml").write_text(TEACHER)
+    opened: list[str] = []
+    usual = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *how: opened.append(path.name) or usual(path, *how))
+    spec = load(tmp_path / "run.yaml")
+    assert sorted(opened) == ["net.tar", "run.yaml", "teacher.pt"]
+    candidates = [spec.candidate({"network.head.width": width}) for width in (1, 2, 3)]
+    copies = [spec.model_copy(), pickle.loads(pickle.dumps(spec)), replace(spec, {"training.epochs": 2})]
+    copies.append(replace(spec, {"training": spec.training}))
+    assert len({one.identity for one in (spec, *candidates, *copies)}) == 5
+    assert len(opened) == 3
+
+
+def test_a_spec_that_was_read_keeps_its_identity_whatever_becomes_of_the_files(tmp_path: Path) -> None:
+    for name in ("net.tar", "teacher.pt"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "run.yaml").write_text(TEACHER)
+    spec = load(tmp_path / "run.yaml")
+    before = spec.identity
+    (tmp_path / "net.tar").write_text("others")
+    (tmp_path / "teacher.pt").unlink()
+    assert pickle.loads(pickle.dumps(spec)).identity == spec.identity == before
+    assert load(tmp_path / "run.yaml").identity != before
+
+
+@pytest.mark.parametrize("value", ["5", "[a]", "{path: a, digest: b}"])
+def test_weights_to_start_from_are_a_path(complaints: Complaints, value: str) -> None:
+    text = "network: {kind: segmenter, classes: 11}\ndata: {kind: scenes}\ntraining: {epochs: 1, start_from: VALUE}\n"
+    (complaint,) = complaints(text.replace("VALUE", value))
+    assert complaint.startswith("run.yaml:3: training.start_from")
+    assert "must be a path, not " in complaint
