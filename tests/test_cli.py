@@ -130,7 +130,7 @@ def test_schema_is_json_with_the_fields_help():
 def test_schema_makes_the_folder_of_its_file(tmp_path):
     path = tmp_path / "new" / "schema.json"
     assert CliRunner().invoke(app, ["schema", "--out", str(path)]).exit_code == 0
-    assert json.loads(path.read_text()) == schema()
+    assert json.loads(path.read_text("utf-8")) == schema()
 
 
 def test_a_mistake_gives_its_place_and_exit_code_2(tmp_path):
@@ -210,7 +210,7 @@ def test_data_refuses_what_run_refuses_with_its_line(mine, tmp_path):
     spec, root = mine
     for i in range(6):
         Image.fromarray((np.arange(48).reshape(6, 8) // 24 * 255).astype(np.uint8)).save(root / "masks" / f"{i}.png")
-    text = spec.read_text().replace("[road, tree, car]", "[road, car]").replace("classes: 3", "classes: 2")
+    text = spec.read_text("utf-8").replace("[road, tree, car]", "[road, car]").replace("classes: 3", "classes: 2")
     spec.write_text(f"{text}training: {{epochs: 1, batch: 2, crop: [32, 32], schedule: {{warmup: 1}}}}\n")
     for command in ("data", "run"):
         done = stdc_search(command, spec, "--data-root", tmp_path, "--out", tmp_path / "out")

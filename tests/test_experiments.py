@@ -19,9 +19,9 @@ def test_a_counted_experiment_gives_the_tables_that_are_kept(script, tmp_path):
     tables = [path for path in tmp_path.iterdir() if path.suffix in (".csv", ".md", ".tex")]
     assert tables
     for path in tables:
-        assert path.read_text() == (script.parent / path.name).read_text()
+        assert path.read_text("utf-8") == (script.parent / path.name).read_text("utf-8")
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in Path("experiments").glob("*/README.md")), ids=str)
 def test_every_experiment_stands_in_the_list(folder):
-    assert f"]({folder.name}/README.md)" in Path("experiments/README.md").read_text()
+    assert f"]({folder.name}/README.md)" in Path("experiments/README.md").read_text(encoding="utf-8")

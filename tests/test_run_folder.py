@@ -35,7 +35,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / RESULTS).write_text('{"torn": ')
     with locked(tmp_path):
         assert not orphan.exists()
-        assert (tmp_path / RESULTS).read_text() == ""
+        assert (tmp_path / RESULTS).read_text("utf-8") == ""
 
 
 def test_candidates_come_by_their_numbers_and_other_folders_are_left_out(tmp_path):

@@ -39,7 +39,7 @@ def test_a_shipped_network_gives_scores_of_the_image_s_size(path):
 
 def test_a_shipped_network_costs_what_it_did(path):
     """A change here changes a published number: say so in the CHANGELOG, and run `python -m tests.test_specs`."""
-    assert costs(path) == json.loads(GOLDEN.read_text())[path.name]
+    assert costs(path) == json.loads(GOLDEN.read_text(encoding="utf-8"))[path.name]
 
 
 def test_a_shipped_network_costs_what_fvcore_counts(path):
@@ -49,7 +49,7 @@ def test_a_shipped_network_costs_what_fvcore_counts(path):
 
 def test_a_shipped_spec_opens_with_what_it_is_and_its_command(path):
     if path.suffix == ".yaml":
-        head = path.read_text().split("image_size")[0]
+        head = path.read_text("utf-8").split("image_size")[0]
         assert head.startswith("# ")
         assert f"stdc-search run specs/{path.name}" in head or f"stdc-search cost specs/{path.name}" in head
 
@@ -64,4 +64,4 @@ def costs(path: Path) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps({path.name: costs(path) for path in SPECS}, indent=2) + "\n")
+    GOLDEN.write_text(json.dumps({path.name: costs(path) for path in SPECS}, indent=2) + "\n", encoding="utf-8")

@@ -145,7 +145,7 @@ class _Session:
         self.machine = note_machine(path.parent / MACHINES).id
         self.threads = runtime.threads or physical_cores()
         self.done: dict[tuple[str, int], Measured] = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             try:
                 one = Measured.model_validate_json(line)
             except ValidationError:  # cut off as it was written

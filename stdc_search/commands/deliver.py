@@ -68,9 +68,10 @@ def deliver(
     about = describe(spec, weights) | {"precision": "int8" if int8 else "fp32"}
     with _all_or_nothing(out) as folder:
         export(module, spec.image_size, to, folder, about, lower=lower)
-        (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n")
+        (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
         example = f"run_{to}.py"
-        (folder / example).write_text(files("stdc_search.commands").joinpath("examples", example).read_text())
+        text = files("stdc_search.commands").joinpath("examples", example).read_text("utf-8")
+        (folder / example).write_text(text, "utf-8")
         names = sorted(path.name for path in folder.iterdir())
     return [out / name for name in names]
 

@@ -75,7 +75,7 @@ def _siblings(cpu: int) -> frozenset[int]:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text()
+        return Path(path).read_text(encoding="utf-8")
     except OSError:
         return ""
 

@@ -99,7 +99,7 @@ def _first_match(text: str, pattern: str) -> str | None:
 def _read(path: str) -> str:
     """A file of the system's; empty where there is none."""
     try:
-        return Path(path).read_text()
+        return Path(path).read_text(encoding="utf-8")
     except OSError:
         return ""
 

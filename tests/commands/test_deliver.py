@@ -135,7 +135,7 @@ def test_a_classifier_is_exported_to_the_index_of_its_class(to, picture, tmp_pat
 
 def test_a_file_says_what_it_is(scenes, weights, tmp_path):
     deliver(scenes, weights, "onnx", tmp_path / "out")
-    about = json.loads((tmp_path / "out" / "about.json").read_text())
+    about = json.loads((tmp_path / "out" / "about.json").read_text("utf-8"))
     inside = {one.key: one.value for one in onnx.load(tmp_path / "out" / "network.onnx").metadata_props}
     assert json.loads(inside["about"]) == about
     assert about["classes"] == list(CAMVID_CLASSES)
@@ -153,7 +153,7 @@ def test_int8_labels_most_of_an_image_alike(to, scenes, weights, picture, tmp_pa
     pixels = torch.from_numpy(np.asarray(Image.open(picture)).copy())[None]
     found = run(network, pixels)[0].numpy()
     assert 0.7 < (found == labels_of(scenes, weights, picture)).mean() <= 1
-    assert json.loads((tmp_path / "out" / "about.json").read_text())["precision"] == "int8"
+    assert json.loads((tmp_path / "out" / "about.json").read_text("utf-8"))["precision"] == "int8"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_file_that_labels_otherwise_is_not_left_behind(scenes, weights, tmp_pa
 
 @pytest.mark.parametrize("to", get_args(Format))
 def test_an_example_is_of_20_lines_and_imports_nothing_of_this_package(to):
-    text = Path(room.__file__).with_name("examples").joinpath(f"run_{to}.py").read_text()
+    text = Path(room.__file__).with_name("examples").joinpath(f"run_{to}.py").read_text("utf-8")
     body = ast.parse(text).body
     assert sum(not isinstance(node, ast.Import | ast.ImportFrom) for node in body[1:]) <= 20
     assert "stdc_search" not in text

@@ -44,7 +44,7 @@ def test_a_run_leaves_what_the_design_says(finished):
         network = folder / "networks" / f"{record.number:04d}"
         assert load(network / "spec.yaml").identity == record.identity
         assert {path.name for path in network.iterdir()} == {"spec.yaml", "weights.safetensors", "curve.csv", "sample"}
-    assert {record.machine for record in records} == set(json.loads((folder / "machine.json").read_text()))
+    assert {record.machine for record in records} == set(json.loads((folder / "machine.json").read_text("utf-8")))
     assert (folder / "study.db").exists()
     assert {path.name for path in (folder / "report").iterdir()} >= {
         "table.csv", "table.md", "table.tex", "front.png", "front.svg", "overlay.png",
@@ -69,10 +69,10 @@ def test_more_trials_go_on_from_those_that_are_done(finished):
 
 def test_another_spec_on_a_run_folder_is_refused_with_what_differs(finished):
     spec, folder, _ = finished
-    before = (folder / "spec.yaml").read_text()
+    before = (folder / "spec.yaml").read_text("utf-8")
     with pytest.raises(SpecError, match=r"training\.batch: 4 there, 2 here"):
         run(replace(spec, {"training.batch": 2}), folder)
-    assert (folder / "spec.yaml").read_text() == before
+    assert (folder / "spec.yaml").read_text("utf-8") == before
 
 
 def test_a_mistake_that_stops_a_run_before_its_first_training_leaves_no_folder(tmp_path):
@@ -133,7 +133,7 @@ def test_a_spec_that_lies_in_the_run_s_folder_keeps_its_comments(tmp_path):
     text = "# mine\n" + dump(replace(tiny_search(), {"search.trials": 1}))
     path.write_text(text)
     run(path, tmp_path)
-    assert path.read_text() == text
+    assert path.read_text("utf-8") == text
 
 
 def test_values_that_cannot_be_trained_together_are_rejected(tmp_path):
@@ -238,7 +238,7 @@ def test_a_candidate_that_fails_is_a_record_and_the_search_goes_on(tmp_path, mon
     records = read(tmp_path / "faulty" / "results.jsonl")
     assert [record.state for record in records] == ["complete", "failed", "complete"]
     assert records[1].reason == "MemoryError: no memory left"
-    assert "breaks_once" in (tmp_path / "faulty" / "networks" / "0001" / "error.txt").read_text()
+    assert "breaks_once" in (tmp_path / "faulty" / "networks" / "0001" / "error.txt").read_text("utf-8")
 
 
 def test_killed_at_any_moment_a_run_loses_no_finished_candidate_and_repeats_none(tmp_path):
@@ -256,13 +256,13 @@ def test_killed_at_any_moment_a_run_loses_no_finished_candidate_and_repeats_none
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-        lines = (folder / "results.jsonl").read_text().splitlines()
+        lines = (folder / "results.jsonl").read_text("utf-8").splitlines()
         assert lines[: len(kept)] == kept
         kept = lines
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     records = read(folder / "results.jsonl")
-    assert (folder / "results.jsonl").read_text().splitlines()[: len(kept)] == kept
+    assert (folder / "results.jsonl").read_text("utf-8").splitlines()[: len(kept)] == kept
     assert len(records) == 5 == len({record.identity for record in records})
     run(spec, tmp_path / "uncut")
     uncut = read(tmp_path / "uncut" / "results.jsonl")
@@ -321,14 +321,14 @@ def test_a_run_goes_on_with_data_that_moved(tmp_path):
 def test_a_run_whose_data_changed_is_refused_with_what_differs(tmp_path):
     spec = own_data(tmp_path / "mine")
     run(spec, tmp_path / "out")
-    before = (tmp_path / "out" / "data.json").read_text()
+    before = (tmp_path / "out" / "data.json").read_text("utf-8")
     write_mask(tmp_path / "mine" / "masks" / "a.png", 1)
     own_data(tmp_path / "mine", "i")
     with pytest.raises(SpecError, match=r"was begun with other data(.|\n)* images: .*1 added \(images/i\.jpg\)"):
         run(spec, tmp_path / "out")
     with pytest.raises(SpecError, match="was begun with other data"):
         run(replace(spec, {"data.root": own_data(tmp_path / "other", "abcdefg").data.root}), tmp_path / "out")
-    assert (tmp_path / "out" / "data.json").read_text() == before
+    assert (tmp_path / "out" / "data.json").read_text("utf-8") == before
 
 
 def test_a_folder_without_a_note_of_its_data_opens_and_gets_one(tmp_path):
@@ -360,7 +360,7 @@ def test_once_a_network_trained_only_the_unscored_images_may_be_mended(tmp_path,
         patched.setattr(tasks.Segmentation, "save_sample", cut)
         with pytest.raises(KeyboardInterrupt):
             run(spec, tmp_path / "out")
-    files = json.loads((tmp_path / "out" / "data.json").read_text())["files"]
+    files = json.loads((tmp_path / "out" / "data.json").read_text("utf-8"))["files"]
     train, val = (tmp_path / "mine" / next(iter(files[split])) for split in ("train", "val"))
     kept = train.read_bytes()
     write_image(train, (48, 64), "L")

@@ -62,4 +62,4 @@ def test_the_command_writes_a_table(trained, tmp_path):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "mIoU" in result.output
-    assert (tmp_path / "score.csv").read_text().startswith("runtime,precision,mIoU %")
+    assert (tmp_path / "score.csv").read_text("utf-8").startswith("runtime,precision,mIoU %")

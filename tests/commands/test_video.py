@@ -115,12 +115,12 @@ def test_a_video_that_was_there_stays_when_the_new_one_fails(av, tmp_path):
     (tmp_path / "out.mp4").write_text("old")
 
     def fail(frame):
-        assert (tmp_path / "out.mp4").read_text() == "old"
+        assert (tmp_path / "out.mp4").read_text("utf-8") == "old"
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         redraw(film(av, tmp_path / "a.mp4"), tmp_path / "out.mp4", fail)
-    assert (tmp_path / "out.mp4").read_text() == "old"
+    assert (tmp_path / "out.mp4").read_text("utf-8") == "old"
     assert len(list(tmp_path.iterdir())) == 2
 
 

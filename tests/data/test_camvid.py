@@ -52,7 +52,7 @@ def test_trainval_is_both_lists(camvid: Path) -> None:
 )
 def test_lists_are_read_in_the_forms_that_go_about(rewrite: Callable[[str], str], camvid: Path) -> None:
     path = camvid / "train.txt"
-    path.write_bytes("\n".join(map(rewrite, path.read_text().splitlines())).encode())
+    path.write_bytes("\n".join(map(rewrite, path.read_text("utf-8").splitlines())).encode())
     assert names(opened(camvid)) == ["a1", "a2", "a3"]
     assert opened(camvid)[2][0].shape == (3, 6, 8)
 
@@ -114,7 +114,7 @@ def test_a_line_of_another_form_is_quoted(line: str, camvid: Path) -> None:
 
 def test_a_frame_that_is_listed_twice_is_an_error(camvid: Path) -> None:
     path = camvid / "train.txt"
-    path.write_text(path.read_text() * 2)
+    path.write_text(path.read_text("utf-8") * 2)
     with pytest.raises(DataError, match="names a1, a2, a3 more than once"):
         opened(camvid)
 
@@ -182,7 +182,11 @@ def test_original_frames_are_split_as_the_lists_of_the_copy(tmp_path: Path) -> N
 
 def test_the_rule_of_the_splits_is_that_of_the_published_lists(camvid_root: Path) -> None:
     for split, frames in (("train", 367), ("val", 101)):
-        names = [Path(line.split()[0]).stem for line in (camvid_root / f"{split}.txt").read_text().splitlines() if line]
+        names = [
+            Path(line.split()[0]).stem
+            for line in (camvid_root / f"{split}.txt").read_text("utf-8").splitlines()
+            if line
+        ]
         assert len(names) == frames and {split_of(name) for name in names} == {split}
 
 

@@ -211,7 +211,7 @@ def test_a_space_is_learnt_from_real_networks_and_goes_on_where_it_was_cut(tmp_p
         calibrate(spec, RUNTIME, tmp_path / "out", progress=cut)
     learnt, held_out = calibrate(spec, RUNTIME, tmp_path / "out", progress=cut)
     assert told[1] > told[0]
-    assert len((tmp_path / "out" / MEASURED).read_text().splitlines()) == learnt.networks + 2 * learnt.held_out
+    assert len((tmp_path / "out" / MEASURED).read_text("utf-8").splitlines()) == learnt.networks + 2 * learnt.held_out
     assert learnt.held_out == len(held_out) > 3
     assert learnt.errors.mape < 50  # a network of a millisecond, on a machine that may do other things
     predict = Predictor(load_table(tmp_path / "out" / TABLE, RUNTIME).parts)

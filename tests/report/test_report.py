@@ -44,7 +44,7 @@ def test_the_csv_has_every_trained_candidate(folder, report):
 
 def test_markdown_and_latex_have_the_front_and_the_named_networks(folder, report):
     for name in ("table.md", "table.tex"):
-        text = (folder / "report" / name).read_text()
+        text = (folder / "report" / name).read_text("utf-8")
         assert "STDC1" in text and "STDC2" in text and "0002" in text
         assert "0003" not in text
         assert "Predicting the commonest class everywhere gives mIoU 3.4" in text
@@ -111,8 +111,8 @@ def test_times_of_two_machines_in_one_front_are_pointed_out_in_table_and_picture
     shutil.rmtree(folder / "networks")
     report = write_report(folder)
     assert any(note.startswith("THIS FRONT MIXES TIMES OF 2 MACHINES") for note in report.notes)
-    assert "MIXES TIMES" in (folder / "report" / "table.md").read_text()
-    assert "MIXES TIMES" in (folder / "report" / "front.svg").read_text()
+    assert "MIXES TIMES" in (folder / "report" / "table.md").read_text("utf-8")
+    assert "MIXES TIMES" in (folder / "report" / "front.svg").read_text("utf-8")
 
 
 def test_a_folder_that_no_run_made_is_refused_by_name(tmp_path):
@@ -121,7 +121,7 @@ def test_a_folder_that_no_run_made_is_refused_by_name(tmp_path):
 
 
 def test_machines_are_read_by_their_ids(folder, report):
-    assert list(json.loads((folder / "machine.json").read_text())) == ["a1b2c3d4e5f6"]
+    assert list(json.loads((folder / "machine.json").read_text("utf-8"))) == ["a1b2c3d4e5f6"]
     assert report.notes[0].endswith("AMD EPYC 7B13, 2 cores")
 
 
@@ -136,7 +136,7 @@ def test_doubtful_times_of_shown_networks_are_named_below_the_table_and_in_its_f
     notes = write_report(folder).notes
     assert "Doubtful times, not to be ranked by: 0002" in notes
     assert "0002: doubtful time: other processes used 60% of the CPU while this was measured" in notes
-    assert "Doubtful times, not to be ranked by: 0002." in (folder / "report" / "table.md").read_text()
+    assert "Doubtful times, not to be ranked by: 0002." in (folder / "report" / "table.md").read_text("utf-8")
 
 
 def test_times_that_nothing_speaks_against_have_no_note(report):

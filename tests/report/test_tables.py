@@ -56,8 +56,8 @@ def test_a_table_is_saved_in_three_forms_in_a_folder_that_is_made(tmp_path):
 
 def test_drawn_forms_may_show_less_than_the_csv(tmp_path):
     csv, markdown, latex = save_table(COUNTS, tmp_path / "cost", drawn=COUNTS[["network"]])
-    assert "parameters" in csv.read_text()
-    assert "parameters" not in markdown.read_text() + latex.read_text()
+    assert "parameters" in csv.read_text("utf-8")
+    assert "parameters" not in markdown.read_text("utf-8") + latex.read_text("utf-8")
 
 
 def test_markdown_keeps_leading_zeros_and_escapes_its_bars():

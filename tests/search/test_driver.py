@@ -38,7 +38,7 @@ def finished(tmp_path_factory):
 
 
 def epochs(folder, record) -> int:
-    return len((folder / "networks" / f"{record.number:04d}" / "curve.csv").read_text().splitlines()) - 1
+    return len((folder / "networks" / f"{record.number:04d}" / "curve.csv").read_text("utf-8").splitlines()) - 1
 
 
 def test_candidates_are_stopped_at_rungs_and_the_first_are_not(finished):

@@ -124,7 +124,7 @@ def test_a_candidate_whose_process_is_always_killed_fails_and_the_search_goes_on
 
 
 def _epochs(curve: Path) -> int:
-    return len(curve.read_text().splitlines()) - 1
+    return len(curve.read_text(encoding="utf-8").splitlines()) - 1
 
 
 DEADLY = """
@@ -301,7 +301,7 @@ def start(spec: Path, out: Path, **how: Any) -> subprocess.Popen[str]:
 
 
 def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
 
 
 @pytest.mark.slow
@@ -313,7 +313,7 @@ def test_killed_at_twenty_random_moments_a_search_loses_and_repeats_nothing(tmp_
         dump(search(vary=vary, trials=trials, executor=PROCESSES), tmp_path / "tiny.yaml")
 
     def lines() -> list[str]:
-        return (out / "results.jsonl").read_text().splitlines() if (out / "results.jsonl").exists() else []
+        return (out / "results.jsonl").read_text("utf-8").splitlines() if (out / "results.jsonl").exists() else []
 
     write(trials=1000)
     kept: list[str] = []

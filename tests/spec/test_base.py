@@ -90,7 +90,7 @@ def test_the_dump_has_every_default_in_its_order(run: RunSpec) -> None:
 
 def test_a_dump_with_a_path_is_written_there(tmp_path: Path, run: RunSpec) -> None:
     text = dump(run, tmp_path / "out.yaml")
-    assert (tmp_path / "out.yaml").read_text() == text == dump(run)
+    assert (tmp_path / "out.yaml").read_text("utf-8") == text == dump(run)
     assert load(tmp_path / "out.yaml") == run
 
 

@@ -255,5 +255,5 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
         write_atomically(file, "new\n")
-    assert file.read_text() == "old\n"
+    assert file.read_text("utf-8") == "old\n"
     assert os.listdir(tmp_path) == ["x.yaml"]

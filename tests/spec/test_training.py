@@ -77,7 +77,7 @@ def test_weights_to_start_from_lie_beside_the_spec_wherever_its_copy_lies(tmp_pa
     assert spec.training.start_from.path == tmp_path / "net.tar"
     dump(spec, tmp_path / "copy.yaml")
     assert load(tmp_path / "copy.yaml") == spec
-    assert f"start_from: {tmp_path / 'net.tar'}" in (tmp_path / "copy.yaml").read_text()
+    assert f"start_from: {tmp_path / 'net.tar'}" in (tmp_path / "copy.yaml").read_text("utf-8")
     (tmp_path / "net.tar").write_bytes(b"weights")
     (tmp_path / "copy.tar").write_bytes(b"weights")
     (tmp_path / "other.tar").write_bytes(b"others")

@@ -301,7 +301,7 @@ def test_the_curve_counts_epochs_steps_and_learning_rates(tmp_path: Path) -> Non
 def test_the_curve_is_also_a_csv_file(tmp_path: Path) -> None:
     spec = SHORT.model_copy(update={"score_every": 2})
     curve = train(tiny(), Samples(), spec, seed=0, folder=tmp_path, evaluate=lambda module, last: 12.5)
-    header, *rows = csv.reader((tmp_path / CURVE).read_text().splitlines())
+    header, *rows = csv.reader((tmp_path / CURVE).read_text("utf-8").splitlines())
     assert header == ["epoch", "step", "loss", "learning_rate", "score", "seconds"]
     assert [[float(value) if value else None for value in row] for row in rows] == [list(astuple(p)) for p in curve]
     assert [point.score for point in curve] == [None, 12.5, 12.5]

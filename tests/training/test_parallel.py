@@ -95,7 +95,7 @@ def test_two_processes_train_to_the_weights_and_scores_of_one(spec: Path, tmp_pa
 
 
 def test_two_processes_halve_a_search_together(spec: Path, tmp_path: Path) -> None:
-    spec.write_text(SPEC.replace("seeds: [0, 1]", "seeds: [0]") + HALVED_SEARCH)
+    spec.write_text(SPEC.replace("seeds: [0, 1]", "seeds: [0]") + HALVED_SEARCH, encoding="utf-8")
     done = run(spec, tmp_path / "out", 2)
     assert done.returncode == 0, done.stderr
     records = read(tmp_path / "out" / "results.jsonl")
@@ -107,7 +107,7 @@ def test_two_processes_halve_a_search_together(spec: Path, tmp_path: Path) -> No
 
 
 def test_a_batch_that_the_processes_cannot_share_is_told(spec: Path, tmp_path: Path) -> None:
-    spec.write_text(SPEC.replace("batch: 4", "batch: 3"))
+    spec.write_text(SPEC.replace("batch: 4", "batch: 3"), encoding="utf-8")
     done = run(spec, tmp_path / "out", 2)
     assert done.returncode != 0
     assert "`training.batch` 3 is shared by 2 processes; use a multiple of 2 that leaves each at least 2" in done.stderr

@@ -65,6 +65,6 @@ def _tries(folder: Path) -> int:
         since = mark.stat().st_mtime_ns
         if any(file.stat().st_mtime_ns > since for file in folder.rglob(CHECKPOINT)):
             return 0
-        return int(mark.read_text())
+        return int(mark.read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return 0
