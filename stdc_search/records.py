@@ -315,7 +315,7 @@ def read(path: Path) -> list[Record]:
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
             raise DamagedError(
-                f"{path}:{number}: is no record of format 1: {problem}; mend that line, or take it out"
+                f"{path}:{number}: is not a record of format 1: {problem}; repair that line, or remove it"
             ) from None
         records[record.number] = record
     return [*records.values()]

@@ -153,7 +153,7 @@ def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "results.jsonl").write_text("{}\n")
     done = stdc_search("report", tmp_path)
     assert done.returncode == 2
-    assert f"{tmp_path / 'results.jsonl'}:1: is no record of format 1" in done.stderr
+    assert f"{tmp_path / 'results.jsonl'}:1: is not a record of format 1" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -63,7 +63,7 @@ def test_a_damaged_line_within_the_file_is_not_passed_over(tmp_path):
     path = tmp_path / "results.jsonl"
     append(path, record(0))
     path.write_bytes(b'{"format": 1}\n' + path.read_bytes())
-    with pytest.raises(ValueError, match=r"results\.jsonl:1: is no record"):
+    with pytest.raises(ValueError, match=r"results\.jsonl:1: is not a record"):
         read(path)
 
 

@@ -44,7 +44,9 @@ def check_machine(spec: RunSpec, datasets: Datasets | None, source: Path | None 
 
 def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
     if spec.search is not None and spec.search.executor.kind != "in_process" and state().num_processes > 1:
-        message = "starts processes of its own, and these were started by another program; start one, or use in_process"
+        message = (
+            "starts its own processes, but another program (torchrun?) started several; start one, or use in_process"
+        )
         yield Problem("search.executor.kind", message)
     if spec.training is None:
         return
@@ -52,7 +54,7 @@ def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
     files = {"start_from": spec.training.start_from, "loss.distillation.weights": teacher and teacher.weights}
     for name, file in files.items():
         if file is not None and not file.path.is_file():
-            yield Problem(f"training.{name}", f"{file.path} does not exist; give a file of weights")
+            yield Problem(f"training.{name}", f"{file.path} does not exist; give a weights file")
     if datasets is not None:
         steps, epoch_steps = length(spec.training, len(datasets.train))  # an error if a batch is larger than the data
         halving = spec.search and spec.search.halving
@@ -110,7 +112,7 @@ def begin_folder(folder: Path, spec: RunSpec, contents: Contents | None) -> None
             raise SpecError.of(
                 f"{folder}: was begun with {what}, and its results would not be comparable:\n  "
                 + "\n  ".join(different)
-                + "\nGive --out a new folder, or change these back."
+                + "\nGive a new folder with --out, or change these back."
             )
     if contents and contents != before:
         write_atomically(data_path, contents.model_dump_json())

@@ -80,14 +80,16 @@ def calibrate(
     """
     check_profiled(runtime)
     if runtime.precision == "int8":
-        raise UserError("int8 times are not learnt: networks would be calibrated on images one by one; measure them")
+        raise UserError(
+            "int8 times cannot be predicted: each network has int8 ranges of its own; use `stdc-search time`"
+        )
     runtime = RuntimeSpec(**runtime.model_dump(include=set(RuntimeSpec.model_fields)))  # without how it is measured
     drawn = draw(spec, DRAWN)
     learnt = cover(drawn)
     held_out = [run for run in draw(spec, DRAWN, seed=1) if run not in learnt][:HELD_OUT]
     if len(held_out) < 2:
         raise UserError(
-            f"the space has {len(drawn)} networks, all of which would be measured; `stdc-search time` does that"
+            f"the space has only {len(drawn)} networks, all of which would be measured; use `stdc-search time`"
         )
     jobs = [(run, 0) for run in (*learnt, *held_out)] + [(run, 1) for run in held_out]
     folder.mkdir(parents=True, exist_ok=True)

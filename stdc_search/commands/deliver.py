@@ -55,9 +55,9 @@ def deliver(
         UserError: the weights do not fit, a package is missing, or the file labels an image otherwise than the network.
     """
     if int8 and to == "torch":
-        raise UserError("int8 is for onnx and openvino; give --to one of them")
+        raise UserError("int8 is available for onnx and openvino only; choose one of them with --to")
     if int8 and spec.data is None:
-        raise UserError("int8 is calibrated on images of the section `data`; add one")
+        raise UserError("int8 needs images for calibration; add the section `data`")
     module = build(spec.network)
     load_weights(module, weights)
     lower = None

@@ -1,4 +1,4 @@
-"""What a run is about to do, and about how long it takes."""
+"""What a run will do, and about how long it will take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stdc_search.trial.training import Datasets
 def plan(
     spec: RunSpec, records: Sequence[Record], datasets: Datasets | None, candidates: int, slots: int = 1
 ) -> Iterator[str]:
-    """Lines on the space, on the candidates that are done and to do, and on the minutes that they take.
+    """Lines on the space, on the candidates that are done and left, and on the minutes that they take.
 
     Args:
         spec: the run.
@@ -26,23 +26,23 @@ def plan(
     if spec.search is not None:
         size = spec.search.size
         space = f"{size:,} combinations" if size != float("inf") else "infinitely many combinations"
-        yield f"Space: {space} of {len(spec.search.vary)} varied things, before limits."
+        yield f"Space: {space} of {len(spec.search.vary)} varied parameters, before limits."
     if spec.training is None or datasets is None:
         if spec.data is not None:
-            yield "Nothing is trained on `data`: there is no section `training`."
+            yield "`data` is not used for training, because there is no section `training`."
         return
     done = sum(record.state != "rejected" for record in records)
     if candidates <= 0:
-        yield f"Candidates: {done} trained, none to do."
+        yield f"Candidates: {done} trained, none left."
         return
     taken = [sum(record.seconds.values()) for record in records if record.state == "complete"]
     if taken:
-        seconds, basis = mean(taken), "the mean of those that are done"
+        seconds, basis = mean(taken), "the mean so far"
     else:
         seconds = estimate_seconds(spec, spec.training, datasets)
-        basis = "by a short trial of the file's own network; larger ones take longer"
+        basis = "estimated from the file's own network; larger networks take longer"
     yield (
-        f"Candidates: {done} trained, up to {candidates} to do, "
+        f"Candidates: {done} trained, up to {candidates} left, "
         f"about {seconds * candidates / max(slots, 1) / 60:.0f} minutes in all "
         f"({seconds / 60:.1f} each{f', {slots} at a time' if slots > 1 else ''}, {basis})."
     )

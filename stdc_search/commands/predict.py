@@ -55,10 +55,10 @@ def predict(
     """
     module = build(spec.network)
     if not isinstance(module, Segmenter):
-        raise UserError("`network.kind` classifier gives no label maps; use a segmenter")
+        raise UserError("`network.kind` classifier does not output label maps; use a segmenter")
     if label_ids and (classes := spec.network.classes) != len(CITYSCAPES_CLASSES):
         raise UserError(
-            f"label ids are of Cityscapes' {len(CITYSCAPES_CLASSES)} classes, and the network has {classes}"
+            f"label ids exist for the {len(CITYSCAPES_CLASSES)} classes of Cityscapes, but the network has {classes}"
         )
     load_weights(module, weights)
     how, data = views(spec), spec.data
@@ -108,7 +108,7 @@ def _places(stem: Path, path: Path, label_ids: bool) -> tuple[Path, ...]:
     """What is written of an image or a video; a stem may have dots."""
     if _is_video(path):
         if label_ids:
-            raise UserError(f"{path}: is a video, of which there are no label ids; give its frames as images")
+            raise UserError(f"{path}: is a video, and label ids are written for images only; give its frames as images")
         return (stem.with_name(f"{stem.name}_overlay.mp4"),)
     label_map = stem.with_name(f"{stem.name}.png")
     return (label_map,) if label_ids else (label_map, stem.with_name(f"{stem.name}_overlay.png"))
@@ -117,9 +117,9 @@ def _places(stem: Path, path: Path, label_ids: bool) -> tuple[Path, ...]:
 def _check_places(places: Sequence[Path], sources: Sequence[Path]) -> None:
     seen: set[Path] = set()
     if clashing := {place for place in places if place in seen or seen.add(place)}:
-        raise UserError(f"several images would be written to {min(clashing)}; predict them into two folders")
+        raise UserError(f"several images would be written to {min(clashing)}; predict them into separate folders")
     if own := {place.resolve() for place in places} & {path.resolve() for path in sources}:
-        raise UserError(f"{min(own)} would be written over; give --out another folder")
+        raise UserError(f"{min(own)} would be overwritten; give another folder with --out")
 
 
 def _found(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:

@@ -59,7 +59,7 @@ def run(
         out = out or Path("runs") / Path(spec).stem
         spec = load(Path(spec))
     if out is None:
-        raise ValueError("`out` is missing: a spec that is no file needs a folder for its run")
+        raise ValueError("`out` is missing: a spec that does not come from a file needs a folder for its run")
     root = Path(data_root).absolute() if data_root is not None else None
     # A person's mistakes are found before there is a folder.
     datasets = None
@@ -143,8 +143,8 @@ def _search(
     mirror.close()
     if rejected := candidates.rejected_in_a_row:
         screen.say(
-            f"The last {rejected} candidates were all rejected, the last one since {candidates.records[-1].reason}; "
+            f"The last {rejected} candidates were all rejected, the last one because {candidates.records[-1].reason}; "
             "to have more, widen `limits` or the ranges of `vary`."
         )
     elif study.trained < search.trials:
-        screen.say(f"The space is exhausted: all of it was tried with {study.trained} trainings.")
+        screen.say(f"The space is exhausted: every network was tried, with {study.trained} trainings.")

@@ -47,11 +47,11 @@ def score(
         UserError: the weights do not fit, a runtime is not here, or the evaluation asks for another size than its own.
     """
     if spec.data is None:
-        raise UserError("there is nothing to score on; add the section `data`")
+        raise UserError("scoring needs images; add the section `data`")
     fixed = EvaluationSpec(flip=spec.evaluation.flip, boundary=spec.evaluation.boundary)
     plain = [one.runtime == "eager" and one.precision == "fp32" for one in runtimes]
     if spec.evaluation != fixed and not all(plain):
-        raise UserError("`evaluation` has scales or windows, and a deployed network sees one size; take them out")
+        raise UserError("`evaluation` has scales or windows, but a deployed network sees one size; remove them")
     module = build(spec.network).eval()
     load_weights(module, weights)
     data, task = open_dataset(spec.data, "val", data_root), task_of(spec)

@@ -63,12 +63,12 @@ def redraw(source: Path, target: Path, draw: Callable[[Rgb], Rgb], told: Callabl
                     # Colours of half the size, as every player takes them, need even sizes.
                     encoder.pix_fmt = "yuv444p" if drawn.width % 2 or drawn.height % 2 else "yuv420p"
                 elif (drawn.width, drawn.height) != (encoder.width, encoder.height):
-                    raise UserError(f"{source}: changes its size at frame {done}; cut it there into two videos")
+                    raise UserError(f"{source}: changes its size at frame {done}; split the video there")
                 output.mux(encoder.encode(drawn))
                 if told is not None:
                     told(done)
             if encoder is None:
-                raise UserError(f"{source}: has no frame that can be read; the file is broken")
+                raise UserError(f"{source}: has no readable frame; the file is broken")
             output.mux(encoder.encode())
         temporary.replace(target)
     finally:
@@ -82,19 +82,19 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         import av.error
     except ImportError:
         raise UserError(
-            f"{path}: PyAV is not installed, which reads videos; type: pip install 'stdc-search[video]'"
+            f"{path}: reading videos needs PyAV, which is not installed; type: pip install 'stdc-search[video]'"
         ) from None
     try:
         container = av.open(str(path))
     except av.error.FFmpegError as error:
-        raise UserError(f"{path}: cannot be read, the file is broken or no video: {error.strerror}") from None
+        raise UserError(f"{path}: cannot be read; the file is broken or not a video: {error.strerror}") from None
     with container:
         if not container.streams.video:
-            raise UserError(f"{path}: has no pictures; give a video")
+            raise UserError(f"{path}: has no video stream; give a video")
         stream = container.streams.video[0]
         # A file that was cut off would end early without a word, where its index came first.
         if max((entry.pos + entry.size for entry in stream.index_entries), default=0) > path.stat().st_size:
-            raise UserError(f"{path}: is cut off; its index tells of frames beyond its end")
+            raise UserError(f"{path}: is truncated; its index lists frames beyond its end")
         stream.thread_type = "AUTO"
         yield container, stream
 

@@ -83,7 +83,7 @@ def _original(spec: CamvidSpec, split: Split, root: Path, problems: list[str] | 
     odd = [path.name for path in frames if not FRAME.fullmatch(path.stem)]
     if odd:
         raise DataError(
-            f"{root / FRAMES}: {several(odd)} is no frame of CamVid, such as 0001TP_006690.png; move it away"
+            f"{root / FRAMES}: {several(odd)} is not a frame of CamVid, such as 0001TP_006690.png; move it away"
         )
     samples = [
         Sample(path.stem, path, root / LABELS / f"{path.stem}_L.png")

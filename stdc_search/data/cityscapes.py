@@ -36,7 +36,7 @@ def _samples(root: Path, split: str, problems: list[str] | None) -> list[Sample]
             raise DataError(f"{folder}: no such folder{hint(folder)}; `data.root` holds leftImg8bit and gtFine")
     paths = sorted(images.glob(f"*/*{IMAGE}"))
     if not paths:
-        raise DataError(f"{images}: holds no image; images are named like frankfurt/frankfurt_000000_000294{IMAGE}")
+        raise DataError(f"{images}: contains no images; images are named like frankfurt/frankfurt_000000_000294{IMAGE}")
     names = [path.relative_to(images).as_posix().removesuffix(IMAGE) for path in paths]
     samples = [
         Sample(Path(name).name, image, labels / f"{name}{LABEL}") for name, image in zip(names, paths, strict=True)
@@ -44,5 +44,5 @@ def _samples(root: Path, split: str, problems: list[str] | None) -> list[Sample]
     if problems is not None:
         return keep_paired(samples, problems)
     if missing := [sample.label.name for sample in samples if not sample.label.is_file()]:
-        raise DataError(f"{labels}: {len(missing)} of {len(samples)} images have no labels: {several(missing)}")
+        raise DataError(f"{labels}: {len(missing)} of {len(samples)} images have no label file: {several(missing)}")
     return samples

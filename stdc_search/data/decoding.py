@@ -122,9 +122,9 @@ class ColourMasks:
         if unknown.any():
             first, counts = np.unique(content[unknown], return_counts=True)
             raise DataError(
-                f"{path}: {int(unknown.sum())} pixels have a colour that no class has, most often "
-                f"{_colour(first[counts.argmax()])} ([red, green, blue]); add it to `data.encoding`, or mend the mask "
-                "(smoothed borders, or once saved as a JPEG?)"
+                f"{path}: {int(unknown.sum())} pixels have a colour that belongs to no class, most often "
+                f"{_colour(first[counts.argmax()])} ([red, green, blue]); add it to `data.encoding`, or repair "
+                "the mask (smoothed borders? saved as a JPEG once?)"
             )
         return torch.from_numpy(self.indices[places])
 
@@ -159,7 +159,7 @@ def _decoded(path: Path) -> Image.Image:
                 ImageOps.exif_transpose(image, in_place=True)
             return image
     except Exception as error:  # decoders raise whatever they like on broken files
-        raise DataError(f"{path}: cannot be read, the file is broken or not an image: {error}") from None
+        raise DataError(f"{path}: cannot be read; the file is broken or not an image: {error}") from None
 
 
 def _mask(path: Path) -> Image.Image:

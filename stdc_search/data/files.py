@@ -180,7 +180,7 @@ def read_list(path: Path, place: str) -> list[str]:
         raise DataError(f"{path}: no such list{hint(path)}; {place}")
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not lines:
-        raise DataError(f"{path}: names no image; a list has one image a line")
+        raise DataError(f"{path}: lists no images; a list has one image per line")
     return lines
 
 
@@ -222,14 +222,14 @@ def check_unique(names: Sequence[str], source: Path) -> None:
     seen: set[str] = set()
     twice = sorted({name for name in names if name in seen or seen.add(name)})
     if twice:
-        raise DataError(f"{source}: names {several(twice)} more than once; an image counts once")
+        raise DataError(f"{source}: names {several(twice)} more than once; list each image once")
 
 
 def check_disjoint(train: Iterable[str], val: Iterable[str], where: Path, remedy: str = "take them out of one") -> None:
     """Raise if an image is both trained on and scored."""
     both = sorted({*train} & {*val})
     if both:
-        raise DataError(f"{where}: {len(both)} images are both trained on and scored, {several(both)}; {remedy}")
+        raise DataError(f"{where}: {len(both)} images are in both train and val: {several(both)}; {remedy}")
 
 
 def hint(missing: Path) -> str:

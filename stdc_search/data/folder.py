@@ -134,19 +134,19 @@ def _pairs(
         if any(cell.strip() for cell in beyond) or None in line.values():
             raise DataError(f"{where}: has more or fewer cells than the first line, which has {len(columns)}")
         if not line["image"].strip() or not line["mask"].strip():
-            raise DataError(f"{where}: names no image or no mask; a line has both")
+            raise DataError(f"{where}: lacks an image or a mask; each line needs both")
         cells = (line[column].strip().replace("\\", "/") for column in ("image", "mask"))
         image, mask = (os.path.relpath(as_spelt(root / cell), root) for cell in cells)
         name = nfc(Path(image).with_suffix("").as_posix())
         if name in samples:
-            raise DataError(f"{where}: {image} has the name of {samples[name].image}; an image counts once")
+            raise DataError(f"{where}: {image} has the name of {samples[name].image}; list each image once")
         samples[name] = Sample(name, root / image, root / mask)
         if "split" in columns:
             splits[name] = line["split"].strip()
             if splits[name] not in ("train", "val", "test"):
                 raise DataError(f"{where}: split {splits[name]!r}; legal are train, val and test")
     if not samples:
-        raise DataError(f"{path}: has no line after its first")
+        raise DataError(f"{path}: has no line after the header")
     if problems is not None:
         keep_paired(samples.values(), problems)  # of all lines, test's too; what is left out is the split's to say
     elif lost := [str(file) for _, *pair in samples.values() for file in pair if not file.is_file()]:

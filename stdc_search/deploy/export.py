@@ -154,7 +154,7 @@ def _verify(labels: Tensor, module: nn.Module, network: Pixels, image: Tensor, p
     sure = best[:, 0] - best[:, 1] > 1e-4 * scores.abs().max()
     wrong = (labels.long() != scores.argmax(1)) & sure
     if labels.shape != wrong.shape or wrong.any():
-        raise UserError(f"{path.name}: labels {wrong.double().mean():.2%} of an image otherwise than the network")
+        raise UserError(f"{path.name}: its labels differ from the network's in {wrong.double().mean():.2%} of an image")
 
 
 def _save_openvino(content: bytes, path: Path, about: Mapping[str, Any]) -> Path:

@@ -62,7 +62,7 @@ class Timing(NamedTuple):
 
     latency: Latency
     place: int
-    """1 for the fastest; whoever cannot be told from the fastest of a place shares it."""
+    """1 for the fastest; networks with the same place do not differ significantly."""
 
 
 def race(

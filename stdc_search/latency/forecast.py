@@ -58,10 +58,10 @@ class Forecast:
         off = 100 * abs(guess.median_ms / found.median_ms - 1)
         if off > ALLOWED * self.table.errors.largest:
             raise UserError(
-                f"{self.latency.table}: says {guess.median_ms:.1f} ms of the file's own network, which takes "
-                f"{found.median_ms:.1f}; {off:.0f} % is more than twice the largest error that it states "
+                f"{self.latency.table}: predicts {guess.median_ms:.1f} ms for the file's own network, which takes "
+                f"{found.median_ms:.1f} ms; {off:.0f} % is more than twice the largest error that it states "
                 f"({self.table.errors.largest:.1f} %). Is the machine busy, or slower than it was? "
-                "Else learn it again: stdc-search calibrate"
+                "If not, calibrate again: stdc-search calibrate"
             )
 
     def measure(self, runs: Sequence[RunSpec]) -> list[list[Latency]]:

@@ -63,7 +63,7 @@ class Predictor:
         if found is None:
             words = [words_of(part) for part in piece.parts]
             if unknown := [one for one in words if one not in self.parts]:
-                raise UnknownPartError(f"the table has no {unknown[0]}; calibrate the space that the network is of")
+                raise UnknownPartError(f"the table has no {unknown[0]}; calibrate the search space of this network")
             found = self._known[piece] = sum(self.parts[one] for one in words)
         return found
 
@@ -75,15 +75,15 @@ def load_table(path: Path, runtime: RuntimeSpec) -> TimeTable:
         UserError: it is missing or damaged, or of another machine or runtime.
     """
     make = f"stdc-search calibrate SPEC --out {path.parent}"
-    again = f"; learn it again: {make}"
+    again = f"; calibrate again: {make}"
     try:
         table = TimeTable.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{path}: is not there; make it: {make}") from None
+        raise UserError(f"{path}: does not exist; make it with: {make}") from None
     except ValidationError as error:
-        raise UserError(f"{path}: is no table of times ({error.errors()[0]['msg']}){again}") from None
+        raise UserError(f"{path}: is not a table of times ({error.errors()[0]['msg']}){again}") from None
     if table.machine != (here := describe_machine().id):
-        raise UserError(f"{path}: was learnt on another machine, or with other versions (here: {here}){again}")
+        raise UserError(f"{path}: was calibrated on another machine or with other versions (here: {here}){again}")
     wanted = runtime.model_dump(mode="json", include=set(RuntimeSpec.model_fields))
     if different := [name for name, value in wanted.items() if table.runtime.get(name) != value]:
         name = different[0]

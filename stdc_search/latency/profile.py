@@ -53,7 +53,9 @@ def check_profiled(spec: RuntimeSpec) -> None:
         UserError: it does not.
     """
     if spec.runtime not in ("onnxruntime", "openvino"):
-        raise UserError(f"{spec.runtime} does not tell the time of each node; use `--runtime onnxruntime` or openvino")
+        raise UserError(
+            f"{spec.runtime} does not report the time of each node; use `--runtime onnxruntime` or openvino"
+        )
 
 
 def _onnxruntime(spec: RuntimeSpec, content: bytes, images: Tensor, threads: int) -> Profile:

@@ -112,7 +112,7 @@ def _torch(
         raise UnavailableError("`device: cuda`: torch finds no GPU here; leave `device` out, or set it to cpu")
     device = torch.device(spec.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if spec.precision == "fp16" and device.type == "cpu":
-        raise UnavailableError("`precision: fp16` is for GPUs in PyTorch; on a CPU use bf16 or fp32")
+        raise UnavailableError("`precision: fp16` runs only on GPUs in PyTorch; on a CPU use bf16 or fp32")
     memory_format = torch.channels_last if spec.memory_format == "channels_last" else torch.contiguous_format
     call = compiler(network.to(device).to(memory_format=memory_format))
 
@@ -137,7 +137,7 @@ def onnx_content(spec: RuntimeSpec, module: nn.Module, images: Tensor, calibrati
     if spec.precision != "int8":
         return content
     if calibration is None:
-        raise UnavailableError("`precision: int8` is calibrated on images of the section `data`; add one")
+        raise UnavailableError("`precision: int8` needs images for calibration; add the section `data`")
     return quantized(content, calibration)
 
 
@@ -175,7 +175,9 @@ def onnxruntime_session(
             "type: pip uninstall onnxruntime, then: pip install onnxruntime-gpu"
         )
     if spec.precision == "fp16" and device == "cpu":
-        raise UnavailableError("`precision: fp16` is for GPUs in ONNX Runtime; on a CPU use int8 or fp32, or openvino")
+        raise UnavailableError(
+            "`precision: fp16` runs only on GPUs in ONNX Runtime; on a CPU use int8 or fp32, or the runtime openvino"
+        )
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
@@ -259,8 +261,8 @@ def check(result: Tensor, logits: Tensor, spec: RuntimeSpec) -> None:
     found = error.max() if spec.precision == "fp32" else _root_mean_square(error)
     if not found <= limit:  # written so that NaN is an error
         raise MismatchError(
-            f"{spec.runtime} does not give the {spec.output} of eager PyTorch: in {spec.precision} they are off by "
-            f"scores of {found:.3g} where {limit:.3g} is allowed"
+            f"{spec.runtime} gives other {spec.output} than eager PyTorch: in {spec.precision} their scores differ by "
+            f"{found:.3g}, and at most {limit:.3g} is allowed"
         )
 
 

@@ -66,7 +66,7 @@ def write_report(folder: Path) -> Report:
         UserError: the folder is no run's.
     """
     if not (folder / SPEC).is_file():
-        raise UserError(f"{folder}: has no `{SPEC}`, so no run made it; give a run's folder, like runs/quickstart")
+        raise UserError(f"{folder}: has no `{SPEC}`, so it is not a run folder; give one such as runs/quickstart")
     run = load(folder / SPEC)
     found = records.read(folder / RESULTS)
     complete = [record for record in found if record.state == "complete"]

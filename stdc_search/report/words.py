@@ -86,7 +86,7 @@ def doubts(latency: Latency, fastest_ms: float | None = None) -> str:
     """
     parts = []
     if latency.steady is False:
-        parts.append("calls went on becoming faster")
+        parts.append("calls kept getting faster")
     if latency.cv is not None and latency.cv > WIDE:
         parts.append(f"samples spread by {latency.cv:.0%}")
     if latency.drift is not None and abs(latency.drift) > DRIFTING:
@@ -129,13 +129,13 @@ def ties(frame: pd.DataFrame) -> str:
     """What the places of a table of times mean."""
     shared = frame["place"].duplicated().any()
     return "Places: by the ratio of times in the same round, with 99 % confidence" + (
-        "; whoever cannot be told from the fastest of a place shares it." if shared else "."
+        "; networks with the same place do not differ significantly." if shared else "."
     )
 
 
 def trust(table: TimeTable) -> str:
     """How far a table of times can be trusted, beside what measuring again gives."""
-    lines = [f"{len(table.parts)} parts learnt from {table.networks} networks; errors on {table.held_out} others:"]
+    lines = [f"{len(table.parts)} parts calibrated on {table.networks} networks; errors on {table.held_out} others:"]
     for what, errors in (("predicted", table.errors), ("measured again", table.repeatability)):
         lines.append(
             f"  {what}: {errors.mape:.1f} % off on average, {errors.largest:.1f} % at most, "
@@ -155,13 +155,13 @@ def constant_note(records: Sequence[Record]) -> str:
     maps = [score for score in scores if isinstance(score, Score)]
     images = [score.constant_top1 for score in scores if isinstance(score, ImageScore)]
     if maps:
-        note = f"Predicting the commonest class everywhere gives mIoU {max(one.constant_miou for one in maps):.1f} %"
+        note = f"Predicting the most common class everywhere gives mIoU {max(one.constant_miou for one in maps):.1f} %"
         ious = maps[-1].iou
         if lost := [name for name, value in ious.items() if value is None]:
             note += f"; mIoU is the mean over {len(ious) - len(lost)} of {len(ious)} classes; the labels lack "
             note += ", ".join(lost)
         return note
-    return f"Predicting the commonest class for every image gives top-1 {max(images):.1f} %" if images else ""
+    return f"Predicting the most common class for every image gives top-1 {max(images):.1f} %" if images else ""
 
 
 def machine_note(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> str:
@@ -172,15 +172,15 @@ def machine_note(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> st
     machines = ", ".join(f"{count} of {machine[:8]}" for machine, count in counts.items())
     timed = any(name.startswith("latency.") for name in objectives)
     if timed and frame.loc[frame["front"], "machine"].nunique() > 1:
-        return f"THIS FRONT MIXES TIMES OF {len(counts)} MACHINES ({machines}), which are not to be compared"
-    return f"The records are of {len(counts)} machines ({machines}); compare times only within one"
+        return f"THIS FRONT MIXES TIMES OF {len(counts)} MACHINES ({machines}), which must not be compared"
+    return f"The records come from {len(counts)} machines ({machines}); compare times only within one"
 
 
 def legend(table: pd.DataFrame) -> str:
     """What the marks of a drawn table mean."""
     if "front" not in table:
         return ""
-    meanings = {MARK: "on the front", REFERENCE: "outside of the space, so not on its front"}
+    meanings = {MARK: "on the front", REFERENCE: "outside the search space, so never on the front"}
     used = set(table["front"])
     return "; ".join(f"{mark}: {meaning}" for mark, meaning in meanings.items() if mark in used)
 
@@ -205,7 +205,7 @@ def halving_note(records: Sequence[Record], halving: HalvingSpec, objectives: It
     ended = (record for record in records if record.state in ("complete", "stopped") and record.origin != "reference")
     firsts = sorted(ended, key=lambda record: record.number)[: halving.probation]
     if len(firsts) < halving.probation or any(record.state != "complete" for record in firsts):
-        return "Halving: too few candidates came to their end to see what a rung tells of it; none was stopped"
+        return "Early stopping: too few candidates finished to compare rungs with final scores; none was stopped"
     scores = [name for name in objectives if name.startswith("score.")]
     late = [[record.metric(name) for name in scores] for record in firsts]
     told = []
@@ -214,8 +214,8 @@ def halving_note(records: Sequence[Record], halving: HalvingSpec, objectives: It
         early = [[record.metric(name) for name in scores] for record in there]
         told.append(f"{rank_correlation(early, late):.2f} after {epochs} epochs")
     return (
-        f"Halving: rank correlation with the score at the end, over the first {len(firsts)} candidates: "
-        f"{', '.join(told)}; below {halving.least_correlation:g} nobody was stopped there"
+        f"Early stopping: rank correlation with the final score, over the first {len(firsts)} candidates: "
+        f"{', '.join(told)}; below {halving.least_correlation:g} no candidate is stopped at that rung"
     )
 
 

@@ -75,7 +75,7 @@ class Driver:
                 self._settle(future)
         for number in [*self.standing]:
             epochs = max(self.standing[number].draft.rungs)
-            reason = f"stopped after {epochs} epochs, where others had better Pareto ranks"
+            reason = f"stopped after {epochs} epochs because others had better Pareto ranks"
             self._finish(self.standing[number].draft.model_copy(update={"state": "stopped", "reason": reason}))
 
     def _submit(self) -> bool:
@@ -123,7 +123,7 @@ class Driver:
             self.candidates.met(machine)
         except Lost as loss:
             if attempt < ATTEMPTS:
-                self.say(f"{job.draft.number:04d}: {loss}; it is tried again")
+                self.say(f"{job.draft.number:04d}: {loss}; it will be tried again")
                 self._try(job, attempt + 1)
                 return
             record = _failed(job, loss)
@@ -161,10 +161,10 @@ class Driver:
         if not self.trusts and (trust := self.halving.trust) is not None:
             self.trusts = trust
             for rung in trust:
-                verdict = "so candidates are stopped there" if rung.trusted else "too little to stop anyone there"
+                verdict = "so early stopping is active there" if rung.trusted else "too low for early stopping there"
                 self.say(
-                    f"Scores after {rung.epochs} epochs have a rank correlation of {rung.correlation:.2f} with those "
-                    f"at the end, over {rung.candidates} candidates: {verdict}."
+                    f"Scores after {rung.epochs} epochs have a rank correlation of {rung.correlation:.2f} with the "
+                    f"final scores, over {rung.candidates} candidates: {verdict}."
                 )
 
     def _values(self, record: Record) -> list[float]:

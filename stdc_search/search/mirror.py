@@ -84,7 +84,7 @@ class Mirror:
             self.close()
             self.rests_until = time.monotonic() + PATIENCE
             whose = self.file or f"`search.storage` {self._shown}"
-            warnings.warn(f"{whose} has not got all trials, until it can be written: {_root(error)}", stacklevel=2)
+            warnings.warn(f"{whose} lacks some trials until it can be written: {_root(error)}", stacklevel=2)
 
     def rewrite(self, records: Sequence[Record]) -> None:
         """Write everything anew, since some records have changed."""
@@ -97,7 +97,7 @@ class Mirror:
                 optuna.delete_study(study_name=self.folder.name, storage=self.storage)
             except Exception as error:
                 message = f"`search.storage` {self._shown} keeps predicted times beside measured ones: {_root(error)}"
-                warnings.warn(f"{message}; to have it written anew: {self._deletion}", stacklevel=2)
+                warnings.warn(f"{message}; to write it again: {self._deletion}", stacklevel=2)
             self.close()
         self.add(records, last=True)
 
@@ -123,7 +123,7 @@ class Mirror:
         if owner != str(self.folder):
             raise UserError(
                 f"`search.storage` {self._shown} has a study {copy.study_name!r} of another run, {owner}; give --out a "
-                f"folder of another name, or, if that run is gone: {self._deletion}"
+                f"folder with another name, or, if that run is gone: {self._deletion}"
             )
 
     def _is_ours(self, copy: optuna.Study) -> bool:

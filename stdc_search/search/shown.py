@@ -25,7 +25,7 @@ def measure_shown(candidates: Candidates, search: SearchSpec, forecast: Forecast
     guessed: dict[int, float] = {}
     while new := _predicted(shown := _shown(candidates, search)):
         guessed |= new
-        say(f"Measuring the {len(shown)} networks that are shown, of which {len(new)} were predicted.")
+        say(f"Measuring the {len(shown)} networks of the report; {len(new)} of them have predicted times.")
         times = forecast.measure([load(candidate_folder(candidates.folder, one.number) / SPEC) for one in shown])
         for record, (latency, *also) in zip(shown, times, strict=True):
             candidates.keep(record.model_copy(update={"latency": latency, "latency_also": tuple(also)}))

@@ -191,7 +191,7 @@ def _counted_by_processes(
             yield from pool.map(_count_chunk, chunks)
         except BrokenProcessPool:
             raise UserError(
-                "the processes that count a search's candidates ended, which their own output tells more of; "
+                "the processes that count candidates ended; their output says why; "
                 "a script that calls `run` needs `if __name__ == '__main__':` before it"
             ) from None
 

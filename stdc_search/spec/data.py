@@ -117,8 +117,8 @@ class CityscapesSpec(Spec):
 
 
 class SplitByList(Spec):
-    """Two text files, one image a line: its name, or its path from `images` or `root`, with the ending or without.
-    After the image a line may have the path of its mask."""
+    """Two text files with one image per line: its name, or its path from `images` or `root`, with or without the
+    extension. The path of its mask may follow on the same line."""
 
     kind: Literal["list"]
     train: FilePath = Path("train.txt")

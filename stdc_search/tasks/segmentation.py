@@ -72,7 +72,7 @@ class Segmentation:
 
 def _check_labelled(counts: metrics.Counts) -> None:
     if not counts.confusion.any():
-        raise DataError("no pixel of the validation labels has a class, all are ignored; there is nothing to score")
+        raise DataError("all pixels of the validation labels are ignored, so there is nothing to score")
 
 
 def views(spec: RunSpec) -> evaluation.Views:

@@ -44,8 +44,8 @@ def length(spec: TrainingSpec, images: int) -> tuple[int, int]:
     epoch_steps = images // spec.batch  # an incomplete batch is dropped
     if epoch_steps == 0:
         raise UserError(
-            f"`training.batch` {spec.batch} is more than the {images} training images, and an incomplete batch is "
-            f"not trained on; use {images} or less"
+            f"`training.batch` {spec.batch} is more than the {images} training images, and incomplete batches are "
+            f"skipped; use {images} or fewer"
         )
     steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * epoch_steps
     if spec.schedule.warmup >= steps:

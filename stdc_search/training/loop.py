@@ -186,7 +186,7 @@ def check(spec: TrainingSpec) -> None:
             "leaves each at least 2"
         )
     if spec.precision == "fp16" and not torch.accelerator.is_available():
-        raise UserError("`training.precision` fp16 needs a GPU, and there is none; use bf16 or fp32")
+        raise UserError("`training.precision` fp16 needs a GPU, and PyTorch finds none; use bf16 or fp32")
     if spec.tensorboard and find_spec("tensorboard") is None:
         raise UserError("`training.tensorboard` needs a package; type: pip install 'stdc-search[tensorboard]'")
 
@@ -305,7 +305,7 @@ class _State:
             if made_by.get(name) != value
         ]
         if differences:
-            raise UserError(f"{path}: is of another training ({'; '.join(differences)}); use another folder")
+            raise UserError(f"{path}: belongs to another training ({'; '.join(differences)}); use another folder")
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
         return curve

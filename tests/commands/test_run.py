@@ -181,7 +181,7 @@ def test_a_damaged_line_of_records_is_named(tmp_path):
     spec = tiny_search()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "results.jsonl").write_text("{}\n")
-    with pytest.raises(DamagedError, match=r"results\.jsonl:1: is no record"):
+    with pytest.raises(DamagedError, match=r"results\.jsonl:1: is not a record"):
         run(spec, tmp_path / "damaged")
 
 
@@ -273,7 +273,7 @@ def test_data_without_a_training_is_left_alone_and_said_to_be(tmp_path):
     spec = replace(tiny_search().without_search(), {"training": None, "data.kind": "scenes"})
     console = Console(file=io.StringIO(), width=200)
     report = run(spec, tmp_path / "run", console=console)
-    assert "Nothing is trained on `data`: there is no section `training`." in console.file.getvalue()
+    assert "`data` is not used for training, because there is no section `training`." in console.file.getvalue()
     assert report.title == "Network at 48 × 64"
     assert read(tmp_path / "run" / "results.jsonl")[0].score is None
 

@@ -97,9 +97,9 @@ def damage(path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("no video", {}, "cannot be read, the file is broken or no video"),
-        ("cut off", {}, "cannot be read, the file is broken or no video"),
-        ("cut off", {"movflags": "faststart"}, "is cut off; its index tells of frames beyond its end"),
+        ("no video", {}, "cannot be read; the file is broken or not a video"),
+        ("cut off", {}, "cannot be read; the file is broken or not a video"),
+        ("cut off", {"movflags": "faststart"}, "is truncated; its index lists frames beyond its end"),
         ("overwritten", {}, "is broken after"),
     ],
 )
@@ -136,7 +136,7 @@ def test_sound_alone_is_no_video(av, tmp_path):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
-    with pytest.raises(UserError, match=r"a\.mkv: has no pictures"):
+    with pytest.raises(UserError, match=r"a\.mkv: has no video stream"):
         count_frames(path)
 
 

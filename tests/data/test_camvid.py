@@ -122,7 +122,7 @@ def test_a_frame_that_is_listed_twice_is_an_error(camvid: Path) -> None:
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_frame_in_both_splits_is_an_error(split: Split, camvid: Path) -> None:
     write_camvid_split(camvid, "val", ["b1", "a2"])
-    with pytest.raises(DataError, match="1 images are both trained on and scored, a2; take them out of one list"):
+    with pytest.raises(DataError, match="1 images are in both train and val: a2; take them out of one list"):
         opened(camvid, split)
 
 

@@ -219,7 +219,7 @@ def test_a_cut_file_is_an_error_that_names_it(name: str, kept: float, tmp_path: 
     path = write_image(tmp_path / name, size=(64, 64))
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
-    with pytest.raises(DataError, match=rf"{name}: cannot be read, the file is broken or not an image"):
+    with pytest.raises(DataError, match=rf"{name}: cannot be read; the file is broken or not an image"):
         read_image(path)
 
 
@@ -257,12 +257,12 @@ def test_colours_may_come_with_alpha_or_a_palette(mode: str, tmp_path: Path) -> 
 
 def test_colours_that_are_no_class_are_counted_and_the_commonest_is_named(tmp_path: Path) -> None:
     path = write_colours(tmp_path / "a.png", (0, 128, 0), (255, 255, 255), (0, 127, 0), (0, 127, 0))
-    with pytest.raises(DataError, match=r"3 pixels have a colour that no class has, most often \[0, 127, 0\]"):
+    with pytest.raises(DataError, match=r"3 pixels have a colour that belongs to no class, most often \[0, 127, 0\]"):
         COLOURS.read(path)
 
 
 def test_ids_where_colours_are_meant_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"48 pixels have a colour that no class has, most often \[1, 1, 1\]"):
+    with pytest.raises(DataError, match=r"48 pixels have a colour that belongs to no class, most often \[1, 1, 1\]"):
         COLOURS.read(write_mask(tmp_path / "a.png", 1))
 
 

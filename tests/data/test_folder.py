@@ -96,7 +96,7 @@ def test_a_listed_image_that_is_missing_is_an_error_with_the_nearest_name(folder
 
 def test_an_image_on_both_lists_is_an_error(folder: Writer) -> None:
     root = folder("a", "b")
-    with pytest.raises(DataError, match="1 images are both trained on and scored, b"):
+    with pytest.raises(DataError, match="1 images are in both train and val: b"):
         opened(root, **listed(root, "a\nb", "b.jpg"))
 
 
@@ -358,7 +358,7 @@ def test_a_list_of_pairs_without_splits_is_split_by_share(folder: Writer) -> Non
             "picture,mask\nimages/a.jpg,masks/a.png\n",
             "has no column image, or several; its first line has picture, mask; the first line must name",
         ),
-        ("image,mask\n", "has no line after its first"),
+        ("image,mask\n", "has no line after the header"),
         ("image,mask\n\n\nimages/a.jpg\n", r"pairs\.csv:4: has more or fewer cells than the first line"),
         (
             "image,mask\nimages/a.jpg,masks/a.png\nimages/./a.jpg,masks/b.png\n",
@@ -377,7 +377,7 @@ def test_a_list_of_pairs_without_splits_is_split_by_share(folder: Writer) -> Non
         ),
         (
             "image,mask\n" + "images/a.jpg,masks/a.png\n" * 2,
-            r"pairs\.csv:3: images/a\.jpg has the name of .*; an image counts once",
+            r"pairs\.csv:3: images/a\.jpg has the name of .*; list each image once",
         ),
     ],
 )

@@ -126,7 +126,7 @@ def test_a_network_with_an_unknown_part_is_measured(tmp_path: Path):
 def test_a_missing_table_is_told_before_there_is_a_folder(tmp_path: Path):
     spec = search(tmp_path)
     (tmp_path / "times.json").unlink()
-    with pytest.raises(UserError, match=r"times\.json: is not there; make it: stdc-search calibrate SPEC --out"):
+    with pytest.raises(UserError, match=r"times\.json: does not exist; make it with: stdc-search calibrate SPEC --out"):
         run(spec, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

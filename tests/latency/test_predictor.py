@@ -113,7 +113,7 @@ def test_a_network_with_a_part_that_was_not_learnt_is_refused():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"machine": "another"}, "was learnt on another machine, or with other versions"),
+        ({"machine": "another"}, "was calibrated on another machine or with other versions"),
         ({"runtime": {"runtime": "openvino"}}, "its runtime is openvino, and `latency` says onnxruntime"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_runtimes_profile_tells_the_time_of_every_part(runtime):
 
 
 def test_a_runtime_that_tells_no_times_of_nodes_is_refused():
-    with pytest.raises(UserError, match="eager does not tell the time of each node; use `--runtime"):
+    with pytest.raises(UserError, match="eager does not report the time of each node; use `--runtime"):
         profile(RuntimeSpec(), b"", torch.zeros(1, 3, 64, 64), 1)
 
 
@@ -219,7 +219,7 @@ def test_a_space_is_learnt_from_real_networks_and_goes_on_where_it_was_cut(tmp_p
 
 
 def test_int8_and_small_spaces_are_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="int8 times are not learnt"):
+    with pytest.raises(UserError, match="int8 times cannot be predicted"):
         calibrate(SPACE, RuntimeSpec(runtime="onnxruntime", precision="int8"), tmp_path)
     path = tmp_path / "two.yaml"
     path.write_text(TINY.replace("high: 3", "high: 1").replace("[16, 32, 48]", "[16, 32]"))

@@ -47,7 +47,7 @@ def test_markdown_and_latex_have_the_front_and_the_named_networks(folder, report
         text = (folder / "report" / name).read_text("utf-8")
         assert "STDC1" in text and "STDC2" in text and "0002" in text
         assert "0003" not in text
-        assert "Predicting the commonest class everywhere gives mIoU 3.4" in text
+        assert "Predicting the most common class everywhere gives mIoU 3.4" in text
 
 
 def test_pictures_are_large_enough_to_print(folder, report):

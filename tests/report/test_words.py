@@ -56,7 +56,7 @@ def test_a_front_of_one_machine_has_no_note():
 def test_a_front_that_mixes_times_of_machines_says_so():
     frame = candidates([record(0), record(1, 50, 200, machine=THERE)], OBJECTIVES)
     assert machine_note(frame, OBJECTIVES) == (
-        "THIS FRONT MIXES TIMES OF 2 MACHINES (1 of a1b2c3d4, 1 of ffff0000), which are not to be compared"
+        "THIS FRONT MIXES TIMES OF 2 MACHINES (1 of a1b2c3d4, 1 of ffff0000), which must not be compared"
     )
 
 
@@ -84,7 +84,7 @@ def test_a_time_is_doubted_where_it_spreads_drifts_or_was_not_warm():
     assert timed is not None
     assert doubts(timed) == doubts(timed.model_copy(update={"cv": 0.02, "drift": 0.01, "steady": True})) == ""
     shaky = timed.model_copy(update={"cv": 0.21, "drift": -0.08, "steady": False})
-    assert doubts(shaky) == "calls went on becoming faster, samples spread by 21%, they drifted by -8%"
+    assert doubts(shaky) == "calls kept getting faster, samples spread by 21%, they drifted by -8%"
 
 
 def timed(number=0, machine=HERE, name=None, **changes):
@@ -156,4 +156,4 @@ def test_a_score_over_fewer_classes_than_there_are_says_so():
     note = "mIoU is the mean over 10 of 11 classes; the labels lack fence"
     assert constant_note([one]).endswith(note)
     whole = one.score.model_copy(update={"iou": {"road": 50.0, "tree": 30.0}})
-    assert constant_note([record(0, score=whole)]) == "Predicting the commonest class everywhere gives mIoU 3.4 %"
+    assert constant_note([record(0, score=whole)]) == "Predicting the most common class everywhere gives mIoU 3.4 %"

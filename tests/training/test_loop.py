@@ -706,7 +706,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it_whole(tmp_path: Path, monke
 
 def test_fp16_without_a_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    with pytest.raises(UserError, match="fp16 needs a GPU, and there is none; use bf16 or fp32"):
+    with pytest.raises(UserError, match="fp16 needs a GPU, and PyTorch finds none; use bf16 or fp32"):
         check(SHORT.model_copy(update={"precision": "fp16"}))
 
 

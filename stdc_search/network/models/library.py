@@ -84,7 +84,7 @@ def features_of(library: Library, model: str, taps: tuple[str, ...], truncated: 
     for tap in taps:
         output = outputs.get(tap)
         if not _is_map(output) or (down := _reduction(output)) is None:
-            raise ValueError(f"`{tap}` of {model} gives no map of N, C, H, W; tap a module that does")
+            raise ValueError(f"`{tap}` of {model} does not output a map of N, C, H, W; tap a module that does")
         reductions.append(down)
         if down < max(reductions):
             raise ValueError(f"`{tap}` of {model} is at 1/{down}, after one at 1/{max(reductions)}; taps must deepen")

@@ -37,8 +37,10 @@ class Cluster:
             needs = f"{spec.cpus_per_trial:g} CPUs and {spec.gpus_per_trial:g} GPUs"
             there = self.ray.cluster_resources()
             has = f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}"
-            message = f"no room for a candidate in the cluster: it needs {needs}, all machines together have {has}"
-            warnings.warn(f"{message}; it waits for a machine, or stop it and ask for less", stacklevel=2)
+            message = f"the cluster has no room for a candidate: it needs {needs}, and all machines together have {has}"
+            warnings.warn(
+                f"{message}; the search waits for a machine; or stop it and request fewer resources", stacklevel=2
+            )
 
     @property
     def slots(self) -> int:

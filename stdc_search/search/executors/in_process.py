@@ -41,9 +41,7 @@ class InProcess:
         tries = _tries(job.folder)
         if tries >= KILLED:
             future.set_exception(
-                GivenUp(
-                    f"the process was killed with it {tries} times, with no checkpoint between; for want of memory?"
-                )
+                GivenUp(f"killed {tries} times during this candidate, before any checkpoint; out of memory?")
             )
             return future
         write_atomically(mark, str(tries + 1))

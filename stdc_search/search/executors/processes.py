@@ -53,12 +53,12 @@ class Processes:
             case TimeoutError():  # only Pebble's: `_work` lets no other one through
                 return GivenUp(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
             case ProcessExpired():
-                return Lost(f"its process ended with exit code {error.exitcode}; killed for want of memory?")
+                return Lost(f"its process ended with exit code {error.exitcode}; out of memory?")
             case BrokenProcessPool() if self.worked:
-                return Lost("a process ended between two candidates")
+                return Lost("a worker process ended between two candidates")
             case BrokenProcessPool():
                 return UserError(
-                    "the processes of `search.executor` end before they begin, which their own output tells more of; "
+                    "the processes of `search.executor` ended before they started; their output says why; "
                     "a script that calls `run` needs `if __name__ == '__main__':` before it"
                 )
         return error

@@ -64,7 +64,7 @@ def test_timms_own_taps_of_ghostnet_are_refused_and_the_right_one_is_named():
         ),
         (
             {"kind": "torchvision", "model": "swin_t", "taps": ("features.3", "features.5")},
-            r"`features\.3` of swin_t gives no map of N, C, H, W",
+            r"`features\.3` of swin_t does not output a map of N, C, H, W",
         ),
         (
             {"kind": "torchvision", "model": "raft_small", "taps": ("feature_encoder", "context_encoder")},
