@@ -51,7 +51,7 @@ def test_candidates_are_stopped_at_rungs_and_the_first_are_not(finished):
     for record in records:
         assert epochs(folder, record) == (4 if record.state == "complete" else max(record.rungs))
     assert all(
-        record.reason == f"stopped after {max(record.rungs)} epochs, where others had better Pareto ranks"
+        record.reason == f"stopped after {max(record.rungs)} epochs because others had better Pareto ranks"
         for record in stopped
     )
     assert "Scores after 1 epochs have a rank correlation of" in said
@@ -60,7 +60,7 @@ def test_candidates_are_stopped_at_rungs_and_the_first_are_not(finished):
 
 def test_the_report_says_how_far_the_rungs_can_be_trusted(finished):
     _, report, said = finished
-    assert "Halving: rank correlation with the score at the end, over the first 4 candidates: " in said
+    assert "Early stopping: rank correlation with the final score, over the first 4 candidates: " in said
     assert "stopped early" in said
     assert len(report.candidates) < 12
 
