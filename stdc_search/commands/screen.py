@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from stdc_search.records import ImageScore, Record, Score
+from stdc_search.records import METRICS, Record, Score
 from stdc_search.report.words import doubts
 from stdc_search.run_folder import ERROR, candidate_folder
 from stdc_search.trial.stopwatch import Progress
@@ -54,13 +54,10 @@ class Screen:
 def line(record: Record, run: Path) -> str:
     """One line on a finished candidate of a run."""
     figures = []
-    match record.score:
-        case Score(miou=miou):
-            figures.append(f"mIoU {miou:.1f} %")
-        case ImageScore(top1=top1):
-            figures.append(f"top-1 {top1:.1f} %")
-        case None:
-            pass
+    if record.score:
+        name = "score.miou" if isinstance(record.score, Score) else "score.top1"
+        title, unit = METRICS[name].title.split()
+        figures.append(f"{title} {record.metric(name):.1f} {unit}")
     if record.latency:
         told = f"doubtful: {why}" if (why := doubts(record.latency)) else ""
         told = "predicted" if record.latency.source == "predicted" else told
