@@ -45,9 +45,8 @@ def main() -> None:
 
 def candidates(spec: RunSpec) -> Sequence[RunSpec]:
     """Networks drawn from the space."""
-    assert spec.search is not None
     rng = random.Random(0)
-    options = {name: vary.values for name, vary in spec.search.vary.items()}
+    options = {name: vary.values for name, vary in spec.required_search.vary.items()}
     return [spec.candidate({name: rng.choice(values) for name, values in options.items()}) for _ in range(NETWORKS)]
 
 

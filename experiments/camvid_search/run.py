@@ -33,10 +33,9 @@ TRAINED = {
 
 def specs() -> dict[str, RunSpec]:
     """Runs by name."""
-    assert SEARCH.search is not None
     found = {record.number: record.values for record in read(HERE / RESULTS)}
     values = {name: found[number] for name, number in FOUND.items()}
-    values |= {name: dict(zip(SEARCH.search.vary, several, strict=True)) for name, several in BY_HAND.items()}
+    values |= {name: dict(zip(SEARCH.required_search.vary, several, strict=True)) for name, several in BY_HAND.items()}
     return {
         f"{name}_{epochs}_epochs": replace(
             SEARCH.candidate(values[name]),

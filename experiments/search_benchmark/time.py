@@ -23,8 +23,8 @@ REPEATS = 100
 
 def main() -> None:
     spec = load(HERE / "table.yaml")
-    assert spec.search is not None
-    names, options = [*spec.search.vary], [vary.of for vary in spec.search.vary.values()]
+    vary = spec.required_search.vary
+    names, options = [*vary], [one.of for one in vary.values()]
     every = [dict(zip(names, values, strict=True)) for values in product(*options)]
     entries = [Entry(build(spec.candidate(values).network), spec.image_size, RUNTIME) for values in every]
     times = measure(entries, repeats=REPEATS)

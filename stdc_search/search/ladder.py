@@ -29,21 +29,20 @@ def ladder(spec: RunSpec, rungs: int) -> list[dict[str, Any]]:
         spec: a run with a search.
         rungs: how many, spread evenly over the logarithm of the objective that is a cost, else of multiply-adds.
     """
-    assert spec.search is not None
-    metric = next((name for name in spec.search.objectives if name.startswith("cost.")), "cost.macs")
+    search = spec.required_search
+    metric = next((name for name in search.objectives if name.startswith("cost.")), "cost.macs")
     own = values_in_space(spec, spec.without_search()) or {}
     costs: list[float] = []
     found: list[dict[str, Any]] = []
-    count = len(spec.search.vary)
+    count = len(search.vary)
     for step in range(STEPS + 1):
         values = {
-            name: _scaled(spec.search, name, step / STEPS, (i + 0.5) / count, own)
-            for i, name in enumerate(spec.search.vary)
+            name: _scaled(search, name, step / STEPS, (i + 0.5) / count, own) for i, name in enumerate(search.vary)
         }
         with suppress(SpecError):
             run = spec.candidate(values)
             counts = {f"cost.{name}": n for name, n in count_quickly(run.network, run.image_size)._asdict().items()}
-            if not broken(spec.search.limits, counts) and values not in found:
+            if not broken(search.limits, counts) and values not in found:
                 costs.append(log(counts[metric]))
                 found.append(values)
     left = list(range(len(found)))

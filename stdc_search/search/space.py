@@ -54,13 +54,12 @@ def tabulate(
         A row a network: the varied values by their names, whether it is a `LEGAL` one, its costs (0 where it is not),
         and whether it lies `INSIDE` the limits on cost; times are not looked at.
     """
-    assert spec.search is not None
-    vary = spec.search.vary
-    if sample is None and spec.search.size > WHOLE:
+    search = spec.required_search
+    if sample is None and search.size > WHOLE:
         sample = SAMPLE
-    if sample is not None and sample >= spec.search.size:
+    if sample is not None and sample >= search.size:
         sample = None
-    options, indices = _sampled(vary, sample, seed) if sample else _all(vary)
+    options, indices = _sampled(search.vary, sample, seed) if sample else _all(search.vary)
     counts = []
     for done in _counted(spec, options, _chunks(indices), processes or os.cpu_count() or 1):
         counts.append(done)
@@ -71,7 +70,7 @@ def tabulate(
     table[LEGAL] = legal = costs[:, 0] != ILLEGAL
     table[list(COSTS)] = np.where(legal[:, None], costs, 0)
     inside = legal
-    for metric, limit in spec.search.limits.items():
+    for metric, limit in search.limits.items():
         if metric in COSTS:
             inside = inside & (limit.excess(table[metric].to_numpy()) <= 0)
     table[INSIDE] = inside
@@ -80,9 +79,8 @@ def tabulate(
 
 def draw(spec: RunSpec, count: int, *, seed: int = 0) -> list[RunSpec]:
     """Legal networks among so many that are drawn as `tabulate` draws a sample, or among all where they are no more."""
-    assert spec.search is not None
-    whole = count >= spec.search.size
-    options, indices = _all(spec.search.vary) if whole else _sampled(spec.search.vary, count, seed)
+    search = spec.required_search
+    options, indices = _all(search.vary) if count >= search.size else _sampled(search.vary, count, seed)
     make, found = maker(spec, options), []
     for combination in indices.tolist():
         with suppress(SpecError):
@@ -99,8 +97,8 @@ def maker(spec: RunSpec, options: Mapping[str, Sequence[Any]]) -> Callable[[Sequ
         spec: a run with a search.
         options: the values of each varied thing.
     """
-    assert spec.search is not None
-    paths = {name: spec.search.paths(name) for name in spec.search.vary}
+    search = spec.required_search
+    paths = {name: search.paths(name) for name in search.vary}
     slots = [i for i, name in enumerate(options) for _ in paths[name]]
     make = replacer(spec.without_search(), {path: options[name] for name in options for path in paths[name]})
     return lambda combination: make([combination[slot] for slot in slots])
@@ -115,11 +113,10 @@ def count_many(
 
 def values_in_space(spec: RunSpec, candidate: RunSpec) -> dict[str, Any] | None:
     """The varied values that give a candidate; none if it lies outside of the space."""
-    assert spec.search is not None
-    base = spec.without_search()
+    search, base = spec.required_search, spec.without_search()
     values = {}
-    for name, vary in spec.search.vary.items():
-        paths = spec.search.paths(name)
+    for name, vary in search.vary.items():
+        paths = search.paths(name)
         first, *others = [value_at(candidate, path) for path in paths]
         if any(other != first for other in others):
             return None
@@ -136,12 +133,12 @@ def values_in_space(spec: RunSpec, candidate: RunSpec) -> dict[str, Any] | None:
 
 def landmarks(spec: RunSpec) -> dict[str, Counts]:
     """Costs of the search's start networks, and of STDC1 and STDC2 where what varies can make their backbones."""
-    assert spec.search is not None
+    own = spec.required_search.networks
     found = {}
-    for start in (*spec.search.networks, *(StartSpec(name=name, network=network) for name, network in PRESETS.items())):
+    for start in (*own, *(StartSpec(name=name, network=network) for name, network in PRESETS.items())):
         try:
             run = spec.start_candidate(start)
-            if start in spec.search.networks or run.network.backbone == start.network.backbone:
+            if start in own or run.network.backbone == start.network.backbone:
                 found.setdefault(start.name, count_quickly(run.network, run.image_size))
         except SpecError:  # a network of other parts, such as a library's trunk, has no such landmark
             continue

@@ -33,7 +33,7 @@ from stdc_search.search.samplers import make_sampler
 from stdc_search.search.space import values_in_space
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import Choice, FloatRange, IntRange, Objective, OwnSampler, SearchSpec, VarySpec
+from stdc_search.spec.search import Choice, FloatRange, IntRange, Objective, OwnSampler, VarySpec
 
 PROPOSALS_OF_THE_SAMPLER = 10
 """Proposals already seen, in a row, after which the sampler is not asked again and one is drawn at random."""
@@ -83,9 +83,7 @@ class Study:
         records: Iterable[Record] = (),
         predict: Callable[[RunSpec], Latency | None] | None = None,
     ) -> None:
-        assert spec.search is not None
-        self.spec = spec
-        self.search: SearchSpec = spec.search
+        self.spec, self.search = spec, spec.required_search
         self.distributions = {name: distribution(vary) for name, vary in self.search.vary.items()}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna_study = self._empty()

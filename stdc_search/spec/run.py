@@ -18,7 +18,7 @@ from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec, StdcSpec
 from stdc_search.spec.problems import Problem, SpecError, shown
 from stdc_search.spec.rules import Spec, as_far_as_known, rule
-from stdc_search.spec.search import SearchSpec, StartSpec, VarySpec
+from stdc_search.spec.search import SearchSpec, StartSpec
 from stdc_search.spec.training import MEANS, SegmentationLossSpec, TrainingSpec
 
 LATER_FIELDS = {"data": {"style": "camvid"}}
@@ -63,6 +63,17 @@ class RunSpec(Spec):
         if (teacher := self.training and getattr(self.training.loss, "distillation", None)) is not None:
             content["training"]["loss"]["distillation"]["weights"] = teacher.weights.digest
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def required_search(self) -> SearchSpec:
+        """The section `search`, for code that needs one.
+
+        Raises:
+            SpecError: there is none.
+        """
+        if self.search is None:
+            raise SpecError.of("there is no section `search`; add one")
+        return self.search
 
     @property
     def summary(self) -> str:
@@ -207,23 +218,23 @@ class RunSpec(Spec):
         length = {"training", "training.epochs", "training.steps"}
         if self.training.steps:
             length.add("training.batch")
-        for name, vary in self.search.vary.items():
-            yield from as_far_as_known(_misfits_with_halving(name, vary, length))
+        for name in self.search.vary:
+            yield from as_far_as_known(_misfits_with_halving(name, self.search.paths(name), length))
 
     @rule
     def _varied_values_are_legal(self) -> Iterator[Problem]:
         if self.search is not None:
             run = self.model_copy(update={"search": None})
             setters: dict[str, str] = {}
-            for name, vary in self.search.vary.items():
-                yield from as_far_as_known(_misfits_of_vary(run, name, vary, setters))
+            for name in self.search.vary:
+                yield from as_far_as_known(_misfits_of_vary(run, self.search, name, setters))
 
     @rule
     def _start_networks_are_legal(self) -> Iterator[Problem]:
         if self.search is None:
             return
         run = self.model_copy(update={"search": None})
-        paths = [path for name, vary in self.search.vary.items() for path in vary.sets or (name,) if _exists(run, path)]
+        paths = [path for name in self.search.vary for path in self.search.paths(name) if _exists(run, path)]
         trained: list[tuple[str, dict[str, Any]]] = []
         for i, start in enumerate(self.search.start):
             if isinstance(start, StartSpec):
@@ -241,9 +252,8 @@ class RunSpec(Spec):
         Raises:
             SpecError: the values are illegal together.
         """
-        assert self.search is not None
-        vary = self.search.vary
-        changes = {path: value for name, value in values.items() for path in vary[name].sets or (name,)}
+        search = self.required_search
+        changes = {path: value for name, value in values.items() for path in search.paths(name)}
         return replace(self.without_search(), changes)
 
     def start_candidate(self, start: StartSpec) -> RunSpec:
@@ -254,8 +264,8 @@ class RunSpec(Spec):
         Raises:
             SpecError: it lacks a varied path, or its values are illegal in the base.
         """
-        assert self.search is not None
-        paths = (path for name, vary in self.search.vary.items() for path in vary.sets or (name,))
+        search = self.required_search
+        paths = (path for name in search.vary for path in search.paths(name))
         return replace(self.without_search(), _values_of_start(self, start, paths))
 
 
@@ -291,21 +301,21 @@ def schema() -> dict[str, Any]:
     return base.schema(RunSpec)
 
 
-def _misfits_with_halving(name: str, vary: VarySpec, length: set[str]) -> Iterator[Problem]:
-    if length.intersection(vary.sets or (name,)):
+def _misfits_with_halving(name: str, paths: Iterable[str], length: set[str]) -> Iterator[Problem]:
+    if length.intersection(paths):
         message = "cannot vary with `halving`, which compares candidates after as many epochs; take one out"
         yield Problem(f"search.vary.{name}", message)
 
 
-def _misfits_of_vary(run: RunSpec, name: str, vary: VarySpec, setters: dict[str, str]) -> Iterator[Problem]:
+def _misfits_of_vary(run: RunSpec, search: SearchSpec, name: str, setters: dict[str, str]) -> Iterator[Problem]:
     """What is wrong with an entry of `vary`, given the entry that sets each path before it."""
-    paths = vary.sets or (name,)
+    paths = search.paths(name)
     messages: list[str] = []
     for path in paths:
         messages += _path_misfits(run, path, setters)
         setters[path] = name
     yield from (Problem(f"search.vary.{name}", message) for message in messages)
-    for place, value in () if messages else vary.ends.items():
+    for place, value in () if messages else search.vary[name].ends.items():
         if problems := misfits(run, dict.fromkeys(paths, value)):
             message = f"{shown(value)} is not legal: {SpecError(*problems).brief}"
             yield Problem(f"search.vary.{name}.{place}", message)

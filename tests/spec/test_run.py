@@ -247,6 +247,12 @@ def test_values_that_are_illegal_together_make_no_candidate() -> None:
     )
 
 
+def test_a_run_without_a_search_has_no_candidates() -> None:
+    run = run_with({"training.batch": IntRange(kind="int", low=2, high=4)}).without_search()
+    with pytest.raises(SpecError, match="there is no section `search`; add one"):
+        run.candidate({"training.batch": 2})
+
+
 def test_of_a_start_network_only_the_varied_paths_are_read() -> None:
     vary = {
         "depth": IntRange(
@@ -258,8 +264,7 @@ def test_of_a_start_network_only_the_varied_paths_are_read() -> None:
         "training.batch": IntRange(kind="int", low=2, high=4),
     }
     run = run_with(vary, start=(StartSpec(name="stdc2", network=PRESETS["stdc2"]),))
-    assert run.search is not None
-    candidate = run.start_candidate(run.search.start[0])
+    candidate = run.start_candidate(run.required_search.start[0])
     assert candidate == replace(
         run.without_search(), {"network.backbone.stages.0.depth": 4, "network.backbone.stages.1.depth": 5}
     )

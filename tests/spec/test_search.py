@@ -36,11 +36,6 @@ def started(folder: Path, *starts: str) -> RunSpec:
     return load(file)
 
 
-def search_of(run: RunSpec) -> SearchSpec:
-    assert run.search is not None
-    return run.search
-
-
 def test_sizes_multiply() -> None:
     vary = {
         "a": IntRange(kind="int", low=1, high=9, step=2),
@@ -124,7 +119,7 @@ def test_the_presets_are_the_papers_networks() -> None:
 
 def test_a_preset_is_named(tmp_path: Path) -> None:
     for name, network in PRESETS.items():
-        (start,) = search_of(started(tmp_path, name)).start
+        (start,) = started(tmp_path, name).required_search.start
         assert (start.name, start.network) == (name, network)
 
 
@@ -139,14 +134,14 @@ def test_a_spec_file_is_found_from_the_folder_of_the_file_that_names_it(
     (tmp_path / "nets").mkdir()
     (tmp_path / "nets" / "mine.yaml").write_text("network: {kind: segmenter, head: {width: 7}}\nlatency: {}\n")
     monkeypatch.chdir(tmp_path / "nets")
-    (start,) = search_of(started(tmp_path, "nets/mine.yaml")).start
+    (start,) = started(tmp_path, "nets/mine.yaml").required_search.start
     assert start.name == "mine"
     assert isinstance(start.network, SegmenterSpec) and start.network.head.width == 7
 
 
 def test_a_search_may_start_from_its_own_file(tmp_path: Path) -> None:
     run = started(tmp_path, "run.yaml")
-    assert [start.network for start in search_of(run).start] == [run.network]
+    assert [start.network for start in run.required_search.start] == [run.network]
 
 
 def test_start_networks_are_inlined_when_dumped(tmp_path: Path) -> None:

@@ -200,8 +200,7 @@ def test_a_classifier_takes_the_backbone_of_a_preset() -> None:
             "search": {"vary": vary, "trials": 2, "start": ["stdc2"], "objectives": {"score.top1": "maximize"}},
         }
     )
-    assert run.search is not None
-    started = run.start_candidate(run.search.start[0])
+    started = run.start_candidate(run.required_search.start[0])
     assert isinstance(started.network, ClassifierSpec) and started.network.backbone.stages[0].depth == 4
 
 

@@ -40,8 +40,7 @@ class KnownObjectives:
         value: Callable[[str, Any], Any],
         predict: Callable[[RunSpec], Latency | None] | None = None,
     ) -> None:
-        assert spec.search is not None
-        self.spec, self.search, self.predict = spec, spec.search, predict
+        self.spec, self.search, self.predict = spec, spec.required_search, predict
         grids = {name: grid(one) for name, one in distributions.items()}
         self.options = {name: [value(name, parameter) for parameter in grids[name]] for name in self.search.vary}
         self.index = {name: {parameter: i for i, parameter in enumerate(each)} for name, each in grids.items()}
