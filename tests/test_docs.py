@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, reduce
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ import typer
 
 from docs import generate
 from stdc_search.cli import app
-from stdc_search.spec.base import load as load_as
-from stdc_search.spec.run import RunSpec
+from stdc_search.spec.rules import Spec
+from stdc_search.spec.run import RunSpec, load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -101,15 +102,64 @@ def test_every_spec_that_is_named_is_shipped(page):
 
 @pytest.mark.parametrize("block", yaml_blocks())
 def test_every_yaml_block_is_a_legal_part_of_a_file(block, tmp_path):
+    whole_of(block, tmp_path)
+
+
+def whole_of(block: str, folder: Path) -> RunSpec:
+    """The run of a block, completed to a whole file."""
     sections = {line.split(":")[0] for line in block.splitlines() if re.match(r"\w", line)}
     if "search" not in sections:
         block += SECTIONS["search"]
     fields = {line.split(":")[0].strip() for line in block.partition("search:\n")[2].splitlines()}
     block += "".join(line for name, line in FIELDS.items() if name not in fields)
     whole = "".join(text for name, text in SECTIONS.items() if name not in {*sections, "search"}) + block
-    file = tmp_path / "spec.yaml"
+    file = folder / "spec.yaml"
     file.write_text(whole, "utf-8")
-    load_as(file, RunSpec)
+    return load(file)
+
+
+def test_every_field_of_a_spec_is_set_in_a_file_or_on_a_page(tmp_path):
+    """A field that nothing sets is one that nobody learns to use: show what it is for, or remove it."""
+    paths = [path for folder in ("specs", "experiments") for path in (ROOT / folder).rglob("*.yaml")]
+    runs = [load(path) for path in paths if path.name != "spec.yaml"]  # those have every field
+    runs += [whole_of(block.values[0], tmp_path) for block in yaml_blocks()]
+    shown = {field for run in runs for field in (*fields_set(run), *fields_varied(run))}
+    every = {place(one, name) for one in spec_classes(Spec) for name in one.model_fields}
+    assert sorted(every - shown) == []
+
+
+def spec_classes(base: type[Spec]) -> Iterator[type[Spec]]:
+    """All classes of specs that a file may have; tests have some of their own."""
+    for one in base.__subclasses__():
+        yield from spec_classes(one)
+        if one.__module__.startswith("stdc_search.") and not one.__name__.startswith("_"):
+            yield one
+
+
+def fields_set(value: object) -> Iterator[tuple[str, str]]:
+    """Class and name of each field that is written."""
+    if isinstance(value, Spec):
+        for name, item in value:
+            if name in value.model_fields_set or name == "kind":  # it tells a class from others, if only by its default
+                yield place(type(value), name)
+            yield from fields_set(item)
+    elif isinstance(value, dict | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from fields_set(item)
+
+
+def fields_varied(run: RunSpec) -> Iterator[tuple[str, str]]:
+    """Class and name of each field that varies."""
+    for path in [path for name in run.search.vary for path in run.search.paths(name)] if run.search else ():
+        *keys, name = path.split(".")
+        holder = reduce(lambda value, key: value[int(key)] if key.isdecimal() else getattr(value, key), keys, run)
+        if isinstance(holder, Spec):
+            yield place(type(holder), name)
+
+
+def place(one: type[Spec], name: str) -> tuple[str, str]:
+    """A field by the class that defines it."""
+    return next(base.__name__ for base in reversed(one.__mro__) if name in getattr(base, "model_fields", {})), name
 
 
 @pytest.mark.parametrize("words", commands())
