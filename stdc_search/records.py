@@ -267,6 +267,8 @@ class Record(_Value):
     started_from: StartedFrom | None = None
     latency: Latency | None = None
     latency_also: tuple[Latency, ...] = ()
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    """The precision that its training computed in; none without a training, and in older records."""
     score: Score | ImageScore | None = None
     rungs: dict[int, Score | ImageScore] = {}
     """With halving, scores after so many epochs."""

@@ -35,6 +35,7 @@ def tiny_search(epochs: int = 1, latency: dict[str, Any] | None = None, **search
                 "head_rate": 1.0,
                 "backbone_norms": "trained",
                 "schedule": {"warmup": 1},
+                "precision": "fp32",  # the same on every CPU
             },
             "latency": latency,
             "search": {

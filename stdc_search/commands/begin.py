@@ -4,6 +4,7 @@ that an earlier start left."""
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
@@ -15,7 +16,7 @@ from stdc_search.data.dataset import Split
 from stdc_search.data.survey import SPLITS, faults
 from stdc_search.records import read
 from stdc_search.run_folder import CHECKPOINT, CONTENTS, RESULTS, SPEC, candidate_folders, running
-from stdc_search.spec.base import dump, located
+from stdc_search.spec.base import dump, located, replace
 from stdc_search.spec.data import DataSpec
 from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec, load
@@ -24,6 +25,7 @@ from stdc_search.storage import write_atomically
 from stdc_search.training.batches import length
 from stdc_search.training.loop import check
 from stdc_search.training.parallel import state
+from stdc_search.training.precision import EMULATED, bf16_is_native
 from stdc_search.trial.training import Datasets
 
 FREE = ("search.trials", "search.executor", "search.storage", "data.root", *(f"training.{name}" for name in MEANS))
@@ -40,6 +42,19 @@ def check_machine(spec: RunSpec, datasets: Datasets | None, source: Path | None 
         raise located(problems, source)
     if datasets is not None and spec.training is not None:
         check(spec.training)
+    if "bf16" in _precisions(spec) and not bf16_is_native():
+        warnings.warn(
+            f"`precision: bf16`: this device has no instructions for bf16; a training step took {EMULATED} times as "
+            "long as in fp32 on such a CPU. Use `training.precision: auto`, and fp32 in `latency`",
+            stacklevel=2,
+        )
+
+
+def _precisions(spec: RunSpec) -> Iterator[str]:
+    if spec.training is not None:
+        yield spec.training.precision
+    if spec.latency is not None:
+        yield from (one.precision for one in (spec.latency, *spec.latency.also))
 
 
 def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
@@ -93,8 +108,11 @@ def look_at_data(
     return contents
 
 
-def begin_folder(folder: Path, spec: RunSpec, contents: Contents | None) -> None:
+def begin_folder(folder: Path, spec: RunSpec, contents: Contents | None) -> RunSpec:
     """Write `spec.yaml` and `data.json`, or check that those that are there say the same.
+
+    Returns:
+        The spec, whose training keeps the precision that the folder began with if it leaves the choice open.
 
     Raises:
         SpecError: the run began with another spec or other data.
@@ -102,6 +120,7 @@ def begin_folder(folder: Path, spec: RunSpec, contents: Contents | None) -> None
     path, data_path = folder / SPEC, folder / CONTENTS
     before = Contents.read(data_path)
     if path.exists() and _is_begun(folder):
+        spec = _in_the_precision_of(load(path), spec)
         different = _differences(load(path).model_dump(mode="json"), spec.model_dump(mode="json"))
         different = [line for name, line in different if not name.startswith(FREE)]
         what = "another spec"
@@ -118,6 +137,13 @@ def begin_folder(folder: Path, spec: RunSpec, contents: Contents | None) -> None
         write_atomically(data_path, contents.model_dump_json())
     if not path.exists() or load(path) != spec:  # a person's own file keeps its comments
         write_atomically(path, dump(spec))
+    return spec
+
+
+def _in_the_precision_of(begun: RunSpec, spec: RunSpec) -> RunSpec:
+    if spec.training is None or begun.training is None or spec.training.precision != "auto":
+        return spec
+    return replace(spec, {"training.precision": begun.training.precision})
 
 
 def _is_begun(folder: Path) -> bool:

@@ -76,7 +76,7 @@ def run(
         if spec.data is not None and datasets is not None:
             contents = look_at_data(spec.data, datasets, Path(out), root, screen, source)
         with locked(Path(out)) as folder:
-            begin_folder(folder, spec, contents)
+            spec = begin_folder(folder, spec, contents)
             if spec.data is not None and contents is not None:
                 _tell_data(spec.data, contents, screen)
             finished = lambda record: screen.say(line(record, folder))  # noqa: E731

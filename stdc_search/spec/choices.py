@@ -19,6 +19,7 @@ ProfiledRuntime = Literal["onnxruntime", "openvino"]
 """Runtimes that report the time of each node, which `calibrate` needs."""
 FloatPrecision = Literal["fp32", "bf16", "fp16"]
 """Precisions that need no calibration images."""
+TrainingPrecision = Literal["auto", FloatPrecision]
 
 Format = Literal["onnx", "openvino", "torch"]
 """Formats of an exported network."""

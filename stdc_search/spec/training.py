@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from stdc_search.spec.base import WeightsPath, default_kind
+from stdc_search.spec.choices import TrainingPrecision
 from stdc_search.spec.network import NetworkSpec, SegmenterSpec, network_of
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
@@ -262,8 +263,9 @@ class TrainingSpec(Spec):
     """How the learning rate rises and falls."""
     ema: EmaSpec | None = None
     """Neither paper nor released code average weights."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of convolutions and matrix products; weights and sums stay in fp32. fp16 needs a GPU."""
+    precision: TrainingPrecision = "auto"
+    """Precision of convolutions and matrix products; weights and sums stay in fp32. `auto` is bf16 where the device has
+    instructions for it, else fp32. fp16 needs a GPU."""
     compile: bool = False
     """Whether torch.compile makes programs of network and loss: minutes at the start, a faster step after it."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)

@@ -35,6 +35,7 @@ from stdc_search.storage import write_atomically
 from stdc_search.training.batches import Samples, batches, length, randomness
 from stdc_search.training.optimizer import NORMS, learning_rate_factor, make_average, make_optimizer
 from stdc_search.training.parallel import state
+from stdc_search.training.precision import precision_here
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """A network, images float N, 3, H, W, and their targets -> a number to be lowered."""
@@ -207,8 +208,8 @@ def _accelerator(spec: TrainingSpec) -> Accelerator:
     state()
     AcceleratorState._reset_state()
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # the classifier's norm that is never called
-    precision = "no" if spec.precision == "fp32" else spec.precision
-    return Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
+    precision = precision_here(spec.precision)
+    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=[unused])
 
 
 def _synchronise_norms(module: nn.Module, accelerator: Accelerator) -> None:

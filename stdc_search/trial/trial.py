@@ -31,6 +31,7 @@ from stdc_search.spec.run import RunSpec, load
 from stdc_search.storage import write_atomically
 from stdc_search.training.loop import TrainingDiverged
 from stdc_search.training.parallel import state
+from stdc_search.training.precision import precision_here
 from stdc_search.trial.limits import Limits, Rejected, check_limits
 from stdc_search.trial.stopwatch import Progress, Stopwatch, silent
 from stdc_search.trial.training import Datasets, Training, initial
@@ -165,6 +166,7 @@ class _Trial:
                 training.run(seed, self.initial(seed), folder, self.stopwatch, give_way=give_way, until=until)
                 for seed in training.how.seeds
             ]
+        self.found["precision"] = precision_here(training.how.precision)
         self.found["score"] = score = training.score(counts)
         if until is not None:
             self.found["rungs"] = {**self.job.draft.rungs, until: score}

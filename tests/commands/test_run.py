@@ -14,6 +14,8 @@ import pytest
 import torch
 from rich.console import Console
 
+from stdc_search.commands import begin
+from stdc_search.commands.begin import check_machine
 from stdc_search.commands.run import run
 from stdc_search.errors import DamagedError, FolderInUseError, UserError
 from stdc_search.records import read
@@ -369,3 +371,28 @@ def test_once_a_network_trained_only_the_unscored_images_may_be_mended(tmp_path,
     train.write_bytes(kept)
     write_image(val, (48, 64), "L")
     run(spec, tmp_path / "out")
+
+
+def test_a_folder_that_began_in_a_precision_goes_on_in_it_where_the_spec_leaves_it_open(finished, monkeypatch):
+    spec, folder, _ = finished
+    monkeypatch.setattr(begin, "bf16_is_native", lambda: True)
+    before = (folder / "results.jsonl").read_bytes()
+    run(replace(spec, {"training.precision": "auto"}), folder)
+    assert (folder / "results.jsonl").read_bytes() == before
+    assert load(folder / "spec.yaml") == spec
+    with pytest.raises(SpecError, match=r'training.precision: "fp32" there, "bf16" here'):
+        run(replace(spec, {"training.precision": "bf16"}), folder)
+
+
+def test_a_record_says_in_which_precision_its_network_was_trained(finished):
+    _, folder, _ = finished
+    assert {record.precision for record in read(folder / "results.jsonl")} == {"fp32"}
+
+
+@pytest.mark.parametrize(("path", "value"), [("training.precision", "bf16"), ("latency", {"precision": "bf16"})])
+def test_emulated_bf16_is_warned_of(monkeypatch, path, value):
+    monkeypatch.setattr(begin, "bf16_is_native", lambda: False)
+    with pytest.warns(UserWarning, match=r"no instructions for bf16; a training step took 12 times as long"):
+        check_machine(replace(tiny_search(), {path: value}), None)
+    monkeypatch.setattr(begin, "bf16_is_native", lambda: True)
+    check_machine(replace(tiny_search(), {path: value}), None)

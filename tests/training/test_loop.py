@@ -66,6 +66,7 @@ SHORT = TrainingSpec(
     optimizer=SgdSpec(kind="sgd", learning_rate=0.02),
     backbone_norms="trained",
     schedule=PolySpec(warmup=2),
+    precision="fp32",  # the same on every CPU
     workers=0,
 )
 ADAMW = SHORT.model_copy(update={"optimizer": AdamwSpec(kind="adamw")})

@@ -38,6 +38,7 @@ training:
   norm_statistics: fixed
   backbone_norms: trained
   schedule: {warmup: 2}
+  precision: fp32
   score_every: 2
   seeds: [0, 1]
 """
