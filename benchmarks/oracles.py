@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stdc_search.expectation.process import GaussianProcess
 from stdc_search.latency import predicted, this_machine
 from stdc_search.ranking import hypervolume, rank_correlation
 from stdc_search.records import Cost, Direction, Machine, Record, Score
 from stdc_search.search.executors import Outcome
-from stdc_search.search.known_cost.model import GaussianProcess
 from stdc_search.search.space import tabulate
 from stdc_search.search.study import Proposal
 from stdc_search.spec.base import replace

@@ -116,6 +116,8 @@ class Latency(_Value):
     """By which share the median of their second half lies above that of the first."""
     steady: bool | None = None
     """Whether warming up came to an end, beyond which calls became no faster."""
+    beside: int | None = None
+    """How many networks took turns to be measured, this one included; none where it was measured by itself."""
     other_load: float | None = None
     """Share of the cores' time that other processes took; none on a GPU, outside Linux and in older records."""
     reference_ms: float | None = None
@@ -256,6 +258,8 @@ class Record(_Value):
     """`reference`: a start network outside of the space, never told to the sampler."""
     name: str | None = None
     """Of a start network."""
+    repeats: int | None = None
+    """Number of the record whose network is trained again here, with other seeds."""
     identity: str | None
     """RunSpec.identity; none where no legal network came of the values."""
     values: dict[str, Any]

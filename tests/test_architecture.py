@@ -46,6 +46,7 @@ FLOORS = (
         Room("training", "the loop, batches, optimizer, losses, several processes"),
     ),
     (
+        Room("expectation", "records -> what the networks of a search score on average over all seeds", torch=False),
         Room("network", "spec -> module, cost and weights; `models/` never see a spec"),
         Room("data", "one file per data set or label format, transforms, survey"),
     ),

@@ -137,8 +137,8 @@ def _search(
         Driver(study, executor, candidates, screen.say, lambda: mirror.add(candidates.records)).run()
     finally:
         executor.close()
-    if forecast is not None and measure_shown(candidates, search, forecast, screen.say):
-        mirror.rewrite(candidates.records)  # it has predicted times of what is measured now
+    if spec.latency and measure_shown(candidates, search, spec.latency, datasets, forecast, screen.say):
+        mirror.rewrite(candidates.records)  # it has the times of before
     mirror.add(candidates.records, last=True)
     mirror.close()
     if rejected := candidates.rejected_in_a_row:

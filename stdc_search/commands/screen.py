@@ -76,4 +76,5 @@ def line(record: Record, run: Path) -> str:
 
 
 def _title(record: Record) -> str:
-    return f"{record.number:04d} {record.name or ''}".strip()
+    name = f"({record.repeats:04d} again)" if record.repeats is not None else record.name or ""
+    return f"{record.number:04d} {name}".strip()

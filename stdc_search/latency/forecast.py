@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from stdc_search.errors import UserError
-from stdc_search.latency import Entry, measure, predicted
+from stdc_search.latency import predicted
 from stdc_search.latency.predictor import Predictor, UnknownPartError, load_table
-from stdc_search.network.builder import build
+from stdc_search.latency.together import measure_together
 from stdc_search.records import Latency
-from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
+from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import RunSpec
 
 ALLOWED = 2
@@ -54,7 +53,7 @@ class Forecast:
         """
         if (guess := self(run)) is None:
             return
-        ((found, *_),) = self.measure([run])
+        ((found, *_),) = measure_together([run], self.latency)
         off = 100 * abs(guess.median_ms / found.median_ms - 1)
         if off > ALLOWED * self.table.errors.largest:
             raise UserError(
@@ -63,15 +62,3 @@ class Forecast:
                 f"({self.table.errors.largest:.1f} %). Is the machine busy, or slower than it was? "
                 "If not, calibrate again: stdc-search calibrate"
             )
-
-    def measure(self, runs: Sequence[RunSpec]) -> list[list[Latency]]:
-        """Times of networks that take turns: of each on the runtime of the spec, then on those of `also`."""
-        modules = [build(run.network) for run in runs]
-        runtimes: list[RuntimeSpec] = [self.latency, *self.latency.also]
-        entries = [
-            Entry(module, run.image_size, runtime)
-            for run, module in zip(runs, modules, strict=True)
-            for runtime in runtimes
-        ]
-        times = measure(entries, warmup=self.latency.warmup, repeats=self.latency.repeats)
-        return [times[start : start + len(runtimes)] for start in range(0, len(times), len(runtimes))]

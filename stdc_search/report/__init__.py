@@ -18,9 +18,11 @@ from stdc_search.report.overlay import draw_overlay, overlay
 from stdc_search.report.plots import draw_front, encode, front_picture
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.report.words import (
+    DOUBTFUL,
     conditions,
     constant_note,
     doubtful,
+    expectation_note,
     halving_note,
     heading,
     legend,
@@ -74,13 +76,18 @@ def write_report(folder: Path) -> Report:
         return Report(pd.DataFrame(), pd.DataFrame(), "Nothing to show", (summary(found),), (), None, None)
 
     objectives: dict[str, Direction] = {**run.search.objectives} if run.search else {}
-    frame = candidates(complete, objectives)
+    frame = candidates(complete, objectives, run)
     table = shown(frame, objectives)
     title = heading(run, complete)
     numbers = {int(number) for number in table["network"]}
     shaky = doubtful([record for record in complete if record.number in numbers], found)
+    if shaky:
+        names = {record.number: label(record) for record in complete}
+        marks = [DOUBTFUL if names[int(number)] in shaky else "" for number in table["network"]]
+        table.insert(table.columns.tolist().index("median ms"), "time", marks)
     remarks = [
         conditions(complete, records.read_machines(folder / MACHINES)),
+        expectation_note(frame),
         constant_note(complete),
         machine_note(frame, objectives),
         f"Doubtful times, not to be ranked by: {', '.join(shaky)}" if shaky else "",
@@ -95,7 +102,7 @@ def write_report(folder: Path) -> Report:
 
     if objectives:
         small_print = "\n".join(line for remark in remarks for line in textwrap.wrap(remark, 115))
-        figure = draw_front(front_picture(frame, objectives, title, small_print))
+        figure = draw_front(front_picture(frame, objectives, title, small_print, shaky))
         pictures = tuple(_write(figure, folder / f"{FRONT}{ending}") for ending in (".png", ".svg"))
         paths += pictures
         notes.append(f"picture: {pictures[0]}")
@@ -114,7 +121,8 @@ def write_report(folder: Path) -> Report:
             else:
                 notes.append(f"no overlay: {network / SAMPLE} is missing")
         by = first(objectives, "maximize") or next(iter(objectives), None)
-        notes.append(f"best network by {METRICS[by].title.removesuffix(' %')}: {spec}" if by else f"network: {spec}")
+        title_of_best = "expected " * (f"expected.{by}" in frame) + METRICS[by].title.removesuffix(" %") if by else ""
+        notes.append(f"best network by {title_of_best}: {spec}" if by else f"network: {spec}")
     return Report(frame, table, title, tuple(filter(None, notes)), paths, number, spec)
 
 

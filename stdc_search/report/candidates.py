@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import sqrt
+from statistics import stdev
 from typing import Any
 
 import pandas as pd
 
+from stdc_search.expectation import LIMITS, expected, networks, pooled
 from stdc_search.ranking import front
 from stdc_search.records import METRICS, Direction, Record
 from stdc_search.report.tables import MARK
 from stdc_search.report.words import REFERENCE, label, short_titles
+from stdc_search.spec.run import RunSpec
 
 ALWAYS = (
     "score.miou",
@@ -25,17 +29,30 @@ ALWAYS = (
 """Figures that are drawn whether they are objectives or not."""
 
 
-def candidates(records: Sequence[Record], objectives: Mapping[str, Direction]) -> pd.DataFrame:
-    """Every candidate with every figure, in full precision.
+def candidates(
+    records: Sequence[Record], objectives: Mapping[str, Direction], run: RunSpec | None = None
+) -> pd.DataFrame:
+    """Every network with every figure, in full precision.
 
-    Columns are named as in the record (`score.miou`, `cost.macs`, `values.blocks`), beside them `front`: not
-    dominated in the objectives by any other candidate of the space. A reference is outside of the space, so never
-    on its front. Rows are in the order of the first objective that is minimised, else of the first.
+    Columns are named as in the record (`score.miou`, `cost.macs`, `values.blocks`). Scores of a network that was
+    trained several times are means. Beside them stand:
+
+    - `seeds`: trainings behind a score, and `error`: the standard error of its mean, from two on.
+    - `expected.score.miou`, `interval.score.miou`: what a model of all networks expects of it, and half of the width of
+      its 95 % interval; `noise.score.miou`: standard deviation between trainings of one network.
+    - `front`: no other network of the space dominates it in the objectives, by expected scores where there are some. A
+      reference is outside of the space, so never on its front.
+    - `probability`: of being on the front of true scores.
+
+    Rows are in the order of the first objective that is minimised, else of the first.
 
     Args:
         records: Complete ones, at least one.
+        objectives: Of the search.
+        run: With a search, whose networks are modelled.
     """
-    rows = [_row(record) for record in records]
+    several = networks(records)
+    rows = [_row(pooled(one)) for one in several]
     frame = pd.DataFrame(
         {
             # As objects, varied whole numbers stay whole beside a reference, which has none.
@@ -48,6 +65,18 @@ def candidates(records: Sequence[Record], objectives: Mapping[str, Direction]) -
     if objectives:
         points = frame.loc[inside, list(objectives)].to_numpy(dtype=float)
         on_front[inside] = front(points, list(objectives.values()))
+    within = [one for one in several if one[0].origin != "reference"]
+    model = expected(within, run.search) if run is not None and run.search is not None else None
+    if model is not None:
+        on_front[inside] = model.on_front
+        for name, scores in model.scores.items():
+            # A reference has no neighbours in the space: nothing but its own trainings is known of it.
+            frame[f"expected.{name}"] = frame[name]
+            frame[f"interval.{name}"] = LIMITS * model.noise[name] / frame["seeds"] ** 0.5
+            frame[f"noise.{name}"] = model.noise[name]
+            frame.loc[inside, f"expected.{name}"] = scores
+            frame.loc[inside, f"interval.{name}"] = model.intervals[name]
+        frame.loc[inside, "probability"] = model.probability
     frame.insert(2, "front", on_front)
     by = first(objectives, "minimize") or next(iter(objectives), "number")
     return frame.sort_values([by, "number"], ascending=objectives.get(by) != "maximize", ignore_index=True)
@@ -66,8 +95,14 @@ def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> pd.DataFr
             for on_front, origin in zip(frame["front"], frame["origin"], strict=True)
         ]
     for name in dict.fromkeys([*objectives, *ALWAYS]):
+        if f"expected.{name}" in frame:
+            columns[f"expected {METRICS[name].title}"] = frame[f"expected.{name}"]
+            columns["± %"] = frame[f"interval.{name}"]
+            columns["P(front) %"] = 100 * frame["probability"]
         if name in frame:
             columns[METRICS[name].title] = frame[name] / METRICS[name].scale
+            if name.startswith("score.") and "seeds" in frame and len(set(frame["seeds"])) > 1:
+                columns["seeds"] = frame["seeds"]
     for name in frame:
         if name.startswith("latency_also.") and name.endswith(".median_ms"):
             columns[f"{name.split('.')[1]} ms"] = frame[name]
@@ -79,10 +114,12 @@ def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> pd.DataFr
 
 
 def best(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> int | None:
-    """Number of the front's network with most of the first objective that is maximised, else of its first row."""
+    """Number of the front's network with most of the first objective that is maximised, by expectation where there is
+    one; else of its first row."""
     rows = frame.loc[frame["front"]].to_dict("records")
     by = first(objectives, "maximize")
     if by:
+        by = f"expected.{by}" if f"expected.{by}" in frame else by
         rows.sort(key=lambda row: -row[by])
     return rows[0]["number"] if rows else None
 
@@ -101,7 +138,14 @@ def _row(record: Record) -> dict[str, Any]:
         f"{timed.runtime} {timed.output} {timed.threads} threads": timed.model_dump(mode="json")
         for timed in record.latency_also
     }
-    return {"number": record.number, "name": label(record)} | _flat(content)
+    return {"number": record.number, "name": label(record)} | _flat(content) | _trainings(record)
+
+
+def _trainings(record: Record) -> dict[str, Any]:
+    """How many trainings are behind a score, and the standard error of their mean."""
+    scores = getattr(record.score, "seed_miou", None) or getattr(record.score, "seed_top1", ())
+    error = {"error": stdev(scores) / sqrt(len(scores))} if len(scores) > 1 else {}
+    return {"seeds": len(scores), **error} if scores else {}
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -63,6 +63,8 @@ class Dot(NamedTuple):
     kind: str
     """Of LOOKS."""
     on_front: bool
+    interval: float | None = None
+    """Half of the width of the 95 % interval of y, where y is expected."""
 
 
 class Axis(NamedTuple):
@@ -100,7 +102,11 @@ class FrontPicture:
 
 
 def front_picture(
-    frame: pd.DataFrame, objectives: Mapping[str, Direction], title: str, small_print: str
+    frame: pd.DataFrame,
+    objectives: Mapping[str, Direction],
+    title: str,
+    small_print: str,
+    doubtful: Collection[str] = (),
 ) -> FrontPicture:
     """What the picture of a front shows.
 
@@ -109,6 +115,7 @@ def front_picture(
 
     Args:
         frame: The trained candidates (`candidates.candidates`).
+        doubtful: Names of networks whose times are doubtful, which a question mark shows.
     """
     x, y = first(objectives, "minimize"), first(objectives, "maximize")
     rest = [name for name in objectives if name not in (x, y)]
@@ -116,16 +123,18 @@ def front_picture(
     y = y or (rest.pop(0) if rest else next(name for name in SCORES if name in frame))
     third = rest[0] if rest else None
     constant = y.replace("score.", "score.constant_")
-    values = {name: np.array(frame[name], dtype=float) / METRICS[name].scale for name in (x, y, third) if name}
+    values = {name: _expected(frame, name) / METRICS[name].scale for name in (x, y, third) if name}
+    intervals = frame[f"interval.{y}"].tolist() if f"interval.{y}" in frame else [None] * len(frame)
     dots = tuple(
         Dot(
             number=row["number"],
             x=float(values[x][i]),
             y=float(values[y][i]),
             third=float(values[third][i]) if third else None,
-            label=_label(row),
+            label=_label(row) + "?" * bool(_label(row) and row["name"] in doubtful),
             kind=_kind(row),
             on_front=row["front"],
+            interval=intervals[i],
         )
         for i, row in enumerate(frame.to_dict("records"))
     )
@@ -133,7 +142,7 @@ def front_picture(
         title=title,
         small_print=small_print,
         x=_axis(x, objectives, values[x]),
-        y=_axis(y, objectives, values[y]),
+        y=_axis(y, objectives, values[y], "expected " * (f"expected.{y}" in frame)),
         third=_axis(third, objectives, values[third]) if third else None,
         dots=dots,
         constant=max(frame[constant].tolist()) if constant in frame else None,
@@ -152,10 +161,15 @@ def _label(row: Mapping[Any, Any]) -> str:
     return str(row["number"]) if row["front"] else ""
 
 
-def _axis(metric: str, objectives: Mapping[str, Direction], values: NDArray[np.float64]) -> Axis:
+def _expected(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:
+    """What is expected of each network; its own figure where nothing is."""
+    return np.array(frame[f"expected.{metric}" if f"expected.{metric}" in frame else metric], dtype=float)
+
+
+def _axis(metric: str, objectives: Mapping[str, Direction], values: NDArray[np.float64], words: str = "") -> Axis:
     log = metric not in SCORES and values.min() > 0 and values.max() > 4 * values.min()
     direction = objectives.get(metric, METRICS[metric].direction)
-    return Axis(metric, METRICS[metric].axis, direction, bool(log))
+    return Axis(metric, words + METRICS[metric].axis, direction, bool(log))
 
 
 def draw_front(picture: FrontPicture) -> Figure:
@@ -232,6 +246,9 @@ def _draw_frame(axes: Axes, picture: FrontPicture) -> None:
             **small,
         )
     _scale(axes.xaxis, axes.set_xscale, axes.set_xlim, picture.x, [dot.x for dot in picture.dots])
+    heights += [
+        dot.y + sign * dot.interval for dot in picture.dots if dot.interval and dot.on_front for sign in (-1, 1)
+    ]
     _scale(axes.yaxis, axes.set_yscale, axes.set_ylim, picture.y, heights)
 
 
@@ -267,7 +284,11 @@ def _draw_dots(axes: Axes, picture: FrontPicture) -> dict[str, Artist]:
         x, y = zip(*_corners(picture), strict=True)
         axes.plot(x, y, color=SEARCHED, linewidth=1.4, alpha=0.75, zorder=2)
     colour_of = _third_colours(axes, picture)
-    given = sorted(dot for dot in picture.dots if dot.kind in ("start", "reference"))
+    sure = [dot for dot in picture.dots if dot.on_front and dot.interval]
+    if sure:
+        x, y, interval = ([getattr(dot, name) for dot in sure] for name in ("x", "y", "interval"))
+        axes.errorbar(x, y, interval, fmt="none", ecolor=SEARCHED, elinewidth=1, alpha=0.5, zorder=2)
+    given = sorted((dot for dot in picture.dots if dot.kind in ("start", "reference")), key=lambda dot: dot.number)
     markers = dict(zip(given, cycle(GIVEN_MARKERS), strict=False))
     groups: dict[tuple[str, str], list[Dot]] = defaultdict(list)
     for dot in picture.dots:

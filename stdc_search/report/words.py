@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from stdc_search.ranking import rank_correlation
-from stdc_search.records import Direction, ImageScore, Latency, Machine, Record, Score, TimeTable
+from stdc_search.records import METRICS, Direction, ImageScore, Latency, Machine, Record, Score, TimeTable
 from stdc_search.report.tables import MARK
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec
 from stdc_search.spec.run import RunSpec
@@ -28,6 +28,7 @@ BUSY = 0.1
 SLOWED = 1.5
 """How many times its shortest time the fixed work may take before a time is doubted."""
 REFERENCE = "reference"
+DOUBTFUL = "doubtful"
 
 
 def label(record: Record) -> str:
@@ -162,6 +163,20 @@ def constant_note(records: Sequence[Record]) -> str:
             note += ", ".join(lost)
         return note
     return f"Predicting the most common class for every image gives top-1 {max(images):.1f} %" if images else ""
+
+
+def expectation_note(frame: pd.DataFrame) -> str:
+    """What expected scores are; empty where there are none."""
+    noises = {name.removeprefix("noise."): frame[name].max() for name in frame if name.startswith("noise.")}
+    if not noises:
+        return ""
+    differ = ", ".join(
+        f"{noise:.1f} points of {METRICS[name].title.removesuffix(' %')}" for name, noise in noises.items()
+    )
+    return (
+        "Expected scores come from a Gaussian process over all trained networks, with 95 % intervals; trainings of one "
+        f"network differ by {differ} (standard deviation)"
+    )
 
 
 def machine_note(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> str:

@@ -63,6 +63,7 @@ class Candidates:
             state="rejected" if spec is None else "running",
             origin=proposal.origin,
             name=proposal.name,
+            repeats=proposal.repeats,
             identity=spec.identity if spec else None,
             values=dict(proposal.values),
             sampler_notes=dict(proposal.notes),
@@ -73,6 +74,9 @@ class Candidates:
         )
         if spec is None:
             return draft
+        if proposal.repeats is not None:  # its time is known
+            first = next(record for record in self.records if record.number == proposal.repeats)
+            draft = draft.model_copy(update={"latency": first.latency, "latency_also": first.latency_also})
         limits = self.spec.search.limits if self.spec.search and proposal.trial else {}
         draft = examine(spec, draft, limits, self.predict)
         if draft.state == "rejected":

@@ -106,7 +106,7 @@ class Driver:
             self.candidates.finish(job)
             self.study.tell(proposal, job)
             return None
-        if self.halving is None or proposal.origin == "reference":
+        if self.halving is None or proposal.origin == "reference" or proposal.repeats is not None:
             return job
         if proposal.number not in self.halving.begun:
             self.halving.begin(proposal.number)
@@ -143,7 +143,7 @@ class Driver:
 
     def _climb(self, record: Record) -> None:
         """Note how far a candidate has come."""
-        if self.halving is None or record.origin == "reference":
+        if self.halving is None or record.origin == "reference" or record.repeats is not None:
             return
         if record.state == "rejected":
             if record.number in self.halving.begun:  # by its measured time

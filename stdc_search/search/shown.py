@@ -1,52 +1,87 @@
-"""Times of the networks that a report shows: measured at the end, where a table predicted them during the search."""
+"""Times of the networks that a report shows: measured side by side at the end of a search."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from statistics import mean
 
+from torch import Tensor
+
+from stdc_search.deploy.quantize import calibration_images
+from stdc_search.expectation import front_of
+from stdc_search.latency import this_machine
 from stdc_search.latency.forecast import Forecast
-from stdc_search.ranking import front
+from stdc_search.latency.together import measure_together
 from stdc_search.records import Record
 from stdc_search.run_folder import SPEC, candidate_folder
 from stdc_search.search.candidates import Candidates
-from stdc_search.spec.run import load
+from stdc_search.spec.measurement import LatencySpec
+from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import SearchSpec
+from stdc_search.trial.training import Datasets
 
 
-def measure_shown(candidates: Candidates, search: SearchSpec, forecast: Forecast, say: Callable[[str], None]) -> bool:
-    """Measure the front and all networks with a name, side by side, until none of their times is predicted.
+def measure_shown(
+    candidates: Candidates,
+    search: SearchSpec,
+    latency: LatencySpec,
+    datasets: Datasets | None,
+    forecast: Forecast | None,
+    say: Callable[[str], None],
+) -> bool:
+    """Measure the front and all networks with a name side by side, so that their times can be compared.
 
-    Measured times may change the front, so that it has to be looked at again.
+    Times that were measured during the search come from different minutes, and may be predicted. Measured times may
+    change the front, so it is looked at again until all of it was measured like this. What another machine measured
+    stays.
 
     Returns:
         Whether any record has changed.
     """
     guessed: dict[int, float] = {}
-    while new := _predicted(shown := _shown(candidates, search)):
-        guessed |= new
-        say(f"Measuring the {len(shown)} networks of the report; {len(new)} of them have predicted times.")
-        times = forecast.measure([load(candidate_folder(candidates.folder, one.number) / SPEC) for one in shown])
-        for record, (latency, *also) in zip(shown, times, strict=True):
-            candidates.keep(record.model_copy(update={"latency": latency, "latency_also": tuple(also)}))
+    changed = False
+    while _apart(shown := _shown(candidates, search)):
+        changed = True
+        guessed |= (new := _predicted(shown))
+        note = f"; {len(new)} of them have predicted times" if new else ""
+        say(f"Measuring the {len(shown)} networks of the report side by side{note}.")
+        runs = [load(candidate_folder(candidates.folder, one.number) / SPEC) for one in shown]
+        times = measure_together(runs, latency, [_calibration(run, latency, datasets) for run in runs])
+        for record, (first, *also) in zip(shown, times, strict=True):
+            update = {"latency": first, "latency_also": tuple(also), "machine": this_machine().id}
+            candidates.keep(record.model_copy(update=update))
     found = {one.number: one.metric("latency.median_ms") for one in candidates.records if one.number in guessed}
-    if found:
+    if found and forecast is not None:
         off = mean(100 * abs(guessed[number] / found[number] - 1) for number in guessed)
         stated = forecast.table.errors.mape
         say(f"Their predicted times were off by {off:.1f} % on average; the table states {stated:.1f} %.")
-        limit = search.limits.get("latency.median_ms")
-        if limit and (above := [number for number, time in found.items() if limit.excess(time) > 0]):
-            names = ", ".join(f"{number:04d} ({found[number]:.1f} ms)" for number in above)
-            say(f"Measured, these are above the limit of {limit.at_most:g} ms, which their predictions met: {names}.")
-    return bool(found)
+    limit = search.limits.get("latency.median_ms")
+    if changed and limit:
+        times_of = {one.number: one.metric("latency.median_ms") for one in _shown(candidates, search)}
+        if above := [number for number, time in times_of.items() if limit.excess(time) > 0]:
+            names = ", ".join(f"{number:04d} ({times_of[number]:.1f} ms)" for number in above)
+            say(f"Measured side by side, these are above the limit of {limit.at_most:g} ms: {names}.")
+    return changed
 
 
 def _shown(candidates: Candidates, search: SearchSpec) -> list[Record]:
-    inside = [record for record in candidates.complete if record.origin != "reference"]
-    points = [[record.metric(name) for name in search.objectives] for record in inside]
-    best = front(points, list(search.objectives.values())) if inside else []
-    on_front = {record.number for record, its in zip(inside, best, strict=True) if its}
-    return [record for record in candidates.complete if record.number in on_front or record.name]
+    complete = candidates.complete
+    on_front = front_of(complete, search)
+    return [record for record in complete if record.number in on_front or (record.name and record.repeats is None)]
+
+
+def _apart(records: list[Record]) -> bool:
+    """Whether any of these was not yet measured side by side with others, on this machine."""
+    timed = [record for record in records if record.latency is not None]
+    if any(record.machine != this_machine().id and not _predicted([record]) for record in timed):
+        return bool(_predicted(records))
+    return any(record.latency is not None and record.latency.beside is None for record in timed)
+
+
+def _calibration(run: RunSpec, latency: LatencySpec, datasets: Datasets | None) -> Tensor | None:
+    if datasets is None or all(one.precision != "int8" for one in (latency, *latency.also)):
+        return None
+    return calibration_images(datasets.train, run.image_size)
 
 
 def _predicted(records: list[Record]) -> Mapping[int, float]:

@@ -31,6 +31,7 @@ from stdc_search.search.known_cost.sampler import STARTUP, KnownCostSampler
 from stdc_search.search.ladder import ladder
 from stdc_search.search.samplers import make_sampler
 from stdc_search.search.space import values_in_space
+from stdc_search.spec.base import replace
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import Choice, FloatRange, IntRange, Objective, OwnSampler, VarySpec
@@ -57,6 +58,8 @@ class Proposal:
     name: str | None = None
     reason: str | None = None
     """Why there is no run."""
+    repeats: int | None = None
+    """Number of the record whose network is trained again, with other seeds."""
     trial: optuna.Trial | None = field(default=None, compare=False)
     """Optuna's trial; none for a reference."""
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -141,9 +144,19 @@ class Study:
         for start in self.search.networks:
             if record.origin == "reference" and start.name == record.name:
                 spec = self.spec.start_candidate(start)
+        if record.repeats is not None:
+            spec = self._with_other_seeds(spec, record.repeats, record.number)
         trial = None if record.origin == "reference" else self._ask_for(record.values)
-        notes = record.sampler_notes
-        proposal = Proposal(record.number, record.values, spec, record.origin, record.name, trial=trial, notes=notes)
+        proposal = Proposal(
+            record.number,
+            record.values,
+            spec,
+            record.origin,
+            record.name,
+            repeats=record.repeats,
+            trial=trial,
+            notes=record.sampler_notes,
+        )
         self._begin(proposal)
         self.running[proposal.number] = proposal
         return proposal
@@ -266,7 +279,7 @@ class Study:
             self.optuna_study.sampler = self._sampler(seed)
             trial = self.optuna_study.ask(self.distributions)
             values = self.values(trial.params)
-            if proposal := self._unseen(number, values, trial):
+            if proposal := self._unseen(number, values, trial) or self._repeat(number, values, trial):
                 return proposal
             self.optuna_study.tell(trial, state=TrialState.FAIL)
         for values in self._unseen_values(random.Random(_seed(self.search.sampler.seed, number))):
@@ -301,6 +314,7 @@ class Study:
             known_of_many=known,
             unordered=unordered,
             startup=self.search.trials if sampler.kind == "stratified" else STARTUP,
+            repeats=sampler.kind == "known_cost",
             seed=sampler.seed,
         )
 
@@ -316,6 +330,25 @@ class Study:
             self.seen.add(_key(values))
             return None
         return Proposal(number, values, spec, "sampler", trial=trial, notes=self._notes(trial))
+
+    def _repeat(self, number: int, values: dict[str, Any], trial: optuna.Trial) -> Proposal | None:
+        """The proposal to train a network again, where the sampler means that."""
+        if self.known_cost is None or not self.known_cost.repeated:
+            return None
+        complete = [one for one in self.records.values() if one.state == "complete" and one.repeats is None]
+        first = next((one.number for one in complete if _key(one.values) == _key(values)), None)
+        if first is None:
+            return None
+        spec = self._with_other_seeds(self.spec.candidate(values), first, number)
+        return Proposal(number, values, spec, "sampler", repeats=first, trial=trial, notes=self._notes(trial))
+
+    def _with_other_seeds(self, spec: RunSpec, first: int, number: int) -> RunSpec:
+        """A run with seeds that no earlier training of its network had."""
+        assert spec.training is not None
+        every = {**self.records, **self.running}
+        before = 1 + sum(one.repeats == first for other, one in every.items() if other < number)
+        seeds = spec.training.seeds
+        return replace(spec, {"training.seeds": [seed + before * (max(seeds) + 1) for seed in seeds]})
 
     def _notes(self, trial: optuna.Trial) -> dict[str, Any]:
         return self.optuna_study.get_trials(deepcopy=False)[trial.number].system_attrs.copy()

@@ -47,8 +47,20 @@ class _Listed(Spec):
         """All values, in their order."""
 
     @property
+    @abstractmethod
+    def ordered(self) -> bool:
+        """Whether neighbouring values are alike."""
+
+    @property
     def size(self) -> int:
         return len(self.values)
+
+    def coordinates(self, value: Any) -> list[float]:
+        """Where a value lies, from 0 to 1; a choice without an order has a dimension per value."""
+        index = self.values.index(plain(value))  # records have lists for tuples
+        if self.ordered:
+            return [index / max(self.size - 1, 1)]
+        return [float(i == index) for i in range(self.size)]
 
     def position(self, share: float, lead: float = 0.5) -> Any:
         """The value at a share of the way from the first to the last.
@@ -155,6 +167,14 @@ class FloatRange(Spec):
 
     def contains(self, value: Any) -> bool:
         return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def coordinates(self, value: float) -> list[float]:
+        """Where a value lies, from 0 to 1."""
+        if self.low == self.high:
+            return [0.0]
+        if not self.log:
+            return [(value - self.low) / (self.high - self.low)]
+        return [(log(value) - log(self.low)) / (log(self.high) - log(self.low))]
 
     def position(self, share: float, lead: float = 0.5) -> float:
         """The value at a share, 0 to 1, of the way from `low` to `high`; real numbers have no steps to lead in."""

@@ -73,7 +73,7 @@ def examine(spec: RunSpec, draft: Record, limits: Limits, predict: Callable[[Run
         found["cost"] = count(spec.network, spec.image_size)
         warn_of_trunk(spec.network)
         check_limits(limits, "cost", found)
-        found["latency"] = predict(spec)
+        found["latency"] = draft.latency or predict(spec)
         check_limits(limits, "latency", found)
     except (Rejected, UserError) as rejection:
         found |= {"state": "rejected", "reason": str(rejection)}

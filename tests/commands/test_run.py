@@ -18,13 +18,16 @@ from stdc_search.commands import begin
 from stdc_search.commands.begin import check_machine
 from stdc_search.commands.run import run
 from stdc_search.errors import DamagedError, FolderInUseError, UserError
-from stdc_search.records import read
+from stdc_search.records import Latency, read
 from stdc_search.spec.base import dump, replace
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from tests.data.conftest import write_image, write_mask
 from tests.search_specs import tiny_search
+
+TIMED = {"score.miou": "maximize", "latency.median_ms": "minimize"}
+ALONE = Latency(runtime="eager", output="labels", image_size=(48, 64), threads=1, median_ms=9.0, fps=111.0, samples=3)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +125,8 @@ def test_cut_in_its_training_a_candidate_is_not_timed_again(tmp_path, monkeypatc
 
 
 def test_a_damaged_mirror_is_made_anew(finished):
-    spec, folder, report = finished
+    spec, folder, _ = finished
+    report = run(spec, folder)
     trials = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}").trials
     (folder / "study.db").write_bytes(b"x" * 5000)
     assert run(spec, folder).shown.equals(report.shown)
@@ -396,3 +400,27 @@ def test_emulated_bf16_is_warned_of(monkeypatch, path, value):
         check_machine(replace(tiny_search(), {path: value}), None)
     monkeypatch.setattr(begin, "bf16_is_native", lambda: True)
     check_machine(replace(tiny_search(), {path: value}), None)
+
+
+def test_a_search_measures_its_front_side_by_side_once(tmp_path):
+    spec = tiny_search(latency={"runtime": "eager", "repeats": 3}, objectives=TIMED, trials=4)
+    console = Console(file=io.StringIO(), width=200)
+    report = run(spec, tmp_path, console=console)
+    assert "networks of the report side by side." in console.file.getvalue()
+    shown = [int(number) for number in report.shown["network"]]
+    beside = {record.number: record.latency.beside for record in read(tmp_path / "results.jsonl")}
+    assert all(beside[number] for number in shown)
+    before = (tmp_path / "results.jsonl").read_bytes()
+    run(spec, tmp_path)
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+
+
+def test_times_of_another_machine_stay(tmp_path):
+    spec = tiny_search(latency={"runtime": "eager", "repeats": 3}, objectives=TIMED, trials=4)
+    run(spec, tmp_path)
+    path = tmp_path / "results.jsonl"
+    records = [record.model_copy(update={"machine": "another", "latency": ALONE}) for record in read(path)]
+    path.write_text("".join(record.model_dump_json() + "\n" for record in records), "utf-8")
+    before = path.read_bytes()
+    run(spec, tmp_path)
+    assert path.read_bytes() == before

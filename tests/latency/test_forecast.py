@@ -134,7 +134,7 @@ def test_a_missing_table_is_told_before_there_is_a_folder(tmp_path: Path):
 def test_what_is_measured_above_a_limit_that_its_prediction_met_is_told(tmp_path: Path):
     limits = {"latency.median_ms": {"at_most": 0.01}}
     said = said_by(search(tmp_path, a_part=1e-5, limits=limits), tmp_path / "out")
-    assert "Measured, these are above the limit of 0.01 ms, which their predictions met: 0000 (" in said
+    assert "Measured side by side, these are above the limit of 0.01 ms: 0000 (" in said
 
 
 def test_a_reference_that_beats_the_front_does_not_keep_it_from_being_measured(tmp_path: Path, monkeypatch):

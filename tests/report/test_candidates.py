@@ -3,8 +3,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from stdc_search.ranking import front
 from stdc_search.report.candidates import best, candidates, shown
-from tests.report.fakes import DEPTH, OBJECTIVES, record
+from tests.report.fakes import DEPTH, OBJECTIVES, record, spec
 
 RECORDS = [
     record(0, 45.1, 104.2, origin="start", name="stdc1"),
@@ -108,3 +109,44 @@ def test_varied_columns_follow_the_figures():
     table = shown(candidates(RECORDS, OBJECTIVES), OBJECTIVES)
     assert table.columns[-3:].tolist() == ["stages 2 depth", "stages 2 width", "head"]
     assert pd.isna(table.iloc[-1, -3]) and DEPTH not in RECORDS[1].values
+
+
+SEARCHED = [record(0, 52.0, 170.0, origin="reference", name="stdc2", values={})] + [
+    record(number, 40.0 + number + 3 * (number % 2), 50.0 + 8 * number) for number in range(1, 13)
+]
+
+
+def test_the_front_of_a_search_is_that_of_expected_scores():
+    frame = candidates([*SEARCHED, record(13, 30.0, 58.0, repeats=1)], OBJECTIVES, spec())
+    rows = frame.set_index("number")
+    assert len(frame) == 13
+    assert rows.loc[1, "seeds"] == 2
+    assert rows.loc[1, "score.miou"] == 37.0
+    assert rows.loc[1, "error"] == pytest.approx(7.0)
+    inside = rows.drop(index=0)
+    points = inside[["expected.score.miou", "latency.median_ms"]]
+    assert inside["front"].tolist() == front(points, ["maximize", "minimize"]).tolist()
+    assert inside["probability"].between(0, 1).all()
+    assert (inside["interval.score.miou"] > 0).all()
+
+
+def test_of_a_reference_its_own_trainings_alone_are_known():
+    reference = candidates(SEARCHED, OBJECTIVES, spec()).set_index("number").loc[0]
+    assert reference["expected.score.miou"] == 52.0
+    assert reference["interval.score.miou"] == pytest.approx(1.96 * reference["noise.score.miou"])
+    assert not reference["front"]
+
+
+def test_the_best_network_is_the_one_that_is_expected_to_be():
+    lucky = [*SEARCHED[1:], record(13, 60.0, 60.0)]
+    frame = candidates(lucky, OBJECTIVES, spec())
+    expected = frame.loc[frame["front"]].sort_values("expected.score.miou")["number"].iloc[-1]
+    assert best(frame, OBJECTIVES) == expected
+
+
+def test_what_is_expected_stands_before_what_was_scored():
+    table = shown(candidates(SEARCHED, OBJECTIVES, spec()), OBJECTIVES)
+    assert table.columns[3:7].tolist() == ["expected mIoU %", "± %", "P(front) %", "mIoU %"]
+    assert "seeds" not in table
+    again = shown(candidates([*SEARCHED, record(13, 30.0, 58.0, repeats=1)], OBJECTIVES, spec()), OBJECTIVES)
+    assert "seeds" in again

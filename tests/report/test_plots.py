@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 from stdc_search.report.candidates import candidates
 from stdc_search.report.labels import place_label
 from stdc_search.report.plots import FrontPicture, draw_front, encode, front_picture, literal
-from tests.report.fakes import OBJECTIVES, record
+from tests.report.fakes import OBJECTIVES, record, spec
 
 RECORDS = [
     record(0, 45.1, 104.2, origin="start", name="stdc1"),
@@ -53,6 +53,19 @@ def test_dots_are_in_the_units_of_their_axes():
 
 def test_the_front_and_named_networks_have_labels_and_others_none():
     assert {dot.number: dot.label for dot in picture().dots} == {3: "3", 4: "", 0: "STDC1", 2: "base", 1: "STDC2"}
+
+
+def test_a_search_is_drawn_by_expected_scores_with_their_intervals():
+    records = [record(number, 40.0 + number + 3 * (number % 2), 50.0 + 8 * number) for number in range(8)]
+    frame = candidates(records, OBJECTIVES, spec())
+    shown = front_picture(frame, OBJECTIVES, "Front", "small print", doubtful=["0000"])
+    assert shown.y.title == "expected mIoU, %"
+    assert [dot.y for dot in shown.dots] == frame["expected.score.miou"].tolist()
+    assert [dot.interval for dot in shown.dots] == frame["interval.score.miou"].tolist()
+    assert {dot.label for dot in shown.dots if dot.number == 0} == {"0?"}
+    sure = [dot for dot in shown.dots if dot.on_front]
+    (bars,) = [c for c in draw_front(shown).axes[0].collections if type(c).__name__ == "LineCollection"]
+    assert len(bars.get_segments()) == len(sure)
 
 
 def test_the_line_joins_the_front_and_passes_by_references():

@@ -63,7 +63,7 @@ def test_a_front_that_mixes_times_of_machines_says_so():
 def test_machines_are_noted_more_calmly_where_no_time_is_an_objective():
     objectives = {"score.miou": "maximize", "cost.macs": "minimize"}
     frame = candidates([record(0), record(1, 50, 200, machine=THERE)], objectives)
-    assert machine_note(frame, objectives).startswith("The records are of 2 machines")
+    assert machine_note(frame, objectives).startswith("The records come from 2 machines")
 
 
 def test_the_summary_counts_each_end_and_gives_the_first_failures_reason():
@@ -148,7 +148,7 @@ def test_fixed_work_is_not_compared_between_machines_nor_between_cpu_and_gpu():
 def test_places_are_explained_and_ties_where_there_are_any():
     places = "Places: by the ratio of times in the same round, with 99 % confidence"
     assert ties(pd.DataFrame({"place": [1, 2]})) == f"{places}."
-    assert ties(pd.DataFrame({"place": [1, 1]})).startswith(f"{places}; whoever cannot be told")
+    assert ties(pd.DataFrame({"place": [1, 1]})).startswith(f"{places}; networks with the same place")
 
 
 def test_a_score_over_fewer_classes_than_there_are_says_so():

@@ -11,13 +11,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from scipy.optimize import check_grad
 from scipy.stats import norm
 
+from stdc_search.expectation import process as gaussian_process
+from stdc_search.expectation.process import GaussianProcess
 from stdc_search.latency import predicted
 from stdc_search.network.cost import count
 from stdc_search.ranking import hypervolume
-from stdc_search.search.known_cost import model as gaussian_process
 from stdc_search.search.known_cost import sampler as known_cost
 from stdc_search.search.known_cost.improvement import expected_improvement
-from stdc_search.search.known_cost.model import GaussianProcess
 from stdc_search.search.known_cost.sampler import STARTUP, KnownCostSampler
 from stdc_search.search.study import Study
 from stdc_search.spec.measurement import RuntimeSpec
@@ -111,6 +111,39 @@ def test_nothing_is_proposed_twice_until_there_is_nothing_else():
     assert len({tuple(trial.params.items()) for trial in study.trials}) == 32
     run(study, 2)
     assert len(study.trials) == 34
+
+
+def test_a_repeat_is_worth_the_mean_growth_of_the_front_that_it_moves():
+    """Against draws of what would be expected of the network then."""
+    study = study_of(KnownCostSampler(SPACE, known))
+    run(study, 14)
+    sampler = study.sampler
+    trial = study.trials[-1]
+    history = known_cost._History(sampler.space, study, trial, {})
+    model = known_cost._Model(sampler._pool, history, {}, np.random.default_rng(0))
+    gains = model.gain_of_repeats()
+    reference = [model.worst, *model.reference]
+
+    def volume(level):
+        return hypervolume(np.column_stack([level, model.spots]), reference, ["minimize", "minimize"])
+
+    for i in range(len(model.networks)):
+        moved = np.tile(model.level, (500, 1))
+        moved[:, i] += model.deviation[i] * norm.ppf((np.arange(500) + 0.5) / 500)
+        assert gains[i] == pytest.approx(np.mean([volume(one) for one in moved]) - volume(model.level), abs=2e-3)
+
+
+def test_points_are_tried_again_where_luck_hides_which_is_best():
+    rng = np.random.default_rng(0)
+    sampler = KnownCostSampler(SPACE, known, repeats=True)
+    study, repeated = study_of(sampler), []
+    for _ in range(30):
+        trial = study.ask(SPACE)
+        repeated.append(sampler.repeated)
+        assert sampler.repeated == (trial.params in [one.params for one in study.trials[:-1]])
+        study.tell(trial, [accuracy(trial.params) + 5 * rng.normal(), cost(trial.params)])
+    assert any(repeated)
+    assert not any(repeated[:STARTUP])
 
 
 def test_what_is_not_wanted_is_never_proposed():

@@ -21,6 +21,7 @@ def finished(proposal: Proposal, state: str = "complete", miou: float = 50.0, ma
         state=state if proposal.spec else "rejected",
         origin=proposal.origin,
         name=proposal.name,
+        repeats=proposal.repeats,
         identity=proposal.spec.identity if proposal.spec else None,
         values=dict(proposal.values),
         sampler_notes=dict(proposal.notes),
@@ -52,8 +53,26 @@ def go(study: Study, most: int = 1000) -> list[Record]:
 def test_no_candidate_comes_twice_until_the_space_is_exhausted(kind):
     spec = tiny_search(trials=100, sampler={"kind": kind})
     records = go(Study(spec))
-    assert len(records) == 18 == spec.search.size
-    assert len({record.identity for record in records}) == 18
+    new = [record for record in records if record.repeats is None]
+    assert len(new) == 18 == spec.search.size
+    assert len({str(record.values) for record in new}) == 18
+    assert len({record.identity for record in records}) == len(records)
+    assert kind == "known_cost" or records == new
+
+
+def test_a_repeat_has_seeds_that_its_network_had_not_and_goes_on_with_them():
+    spec = tiny_search(trials=100, sampler={"kind": "known_cost"})
+    study, seeds = Study(spec), {}
+    while (proposal := study.propose()) is not None:
+        first = proposal.number if proposal.repeats is None else proposal.repeats
+        again = Study(spec, study.records.values()).go_on(finished(proposal, "running"))
+        assert again.spec == proposal.spec
+        seeds.setdefault(first, []).append(proposal.spec.training.seeds)
+        assert proposal.values == (proposal.values if proposal.repeats is None else study.records[first].values)
+        miou, macs = accuracy(dict(proposal.values))
+        study.tell(proposal, finished(proposal, miou=miou + 9 * random.Random(proposal.number).random(), macs=macs))
+    assert any(len(one) > 1 for one in seeds.values())
+    assert all(one == [(seed,) for seed in range(len(one))] for one in seeds.values())
 
 
 @pytest.mark.parametrize("kind", ["known_cost", "tpe", "nsgaii", "random"])

@@ -11,7 +11,9 @@ from stdc_search.training.precision import bf16_is_native, precision_here
 def put_in(monkeypatch: pytest.MonkeyPatch, gpu: str | None = None, gpu_has: bool = False, **cpu_has: bool) -> None:
     device = None if gpu is None else torch.device(gpu)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: device)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: gpu_has and not including_emulation)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: gpu_has and not including_emulation
+    )
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, **cpu_has})
 
 

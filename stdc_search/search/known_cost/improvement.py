@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from stdc_search.expectation.process import Floats
 from stdc_search.ranking import front
-from stdc_search.search.known_cost.model import Floats
 
 
 def expected_improvement(

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.study import StudyDirection
 from scipy.stats import qmc
 
-from stdc_search.search.known_cost.model import Floats
+from stdc_search.expectation.process import Floats
 
 ENUMERATED = 1_000_000
 DRAWN = 100_000

@@ -17,8 +17,8 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
+from stdc_search.expectation.process import Floats, GaussianProcess, Kernel
 from stdc_search.search.known_cost.improvement import beyond, expected_improvement, undominated
-from stdc_search.search.known_cost.model import Floats, GaussianProcess, Kernel
 from stdc_search.search.known_cost.pool import LOOKED_AT, Pool, Row, Space
 
 Known = Callable[[Mapping[str, Any]], "Sequence[float | None] | None"]
@@ -35,10 +35,14 @@ FANTASIES = 16
 
 
 class KnownCostSampler(BaseSampler):
-    """Proposes what is expected to improve the front most, given what is known of it.
+    """Proposes the trial that is expected to improve the front most: a new point, or a point again, whose unknown
+    objective is noisy.
 
-    What was proposed is not proposed again, until there is nothing else. Trials that are running count as if they had
-    given what is expected of them. The proposal depends on the seed, the trial's number and the trials before it.
+    The front is the one of expected values, so a trial is worth what it is expected to change there: a new point joins
+    with what would then be expected of it, a repeated one moves. (This is the knowledge gradient of Frazier, Powell and
+    Dayanik, 2009, for a hypervolume, without what a trial tells of other points.) Trials that are running count as if
+    they had given what is expected of them. The proposal depends on the seed, the trial's number and the trials before
+    it.
 
     Args:
         search_space: of all parameters that matter; `log` spreads a float's draws.
@@ -46,6 +50,7 @@ class KnownCostSampler(BaseSampler):
         known_of_many: the same for a list of candidates, where that is quicker.
         unordered: names of parameters whose values are numbers without an order, such as indices of choices.
         startup: trials before there is a model, which are drawn evenly over what is known; at least 2.
+        repeats: whether points may be proposed again before all others were.
         seed: of draws.
     """
 
@@ -57,9 +62,13 @@ class KnownCostSampler(BaseSampler):
         known_of_many: Callable[[Sequence[Mapping[str, Any]]], Sequence[Sequence[float | None] | None]] | None = None,
         unordered: Collection[str] = (),
         startup: int = STARTUP,
+        repeats: bool = False,
         seed: int = 0,
     ) -> None:
         self.startup = max(startup, 2)
+        self.repeats = repeats
+        self.repeated = False
+        """Whether the last proposal is a point that was tried, because another trial of it is worth most."""
         self.space = Space(search_space, unordered)
         self.known_of_many = known_of_many or (lambda many: [known(one) for one in many])
         self.seed = seed
@@ -85,6 +94,7 @@ class KnownCostSampler(BaseSampler):
     ) -> dict[str, Any]:
         if not search_space:
             return {}
+        self.repeated = False
         rng = np.random.default_rng([self.seed, trial.number])
         history = _History(self.space, study, trial, self._rows)
         if self._pool is None:
@@ -111,11 +121,11 @@ class KnownCostSampler(BaseSampler):
         return pool.rows[fresh[rng.choice(near)]]
 
     def _best(self, pool: Pool, history: _History, rng: np.random.Generator) -> Row:
-        """The one with the highest expected improvement of the hypervolume."""
+        """The one from which the front is expected to gain most."""
         model = _Model(pool, history, self._kernels, rng)
         chosen = history.fresh_among(pool.rows, pool.stratified(rng))
         rows, values = pool.rows[chosen], model.improvement(pool.rows[chosen], pool.costs[chosen])
-        around = history.rows[model.on_front]
+        around = model.networks[model.on_front]
         for _ in range(CLIMBS):
             near, costs = pool.look_up(self.space.neighbours(around, rng))
             new = history.fresh(near)
@@ -124,6 +134,9 @@ class KnownCostSampler(BaseSampler):
             rows, first = np.unique(rows, axis=0, return_index=True)
             values = values[first]
             around = rows[np.argsort(-values, kind="stable")[:BEST]]
+        if self.repeats and history.fresh(rows).any() and (again := model.gain_of_repeats()).max() > values.max():
+            self.repeated = True
+            return model.networks[np.argmax(again)]
         return rows[np.argmax(values)]
 
 
@@ -190,19 +203,22 @@ class _Model:
                 process = GaussianProcess(np.concatenate([points[kept], pending]), believed, kernel)
             self.processes.append(process)
             means.append(process.means(np.concatenate([points, pending])))
-        first, *others = means  # without noise, so that luck is not taken for merit
+        places = np.concatenate([rows, running])
+        _, once = np.unique(places, axis=0, return_index=True)
+        self.networks, self.trained = places[once], once < len(rows)
+        first, *others = (mean[once] for mean in means)  # without noise, so that luck is not taken for merit
         self.spots = np.concatenate(
-            [np.concatenate([costs, their]), *([np.stack(others, 1)] if others else [])], axis=1
+            [np.concatenate([costs, their])[once], *([np.stack(others, 1)] if others else [])], axis=1
         )
         self.level = first
+        self.deviation = self._told(self.processes[0].predict(np.concatenate([points, pending])[once])[1])
         self.draws = rng.standard_normal((FANTASIES if others else 1, len(others)))
         self.worst = float(beyond(first))
         self.reference = np.concatenate([beyond(pool.costs), beyond(np.stack(others, 1)) if others else []])
-        on_front = undominated(self.spots, self.level)
-        self.spots, self.level, self.on_front = self.spots[on_front], self.level[on_front], on_front[: len(rows)]
+        self.on_front = undominated(self.spots, self.level)
 
     def improvement(self, rows: NDArray[np.intp], costs: Floats) -> Floats:
-        """Expected growth of the dominated hypervolume."""
+        """By how much the front's hypervolume is expected to grow with a trial of each point."""
         if not len(rows):
             return np.zeros(0)
         points = self.pool.features(rows, costs)
@@ -211,8 +227,30 @@ class _Model:
         for draw in self.draws:
             guessed = [m + s * z for (m, s), z in zip(others, draw, strict=True)]
             spots = np.concatenate([costs, np.stack(guessed, 1)], axis=1) if guessed else costs
-            total += expected_improvement(mean, deviation, spots, self.level, self.spots, self.worst, self.reference)
+            total += self._gain(mean, self._told(deviation), spots, self.on_front)
         return total / len(self.draws)
+
+    def gain_of_repeats(self) -> Floats:
+        """By how much it is expected to grow with another trial of each network that was tried."""
+        gains = np.full(len(self.networks), -np.inf)
+        behind = self.trained & ~self.on_front
+        gains[behind] = self._gain(self.level[behind], self.deviation[behind], self.spots[behind], self.on_front)
+        for i in np.flatnonzero(self.trained & self.on_front):
+            others = np.arange(len(self.networks)) != i
+            others[others] = undominated(self.spots[others], self.level[others])
+            surely = np.array([self.deviation[i], 1e-9])
+            grown, now = self._gain(self.level[[i, i]], surely, self.spots[[i, i]], others)
+            gains[i] = grown - now
+        return gains
+
+    def _gain(self, mean: Floats, deviation: Floats, spots: Floats, front: NDArray[np.bool_]) -> Floats:
+        return expected_improvement(
+            mean, deviation, spots, self.level[front], self.spots[front], self.worst, self.reference
+        )
+
+    def _told(self, deviation: Floats) -> Floats:
+        """By how much the expected value of a point may move with another trial, as a standard deviation."""
+        return deviation**2 / np.hypot(deviation, self.processes[0].noise)
 
 
 def _kernel(points: Floats, values: Floats, objective: int, kernels: dict[tuple[int, int], Kernel]) -> Kernel:

@@ -60,6 +60,13 @@ class GaussianProcess:
         variance = (self.kernel.signal - (solved**2).sum(0)).clip(1e-12)
         return self.mean + self.scale * (across @ self.weights), self.scale * np.sqrt(variance)
 
+    def joint(self, points: Floats) -> tuple[Floats, Floats]:
+        """Means and covariances of the noiseless values at further points: [points], [points, points]."""
+        across = self.kernel.between(points, self.points)
+        solved = solve_triangular(self.factor[0], across.T, lower=True)
+        covariance = self.kernel.between(points, points) - solved.T @ solved
+        return self.mean + self.scale * (across @ self.weights), self.scale**2 * covariance
+
     @property
     def noise(self) -> float:
         """Standard deviation of a value measured again."""

@@ -1,0 +1,140 @@
+"""Records -> expected scores of a search's networks, with what is not known of them.
+
+Trainings of one network with several seeds differ. A Gaussian process over all networks of a search learns from their
+records how much they differ, and what neighbours tell of one another: so the best of many scores, which was partly
+luck, is lowered to what the network would have on average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stdc_search.expectation.process import Floats, GaussianProcess
+from stdc_search.ranking import front
+from stdc_search.records import Direction, Record
+from stdc_search.spec.search import SearchSpec
+
+FEWEST = 4
+"""Networks of which a process is fitted."""
+DRAWS = 2000
+"""Of the scores of all networks together, for the probability of being on the front."""
+LIMITS = 1.96
+"""Standard deviations to each side that hold 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Of the networks of a search, in their order."""
+
+    scores: Mapping[str, Floats]
+    """By the metric, the expected score of each network: [networks]."""
+    intervals: Mapping[str, Floats]
+    """By the metric, half of the width of its 95 % interval: [networks]."""
+    noise: Mapping[str, float]
+    """By the metric, the standard deviation between trainings of one network."""
+    on_front: NDArray[np.bool_]
+    """Whether a network is on the front of expected scores: [networks]."""
+    probability: Floats
+    """Of a network to be on the front of true scores: [networks]."""
+
+
+def networks(records: Sequence[Record]) -> list[list[Record]]:
+    """The records of each network, first the one that the others repeat, in the order of their numbers."""
+    found: dict[int, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.number):
+        found.setdefault(record.number if record.repeats is None else record.repeats, []).append(record)
+    return [*found.values()]
+
+
+def pooled(records: Sequence[Record]) -> Record:
+    """The first record of a network, with the mean scores of all its trainings."""
+    scores = [record.score.model_dump() for record in records if record.score is not None]
+    if len(scores) < 2 or records[0].score is None:
+        return records[0]
+    seeds = "seed_miou" if "seed_miou" in scores[0] else "seed_top1"
+    weights = [len(score[seeds]) for score in scores]
+    mean = {name: _mean([score[name] for score in scores], weights) for name in scores[0] if name != seeds}
+    mean |= {"images": scores[0]["images"], seeds: [value for score in scores for value in score[seeds]]}
+    return records[0].model_copy(update={"score": type(records[0].score).model_validate(mean)})
+
+
+def _mean(values: Sequence[Any], weights: Sequence[int]) -> Any:
+    """Of numbers, or of each entry of several mappings; none where one is missing."""
+    if isinstance(values[0], Mapping):
+        return {name: _mean([value[name] for value in values], weights) for name in values[0]}
+    return None if None in values else fmean(values, weights)
+
+
+def expected(several: Sequence[Sequence[Record]], search: SearchSpec) -> Expected | None:
+    """What is expected of the networks of a search.
+
+    Args:
+        several: complete records of each network, as `networks` gives them; none is a reference.
+        search: what varies, and what is sought.
+
+    Returns:
+        None where no score is an objective, or of too few networks.
+    """
+    scored = [name for name in search.objectives if name.startswith("score.")]
+    if not scored or len(several) < FEWEST:
+        return None
+    places = features(several, search)
+    trained = np.repeat(np.arange(len(several)), [len(records) for records in several])
+    scores, intervals, noise, draws = {}, {}, {}, {}
+    rng = np.random.default_rng(0)
+    for name in scored:
+        values = np.array([record.metric(name) for records in several for record in records])
+        process = GaussianProcess(places[trained], values)
+        mean, covariance = process.joint(places)
+        scores[name] = mean
+        intervals[name] = LIMITS * np.sqrt(np.diag(covariance))
+        noise[name] = process.noise
+        draws[name] = rng.multivariate_normal(mean, covariance, DRAWS, method="eigh")
+    known = {
+        name: np.array([records[0].metric(name) for records in several])
+        for name in search.objectives
+        if name not in scored
+    }
+    directions: list[Direction] = [*search.objectives.values()]
+
+    def front_of(found: Mapping[str, Floats]) -> NDArray[np.bool_]:
+        return front(np.column_stack([{**found, **known}[name] for name in search.objectives]), directions)
+
+    chances = np.mean([front_of({name: draws[name][i] for name in scored}) for i in range(DRAWS)], axis=0)
+    return Expected(scores, intervals, noise, front_of(scores), chances)
+
+
+def front_of(records: Sequence[Record], search: SearchSpec) -> set[int]:
+    """Numbers of the networks on the front, by expected scores where there are any.
+
+    Args:
+        records: complete ones.
+        search: what is sought.
+    """
+    several = [one for one in networks(records) if one[0].origin != "reference"]
+    if (model := expected(several, search)) is not None:
+        on_front = model.on_front
+    else:
+        points = [[pooled(one).metric(name) for name in search.objectives] for one in several]
+        on_front = front(points, [*search.objectives.values()]) if points else []
+    return {one[0].number for one, its in zip(several, on_front, strict=True) if its}
+
+
+def features(several: Sequence[Sequence[Record]], search: SearchSpec) -> Floats:
+    """What networks are compared by, each about 0 to 1: what varies, and known objectives: [networks, features]."""
+    columns = [
+        np.array([vary.coordinates(records[0].values[name]) for records in several], dtype=float)
+        for name, vary in search.vary.items()
+    ]
+    for name in search.objectives:
+        if not name.startswith("score."):
+            values = np.array([records[0].metric(name) for records in several], dtype=float)
+            values = np.log(values) if (values > 0).all() else values
+            columns.append(((values - values.min()) / (np.ptp(values) or 1.0))[:, None])
+    return np.concatenate(columns, axis=1)

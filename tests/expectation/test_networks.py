@@ -1,0 +1,107 @@
+"""What is expected of networks, against what their records were drawn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stdc_search.expectation import expected, networks, pooled
+from stdc_search.expectation.networks import features
+from stdc_search.ranking import front
+from stdc_search.records import Record
+from stdc_search.spec.search import SearchSpec
+from tests.report.fakes import record
+
+SEARCH = SearchSpec.model_validate(
+    {
+        "vary": {
+            "depth": {"kind": "int", "low": 1, "high": 12, "sets": ["network.backbone.stages.0.depth"]},
+            "width": {"kind": "choice", "of": [16, 32, 64, 128, 256], "sets": ["network.head.width"]},
+        },
+        "objectives": {"score.miou": "maximize", "cost.macs": "minimize"},
+        "trials": 60,
+    }
+)
+NOISE = 2.0
+
+
+def truth(depth: int, width: int) -> float:
+    return 40 + 4 * np.log(depth) + 1.5 * np.log2(width / 16)
+
+
+def one(number: int, depth: int, width: int, miou: float, **changes) -> Record:
+    return record(number, miou, depth * width, values={"depth": depth, "width": width}, **changes)
+
+
+def trainings(seed: int) -> list[Record]:
+    """One of each network of the space, whose scores differ from the truth by luck."""
+    rng = np.random.default_rng(seed)
+    every = [(depth, width) for depth in range(1, 13) for width in (16, 32, 64, 128, 256)]
+    return [one(i, *each, truth(*each) + NOISE * rng.normal()) for i, each in enumerate(every)]
+
+
+@pytest.fixture(scope="module")
+def trained() -> list[Record]:
+    return trainings(0)
+
+
+def test_the_front_of_what_is_expected_is_not_lucky():
+    lucky, sober = [], []
+    for seed in range(8):
+        trained = trainings(seed)
+        true = np.array([truth(**record.values) for record in trained])
+        raw = np.array([record.metric("score.miou") for record in trained])
+        costs = np.array([record.metric("cost.macs") for record in trained])
+        on_front = front(np.column_stack([raw, costs]), ["maximize", "minimize"])
+        found = expected(networks(trained), SEARCH)
+        lucky.append((raw - true)[on_front].mean())
+        sober.append((found.scores["score.miou"] - true)[found.on_front].mean())
+        assert found.noise["score.miou"] == pytest.approx(NOISE, rel=0.3)
+    assert np.mean(lucky) > 1.5
+    assert abs(np.mean(sober)) < 0.5
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say(trained):
+    found = expected(networks(trained), SEARCH)
+    true = np.array([truth(**record.values) for record in trained])
+    inside = abs(found.scores["score.miou"] - true) <= found.intervals["score.miou"]
+    assert inside.mean() > 0.8
+
+
+def test_chances_of_the_front_add_up_to_its_expected_size(trained):
+    found = expected(networks(trained), SEARCH)
+    assert ((found.probability >= 0) & (found.probability <= 1)).all()
+    assert found.probability[found.on_front].mean() > 2 * found.probability[~found.on_front].mean()
+
+
+def test_trainings_of_one_network_are_one_entry_and_narrow_its_interval(trained):
+    twelve = [one(100 + i, 6, 64, truth(6, 64), repeats=27) for i in range(12)]
+    assert trained[27].values == {"depth": 6, "width": 64}
+    several = networks([*trained, *twelve])
+    assert [len(records) for records in several].count(13) == 1
+    assert len(several) == len(trained)
+    before, after = (expected(some, SEARCH).intervals["score.miou"][27] for some in (networks(trained), several))
+    assert after < before
+
+
+def test_pooled_scores_are_means_over_all_seeds():
+    first = record(3, 40.0)
+    two = first.score.model_copy(update={"miou": 50.0, "seed_miou": (49.0, 51.0), "boundary_f": 10.0})
+    found = pooled([first, record(7, repeats=3, score=two)])
+    assert found.number == 3
+    assert found.score.miou == pytest.approx((40 + 2 * 50) / 3)
+    assert found.score.seed_miou == (40.0, 49.0, 51.0)
+    assert found.score.boundary_f is None
+    assert found.score.iou["fence"] is None
+    assert found.score.images == first.score.images
+
+
+def test_of_few_networks_or_no_score_nothing_is_expected(trained):
+    assert expected(networks(trained[:3]), SEARCH) is None
+    costs_alone = SEARCH.model_copy(update={"objectives": {"cost.macs": "minimize"}})
+    assert expected(networks(trained), costs_alone) is None
+
+
+def test_networks_are_compared_by_what_varies_and_by_their_costs():
+    several = networks([one(0, 1, 16, 40.0), one(1, 12, 256, 50.0), one(2, 12, 16, 45.0)])
+    assert features(several, SEARCH).round(3).tolist() == [[0, 0, 0], [1, 1, 1], [1, 0, pytest.approx(0.473, abs=2e-3)]]
