@@ -139,7 +139,7 @@ class Score(_Value):
     iou: dict[str, float | None]
     """IoU a class; none for a class that the validation labels do not have."""
     constant_miou: float
-    """mIoU of predicting the commonest class everywhere: what a network must beat."""
+    """mIoU of predicting the most common class everywhere: what a network must beat."""
     images: int
     seed_miou: tuple[float, ...]
     """mIoU of each of `training.seeds`."""
@@ -153,7 +153,7 @@ class ImageScore(_Value):
     top5: float
     """Images whose class is among the five highest."""
     constant_top1: float
-    """top1 of predicting the commonest class for every image."""
+    """top1 of predicting the most common class for every image."""
     images: int
     seed_top1: tuple[float, ...]
     """top1 of each of `training.seeds`."""

@@ -30,7 +30,7 @@ def append_line(path: Path, line: str) -> None:
         start = os.fstat(descriptor).st_size
         try:
             if os.write(descriptor, data) < len(data):
-                raise OSError(f"{path}: the line was not written whole; is the disk full?")
+                raise OSError(f"{path}: the line was not written completely; is the disk full?")
             os.fsync(descriptor)
         except OSError:
             os.ftruncate(descriptor, start)

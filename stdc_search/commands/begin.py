@@ -74,7 +74,10 @@ def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
         steps, epoch_steps = length(spec.training, len(datasets.train))  # an error if a batch is larger than the data
         halving = spec.search and spec.search.halving
         if halving and halving.rungs[-1] >= (epochs := ceil(steps / epoch_steps)):
-            message = f"a rung after {halving.rungs[-1]} epochs is no stop: `training.steps` makes {epochs}; use fewer"
+            message = (
+                f"a rung after {halving.rungs[-1]} epochs is not before the last epoch "
+                f"(`training.steps` makes {epochs}); use a smaller one"
+            )
             yield Problem("search.halving.rungs", message)
 
 
@@ -129,7 +132,7 @@ def begin_folder(folder: Path, spec: RunSpec, contents: Contents | None) -> RunS
             what = "other data"
         if different:
             raise SpecError.of(
-                f"{folder}: was begun with {what}, and its results would not be comparable:\n  "
+                f"{folder}: was started with {what}, so its results would not be comparable:\n  "
                 + "\n  ".join(different)
                 + "\nGive a new folder with --out, or change these back."
             )

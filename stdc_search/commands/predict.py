@@ -129,7 +129,7 @@ def _found(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         if path.is_dir():
             inside = files_below(path, endings)
             if not inside:
-                raise UserError(f"{path}: holds no image or video that ends in {' or '.join(endings)}")
+                raise UserError(f"{path}: contains no image or video that ends in {' or '.join(endings)}")
             yield from ((file.relative_to(path).with_suffix("").as_posix(), file) for file in inside)
         else:
             yield path.stem, path

@@ -58,7 +58,7 @@ def open_camvid(
 
     other = [root / f"{name}.txt" for name in lists["val" if split == "train" else "train"]]
     others = [sample.name for path in other if path.is_file() for sample in _listed(path)]
-    remedy = "`train: trainval` goes with `val: test`" if spec.train == "trainval" else "take them out of one list"
+    remedy = "`train: trainval` goes with `val: test`" if spec.train == "trainval" else "remove them from one list"
     check_disjoint([sample.name for sample in samples], others, root, remedy)
     return LabelledFiles(samples, spec.class_names, IdMasks.plain(spec.class_names, VOID))
 
@@ -121,7 +121,7 @@ def _paired(samples: list[Sample], root: Path, problems: list[str] | None) -> li
         missing = [path for path in paths if not path.is_file()]
         if missing:
             folder = missing[0].parent
-            remedy = "; copy them there, or take their lines out of the list" if folder.is_dir() else hint(folder)
+            remedy = "; copy them there, or remove their lines from the list" if folder.is_dir() else hint(folder)
             names = several([path.relative_to(root).as_posix() for path in missing])
             raise DataError(f"{root}: {len(missing)} of {len(paths)} listed {kind} are missing: {names}{remedy}")
     return samples

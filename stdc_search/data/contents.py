@@ -69,7 +69,7 @@ class Contents(BaseModel):
         except FileNotFoundError:
             return None
         except ValidationError:
-            raise DamagedError(f"{path}: damaged; delete it, and the next start writes it anew") from None
+            raise DamagedError(f"{path}: damaged; delete it, and the next start writes it again") from None
 
 
 def look(

@@ -167,7 +167,7 @@ def _mask(path: Path) -> Image.Image:
     compression = mask.info.get("compression")
     if mask.format not in LOSSLESS or (mask.format == "TIFF" and compression in LOSSY_TIFF):
         kind = f"a TIFF with {compression} compression" if mask.format == "TIFF" else f"a {mask.format}"
-        raise DataError(f"{path}: is {kind}, which need not keep class ids; save masks as PNG")
+        raise DataError(f"{path}: is {kind}, and lossy compression corrupts class ids; save masks as PNG")
     return mask
 
 

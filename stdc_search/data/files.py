@@ -225,7 +225,7 @@ def check_unique(names: Sequence[str], source: Path) -> None:
         raise DataError(f"{source}: names {several(twice)} more than once; list each image once")
 
 
-def check_disjoint(train: Iterable[str], val: Iterable[str], where: Path, remedy: str = "take them out of one") -> None:
+def check_disjoint(train: Iterable[str], val: Iterable[str], where: Path, remedy: str = "remove them from one") -> None:
     """Raise if an image is both trained on and scored."""
     both = sorted({*train} & {*val})
     if both:

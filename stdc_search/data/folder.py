@@ -66,7 +66,7 @@ def _from_pairs(spec: FolderSpec, split: Split, root: Path, path: Path, problems
         return [pairs[name] for name in split_by_share(sorted(pairs), spec.split.val, spec.split.seed, path)[split]]
     for part in ("train", "val"):
         if part not in splits.values():
-            raise DataError(f"{path}: no line says {part} in its column `split`")
+            raise DataError(f"{path}: no line has {part} in its column `split`")
     return [pair for name, pair in pairs.items() if splits[name] == split]
 
 
@@ -86,7 +86,7 @@ def _from_folders(spec: FolderSpec, split: Split, root: Path, problems: list[str
         case SplitByShare():
             names = split_by_share(sorted(images), spec.split.val, spec.split.seed, folder)
         case SplitByColumn():
-            raise AssertionError("a spec without `pairs` has no split by column")
+            raise AssertionError("without `pairs` there is no split by column")
         case _:
             assert_never(spec.split)
     orphans = sorted(str(mask) for mask in {*found.values()} - {masks[name] for name in images if name in masks})
@@ -176,12 +176,12 @@ def _files(folder: Path, endings: Sequence[str], without: Path) -> dict[str, Pat
             continue
         name = nfc(path.relative_to(folder).with_suffix("").as_posix())
         if name in found:
-            raise DataError(f"{folder}: {found[name].name} and {path.name} have one name; which one is `{name}`?")
+            raise DataError(f"{folder}: {found[name].name} and {path.name} have the same name; which one is `{name}`?")
         found[name] = path
     if not found:
         told_apart = f". Images beside masks need these endings; else use two folders, or {PAIRS}"
         remedy = told_apart if folder.resolve() == without.resolve() else ""
-        raise DataError(f"{folder}: holds no file that ends in {' or '.join(endings)}{hint(folder / '*')}{remedy}")
+        raise DataError(f"{folder}: contains no file that ends in {' or '.join(endings)}{hint(folder / '*')}{remedy}")
     return found
 
 

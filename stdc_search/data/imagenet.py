@@ -58,11 +58,13 @@ def open_imagenet(
     class_names = tuple(_classes(root / spec.train))
     if len(class_names) != spec.classes:
         raise DataError(
-            f"{root / spec.train}: has {len(class_names)} folders, a class each, and `data.classes` is {spec.classes}; "
-            f"write {len(class_names)} there and in `network.classes`, or mend the folder"
+            f"{root / spec.train}: has {len(class_names)} folders, one per class; `data.classes` is {spec.classes}; "
+            f"write {len(class_names)} there and in `network.classes`, or correct the folder"
         )
     if (root / spec.train).resolve() == (root / spec.val).resolve():
-        raise DataError(f"{root / spec.val}: is trained on and scored; give `data.val` another folder")
+        raise DataError(
+            f"{root / spec.val}: is used for both training and validation; give another folder in `data.val`"
+        )
     folder = root / (spec.train if split == "train" else spec.val)
     folders = _classes(folder)
     if (there := tuple(folders)) != class_names:
@@ -77,9 +79,11 @@ def open_imagenet(
         images = [path for path in inside if path.suffix.lower() in IMAGE_ENDINGS and path.is_file()]
         check_links(inside)
         if nested := [path for path in inside if path.is_dir()]:
-            raise DataError(f"{nested[0]}: is a folder in a class's folder; images lie in the class's folder itself")
+            raise DataError(
+                f"{nested[0]}: is a folder inside a class folder; images must be in the class folder itself"
+            )
         if not images:
-            message = f"{place}: holds no image; a class without images cannot be learned or scored"
+            message = f"{place}: contains no image; a class without images cannot be learned or scored"
             if problems is None:
                 raise DataError(message)
             problems.append(message)
@@ -90,8 +94,8 @@ def open_imagenet(
 def _classes(folder: Path) -> dict[str, Path]:
     """The folder of each class, in the order of their names."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder{hint(folder)}; it has a folder a class")
+        raise DataError(f"{folder}: no such folder{hint(folder)}; it needs one folder per class")
     inside = {nfc(path.name): path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
     if not inside:
-        raise DataError(f"{folder}: has no folder; images lie in a folder a class")
+        raise DataError(f"{folder}: contains no folder; images must be in one folder per class")
     return dict(sorted(inside.items()))

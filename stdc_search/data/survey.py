@@ -225,11 +225,11 @@ def _cannot_be_learned(spec: FolderSpec, lost: Sequence[str], val: Labels | None
     add = "add images that show it"
     if isinstance(spec.encoding, BinarySpec) or len(kept) < 2:
         return Problem("data.class_names", message + add)
-    message += f"{add}, or take it out: `class_names: [{', '.join(kept)}]`, `network.classes: {len(kept)}`"
+    message += f"{add}, or remove it: `class_names: [{', '.join(kept)}]`, `network.classes: {len(kept)}`"
     if isinstance(spec.encoding, ColoursSpec):
         message += ", and its colour out of `encoding.colours`"
     elif kept != list(spec.class_names[: len(kept)]):
-        message += ", and number the ids in the masks anew, from 0"
+        message += ", and renumber the ids in the masks from 0"
     return Problem("data.class_names", message)
 
 

@@ -48,7 +48,7 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, classes: int) -> Tenso
     pairs = labels.flatten().long() * classes + predictions.flatten()
     counts = torch.bincount(pairs, minlength=(IGNORED + 1) * classes)
     if counts[classes * classes : IGNORED * classes].any():
-        raise ValueError(f"a label is neither one of 0 to {classes - 1} nor {IGNORED} (ignored)")
+        raise ValueError(f"a label is neither in 0 to {classes - 1} nor {IGNORED} (ignored)")
     return counts[: classes * classes].view(classes, classes)
 
 

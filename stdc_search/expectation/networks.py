@@ -91,7 +91,7 @@ def expected(several: Sequence[Sequence[Record]], search: SearchSpec) -> Expecte
     for name in scored:
         values = np.array([record.metric(name) for records in several for record in records])
         process = GaussianProcess(places[trained], values)
-        mean, covariance = process.joint(places)
+        mean, covariance = process.means(places), process.covariance(places, places)
         scores[name] = mean
         intervals[name] = LIMITS * np.sqrt(np.diag(covariance))
         noise[name] = process.noise

@@ -60,12 +60,13 @@ class GaussianProcess:
         variance = (self.kernel.signal - (solved**2).sum(0)).clip(1e-12)
         return self.mean + self.scale * (across @ self.weights), self.scale * np.sqrt(variance)
 
-    def joint(self, points: Floats) -> tuple[Floats, Floats]:
-        """Means and covariances of the noiseless values at further points: [points], [points, points]."""
-        across = self.kernel.between(points, self.points)
-        solved = solve_triangular(self.factor[0], across.T, lower=True)
-        covariance = self.kernel.between(points, points) - solved.T @ solved
-        return self.mean + self.scale * (across @ self.weights), self.scale**2 * covariance
+    def covariance(self, some: Floats, others: Floats) -> Floats:
+        """Covariances of the noiseless values at further points: [some, others]."""
+        first, second = (
+            solve_triangular(self.factor[0], self.kernel.between(points, self.points).T, lower=True)
+            for points in (some, others)
+        )
+        return self.scale**2 * (self.kernel.between(some, others) - first.T @ second)
 
     @property
     def noise(self) -> float:

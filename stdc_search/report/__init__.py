@@ -90,7 +90,7 @@ def write_report(folder: Path) -> Report:
         expectation_note(frame),
         constant_note(complete),
         machine_note(frame, objectives),
-        f"Doubtful times, not to be ranked by: {', '.join(shaky)}" if shaky else "",
+        f"Doubtful times; do not rank by them: {', '.join(shaky)}" if shaky else "",
     ]
     remarks = [remark for remark in remarks if remark]
     reasons = [f"{name}: doubtful time: {why}" for name, why in shaky.items()]

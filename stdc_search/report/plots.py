@@ -41,7 +41,7 @@ LOOKS = {
     "front": Look("on the front", SEARCHED),
     "base": Look("base", "#7b2d8b", "s"),
     "start": Look("start network", GIVEN),
-    "reference": Look("reference, outside of the space", GIVEN),
+    "reference": Look("reference, outside the search space", GIVEN),
 }
 """By kind, the lowest first."""
 SIZES = {"o": 50, "s": 50, "*": 170, "D": 62, "P": 95, "^": 85, "v": 85, "X": 95, "<": 85, ">": 85}
@@ -87,7 +87,7 @@ class FrontPicture:
     third: Axis | None
     dots: tuple[Dot, ...]
     constant: float | None
-    """mIoU of predicting the commonest class, if mIoU runs along y."""
+    """mIoU of predicting the most common class, if mIoU runs along y."""
 
     @property
     def line(self) -> list[tuple[float, float]]:
@@ -238,7 +238,7 @@ def _draw_frame(axes: Axes, picture: FrontPicture) -> None:
         heights.append(picture.constant)
         axes.axhline(picture.constant, color=QUIET, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
         axes.annotate(
-            "predicting the commonest class",
+            "predicting the most common class",
             (1, picture.constant),
             (-2, 3),
             xycoords=axes.get_yaxis_transform(),

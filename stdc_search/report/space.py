@@ -85,9 +85,9 @@ def space_note(table: pd.DataFrame, size: float, limits: Mapping[Limited, LimitS
     parts = [f"{whole} combinations{of}: {legal:,} are legal networks"]
     costs = [name for name in limits if name.startswith("cost.")]
     if costs:
-        parts.append(f"{inside:,} ({100 * inside / max(legal, 1):.1f} %) lie inside the limits on {', '.join(costs)}")
+        parts.append(f"{inside:,} ({100 * inside / max(legal, 1):.1f} %) are within the limits on {', '.join(costs)}")
     if timed := [name for name in limits if name.startswith("latency.")]:
-        parts.append(f"{', '.join(timed)} is not looked at")
+        parts.append(f"{', '.join(timed)} is not counted")
     return "; ".join(parts)
 
 

@@ -96,7 +96,9 @@ class Mirror:
                 self.storage = self.storage or self._connect()
                 optuna.delete_study(study_name=self.folder.name, storage=self.storage)
             except Exception as error:
-                message = f"`search.storage` {self._shown} keeps predicted times beside measured ones: {_root(error)}"
+                message = (
+                    f"`search.storage` {self._shown} contains predicted times beside measured ones: {_root(error)}"
+                )
                 warnings.warn(f"{message}; to write it again: {self._deletion}", stacklevel=2)
             self.close()
         self.add(records, last=True)

@@ -172,7 +172,7 @@ class ColoursSpec(Spec):
         if twice := sorted({colour for colour in every if every.count(colour) > 1}):
             yield Problem(
                 "colours",
-                f"{', '.join(str(list(colour)) for colour in twice)} stands twice in `colours` and `ignore`, "
+                f"{', '.join(str(list(colour)) for colour in twice)} appears twice in `colours` and `ignore`, "
                 "which is black where it is not written; a colour has one meaning",
             )
 
@@ -236,7 +236,7 @@ class FolderSpec(Spec):
                 yield Problem("encoding.ignore", message)
             case ColoursSpec(colours=colours) if len(colours) != len(names):
                 message = (
-                    f"{len(colours)} `colours` for {len(names)} `class_names` ({', '.join(names)}); give one a class"
+                    f"{len(colours)} `colours` for {len(names)} `class_names` ({', '.join(names)}); give one per class"
                 )
                 yield Problem("encoding.colours", message)
             case BinarySpec() if len(names) != 2:
@@ -247,14 +247,14 @@ class FolderSpec(Spec):
     @rule
     def _split_is_of_pairs_or_folders(self) -> Iterator[Problem]:
         if self.pairs is None and isinstance(self.split, SplitByColumn):
-            yield Problem("split", "`column` is of a list of pairs; give `pairs`, or split by list or share")
+            yield Problem("split", "`column` needs a list of pairs; give `pairs`, or split by list or share")
         if self.pairs is not None and isinstance(self.split, SplitByList):
             yield Problem("split", "`list` goes with folders; with `pairs` use column or share")
 
     @rule
     def _pairs_or_folders(self) -> Iterator[Problem]:
         if self.pairs is not None and (self.images, self.masks) != (Path("images"), Path("masks")):
-            yield Problem("pairs", "takes the place of `images` and `masks`; give one or the other")
+            yield Problem("pairs", "replaces `images` and `masks`; give one or the other")
 
 
 class ImagenetSpec(Spec):

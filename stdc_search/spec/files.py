@@ -35,8 +35,8 @@ MAX_VALUES = 10_000
 _ENDINGS = (".yaml", ".yml", ".json")
 _RESOLVER = VersionedResolver(version=(1, 2))
 _HINTS = {
-    "mapping values are not allowed here": "; put a text that has `: ` in quotes, or mend the indentation",
-    "that cannot start any token": "; put the text in quotes",
+    "mapping values are not allowed here": "; quote text that contains `: `, or fix the indentation",
+    "that cannot start any token": "; quote the text",
 }
 
 
@@ -80,7 +80,7 @@ def _text(file: Path) -> str:
         if len(content) > MAX_BYTES:
             message = f"larger than {MAX_BYTES // 1024} KiB, the limit for a spec"
         elif b"\0" in content:
-            message = "binary, no text; a spec is YAML or JSON in UTF-8"
+            message = "a binary file; a spec is YAML or JSON in UTF-8"
         else:
             return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -123,7 +123,7 @@ class _Reader:
         next(self._events)  # the document ends
         event = next(self._events)
         if not isinstance(event, StreamEndEvent):
-            raise self._wrong(event, "a second document begins; a spec is one document: take the other out")
+            raise self._wrong(event, "a second document begins; a spec is one document: remove the other")
         return values
 
     def _parse(self) -> Iterator[Any]:
@@ -145,7 +145,7 @@ class _Reader:
             raise self._too_deep(event)
         if getattr(event, "ctag", None) is not None:
             tag = str(event.ctag).replace("tag:yaml.org,2002:", "!!")
-            self._note(event, path, f"the tag {tag} is not read; take it out")
+            self._note(event, path, f"the tag {tag} is not supported; remove it")
         match event:
             case AliasEvent():
                 value = self._aliased(event, path)
@@ -157,7 +157,7 @@ class _Reader:
             case _:
                 value = self._mapping(path, depth)
         if self._count > MAX_VALUES:
-            raise self._wrong(event, f"more than {MAX_VALUES:,} values, aliases written out; a spec has less")
+            raise self._wrong(event, f"more than {MAX_VALUES:,} values, with aliases expanded; a spec must have fewer")
         if event.anchor is not None and not isinstance(event, AliasEvent):
             self._anchors[event.anchor] = value, self._count - before
         return value
@@ -170,11 +170,11 @@ class _Reader:
         values: dict[str, Any] = {}
         for event in self._until(MappingEndEvent):
             if not isinstance(event, ScalarEvent):
-                raise self._wrong(event, "a key is no text; write `name: value`", path)
+                raise self._wrong(event, "a key is not text; write `name: value`", path)
             key: str = event.value
             child = _join(path, key)
             if not isinstance(self._scalar(event, child), str):
-                self._note(event, child, "this key is no text; mend the name, or put it in quotes")
+                self._note(event, child, "this key is not text; fix the name, or quote it")
             if key in values:
                 self._note(event, child, f"written twice, first in line {self.lines[child]}; keep one")
             self.lines.setdefault(child, _line(event))
@@ -219,15 +219,15 @@ class _Reader:
         return SpecError(*self.problems, Problem(path, message, self.file, line))
 
     def _too_deep(self, place: Any) -> SpecError:
-        return self._wrong(place, f"nested more than {MAX_DEPTH} deep; a spec is not; is a bracket left open?")
+        return self._wrong(place, f"nested more than {MAX_DEPTH} levels deep; is a bracket left open?")
 
     def _no_yaml(self, error: Any) -> SpecError:
         mark = getattr(error, "problem_mark", None)
         if mark is None:  # a character that YAML does not allow
-            message = f"the character {self.text[error.position]!a} is not allowed; take it out"
+            message = f"the character {self.text[error.position]!a} is not allowed; remove it"
             return self._wrong(self._line(error.position), message)
         if self.text[mark.index : mark.index + 1] == "\t":
-            return self._wrong(mark.line + 1, "a tab where YAML takes spaces only; replace it by spaces")
+            return self._wrong(mark.line + 1, "a tab where YAML allows only spaces; replace it by spaces")
         start = error.context_mark
         since = f" {error.context} from line {start.line + 1}" if start and start.line != mark.line else ""
         hint = next((hint for part, hint in _HINTS.items() if part in error.problem), "")

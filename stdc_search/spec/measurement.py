@@ -49,7 +49,7 @@ class RuntimeSpec(Spec):
     @rule
     def _runtime_takes_the_memory_format(self) -> Iterator[Problem]:
         if self.memory_format != "contiguous" and self.runtime not in ("eager", "compile"):
-            yield Problem("memory_format", f"{self.runtime} chooses its own; take it out")
+            yield Problem("memory_format", f"{self.runtime} chooses its own memory format; remove it")
 
 
 class LatencySpec(RuntimeSpec):

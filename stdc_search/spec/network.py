@@ -67,8 +67,8 @@ class StageSpec(Spec):
             nearest = f"{below} or {below + unit}" if below else f"{unit}"
             yield Problem(
                 "width",
-                f"`width` {self.width} is no multiple of {unit}, which `blocks` {self.blocks} needs "
-                f"(2^(blocks - 1)); the nearest that work: {nearest}",
+                f"`width` {self.width} is not a multiple of {unit}, which `blocks` {self.blocks} needs "
+                f"(2^(blocks - 1)); nearest: {nearest}",
             )
 
     @rule
@@ -76,7 +76,7 @@ class StageSpec(Spec):
         if self.skip == "shared" and self.down == "strided":
             yield Problem(
                 "skip",
-                "`skip: shared` needs a map that is halved before Block2, and with `down: strided` there is none; "
+                "`skip: shared` needs the map that is halved before Block2, which `down: strided` does not have; "
                 "use `skip: average` or `down: depthwise`",
             )
 
@@ -130,7 +130,7 @@ class TrunkSpec(Spec):
     @rule
     def _each_tap_once(self) -> Iterator[Problem]:
         if len(set(self.taps)) < len(self.taps):
-            yield Problem("taps", f"`taps` {list(self.taps)} names a module twice; give each once")
+            yield Problem("taps", f"`taps` {list(self.taps)} names a module twice; name each once")
 
 
 def _backbone_tag(value: Any) -> Any:
@@ -169,7 +169,7 @@ class SpatialSpec(Spec):
     def misfit(self, stage: int, reduction: int) -> str:
         """What to say where it ends at another size than its stage."""
         return (
-            f"strides multiply to {self.reduction}, but stage {stage}, whose place they take, is at 1/{reduction}; "
+            f"strides multiply to {self.reduction}, but stage {stage}, which they replace, is at 1/{reduction}; "
             f"let them multiply to {reduction}"
         )
 
@@ -196,7 +196,7 @@ class DecoderSpec(Spec):
     @rule
     def _taps_deepen(self) -> Iterator[Problem]:
         if self.taps and list(self.taps) != sorted(set(self.taps)):
-            yield Problem("taps", f"`taps` {list(self.taps)} must rise; write {sorted(set(self.taps))}")
+            yield Problem("taps", f"`taps` {list(self.taps)} must increase; write {sorted(set(self.taps))}")
 
 
 class HeadSpec(Spec):
@@ -240,7 +240,7 @@ class DetailSpec(Spec):
     @rule
     def _each_stride_once(self) -> Iterator[Problem]:
         if len(set(self.strides)) < len(self.strides):
-            yield Problem("strides", f"`strides` {list(self.strides)} names a stride twice; give each once")
+            yield Problem("strides", f"`strides` {list(self.strides)} names a stride twice; name each once")
 
     @rule
     def _one_weight_a_stride(self) -> Iterator[Problem]:
@@ -248,7 +248,7 @@ class DetailSpec(Spec):
             yield Problem(
                 "weights",
                 f"`weights` has {len(self.weights)} numbers and `strides` {len(self.strides)}; "
-                "give one weight a stride, or leave `weights` out",
+                "give one weight per stride, or remove `weights`",
             )
 
 
@@ -297,8 +297,8 @@ class SegmenterSpec(Spec):
         elif taps[-1] < levels - 1:
             yield Problem(
                 "decoder.taps",
-                f"`decoder.taps` ends with {taps[-1]}, so that nothing uses the stages after it; "
-                f"end with {levels - 1}, or take those stages out",
+                f"`decoder.taps` ends with {taps[-1]}, so nothing uses the stages after it; "
+                f"end with {levels - 1}, or remove those stages",
             )
         elif len(self.context_widths) != len(taps) - 1:
             yield Problem(
@@ -313,7 +313,7 @@ class SegmenterSpec(Spec):
         if self.detail is not None and self.detail.stage >= levels:
             yield Problem(
                 "detail.stage",
-                f"`detail.stage` {self.detail.stage} is none of the {levels} stages; the last is {levels - 1}",
+                f"`detail.stage` {self.detail.stage} does not exist; the last of {levels} stages is {levels - 1}",
             )
 
     @rule

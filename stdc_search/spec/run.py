@@ -95,7 +95,7 @@ class RunSpec(Spec):
     @rule
     def _training_has_data(self) -> Iterator[Problem]:
         if self.training is not None and self.data is None:
-            yield Problem("training", "has no effect without `data`; add `data`, or take it out")
+            yield Problem("training", "has no effect without `data`; add `data`, or remove it")
 
     @rule
     def _search_has_training(self) -> Iterator[Problem]:
@@ -110,7 +110,7 @@ class RunSpec(Spec):
             has, cannot, remedy = (
                 ("masks", "a classifier", "segmenter")
                 if isinstance(self.network, ClassifierSpec)
-                else ("a class an image", "a segmenter", "classifier")
+                else ("a class per image", "a segmenter", "classifier")
             )
             message = f"`data.kind` {self.data.kind!r} has {has}, which {cannot} cannot learn; use {remedy}"
             yield Problem("network.kind", message)
@@ -125,7 +125,7 @@ class RunSpec(Spec):
             return
         wanted = "resized_crop" if isinstance(self.network, ClassifierSpec) else "scaled_crop"
         if (given := self.training.augmentation.kind) != wanted:
-            message = f"{given!r} is not for a {self.network.kind}; use {wanted}"
+            message = f"{given!r} does not work for a {self.network.kind}; use {wanted}"
             yield Problem("training.augmentation.kind", message)
 
     @rule
@@ -134,14 +134,14 @@ class RunSpec(Spec):
             return
         wanted = "classification" if isinstance(self.network, ClassifierSpec) else "segmentation"
         if (given := self.training.loss.kind) != wanted:
-            message = f"{given!r} is not for a {self.network.kind}; use {wanted}"
+            message = f"{given!r} does not work for a {self.network.kind}; use {wanted}"
             yield Problem("training.loss.kind", message)
 
     @rule
     def _evaluation_is_of_label_maps(self) -> Iterator[Problem]:
         classifies = self.training is not None and isinstance(self.network, ClassifierSpec)
         if classifies and self.evaluation != EvaluationSpec():
-            yield Problem("evaluation", "is of label maps, and this network is a classifier; take it out")
+            yield Problem("evaluation", "applies to label maps, but this network is a classifier; remove it")
 
     @rule
     def _class_weights_fit_the_data(self) -> Iterator[Problem]:
@@ -149,7 +149,7 @@ class RunSpec(Spec):
             return
         weights, classes = self.training.loss.class_weights, self.data.classes
         if isinstance(weights, tuple) and len(weights) != classes:
-            message = f"{len(weights)} numbers for {classes} classes; give one a class"
+            message = f"{len(weights)} numbers for {classes} classes; give one per class"
             yield Problem("training.loss.class_weights", message)
 
     @rule
@@ -158,7 +158,7 @@ class RunSpec(Spec):
             return
         teacher, classes = self.training.loss.distillation, self.data.classes
         if teacher is not None and (others := teacher.network.classes) != classes:
-            message = f"the teacher has {others} classes, and `data` has {classes}; give one of the same classes"
+            message = f"the teacher has {others} classes, and `data` has {classes}; use a teacher with the same classes"
             yield Problem("training.loss.distillation.network", message)
 
     def _learns(self, data: DataSpec) -> bool:
@@ -170,7 +170,7 @@ class RunSpec(Spec):
         for place, metric in self._metrics():
             its = IMAGE_METRICS if isinstance(self.network, ClassifierSpec) else PIXEL_METRICS
             if metric.startswith("score.") and metric not in its:
-                yield Problem(place, f"is not measured of a {self.network.kind}; it has {', '.join(its)}")
+                yield Problem(place, f"is not measured for a {self.network.kind}; use one of {', '.join(its)}")
 
     @rule
     def _times_are_measured(self) -> Iterator[Problem]:
@@ -178,7 +178,7 @@ class RunSpec(Spec):
             if metric.startswith("latency.") and self.latency is None:
                 yield Problem(place, "is not measured; add a section `latency`")
             elif metric == "latency.p95_ms" and self.latency is not None and self.latency.table is not None:
-                message = "`latency.table` predicts medians alone; use latency.median_ms, or take the table out"
+                message = "`latency.table` predicts only medians; use latency.median_ms, or remove the table"
                 yield Problem(place, message)
 
     def _metrics(self) -> Iterator[tuple[str, str]]:
@@ -192,14 +192,14 @@ class RunSpec(Spec):
     @rule
     def _table_is_for_a_search(self) -> Iterator[Problem]:
         if self.search is None and self.latency is not None and self.latency.table is not None:
-            yield Problem("latency.table", "is of a search's networks; take it out, and the network is measured")
+            yield Problem("latency.table", "is used only with a search; remove it, and the network is measured")
 
     @rule
     def _halving_compares_scores(self) -> Iterator[Problem]:
         if self.search is None or self.search.halving is None:
             return
         if not any(name.startswith("score.") for name in self.search.objectives):
-            message = "compares candidates by a score, and no objective is one; add score.miou, or take it out"
+            message = "compares candidates by a score, but no objective is a score; add score.miou, or remove `halving`"
             yield Problem("search.halving", message)
 
     @rule
@@ -208,7 +208,7 @@ class RunSpec(Spec):
             return
         last = self.search.halving.rungs[-1]
         if (epochs := self.training.epochs) and last >= epochs:
-            message = f"a rung after {last} epochs is no stop: a training has {epochs}; use fewer"
+            message = f"a rung after {last} epochs is not before the last epoch ({epochs}); use a smaller one"
             yield Problem("search.halving.rungs", message)
 
     @rule
@@ -303,7 +303,7 @@ def schema() -> dict[str, Any]:
 
 def _misfits_with_halving(name: str, paths: Iterable[str], length: set[str]) -> Iterator[Problem]:
     if length.intersection(paths):
-        message = "cannot vary with `halving`, which compares candidates after as many epochs; take one out"
+        message = "cannot vary with `halving`, which compares candidates after the same number of epochs; remove one"
         yield Problem(f"search.vary.{name}", message)
 
 
@@ -327,11 +327,11 @@ def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterat
         yield f"`{path}` cannot vary; paths start with `network`, `training` or `image_size`"
         return
     if path.startswith("training.") and path.removeprefix("training.") in {*MEANS, "seeds", "start_from"}:
-        yield f"`{path}` cannot vary: it is one for all candidates; set it once, in `training`"
+        yield f"`{path}` cannot vary: all candidates share it; set it once, in `training`"
         return
     if path.endswith(".kind"):
         whole = path.removesuffix(".kind")
-        yield f"`{path}` decides which fields there are and cannot vary alone; vary `{whole}` as a choice of wholes"
+        yield f"`{path}` decides which fields exist and cannot vary alone; vary `{whole}` as a choice of wholes"
         return
     for other, name in setters.items():
         if f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}."):
@@ -373,7 +373,7 @@ def _misfits_of_start(
     elif values is not None:
         for name, others in trained:
             if values == others:
-                message = f"{start.name} and {name} differ in nothing that varies, so they are one network"
-                yield Problem("", f"{message}; vary what tells them apart, or take one out")
+                message = f"{start.name} and {name} differ in nothing that varies, so they are the same network"
+                yield Problem("", f"{message}; vary what distinguishes them, or remove one")
                 return
         trained.append((start.name, values))

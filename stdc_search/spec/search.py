@@ -317,7 +317,7 @@ class HalvingSpec(Spec):
     @rule
     def _upwards(self) -> Iterator[Problem]:
         if list(self.rungs) != sorted(set(self.rungs)):
-            yield Problem("rungs", f"{list(self.rungs)} do not go upwards; write {sorted(set(self.rungs))}")
+            yield Problem("rungs", f"{list(self.rungs)} do not increase; write {sorted(set(self.rungs))}")
 
 
 class InProcessSpec(Spec):
@@ -365,7 +365,9 @@ ExecutorSpec = Annotated[
 
 def _url(text: str) -> str:
     if not re.fullmatch(r"[a-z]\w*(\+\w+)?://.+", text):
-        raise ValueError(f"{text!r} is no database's URL; write one like postgresql+psycopg://user@host/database")
+        raise ValueError(
+            f"{text!r} is not the URL of a database; write one like postgresql+psycopg://user@host/database"
+        )
     return text
 
 
@@ -404,13 +406,15 @@ class SearchSpec(Spec):
         names = [start.name if isinstance(start, StartSpec) else "ladder" for start in self.start]
         for i, name in enumerate(names):
             if name in names[:i]:
-                yield Problem(f"start.{i}", f"a second network is called {name}; give each its own name, once")
+                yield Problem(f"start.{i}", f"a second network is called {name}; names must differ")
 
     @rule
     def _trials_for_every_start(self) -> Iterator[Problem]:
         count = len(self.networks) + self.ladder
         if self.trials < count:
-            yield Problem("trials", f"{self.trials} are fewer than the {count} networks of `start`; give as many")
+            yield Problem(
+                "trials", f"{self.trials} is fewer than the {count} networks of `start`; give at least as many"
+            )
 
     def paths(self, name: str) -> tuple[str, ...]:
         """Dotted paths that an entry of `vary` sets."""

@@ -97,12 +97,12 @@ class ScaledCropSpec(Spec):
     def _range(self) -> Iterator[Problem]:
         low, high = self.scales
         if low > high:
-            yield Problem("scales", f"`scales` [{low}, {high}] runs downwards; write [{high}, {low}]")
+            yield Problem("scales", f"`scales` [{low}, {high}] decreases; write [{high}, {low}]")
         elif self.scale_step is not None and not multiples(self.scale_step, low, high):
             yield Problem(
                 "scale_step",
-                f"no multiple of `scale_step` {self.scale_step} lies within `scales` [{low}, {high}]; "
-                "make it smaller, or null",
+                f"no multiple of `scale_step` {self.scale_step} is within `scales` [{low}, {high}]; "
+                "make it smaller, or write null",
             )
 
 
@@ -127,7 +127,7 @@ class ResizedCropSpec(Spec):
         for name in ("area", "aspect"):
             low, high = getattr(self, name)
             if low > high:
-                yield Problem(name, f"`{name}` [{low}, {high}] runs downwards; write [{high}, {low}]")
+                yield Problem(name, f"`{name}` [{low}, {high}] decreases; write [{high}, {low}]")
 
 
 AugmentationSpec = Annotated[
@@ -177,7 +177,7 @@ class DistillationSpec(Spec):
     @rule
     def _label_maps(self) -> Iterator[Problem]:
         if not isinstance(self.network, SegmenterSpec):
-            yield Problem("network", f"the teacher is a {self.network.kind}; give a segmenter, which scores pixels")
+            yield Problem("network", f"the teacher is a {self.network.kind}; give a segmenter")
 
 
 class SegmentationLossSpec(Spec):
@@ -285,9 +285,11 @@ class TrainingSpec(Spec):
     def _one_length(self) -> Iterator[Problem]:
         if (self.epochs is None) == (self.steps is None):
             both = "both are given" if self.epochs else "neither is given"
-            yield Problem("", f"{both} of `epochs` and `steps`; a training has one length: give one of them")
+            yield Problem("", f"{both} of `epochs` and `steps`; give one of them")
 
     @rule
     def _each_seed_once(self) -> Iterator[Problem]:
         if len(set(self.seeds)) < len(self.seeds):
-            yield Problem("seeds", f"`seeds` {list(self.seeds)} repeats a seed; the same training would run twice")
+            yield Problem(
+                "seeds", f"`seeds` {list(self.seeds)} contains a seed twice; the same training would run twice"
+            )

@@ -301,7 +301,7 @@ class _State:
             warnings.warn(f"{path} is damaged ({error}); the training starts over", stacklevel=3)
             return []
         differences = [
-            f"{name} {made_by.get(name)} there and {value} here"
+            f"{name} {made_by.get(name)} there, {value} here"
             for name, value in self.origin.items()
             if made_by.get(name) != value
         ]

@@ -42,7 +42,7 @@ class TrialJob:
     """A trial that is to be run, in this process or another."""
 
     spec: RunSpec
-    """The network's own run; its search, if any, is not looked at."""
+    """The network's own run; its search, if any, is not counted."""
     folder: Path
     """Gets `spec.yaml`, weights, curve and a sample; a training that was cut in it goes on."""
     draft: Record

@@ -108,7 +108,7 @@ def test_what_cannot_be_predicted_is_told_before_anything_is_written(spec, weigh
     (tmp_path / "broken.png").write_bytes(b"no image")
     for images, message in (
         ([one, two], r"several images would be written to .*a\.png"),
-        ([tmp_path / "empty"], "holds no image or video that ends in"),
+        ([tmp_path / "empty"], "contains no image or video that ends in"),
         ([tmp_path / "broken.png"], "cannot be read"),
         ([tmp_path / "missing.png"], "cannot be read"),
         ([photograph(tmp_path / "out" / "b.png")], r"b\.png would be written over"),

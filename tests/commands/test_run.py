@@ -330,9 +330,9 @@ def test_a_run_whose_data_changed_is_refused_with_what_differs(tmp_path):
     before = (tmp_path / "out" / "data.json").read_text("utf-8")
     write_mask(tmp_path / "mine" / "masks" / "a.png", 1)
     own_data(tmp_path / "mine", "i")
-    with pytest.raises(SpecError, match=r"was begun with other data(.|\n)* images: .*1 added \(images/i\.jpg\)"):
+    with pytest.raises(SpecError, match=r"was started with other data(.|\n)* images: .*1 added \(images/i\.jpg\)"):
         run(spec, tmp_path / "out")
-    with pytest.raises(SpecError, match="was begun with other data"):
+    with pytest.raises(SpecError, match="was started with other data"):
         run(replace(spec, {"data.root": own_data(tmp_path / "other", "abcdefg").data.root}), tmp_path / "out")
     assert (tmp_path / "out" / "data.json").read_text("utf-8") == before
 

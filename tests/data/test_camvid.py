@@ -89,7 +89,7 @@ def test_missing_images_are_counted_and_the_first_five_named(camvid: Path) -> No
         opened(camvid)
     assert str(error.value) == (
         f"{camvid}: 7 of 8 listed images are missing: train/f1.png, train/f2.png, train/f3.png, train/f4.png, "
-        "train/f5.png and 2 more; copy them there, or take their lines out of the list"
+        "train/f5.png and 2 more; copy them there, or remove their lines from the list"
     )
 
 
@@ -122,7 +122,7 @@ def test_a_frame_that_is_listed_twice_is_an_error(camvid: Path) -> None:
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_frame_in_both_splits_is_an_error(split: Split, camvid: Path) -> None:
     write_camvid_split(camvid, "val", ["b1", "a2"])
-    with pytest.raises(DataError, match="1 images are in both train and val: a2; take them out of one list"):
+    with pytest.raises(DataError, match="1 images are in both train and val: a2; remove them from one list"):
         opened(camvid, split)
 
 
@@ -196,7 +196,7 @@ def test_original_frames_without_labels_or_of_another_name_are_errors(tmp_path: 
     with pytest.raises(DataError, match=r"1 of 3 listed labels are missing: .*0001TP_008520_L\.png"):
         original(root, "train")
     write_image(root / FRAMES / "holiday.png")
-    with pytest.raises(DataError, match=r"holiday\.png is no frame of CamVid"):
+    with pytest.raises(DataError, match=r"holiday\.png is not a frame of CamVid"):
         original(root, "train")
 
 

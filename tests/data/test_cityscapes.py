@@ -91,7 +91,7 @@ def test_scores_are_those_of_the_data_sets_own_scripts(
 
 def test_an_image_without_labels_is_named(root: Path) -> None:
     (root / "gtFine/train/ulm/ulm_000000_000019_gtFine_labelIds.png").unlink()
-    with pytest.raises(DataError, match=r"1 of 3 images have no labels: ulm_000000_000019_gtFine_labelIds\.png"):
+    with pytest.raises(DataError, match=r"1 of 3 images have no label file: ulm_000000_000019_gtFine_labelIds\.png"):
         opened(root)
 
 
@@ -104,7 +104,7 @@ def test_a_missing_folder_is_named_with_what_is_there(tmp_path: Path) -> None:
 def test_a_folder_without_images_says_how_they_are_named(root: Path) -> None:
     for path in (root / "leftImg8bit/val/frankfurt").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match=r"holds no image; images are named like frankfurt/frankfurt_"):
+    with pytest.raises(DataError, match=r"contains no images; images are named like frankfurt/frankfurt_"):
         opened(root, "val")
 
 

@@ -179,7 +179,7 @@ def test_a_mask_that_need_not_keep_ids_is_an_error(
 ) -> None:
     path = tmp_path / name
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(path, **options)
-    with pytest.raises(DataError, match=rf"{kind}, which need not keep class ids; save masks as PNG"):
+    with pytest.raises(DataError, match=rf"{kind}, and lossy compression corrupts class ids; save masks as PNG"):
         label_of(path)
 
 

@@ -125,8 +125,8 @@ def test_accented_letters_may_be_spelt_in_either_way(written: str, stored: str, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\n \n", "names no image"),
-        (b"", "names no image"),
+        (b"\n \n", "lists no images"),
+        (b"", "lists no images"),
         (b"\x89PNG\xff\x00", "is not text in UTF-8"),
         ("a\nb".encode("utf-16-le"), "or in UTF-16 with a byte order mark"),
     ],

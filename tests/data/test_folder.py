@@ -129,7 +129,7 @@ def test_masks_without_an_image_are_a_warning(folder: Writer) -> None:
 def test_two_images_of_one_name_are_an_error(folder: Writer) -> None:
     root = folder("a", "b")
     write_image(root / "images" / "a.png")
-    with pytest.raises(DataError, match=r"a\.jpg and a\.png have one name"):
+    with pytest.raises(DataError, match=r"a\.jpg and a\.png have the same name"):
         opened(root)
 
 
@@ -145,7 +145,7 @@ def test_an_empty_folder_is_an_error(folder: Writer) -> None:
     root = folder("a", "b")
     shutil.rmtree(root / "masks")
     (root / "masks").mkdir()
-    with pytest.raises(DataError, match=r"masks: holds no file that ends in \.png"):
+    with pytest.raises(DataError, match=r"masks: contains no file that ends in \.png"):
         opened(root)
 
 
@@ -237,7 +237,7 @@ def test_masks_of_a_lossy_format_are_named_with_the_endings_that_work(folder: Wr
     root = folder("a", "b")
     for path in [*(root / "masks").iterdir()]:
         path.rename(path.with_suffix(".jpg"))
-    with pytest.raises(DataError, match=r"holds no file that ends in \.png .* holds a\.jpg, b\.jpg"):
+    with pytest.raises(DataError, match=r"contains no file that ends in \.png .* holds a\.jpg, b\.jpg"):
         opened(root)
 
 
@@ -368,7 +368,7 @@ def test_a_list_of_pairs_without_splits_is_split_by_share(folder: Writer) -> Non
             "image,mask\nimages/a.jpg,masks/a.png\nimages/a.png,masks/b.png\n",
             r"pairs\.csv:3: images/a\.png has the name of",
         ),
-        ("image,mask\nimages/a.jpg,\n", r"pairs\.csv:2: names no image or no mask"),
+        ("image,mask\nimages/a.jpg,\n", r"pairs\.csv:2: lacks an image or a mask"),
         ("image,mask\nimages/a.jpg,masks/z.png\n", r"1 files of it do not exist: .*z\.png; did you mean `[ab].png`"),
         ("image,mask,split\nimages/a.jpg,masks/a.png,training\n", "split 'training'; legal are train, val and test"),
         (
@@ -390,7 +390,7 @@ def test_a_list_of_pairs_that_cannot_be_used_is_told(folder: Writer, text: str, 
 def test_a_column_of_splits_needs_both(folder: Writer) -> None:
     root = folder("a", "b")
     how = write_pairs(root, "image,mask,split\nimages/a.jpg,masks/a.png,train\n")
-    with pytest.raises(DataError, match="no line says val in its column `split`"):
+    with pytest.raises(DataError, match="no line has val in its column `split`"):
         opened(root, **how, split={"kind": "column"})
 
 

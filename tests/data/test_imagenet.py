@@ -54,7 +54,7 @@ def test_class_names_are_equal_however_their_accents_are_spelt(class_folders: Pa
 
 
 def test_another_number_of_classes_is_an_error_that_names_both(class_folders: Path) -> None:
-    with pytest.raises(DataError, match=r"train: has 3 folders, a class each, and `data.classes` is 1000; write 3"):
+    with pytest.raises(DataError, match=r"train: has 3 folders, one per class; `data.classes` is 1000; write 3"):
         opened(class_folders, classes=1000)
 
 
@@ -67,14 +67,14 @@ def test_a_class_that_one_split_lacks_is_an_error(class_folders: Path) -> None:
 def test_validation_images_without_folders_are_an_error_that_says_what_to_do(class_folders: Path) -> None:
     shutil.rmtree(class_folders / "val")
     write_image(class_folders / "val" / "ILSVRC2012_val_00000001.JPEG")
-    with pytest.raises(DataError, match="val: has no folder; images lie in a folder a class"):
+    with pytest.raises(DataError, match="val: contains no folder; images must be in one folder per class"):
         opened(class_folders, "val")
 
 
 def test_a_class_without_images_is_an_error(class_folders: Path) -> None:
     for image in (class_folders / "train" / "cat").iterdir():
         image.unlink()
-    with pytest.raises(DataError, match="cat: holds no image"):
+    with pytest.raises(DataError, match="cat: contains no image"):
         opened(class_folders)
 
 
@@ -87,7 +87,7 @@ def test_a_missing_split_is_an_error_with_the_nearest_name(class_folders: Path) 
 def test_what_is_trained_on_is_not_scored(class_folders: Path) -> None:
     shutil.rmtree(class_folders / "val")
     (class_folders / "val").symlink_to(class_folders / "train")
-    with pytest.raises(DataError, match="val: is trained on and scored"):
+    with pytest.raises(DataError, match="val: is used for both training and validation"):
         opened(class_folders)
 
 
@@ -95,5 +95,5 @@ def test_hidden_files_are_no_images_and_nested_folders_are_an_error(class_folder
     (class_folders / "train" / "ant" / "._ant-a.jpg").write_bytes(b"stray")
     assert len(opened(class_folders)) == 6
     write_image(class_folders / "train" / "ant" / "more" / "x.jpg")
-    with pytest.raises(DataError, match="more: is a folder in a class's folder"):
+    with pytest.raises(DataError, match="more: is a folder inside a class folder"):
         opened(class_folders)

@@ -154,7 +154,7 @@ def test_lost_labels_of_cityscapes_are_named(cityscapes: Path) -> None:
 def test_a_class_folder_without_images_is_named(class_folders: Path) -> None:
     (class_folders / "val" / "bee" / "bee-c.jpg").unlink()
     opened, problems = open_what_can_be(ImagenetSpec(kind="imagenet", root=class_folders, classes=3))
-    assert len(problems) == 1 and "bee: holds no image" in problems[0]
+    assert len(problems) == 1 and "bee: contains no image" in problems[0]
     assert survey(opened["val"], "val").absent == ("bee",)
 
 
@@ -226,12 +226,12 @@ def test_a_split_of_which_everything_is_ignored_is_a_fault(split: str) -> None:
 def test_the_last_class_without_a_pixel_is_to_be_taken_out() -> None:
     found = told(labels("train", 5, 3, 0), labels("val", 1, 1, 0))
     assert found.startswith("data.class_names: no training mask has a pixel of 'car'")
-    assert found.endswith("or take it out: `class_names: [road, tree]`, `network.classes: 2`")
+    assert found.endswith("or remove it: `class_names: [road, tree]`, `network.classes: 2`")
 
 
 def test_a_class_amid_others_without_a_pixel_moves_the_ids_after_it() -> None:
     found = told(labels("train", 5, 0, 3), labels("val", 1, 0, 1))
-    assert "`class_names: [road, car]`" in found and found.endswith("number the ids in the masks anew, from 0")
+    assert "`class_names: [road, car]`" in found and found.endswith("renumber the ids in the masks from 0")
 
 
 def test_a_class_of_colours_without_a_pixel_is_taken_out_with_its_colour() -> None:

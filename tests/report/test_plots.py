@@ -154,7 +154,7 @@ def test_the_legend_names_what_is_there_and_no_more():
         "on the front",
         "base",
         "start network",
-        "reference, outside of the space",
+        "reference, outside the search space",
     ]
     assert legend_of(RECORDS[3:4]) == ["on the front"]
 

@@ -134,9 +134,9 @@ def test_doubtful_times_of_shown_networks_are_named_below_the_table_and_in_its_f
     records = [*RECORDS[:2], busy(2, miou=41.0, median_ms=60.0), busy(3, miou=40.0, median_ms=70.0)]
     folder = write_run(tmp_path / "camvid", records)
     notes = write_report(folder).notes
-    assert "Doubtful times, not to be ranked by: 0002" in notes
+    assert "Doubtful times; do not rank by them: 0002" in notes
     assert "0002: doubtful time: other processes used 60% of the CPU while this was measured" in notes
-    assert "Doubtful times, not to be ranked by: 0002." in (folder / "report" / "table.md").read_text("utf-8")
+    assert "Doubtful times; do not rank by them: 0002." in (folder / "report" / "table.md").read_text("utf-8")
 
 
 def test_times_that_nothing_speaks_against_have_no_note(report):

@@ -33,8 +33,8 @@ def test_quantiles_are_of_legal_networks_and_landmarks_have_their_rank(table):
 def test_the_note_counts_legal_networks_and_those_inside(table):
     limits = {"cost.macs": LimitSpec(at_most=5e10), "latency.median_ms": LimitSpec(at_most=5)}
     assert space_note(table, 100, limits) == (
-        "all 100 combinations: 99 are legal networks; 49 (49.5 %) lie inside the limits on cost.macs; "
-        "latency.median_ms is not looked at"
+        "all 100 combinations: 99 are legal networks; 49 (49.5 %) are within the limits on cost.macs; "
+        "latency.median_ms is not counted"
     )
     assert space_note(table, 5000, {}) == "a sample of 100 combinations of 5,000: 99 are legal networks"
     assert space_note(table, float("inf"), {}) == "a sample of 100 combinations: 99 are legal networks"

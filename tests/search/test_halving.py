@@ -124,7 +124,7 @@ def test_one_that_fails_is_replaced_and_compared_with_nobody():
     assert 0 not in halving.rungs[0]
 
 
-@pytest.mark.parametrize(("rungs", "complaint"), [([3, 1], r"do not go upwards; write \[1, 3\]"), ([], "at least 1")])
+@pytest.mark.parametrize(("rungs", "complaint"), [([3, 1], r"do not increase; write \[1, 3\]"), ([], "at least 1")])
 def test_rungs_go_upwards(rungs, complaint):
     with pytest.raises(ValueError, match=complaint):
         HalvingSpec(rungs=rungs)

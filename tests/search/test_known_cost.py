@@ -17,7 +17,7 @@ from stdc_search.latency import predicted
 from stdc_search.network.cost import count
 from stdc_search.ranking import hypervolume
 from stdc_search.search.known_cost import sampler as known_cost
-from stdc_search.search.known_cost.improvement import expected_improvement
+from stdc_search.search.known_cost.improvement import expected_improvement, volumes
 from stdc_search.search.known_cost.sampler import STARTUP, KnownCostSampler
 from stdc_search.search.study import Study
 from stdc_search.spec.measurement import RuntimeSpec
@@ -113,24 +113,45 @@ def test_nothing_is_proposed_twice_until_there_is_nothing_else():
     assert len(study.trials) == 34
 
 
-def test_a_repeat_is_worth_the_mean_growth_of_the_front_that_it_moves():
-    """Against draws of what would be expected of the network then."""
+@pytest.mark.parametrize("known", range(3))
+def test_volumes_of_sets_that_differ_in_one_objective_are_their_hypervolumes(known):
+    rng = np.random.default_rng(known)
+    levels, spots = rng.uniform(0, 1.2, (5, 9)), rng.uniform(0, 1.2, (9, known)).round(1)
+    found = volumes(levels, spots, 1.1, np.ones(known))
+    directions = ["minimize"] * (known + 1)
+    exact = [hypervolume(np.column_stack([level, spots]), [1.1, *np.ones(known)], directions) for level in levels]
+    assert found == pytest.approx(exact)
+
+
+def test_a_trial_is_worth_the_mean_growth_of_the_front_that_it_moves():
+    """Against draws of what would be expected of every network then, by conditioning the process."""
     study = study_of(KnownCostSampler(SPACE, known))
     run(study, 14)
     sampler = study.sampler
-    trial = study.trials[-1]
-    history = known_cost._History(sampler.space, study, trial, {})
+    history = known_cost._History(sampler.space, study, study.trials[-1], {})
     model = known_cost._Model(sampler._pool, history, {}, np.random.default_rng(0))
-    gains = model.gain_of_repeats()
+    process, draws = model.processes[0], norm.ppf((np.arange(500) + 0.5) / 500)
     reference = [model.worst, *model.reference]
 
-    def volume(level):
-        return hypervolume(np.column_stack([level, model.spots]), reference, ["minimize", "minimize"])
+    def volume(level, spots):
+        return hypervolume(np.column_stack([level, spots]), reference, ["minimize", "minimize"])
 
-    for i in range(len(model.networks)):
-        moved = np.tile(model.level, (500, 1))
-        moved[:, i] += model.deviation[i] * norm.ppf((np.arange(500) + 0.5) / 500)
-        assert gains[i] == pytest.approx(np.mean([volume(one) for one in moved]) - volume(model.level), abs=2e-3)
+    def growth(place, spots, level):
+        points = np.concatenate([model.places, place[None]])
+        across = process.covariance(points, place[None])[:, 0]
+        moved = level + np.outer(draws, across[: len(level)] / np.sqrt(across[-1] + process.noise**2))
+        return np.mean([volume(one, spots) for one in moved]) - volume(model.level, model.spots)
+
+    for i, found in enumerate(model.worth_of_repeats()):
+        exact = growth(model.places[i], model.spots, model.level)
+        assert found == pytest.approx(exact, abs=5e-3) if model.near[i] else exact < 5e-3
+
+    new = sampler._pool.rows[history.fresh(sampler._pool.rows)][:6]
+    rows, costs = sampler._pool.look_up(new)
+    points = sampler._pool.features(rows, costs)
+    for place, cost_of, mean, found in zip(points, costs, process.means(points), model.worth(rows, costs), strict=True):
+        exact = growth(place, np.concatenate([model.spots, cost_of[None]]), np.append(model.level, mean))
+        assert found == pytest.approx(exact, abs=5e-3)
 
 
 def test_points_are_tried_again_where_luck_hides_which_is_best():

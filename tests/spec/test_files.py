@@ -105,25 +105,25 @@ def test_every_key_and_item_has_its_line(tmp_path: Path) -> None:
         (b"\n---\n", "run.yaml:3: empty; a spec has at least a `network`"),
         (b"# a list\n- a\n", "run.yaml:2: a list, no mapping; a spec has at least a `network`"),
         (b"network\n", "run.yaml:1: 'network', no mapping; a spec has at least a `network`"),
-        (b"a: \x00", "run.yaml: binary, no text; a spec is YAML or JSON in UTF-8"),
-        (b"\xff\xfea\x00:\x00", "run.yaml: binary, no text; a spec is YAML or JSON in UTF-8"),
+        (b"a: \x00", "run.yaml: a binary file; a spec is YAML or JSON in UTF-8"),
+        (b"\xff\xfea\x00:\x00", "run.yaml: a binary file; a spec is YAML or JSON in UTF-8"),
         (b"name: caf\xe9", "run.yaml: not UTF-8 (byte 9); save it as UTF-8"),
-        (b"a: 1\nb: \x07\n", r"run.yaml:2: the character '\x07' is not allowed; take it out"),
+        (b"a: 1\nb: \x07\n", r"run.yaml:2: the character '\x07' is not allowed; remove it"),
         (b"a" * (256 * 1024 + 1), "run.yaml: larger than 256 KiB, the limit for a spec"),
-        (b"a:\n\tb: 1\n", "run.yaml:2: a tab where YAML takes spaces only; replace it by spaces"),
-        (b"\ta: 1\n", "run.yaml:1: a tab where YAML takes spaces only; replace it by spaces"),
+        (b"a:\n\tb: 1\n", "run.yaml:2: a tab where YAML allows only spaces; replace it by spaces"),
+        (b"\ta: 1\n", "run.yaml:1: a tab where YAML allows only spaces; replace it by spaces"),
         (
             b"a: 1\n---\nb: 1\n",
-            "run.yaml:2: a second document begins; a spec is one document: take the other out",
+            "run.yaml:2: a second document begins; a spec is one document: remove the other",
         ),
         (
             b"a: !!python/object/apply:os.system [ls]\n",
-            "run.yaml:1: a: the tag !!python/object/apply:os.system is not read; take it out",
+            "run.yaml:1: a: the tag !!python/object/apply:os.system is not supported; remove it",
         ),
-        (b"a: !mine 1\n", "run.yaml:1: a: the tag !mine is not read; take it out"),
-        (b"1: a\n", "run.yaml:1: 1: this key is no text; mend the name, or put it in quotes"),
-        (b"a: {true: 1}\n", "run.yaml:1: a.true: this key is no text; mend the name, or put it in quotes"),
-        (b"a: 1\n? [b]\n: 2\n", "run.yaml:2: a key is no text; write `name: value`"),
+        (b"a: !mine 1\n", "run.yaml:1: a: the tag !mine is not supported; remove it"),
+        (b"1: a\n", "run.yaml:1: 1: this key is not text; fix the name, or quote it"),
+        (b"a: {true: 1}\n", "run.yaml:1: a.true: this key is not text; fix the name, or quote it"),
+        (b"a: 1\n? [b]\n: 2\n", "run.yaml:2: a key is not text; write `name: value`"),
         (b"a: *b\n", "run.yaml:1: a: *b has no &b that ends before it"),
         (b"a: &a [1, *a]\n", "run.yaml:1: a.1: *a has no &a that ends before it"),
         (b"a: .inf\n", "run.yaml:1: a: '.inf' cannot be read as a finite number"),
@@ -133,12 +133,12 @@ def test_every_key_and_item_has_its_line(tmp_path: Path) -> None:
         ),
         (
             b"a: b: c\n",
-            "run.yaml:1: no YAML: mapping values are not allowed here; put a text that has `: ` in quotes, "
-            "or mend the indentation",
+            "run.yaml:1: no YAML: mapping values are not allowed here; quote text that contains `: `, "
+            "or fix the indentation",
         ),
         (
             b"a: @b\n",
-            "run.yaml:1: no YAML: found character '@' that cannot start any token; put the text in quotes",
+            "run.yaml:1: no YAML: found character '@' that cannot start any token; quote the text",
         ),
     ],
 )
@@ -166,7 +166,7 @@ def test_thousands_of_nested_brackets_never_reach_the_parser(
     complaints: Complaints, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setattr(files, "YAML", None)
-    assert complaints(text) == ["run.yaml:1: nested more than 32 deep; a spec is not; is a bracket left open?"]
+    assert complaints(text) == ["run.yaml:1: nested more than 32 levels deep; is a bracket left open?"]
 
 
 @pytest.mark.parametrize(
@@ -175,18 +175,22 @@ def test_thousands_of_nested_brackets_never_reach_the_parser(
     ids=["items", "keys"],
 )
 def test_deep_nesting_without_brackets_is_refused(complaints: Complaints, text: str, line: int) -> None:
-    assert complaints(text) == [f"run.yaml:{line}: nested more than 32 deep; a spec is not; is a bracket left open?"]
+    assert complaints(text) == [f"run.yaml:{line}: nested more than 32 levels deep; is a bracket left open?"]
 
 
 def test_aliases_that_explode_are_refused_before_they_are_built(complaints: Complaints) -> None:
     rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
-    assert complaints("\n".join(rows)) == ["run.yaml:5: more than 10,000 values, aliases written out; a spec has less"]
+    assert complaints("\n".join(rows)) == [
+        "run.yaml:5: more than 10,000 values, with aliases expanded; a spec must have fewer"
+    ]
 
 
 def test_more_values_than_any_spec_has_are_refused(complaints: Complaints, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_VALUES", 9)
-    assert complaints(f"a: [{'1,' * 8}]") == ["run.yaml:1: more than 9 values, aliases written out; a spec has less"]
+    assert complaints(f"a: [{'1,' * 8}]") == [
+        "run.yaml:1: more than 9 values, with aliases expanded; a spec must have fewer"
+    ]
 
 
 def test_a_missing_file_is_told_with_the_most_similar_name(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_width_that_divides_among_the_blocks_is_legal(width: int, blocks: int)
     ("width", "blocks", "nearest"), [(100, 4, "96 or 104"), (3, 4, "8"), (65, 7, "64 or 128"), (7, 2, "6 or 8")]
 )
 def test_a_width_that_does_not_divide_names_the_nearest_that_do(width: int, blocks: int, nearest: str) -> None:
-    with pytest.raises(ValidationError, match=f"`width` {width} .* `blocks` {blocks} .* that work: {nearest} "):
+    with pytest.raises(ValidationError, match=f"`width` {width} .* `blocks` {blocks} .* nearest: {nearest} "):
         StageSpec(width=width, blocks=blocks)
 
 
@@ -62,8 +62,8 @@ network:
         blocks: 4
 """
     assert complaints(text) == [
-        "run.yaml:6: network.backbone.stages.1.width: `width` 100 is no multiple of 8, which `blocks` 4 needs "
-        "(2^(blocks - 1)); the nearest that work: 96 or 104"
+        "run.yaml:6: network.backbone.stages.1.width: `width` 100 is not a multiple of 8, which `blocks` 4 needs "
+        "(2^(blocks - 1)); nearest: 96 or 104"
     ]
 
 
@@ -84,16 +84,16 @@ def test_detail_maps_have_the_released_weights_or_equal_shares(fields: dict, wei
     [
         (
             "detail: {strides: [1, 1]}",
-            "run.yaml:3: network.detail.strides: `strides` [1, 1] names a stride twice; give each once",
+            "run.yaml:3: network.detail.strides: `strides` [1, 1] names a stride twice; name each once",
         ),
         (
             "detail: {weights: [1]}",
-            "run.yaml:3: network.detail.weights: `weights` has 1 numbers and `strides` 3; give one weight a stride, "
-            "or leave `weights` out",
+            "run.yaml:3: network.detail.weights: `weights` has 1 numbers and `strides` 3; give one weight per stride, "
+            "or remove `weights`",
         ),
         (
             "detail: {stage: 3}",
-            "run.yaml:3: network.detail.stage: `detail.stage` 3 is none of the 3 stages; the last is 2",
+            "run.yaml:3: network.detail.stage: `detail.stage` 3 does not exist; the last of 3 stages is 2",
         ),
         (
             "backbone: {stages: [{width: 64}]}",
@@ -110,15 +110,15 @@ def test_detail_maps_have_the_released_weights_or_equal_shares(fields: dict, wei
         ),
         (
             "backbone: {stages: [{width: 64}, {width: 64, down: strided, skip: shared}]}",
-            "run.yaml:3: network.backbone.stages.1.skip: `skip: shared` needs a map that is halved before Block2, and "
-            "with `down: strided` there is none; use `skip: average` or `down: depthwise`",
+            "run.yaml:3: network.backbone.stages.1.skip: `skip: shared` needs the map that is halved before Block2, "
+            "which `down: strided` does not have; use `skip: average` or `down: depthwise`",
         ),
         (
             "decoder: {taps: [0, 1]}",
-            "run.yaml:3: network.decoder.taps: `decoder.taps` ends with 1, so that nothing uses the stages after it; "
-            "end with 2, or take those stages out",
+            "run.yaml:3: network.decoder.taps: `decoder.taps` ends with 1, so nothing uses the stages after it; "
+            "end with 2, or remove those stages",
         ),
-        ("decoder: {taps: [2, 0]}", "run.yaml:3: network.decoder.taps: `taps` [2, 0] must rise; write [0, 2]"),
+        ("decoder: {taps: [2, 0]}", "run.yaml:3: network.decoder.taps: `taps` [2, 0] must increase; write [0, 2]"),
         (
             "decoder: {taps: [0, 3]}",
             "run.yaml:3: network.decoder.taps: `decoder.taps` names 3, and the last of 3 stages is 2",
@@ -133,7 +133,7 @@ def test_detail_maps_have_the_released_weights_or_equal_shares(fields: dict, wei
         ("decoder: {width: wide}", "run.yaml:3: network.decoder.width: must be a whole number, not 'wide'"),
         (
             "decoder: {spatial: {convs: [{width: 8}, {width: 8}]}}",
-            "run.yaml:3: network.decoder.spatial.convs: strides multiply to 4, but stage 0, whose place they take, is "
+            "run.yaml:3: network.decoder.spatial.convs: strides multiply to 4, but stage 0, which they replace, is "
             "at 1/8; let them multiply to 8",
         ),
         (
@@ -142,7 +142,7 @@ def test_detail_maps_have_the_released_weights_or_equal_shares(fields: dict, wei
         ),
         (
             "backbone: {kind: timm, model: x, taps: [a, a]}",
-            "run.yaml:3: network.backbone.taps: `taps` ['a', 'a'] names a module twice; give each once",
+            "run.yaml:3: network.backbone.taps: `taps` ['a', 'a'] names a module twice; name each once",
         ),
         (
             "backbone: {kind: timm, model: x, tap: [a, b], taps: [a, b]}",

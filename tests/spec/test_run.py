@@ -80,7 +80,7 @@ def run_with(vary: dict[str, Any], **search: Any) -> RunSpec:
         ),
         (
             RUN.replace("data: {kind: scenes}\n", ""),
-            "run.yaml:3: training: has no effect without `data`; add `data`, or take it out",
+            "run.yaml:3: training: has no effect without `data`; add `data`, or remove it",
         ),
         (
             RUN.replace("11", "19"),
@@ -148,8 +148,8 @@ def test_data_without_a_training_is_said_not_to_be_trained_on(tmp_path: Path) ->
             "network.backbone.stages.2.width:\n      kind: choice\n      of:\n      - 64\n      - 100\n      - wide",
             [
                 "12: V.network.backbone.stages.2.width.of.1: 100 is not legal: network.backbone.stages.2.width: "
-                "`width` 100 is no multiple of 8, which `blocks` 4 needs (2^(blocks - 1)); "
-                "the nearest that work: 96 or 104",
+                "`width` 100 is not a multiple of 8, which `blocks` 4 needs (2^(blocks - 1)); "
+                "nearest: 96 or 104",
                 "13: V.network.backbone.stages.2.width.of.2: 'wide' is not legal: network.backbone.stages.2.width: "
                 "must be a whole number, not 'wide'",
             ],
@@ -170,7 +170,7 @@ def test_data_without_a_training_is_said_not_to_be_trained_on(tmp_path: Path) ->
         (
             "training.optimizer.kind: {kind: choice, of: [sgd, adamw]}",
             [
-                "8: V.training.optimizer.kind: `training.optimizer.kind` decides which fields there are and cannot "
+                "8: V.training.optimizer.kind: `training.optimizer.kind` decides which fields exist and cannot "
                 "vary alone; vary `training.optimizer` as a choice of wholes"
             ],
         ),
@@ -242,8 +242,8 @@ def test_values_that_are_illegal_together_make_no_candidate() -> None:
     with pytest.raises(SpecError) as caught:
         run.candidate({f"{stage}.blocks": 4, f"{stage}.width": 12})
     assert caught.value.brief == (
-        "network.backbone.stages.0.width: `width` 12 is no multiple of 8, which `blocks` 4 needs (2^(blocks - 1)); "
-        "the nearest that work: 8 or 16"
+        "network.backbone.stages.0.width: `width` 12 is not a multiple of 8, which `blocks` 4 needs (2^(blocks - 1)); "
+        "nearest: 8 or 16"
     )
 
 
@@ -295,11 +295,16 @@ IDENTITIES = {
 RECORDED = {
     "cost only": "network: {kind: segmenter}\n",
     "classifier": "image_size: [224, 224]\nnetwork: {kind: classifier, pooling: plain, hidden: 64}\n",
-    "scenes": "network: {kind: segmenter, classes: 11}\ndata: {kind: scenes}\ntraining: {epochs: 1}\nlatency: {}\n",
+    "scenes": (
+        "network: {kind: segmenter, classes: 11}\n"
+        "data: {kind: scenes}\n"
+        "training: {epochs: 1, precision: fp32}\n"
+        "latency: {}\n"
+    ),
     "folder": (
         "network: {kind: segmenter, classes: 2, decoder: {context: none, refinement: plain, fusion: add}}\n"
         "data: {kind: folder, root: here, class_names: [a, b]}\n"
-        "training: {epochs: 3, batch: 4, norm_statistics: fixed, seeds: [1, 2]}\n"
+        "training: {epochs: 3, batch: 4, precision: fp32, norm_statistics: fixed, seeds: [1, 2]}\n"
         "evaluation: {scales: [0.5, 1.0], flip: true, window: {size: [64, 64]}}\n"
     ),
     "weights": (
@@ -309,6 +314,7 @@ RECORDED = {
         "  backbone: {stages: [{width: 64, skip: shared}, {width: 64, down: average}]}\n"
         "data: {kind: camvid}\n"
         "training:\n"
+        "  precision: fp32\n"
         "  steps: 5\n"
         "  start_from: net.tar\n"
         "  loss: {distillation: {network: {kind: segmenter, classes: 11}, weights: teacher.pt}}\n"

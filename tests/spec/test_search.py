@@ -181,7 +181,7 @@ def test_a_mistake_in_a_start_networks_file_is_told_by_its_own_line(tmp_path: Pa
 
 def test_two_start_networks_of_one_name_are_refused(complaints: Complaints) -> None:
     assert complaints(f"{RUN}  start:\n    - stdc1\n    - stdc1\n") == [
-        "run.yaml:10: search.start.1: a second network is called stdc1; give each its own name, once"
+        "run.yaml:10: search.start.1: a second network is called stdc1; names must differ"
     ]
 
 

@@ -19,31 +19,31 @@ Complaints = Callable[..., list[str]]
     [
         (
             "{}",
-            "training: neither is given of `epochs` and `steps`; a training has one length: give one of them",
+            "training: neither is given of `epochs` and `steps`; give one of them",
         ),
         (
             "{epochs: 1, steps: 1}",
-            "training: both are given of `epochs` and `steps`; a training has one length: give one of them",
+            "training: both are given of `epochs` and `steps`; give one of them",
         ),
         (
             "{epochs: 1, seeds: [0, 0]}",
-            "training.seeds: `seeds` [0, 0] repeats a seed; the same training would run twice",
+            "training.seeds: `seeds` [0, 0] contains a seed twice; the same training would run twice",
         ),
         ("{epochs: 1, seeds: []}", "training.seeds: must have at least 1 item, not 0"),
         ("{epochs: 1, batch: 1}", "training.batch: must be at least 2, not 1"),
         (
             "{epochs: 1, augmentation: {scales: [1.5, 0.5]}}",
-            "training.augmentation.scales: `scales` [1.5, 0.5] runs downwards; write [0.5, 1.5]",
+            "training.augmentation.scales: `scales` [1.5, 0.5] decreases; write [0.5, 1.5]",
         ),
         (
             "{epochs: 1, augmentation: {scales: [0.1, 0.1]}}",
-            "training.augmentation.scale_step: no multiple of `scale_step` 0.125 lies within `scales` [0.1, 0.1]; "
-            "make it smaller, or null",
+            "training.augmentation.scale_step: no multiple of `scale_step` 0.125 is within `scales` [0.1, 0.1]; "
+            "make it smaller, or write null",
         ),
         (
             "{epochs: 1, augmentation: {scales: [1.1, 1.2], scale_step: 0.5}}",
-            "training.augmentation.scale_step: no multiple of `scale_step` 0.5 lies within `scales` [1.1, 1.2]; "
-            "make it smaller, or null",
+            "training.augmentation.scale_step: no multiple of `scale_step` 0.5 is within `scales` [1.1, 1.2]; "
+            "make it smaller, or write null",
         ),
         (
             "{epochs: 1, optimizer: {kind: adam}}",

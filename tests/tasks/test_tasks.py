@@ -162,9 +162,13 @@ def test_views_are_those_of_the_evaluation() -> None:
         (
             SEGMENTER,
             {"data": {"kind": "imagenet", "classes": 3}},
-            "'imagenet' has a class an image, which a segmenter cannot learn; use classifier",
+            "'imagenet' has a class per image, which a segmenter cannot learn; use classifier",
         ),
-        (CLASSIFIER, {"evaluation": {"flip": True}}, "is of label maps, and this network is a classifier; take it out"),
+        (
+            CLASSIFIER,
+            {"evaluation": {"flip": True}},
+            "applies to label maps, but this network is a classifier; remove it",
+        ),
         (CLASSIFIER, {"data": {"kind": "imagenet", "classes": 4}}, "3 classes, but `data` has 4; write 4"),
         (
             CLASSIFIER,
@@ -249,7 +253,7 @@ def test_a_teacher_is_another_specs_network_with_its_weights(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("loss", "complaint"),
     [
-        ({"class_weights": [1, 2]}, "2 numbers for 3 classes; give one a class"),
+        ({"class_weights": [1, 2]}, "2 numbers for 3 classes; give one per class"),
         (
             {"distillation": {"network": {"kind": "segmenter"}, "weights": "w"}},
             "the teacher has 19 classes, and `data` has 3",

@@ -23,7 +23,7 @@ def equation_3(in_channels: int, out_channels: int, blocks: int) -> int:
     """
     m, n = Fraction(in_channels), Fraction(out_channels)
     weights = n * m / 2 + 3 * n**2 / 2 * (1 + Fraction(2) ** (3 - 2 * blocks))
-    assert weights.denominator == 1, "out_channels is no multiple of 2^(blocks - 1)"
+    assert weights.denominator == 1, "out_channels is not a multiple of 2^(blocks - 1)"
     return int(weights)
 
 

@@ -147,7 +147,7 @@ def grid(distribution: BaseDistribution, steps: int = STEPS) -> Sequence[Any]:
                 return [low + i * step for i in range(round((high - low) / step) + 1)]
             spread = np.geomspace(low, high, steps) if log else np.linspace(low, high, steps)
             return spread.clip(low, high).tolist()
-    raise ValueError(f"{distribution} is none of Optuna's categorical, int and float distributions")
+    raise ValueError(f"{distribution} is not a categorical, int or float distribution of Optuna")
 
 
 def _columns(distribution: BaseDistribution, values: Sequence[Any], numeric: bool) -> Floats:

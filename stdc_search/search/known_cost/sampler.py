@@ -7,6 +7,7 @@ dominated hypervolume is the highest, which has a closed form where one objectiv
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import qmc
+from scipy.stats import norm, qmc
 
 from stdc_search.expectation.process import Floats, GaussianProcess, Kernel
-from stdc_search.search.known_cost.improvement import beyond, expected_improvement, undominated
+from stdc_search.search.known_cost.improvement import beyond, expected_improvement, undominated, volumes
 from stdc_search.search.known_cost.pool import LOOKED_AT, Pool, Row, Space
 
 Known = Callable[[Mapping[str, Any]], "Sequence[float | None] | None"]
@@ -32,6 +33,10 @@ CLIMBS, BEST = 4, 4
 """How often neighbours are looked at, first those of the front, then those of so many of the best."""
 FANTASIES = 16
 """Values that a second unknown objective is thought to have."""
+FINALISTS, KNOWN = 24, 2
+"""New points whose worth is computed in full, and known objectives up to which that is quick enough."""
+OUTCOMES = norm.ppf((np.arange(16) + 0.5) / 16)
+"""Of a trial, in standard deviations."""
 
 
 class KnownCostSampler(BaseSampler):
@@ -39,10 +44,10 @@ class KnownCostSampler(BaseSampler):
     objective is noisy.
 
     The front is the one of expected values, so a trial is worth what it is expected to change there: a new point joins
-    with what would then be expected of it, a repeated one moves. (This is the knowledge gradient of Frazier, Powell and
-    Dayanik, 2009, for a hypervolume, without what a trial tells of other points.) Trials that are running count as if
-    they had given what is expected of them. The proposal depends on the seed, the trial's number and the trials before
-    it.
+    it, and all points move with what the trial says about them. This is the knowledge gradient for correlated values
+    (Frazier, Powell and Dayanik, 2009) of the hypervolume; the new points that it compares are chosen without what they
+    say about others. Trials that are running count as if they had given what is expected of them. The proposal depends
+    on the seed, the trial's number and the trials before it.
 
     Args:
         search_space: of all parameters that matter; `log` spreads a float's draws.
@@ -134,10 +139,15 @@ class KnownCostSampler(BaseSampler):
             rows, first = np.unique(rows, axis=0, return_index=True)
             values = values[first]
             around = rows[np.argsort(-values, kind="stable")[:BEST]]
-        if self.repeats and history.fresh(rows).any() and (again := model.gain_of_repeats()).max() > values.max():
+        best = np.argsort(-values, kind="stable")[:FINALISTS]
+        if pool.costs.shape[1] > KNOWN:
+            return rows[best[0]]
+        rows, costs = pool.look_up(rows[best])
+        worth = model.worth(rows, costs)
+        if self.repeats and history.fresh(rows).any() and (again := model.worth_of_repeats()).max() > worth.max():
             self.repeated = True
             return model.networks[np.argmax(again)]
-        return rows[np.argmax(values)]
+        return rows[np.argmax(worth)]
 
 
 class _History:
@@ -211,11 +221,12 @@ class _Model:
             [np.concatenate([costs, their])[once], *([np.stack(others, 1)] if others else [])], axis=1
         )
         self.level = first
-        self.deviation = self._told(self.processes[0].predict(np.concatenate([points, pending])[once])[1])
+        self.places = np.concatenate([points, pending])[once]
         self.draws = rng.standard_normal((FANTASIES if others else 1, len(others)))
         self.worst = float(beyond(first))
         self.reference = np.concatenate([beyond(pool.costs), beyond(np.stack(others, 1)) if others else []])
         self.on_front = undominated(self.spots, self.level)
+        self.front_spots, self.front_level = self.spots[self.on_front], self.level[self.on_front]
 
     def improvement(self, rows: NDArray[np.intp], costs: Floats) -> Floats:
         """By how much the front's hypervolume is expected to grow with a trial of each point."""
@@ -227,30 +238,53 @@ class _Model:
         for draw in self.draws:
             guessed = [m + s * z for (m, s), z in zip(others, draw, strict=True)]
             spots = np.concatenate([costs, np.stack(guessed, 1)], axis=1) if guessed else costs
-            total += self._gain(mean, self._told(deviation), spots, self.on_front)
+            total += expected_improvement(
+                mean, self._told(deviation), spots, self.front_level, self.front_spots, self.worst, self.reference
+            )
         return total / len(self.draws)
 
-    def gain_of_repeats(self) -> Floats:
-        """By how much it is expected to grow with another trial of each network that was tried."""
-        gains = np.full(len(self.networks), -np.inf)
-        behind = self.trained & ~self.on_front
-        gains[behind] = self._gain(self.level[behind], self.deviation[behind], self.spots[behind], self.on_front)
-        for i in np.flatnonzero(self.trained & self.on_front):
-            others = np.arange(len(self.networks)) != i
-            others[others] = undominated(self.spots[others], self.level[others])
-            surely = np.array([self.deviation[i], 1e-9])
-            grown, now = self._gain(self.level[[i, i]], surely, self.spots[[i, i]], others)
-            gains[i] = grown - now
-        return gains
+    def worth(self, rows: NDArray[np.intp], costs: Floats) -> Floats:
+        """The same growth, with what a trial of each point says about the points of the front."""
+        points = self.pool.features(rows, costs)
+        (mean, deviation), *others = [process.predict(points) for process in self.processes]
+        spots = np.concatenate([costs, *(guessed[:, None] for guessed, _ in others)], axis=1)
+        moves = self._moves(points, deviation)
+        own = self._told(deviation)
+        return np.array([self._growth(moves[:, i], (mean[i], own[i], spots[i])) for i in range(len(rows))])
 
-    def _gain(self, mean: Floats, deviation: Floats, spots: Floats, front: NDArray[np.bool_]) -> Floats:
-        return expected_improvement(
-            mean, deviation, spots, self.level[front], self.spots[front], self.worst, self.reference
-        )
+    def worth_of_repeats(self) -> Floats:
+        """The same for another trial of each network that was tried; none of one that is running or far behind."""
+        moves = self._moves(self.places, self.processes[0].predict(self.places)[1])
+        growth = np.full(len(self.networks), -np.inf)
+        for i in np.flatnonzero(self.trained & self.near):
+            growth[i] = self._growth(moves[:, i])
+        return growth
+
+    def _growth(self, moves: Floats, new: tuple[float, float, Floats] | None = None) -> float:
+        """Expected growth of the hypervolume where networks move together, and a new one joins: its level, by how much
+        that may move, and its other objectives."""
+        levels, spots = self.level[self.near] + OUTCOMES[:, None] * moves[self.near], self.spots[self.near]
+        if new is not None:
+            levels = np.column_stack([levels, new[0] + OUTCOMES * new[1]])
+            spots = np.concatenate([spots, new[2][None]])
+        now = volumes(self.level[None, self.near], self.spots[self.near], self.worst, self.reference)
+        return float((volumes(levels, spots, self.worst, self.reference) - now).mean())
+
+    def _moves(self, points: Floats, deviation: Floats) -> Floats:
+        """By how much the expected level of each network moves with a trial of each point, as a standard deviation:
+        [networks, points]."""
+        return self.processes[0].covariance(self.places, points) / np.hypot(deviation, self.processes[0].noise)
 
     def _told(self, deviation: Floats) -> Floats:
-        """By how much the expected value of a point may move with another trial, as a standard deviation."""
+        """By how much the expected value of a point moves with a trial of it, as a standard deviation."""
         return deviation**2 / np.hypot(deviation, self.processes[0].noise)
+
+    @cached_property
+    def near(self) -> NDArray[np.bool_]:
+        """Networks that may come to be on the front."""
+        hoped = self.level - 3 * self.processes[0].predict(self.places)[1]
+        behind = (self.front_spots <= self.spots[:, None]).all(2) & (self.front_level < hoped[:, None])
+        return ~behind.any(1)
 
 
 def _kernel(points: Floats, values: Floats, objective: int, kernels: dict[tuple[int, int], Kernel]) -> Kernel:

@@ -53,7 +53,7 @@ def test_timms_own_taps_of_ghostnet_are_refused_and_the_right_one_is_named():
     [
         ({"model": "ghostnt_100"}, r"network\.backbone: timm has no model `ghostnt_100`; there is `ghostnet_100`"),
         ({"taps": ("blocks.4", "block.8")}, r"ghostnet_100 has no module `block\.8`; there is `blocks\.8`"),
-        ({"taps": ("blocks.4", "classifier")}, r"`classifier` of ghostnet_100 gives no map"),
+        ({"taps": ("blocks.4", "classifier")}, r"`classifier` of ghostnet_100 does not output a map"),
         (
             {"taps": ("blocks.8", "blocks.4")},
             r"`blocks\.4` of ghostnet_100 is at 1/8, after one at 1/32; taps must",
