@@ -52,7 +52,7 @@ class ScenesSpec(Spec):
     val: PositiveInt = 60
     """Number of validation images."""
     seed: NonNegativeInt = 0
-    """What is drawn depends on it."""
+    """Random seed of the drawing."""
     style: Literal["camvid", "simple"] = "camvid"
     """`camvid`: busy streets in any light, with CamVid's 11 classes. `simple`: sunny streets with 7 of these classes
     and no thin objects, which a network learns to label within a minute on a CPU."""
@@ -77,9 +77,9 @@ class CamvidSpec(Spec):
     """segnet: 480 x 360, `train.txt`, `train/`, `trainannot/`, ...; original: `701_StillsRaw_full/` and
     `LabeledApproved_full/`, 960 x 720, whose 32 colours are mapped to the 11 classes, split as in the other."""
     train: Literal["train", "trainval"] = "train"
-    """Split that is trained on."""
+    """Training split."""
     val: Literal["val", "test"] = "val"
-    """Split that is scored."""
+    """Validation split."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -103,9 +103,9 @@ class CityscapesSpec(Spec):
     """Folder that holds `leftImg8bit` and `gtFine`; a relative one starts from `--data-root`, else from
     $STDC_SEARCH_DATA, else from the working folder."""
     train: Literal["train", "trainval"] = "train"
-    """Split that is trained on; the paper's test results are of `trainval`, whose scores on val say nothing."""
+    """Training split; the paper's test results use `trainval`, which includes the images of val."""
     val: Literal["val"] = "val"
-    """Split that is scored; the labels of the test split are not public."""
+    """Validation split; the labels of the test split are not public."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ class SplitByShare(Spec):
 
     kind: Literal["share"]
     val: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the images that is scored and never trained on."""
+    """Share of the images that is used for validation only."""
     seed: NonNegativeInt = 0
     """Which images are held back: the same for the same seed."""
 
@@ -148,7 +148,7 @@ class IdsSpec(Spec):
 
     kind: Literal["ids"] = "ids"
     ignore: Annotated[int, Field(ge=0, le=255)] = 255
-    """Id of pixels that are neither trained on nor scored."""
+    """Id of pixels that training and scoring ignore."""
 
 
 Colour = tuple[
@@ -158,13 +158,13 @@ Colour = tuple[
 
 
 class ColoursSpec(Spec):
-    """A colour a class."""
+    """One colour per class."""
 
     kind: Literal["colours"]
     colours: tuple[Colour, ...]
     """[red, green, blue] of each class, in the order of `class_names`."""
     ignore: tuple[Colour, ...] = ((0, 0, 0),)
-    """Colours of pixels that are neither trained on nor scored."""
+    """Colours of pixels that training and scoring ignore."""
 
     @rule
     def _one_meaning_each(self) -> Iterator[Problem]:
@@ -200,20 +200,20 @@ class FolderSpec(Spec):
     images: FilePath = Path("images")
     """Folder of images, relative to `root`."""
     masks: FilePath = Path("masks")
-    """Folder of masks (PNG, BMP or lossless TIFF), relative to `root`. A mask has the name of its image; where
-    none has, all may have it with one suffix, such as `_mask`. It may be the folder of the images if these are JPEG or
+    """Folder of masks (PNG, BMP or lossless TIFF), relative to `root`. A mask has the name of its image,
+    or that name and a suffix such as `_mask`, the same for all. It may be the folder of the images if these are JPEG or
     WebP files."""
     pairs: FilePath | None = None
-    """CSV file with the columns `image` and `mask`, and `split` if it says so, in place of the two folders; it and its
-    paths are relative to `root`, or absolute."""
+    """CSV file with the columns `image` and `mask`, and optionally `split`, in place of the two folders. Its path and
+    the paths in it are absolute, or relative to `root`."""
     class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2, max_length=255)]
     """Names of the classes; the first is id 0."""
     encoding: Encoding = IdsSpec()
-    """How masks say which class a pixel has."""
+    """How masks encode classes."""
     split: Annotated[SplitByList | SplitByShare | SplitByColumn, Field(discriminator="kind")] = SplitByShare(
         kind="share"
     )
-    """Which images are trained on and which are scored."""
+    """How images are split into training and validation."""
 
     @property
     def classes(self) -> int:
@@ -258,18 +258,18 @@ class FolderSpec(Spec):
 
 
 class ImagenetSpec(Spec):
-    """Images to classify: a folder a class, such as ImageNet's `train/n01440764/*.JPEG`."""
+    """Images to classify, in one folder per class, such as ImageNet's `train/n01440764/*.JPEG`."""
 
     kind: Literal["imagenet"]
     root: FilePath = Path(".")
     """Folder that holds the splits' folders; a relative one starts from `--data-root`, else from $STDC_SEARCH_DATA,
     else from the working folder."""
     train: FilePath = Path("train")
-    """Folder that is trained on, relative to `root`, with a folder a class."""
+    """Training folder, relative to `root`, with one folder per class."""
     val: FilePath = Path("val")
-    """Folder that is scored, with the same classes."""
+    """Validation folder, with the same classes."""
     classes: Annotated[int, Field(ge=2)] = 1000
-    """How many classes there are; their names are those of the folders, in order."""
+    """Number of classes; their names are those of the folders, in order."""
 
 
 DataSpec = Annotated[ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec | ImagenetSpec, Field(discriminator="kind")]

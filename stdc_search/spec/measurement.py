@@ -1,4 +1,4 @@
-"""The measurement: on which runtime a network is timed, and how; how its accuracy is scored."""
+"""The measurement: how to time a network and how to score it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Side = Annotated[int, Field(ge=32)]
 
 
 class RuntimeSpec(Spec):
-    """What is timed, and where."""
+    """What to time, and where."""
 
     runtime: Runtime = "eager"
     """`eager` is plain PyTorch, `compile` torch.compile; `onnxruntime` and `openvino` run the exported network."""
     output: Literal["labels", "logits"] = "labels"
-    """`labels`: the uint8 label map that is deployed; `logits`: scores a pixel at image size."""
+    """`labels`: the uint8 label map that is deployed; `logits`: scores per pixel at image size."""
     precision: Precision = "fp32"
-    """Of weights and features; int8 is calibrated on training images of the section `data`."""
+    """Precision of weights and features; int8 is calibrated on training images of the section `data`."""
     device: Literal["cpu", "cuda", "tensorrt"] | None = None
     """`tensorrt` is ONNX Runtime's execution provider; default: the GPU if the runtime has one here."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
-    """Of PyTorch's tensors: NCHW or NHWC in memory."""
+    """Memory format of PyTorch's tensors: NCHW or NHWC."""
     threads: PositiveInt | None = None
-    """CPU threads; default: one a physical core."""
+    """CPU threads; default: one per physical core."""
     batch: PositiveInt = 1
-    """Images a call."""
+    """Images per call."""
 
     @rule
     def _runtime_has_the_precision(self) -> Iterator[Problem]:
@@ -56,14 +56,14 @@ class LatencySpec(RuntimeSpec):
     """How `latency.median_ms` is measured."""
 
     warmup: PositiveInt = 5
-    """Runs before the first that counts, at least; they go on until they become no faster."""
+    """Least number of runs before the first that counts; warming up goes on until runs stop getting faster."""
     repeats: Annotated[int, Field(ge=3)] = 30
-    """Runs that count; with several networks they take turns."""
+    """Number of runs that count; several networks take turns."""
     also: tuple[RuntimeSpec, ...] = ()
     """Further runtimes, reported beside the first."""
     table: RelativePath | None = None
-    """A search's times are predicted with this table of `stdc-search calibrate`, and measured for its front only.
-    Relative to the spec's file."""
+    """A table from `stdc-search calibrate`, which predicts the times of candidates; only the networks of the report are
+    measured. Relative to the spec file."""
 
 
 def varied(
@@ -88,12 +88,12 @@ def varied(
 
 
 class WindowSpec(Spec):
-    """Parts of an image that a network sees one after the other; where they overlap, the mean counts."""
+    """Sliding windows: parts of an image that a network sees one after another; overlaps are averaged."""
 
     size: tuple[Side, Side]
     """[height, width] of a window, at the size that the image is scaled to."""
     overlap: Annotated[float, Field(ge=0, lt=1)] = 1 / 3
-    """Share of a window that the next one covers too, at least."""
+    """Least share of a window that the next one overlaps."""
 
 
 class EvaluationSpec(Spec):
@@ -102,11 +102,11 @@ class EvaluationSpec(Spec):
     scales: Annotated[tuple[Annotated[float, Field(ge=0.1, le=10)], ...], Field(min_length=1)] = (1.0,)
     """Scales of `image_size` that a network sees; probabilities are averaged."""
     flip: bool = False
-    """Whether it sees each image mirrored, too."""
+    """Whether the network also sees each image mirrored."""
     window: WindowSpec | None = None
     """Sliding windows; null shows the network the whole image."""
     boundary: Annotated[int, Field(ge=1, le=30)] = 3
-    """Pixels that a boundary may be off to be right, for `score.boundary_f`."""
+    """Tolerance of `score.boundary_f`: pixels by which a correct boundary may be off."""
 
     @property
     def views(self) -> int:

@@ -44,14 +44,14 @@ class StageSpec(Spec):
     width: PositiveInt
     """Output channels N of each module; a multiple of 2^(blocks - 1)."""
     depth: PositiveInt = 2
-    """STDC modules in the stage, the strided one included (STDC1: 2, 2, 2; STDC2: 4, 5, 3)."""
+    """Number of STDC modules in the stage, the strided one included (STDC1: 2, 2, 2; STDC2: 4, 5, 3)."""
     stride: Stride = 2
     """Stride of the stage's first module."""
     blocks: Annotated[int, Field(ge=2, le=7)] = 4
     """Blocks n of an STDC module; block i has N / 2^i channels, the last one as many as the one before."""
     fusion: Literal["cat", "add"] = "cat"
-    """`cat`: the blocks' outputs, concatenated; `add`: the module's input is added to them, as the released code can
-    and no released network does."""
+    """`cat`: the blocks' outputs, concatenated; `add`: the module's input is added to them, which the released code
+    supports and no released network uses."""
     down: Literal["depthwise", "strided", "average"] = "depthwise"
     """How a module of stride 2 halves its map between Block1 and Block2: a depthwise 3x3 convolution as released,
     Block2's own stride as in the paper's Figure 3c, or an average pool."""
@@ -99,7 +99,7 @@ class StdcSpec(Spec):
 
     @property
     def levels(self) -> int:
-        """How many features a decoder can tap: one a stage."""
+        """Number of features that a decoder can tap: one per stage."""
         return len(self.stages)
 
     @property
@@ -120,7 +120,7 @@ class TrunkSpec(Spec):
     taps: Annotated[tuple[str, ...], Field(min_length=2)]
     """Modules of the model whose outputs are the features, shallow to deep; each the last one of its size."""
     truncated: bool = False
-    """Whether a tap may leave out convolutions that follow it at the same size, as timm's own taps of GhostNet do."""
+    """Whether convolutions after a tap at the same size may be dropped, as timm's own taps of GhostNet do."""
 
     @property
     def levels(self) -> int:
@@ -147,11 +147,11 @@ Widths = Annotated[
     Annotated[PositiveInt, Tag("one")] | Annotated[tuple[PositiveInt, ...], Tag("several")],
     Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
 ]
-"""One width for all levels, or one a level."""
+"""One width for all levels, or one per level."""
 
 
 class SpatialSpec(Spec):
-    """BiSeNet's spatial path, whose features take the place of the first tapped stage's (paper, Table 4)."""
+    """BiSeNet's spatial path, whose features replace those of the first tapped stage (paper, Table 4)."""
 
     convs: Annotated[tuple[ConvSpec, ...], Field(min_length=1)] = (
         ConvSpec(width=64, kernel=7),
@@ -219,12 +219,12 @@ class DetailSpec(Spec):
     """Weight of each stride's map in the fusion. Default: 0.6, 0.3, 0.1 for strides 1, 2, 4 as released (the
     map of stride 4 then never decides a pixel), equal shares for any other strides."""
     kernel: Literal["constant", "decayed", "trained"] = "constant"
-    """What training does to `weights`: nothing; weight decay alone, as the released code does in effect, since its
-    threshold passes no gradient; or gradients through a soft threshold, as the paper says."""
+    """Whether training changes `weights`: constant; decayed, as in the released code, whose threshold passes no
+    gradient, so that only weight decay acts; or trained through a soft threshold, as the paper says."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """A fused value above it is detail."""
+    """Fused values above it are detail."""
     stage: NonNegativeInt = 0
-    """Index of the stage that is guided; 0 is the paper's Stage 3."""
+    """Index of the guided stage; 0 is the paper's Stage 3."""
     width: PositiveInt = 64
     """Channels of the detail head's 3x3 convolution."""
 
@@ -253,17 +253,17 @@ class DetailSpec(Spec):
 
 
 class SegmenterSpec(Spec):
-    """STDC-Seg: image to class scores a pixel. The default is STDC1-Seg for Cityscapes."""
+    """STDC-Seg: image to class scores per pixel. The default is STDC1-Seg for Cityscapes."""
 
     kind: Literal["segmenter"]
     classes: Annotated[int, Field(ge=2, le=255)] = 19
-    """Number of classes, the ignored one not counted."""
+    """Number of classes, without the ignored one."""
     backbone: Backbone = StdcSpec()
     """Stem and stages of STDC, or a trunk of timm or torchvision."""
     decoder: DecoderSpec = DecoderSpec()
     """The context path and the fusion of its result with a shallow stage."""
     head: HeadSpec = HeadSpec()
-    """What makes scores of the fused features."""
+    """The head that turns the fused features into scores."""
     auxiliary: HeadSpec | None = HeadSpec(width=64)
     """Heads on each level of the context path, used in training only; null for none. The paper does not mention
     them; the released code has them."""
@@ -338,8 +338,8 @@ class ClassifierSpec(Spec):
     width: PositiveInt = 1024
     """Channels of ConvX6."""
     pooling: Literal["squared", "plain"] = "squared"
-    """What is averaged over the image: the squares of ConvX6's outputs, as released, or the outputs themselves, as
-    the paper reads."""
+    """What is averaged over the image: the squares of ConvX6's outputs, as in the released code, or the outputs, as the
+    paper says."""
     hidden: PositiveInt = 1024
     """Outputs of FC1."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2

@@ -1,4 +1,4 @@
-"""The run: one file, from network to front."""
+"""The run: one file that describes everything from a network to a front."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ records keep theirs. A new field of the network, data, training or evaluation be
 
 
 class RunSpec(Spec):
-    """A run. What is absent is not done: a network alone gives its cost, `latency` its times, `data` and
-    `training` a trained and scored network, `search` a front."""
+    """One run. Every section but `network` is optional; each one enables a step: `network` gives costs, `latency`
+    measured times, `data` and `training` a trained and scored network, `search` a front."""
 
     image_size: tuple[Annotated[int, Field(ge=32, le=65_535)], Annotated[int, Field(ge=32, le=65_535)]] = (512, 1024)
-    """[height, width] that the network sees when deployed: cost and latency are of it, scoring resizes images to
-    it and logits back to the labels' size."""
+    """[height, width] that the network sees when deployed. Costs and times refer to it; scoring resizes images to it,
+    and logits back to the size of the labels."""
     network: NetworkSpec
-    """What is built."""
+    """The network to build."""
     data: DataSpec | None = None
-    """What it is trained on and scored by."""
+    """The images and labels for training and scoring."""
     training: TrainingSpec | None = None
-    """How it is trained."""
+    """How to train."""
     evaluation: EvaluationSpec = EvaluationSpec()
-    """How it is scored."""
+    """How to score."""
     latency: LatencySpec | None = None
-    """How it is timed."""
+    """How to measure times."""
     search: SearchSpec | None = None
-    """What may vary, and what is sought."""
+    """What may vary, the limits and the objectives."""
 
     @property
     def identity(self) -> str:
@@ -77,7 +77,7 @@ class RunSpec(Spec):
 
     @property
     def summary(self) -> str:
-        """What `run` would do, in a line."""
+        """One line that says what `run` would do."""
         height, width = self.image_size
         does = [f"{self.network.kind} of {self.network.classes} classes at {height}x{width}", "cost"]
         if self.latency is not None:
@@ -270,7 +270,7 @@ class RunSpec(Spec):
 
 
 def load(path: str | Path) -> RunSpec:
-    """Read a run from a YAML or JSON file; what is absent gets its default.
+    """Read a run from a YAML or JSON file; omitted fields get their defaults.
 
     Raises:
         SpecError: with every problem that was found, by file, line and dotted path.

@@ -1,4 +1,4 @@
-"""The search: what varies, what must not be exceeded, what is sought."""
+"""The search: what varies, the limits and the objectives."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class FloatRange(Spec):
     high: float
     """The greatest value."""
     log: bool = False
-    """Spread evenly over the logarithm."""
+    """Whether values are spread evenly over the logarithm."""
     sets: Sets = None
     """Dotted paths that take the value together; default: the entry's own name."""
 
@@ -223,10 +223,10 @@ VarySpec = Annotated[IntRange | FloatRange | Choice, Field(discriminator="kind")
 
 
 class LimitSpec(Spec):
-    """A bound that holds before training."""
+    """An upper bound that is checked before training."""
 
     at_most: PositiveFloat
-    """The greatest value that is trained; in the unit of its name, bare counts otherwise."""
+    """The largest value that is accepted, in the unit that the name ends with; otherwise a count."""
 
     def excess(self, value: Any) -> Any:
         """How far a number, or each number of an array, lies above the limit; negative or 0 where it does not."""
@@ -253,9 +253,9 @@ class StartSpec(Spec):
     """A network that is trained first. In a file, `stdc1`, `stdc2` or the path of a spec stands for it."""
 
     name: str
-    """How tables and pictures call it."""
+    """Its name in tables and pictures."""
     network: NetworkSpec
-    """Only its varied paths are read."""
+    """The network; the search reads only its varied paths."""
 
 
 def _named_or_filed(start: Any, info: ValidationInfo) -> Any:
@@ -272,7 +272,7 @@ class LadderSpec(Spec):
     """Networks of the space that are trained first: from its smallest to its largest, everything scaled together."""
 
     ladder: Annotated[int, Field(ge=2)]
-    """How many, spread evenly over the logarithm of what they cost; those beyond a limit on costs are left out."""
+    """Number of networks, spread evenly over the logarithm of the cost; those above a limit on costs are left out."""
 
 
 def _rungs_or_network(start: Any) -> str:
@@ -293,26 +293,26 @@ SamplerKind = Literal[OwnSampler, OptunaSampler]
 
 
 class SamplerSpec(Spec):
-    """What proposes candidates: one of Optuna's samplers, or ours, which know what candidates cost."""
+    """The sampler that proposes candidates: one of Optuna's, or one of ours, which know the costs of candidates."""
 
     kind: SamplerKind = "known_cost"
-    """`known_cost` learns what is not known of candidates, accuracy as a rule; `stratified` draws evenly over the
-    logarithms of what is known."""
+    """`known_cost` models only the unknown objectives, usually accuracy; `stratified` draws at random, evenly over the
+    logarithms of the known objectives."""
     seed: NonNegativeInt = 0
-    """What its draws depend on: the same seed proposes the same candidates after the same results."""
+    """Random seed: the same seed proposes the same candidates after the same results."""
 
 
 class HalvingSpec(Spec):
-    """Early stopping: candidates wait at rungs, and those of the best Pareto ranks are trained on from there."""
+    """Early stopping: candidates wait at rungs, and those with the best Pareto ranks continue."""
 
     rungs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-    """Epochs after which a candidate waits, upwards; `score_every` need not meet them."""
+    """Epochs after which a candidate waits, in increasing order; independent of `score_every`."""
     reduction_factor: Annotated[float, Field(gt=1)] = 2.0
-    """One in so many of those that came to a rung goes on."""
+    """Of the candidates at a rung, one in `reduction_factor` continues."""
     probation: Annotated[int, Field(ge=4)] = 8
-    """The first so many candidates are trained to the end, to see what a rung tells of it."""
+    """Number of first candidates that are trained to the end, to compare scores at the rungs with final scores."""
     least_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.5
-    """Rank correlation of their scores at a rung and at the end below which nobody is stopped there."""
+    """Rank correlation between a rung and the end below which no candidate is stopped at that rung."""
 
     @rule
     def _upwards(self) -> Iterator[Problem]:
@@ -331,11 +331,11 @@ class ProcessesSpec(Spec):
 
     kind: Literal["processes"]
     workers: PositiveInt | None = None
-    """How many; default: as many as this machine has threads for."""
+    """Number of processes; default: as many as the machine has CPU threads for."""
     threads: PositiveInt = 1
     """CPU threads of each training; two trainings of one thread are faster than one after the other with two."""
     timeout: PositiveFloat | None = None
-    """Seconds after which a candidate is stopped and counts as failed."""
+    """Seconds after which a candidate is stopped and recorded as failed."""
 
 
 class RaySpec(Spec):
@@ -343,15 +343,15 @@ class RaySpec(Spec):
 
     kind: Literal["ray"]
     address: str = "auto"
-    """Of the cluster: `auto` for the one that this machine belongs to, `local` for a new one of this machine alone."""
+    """Address of the cluster: `auto` for the cluster of this machine, `local` to start one on this machine only."""
     cpus_per_trial: PositiveFloat = 1.0
     """CPU threads of each training."""
     gpus_per_trial: NonNegativeFloat = 0.0
     """GPUs of each training; 0.5 lets two share one."""
     timeout: PositiveFloat | None = None
-    """Seconds after which a candidate is stopped and counts as failed."""
+    """Seconds after which a candidate is stopped and recorded as failed."""
     retries: NonNegativeInt = 3
-    """How often a candidate is begun again, from its last checkpoint, when its machine is lost."""
+    """How often a candidate is restarted from its last checkpoint when its machine is lost."""
 
 
 ExecutorSpec = Annotated[
@@ -378,28 +378,29 @@ class SearchSpec(Spec):
     """A search around the file's own network."""
 
     vary: Annotated[dict[str, VarySpec], Field(min_length=1)]
-    """What may vary: dotted path of this file, or a name of your own with `sets`."""
+    """What may vary, by dotted path of this file, or by a name of your own together with `sets`."""
     limits: dict[Limited, LimitSpec] = {}
-    """A candidate that breaks one is rejected before it is trained."""
+    """Upper bounds. A candidate above one is rejected before it is trained."""
     objectives: Annotated[dict[Objective, Direction], Field(min_length=1)] = {
         "score.miou": "maximize",
         "cost.macs": "minimize",
     }
-    """What is sought, and which way is better; with several, the result is their front."""
+    """The objectives, each with its direction; with several, the result is their Pareto front."""
     start: tuple[Start, ...] = ()
-    """Networks that are trained first: `stdc1`, `stdc2`, files, and `{ladder: 6}`; one outside of the space is a
-    reference that the sampler never sees."""
+    """Networks that are trained first: `stdc1`, `stdc2`, files, and `{ladder: 6}`; a network outside
+    the space is a reference that the sampler never sees."""
     sampler: SamplerSpec = SamplerSpec()
-    """What proposes candidates, after the start networks."""
+    """The sampler, which proposes candidates after the start networks."""
     halving: HalvingSpec | None = None
-    """Which candidates are stopped early; default: none."""
+    """Early stopping; default: none."""
     executor: ExecutorSpec = InProcessSpec()
-    """Where candidates are trained."""
+    """Where to train candidates."""
     storage: DatabaseUrl | None = None
-    """Where Optuna's own tools find the study: SQLAlchemy's URL of a database; default: `study.db` in the run's folder.
-    A run's results are in its folder alone. Leave passwords to the environment (PGPASSWORD), since specs are copied."""
+    """Database in which Optuna's tools find a copy of the study, as an SQLAlchemy URL; default: `study.db` in the run
+    folder. Results are kept only in the run folder. Leave passwords to the environment (PGPASSWORD), since specs are
+    copied."""
     trials: PositiveInt
-    """Candidates that are trained, start networks included; rejected ones do not count."""
+    """Number of candidates to train, including start networks; rejected candidates do not count."""
 
     @rule
     def _start_names_differ(self) -> Iterator[Problem]:

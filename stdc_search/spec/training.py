@@ -32,11 +32,11 @@ class SgdSpec(Spec):
 
     kind: Literal["sgd"]
     learning_rate: PositiveFloat = 0.01
-    """The highest, after the warm-up; the paper has 0.01 for segmentation and 0.1 for ImageNet."""
+    """Highest learning rate, after the warm-up; the paper uses 0.01 for segmentation and 0.1 for ImageNet."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Share of the last step's direction that a step keeps."""
+    """Share of the previous step's direction that a step keeps."""
     weight_decay: NonNegativeFloat = 5e-4
-    """Of convolutions and linear layers; norms have none, as released."""
+    """Weight decay of convolutions and linear layers; norms have none, as in the released code."""
 
 
 class AdamwSpec(Spec):
@@ -44,20 +44,20 @@ class AdamwSpec(Spec):
 
     kind: Literal["adamw"]
     learning_rate: PositiveFloat = 1e-3
-    """The highest, after the warm-up."""
+    """Highest learning rate, after the warm-up."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     """Shares that a step keeps of the averages of gradients and of their squares."""
     weight_decay: NonNegativeFloat = 0.01
-    """Of convolutions and linear layers; norms have none."""
+    """Weight decay of convolutions and linear layers; norms have none."""
 
 
 class _WarmupSpec(Spec):
     warmup: NonNegativeInt = 1000
-    """Steps of warm-up; the paper has 1000 for Cityscapes, 200 for CamVid and 5 epochs for ImageNet."""
+    """Steps of warm-up; the paper uses 1000 for Cityscapes, 200 for CamVid and 5 epochs for ImageNet."""
     warmup_start: Share = 1e-3
     """Share of the learning rate at step 0: 1e-5 of 0.01 in the released code."""
     warmup_shape: Literal["exponential", "linear"] = "exponential"
-    """How it rises: exponentially in the released code; the paper does not say."""
+    """How the rate rises during the warm-up: exponentially in the released code; the paper does not say."""
 
 
 class PolySpec(_WarmupSpec):
@@ -65,7 +65,7 @@ class PolySpec(_WarmupSpec):
 
     kind: Literal["poly"] = "poly"
     power: PositiveFloat = 0.9
-    """1 falls evenly; less stays high for longer."""
+    """1 is a linear decay; smaller values keep the rate high for longer."""
 
 
 class CosineSpec(_WarmupSpec):
@@ -81,7 +81,7 @@ ScheduleSpec = Annotated[
 
 
 class ScaledCropSpec(Spec):
-    """A crop of the scaled image, for masks: what is done to a training image, in this order."""
+    """A crop of the scaled image, for masks: the steps applied to a training image, in this order."""
 
     kind: Literal["scaled_crop"] = "scaled_crop"
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -91,7 +91,7 @@ class ScaledCropSpec(Spec):
     scales: tuple[PositiveFloat, PositiveFloat] = (0.125, 1.5)
     """Range of the random scale."""
     scale_step: PositiveFloat | None = 0.125
-    """Scales are multiples of it, as released; null draws from the whole range."""
+    """Scales are multiples of this step, as in the released code; null draws from the whole range."""
 
     @rule
     def _range(self) -> Iterator[Problem]:
@@ -107,16 +107,16 @@ class ScaledCropSpec(Spec):
 
 
 class ResizedCropSpec(Spec):
-    """A part of the image, of random size and shape, made as large as the crop: for classes of images.
+    """A part of the image with random size and shape, resized to the crop: for classification.
 
     The paper says "as in ResNet"; area and aspect are what is meant by that as a rule.
     """
 
     kind: Literal["resized_crop"]
     area: tuple[Share, Share] = (0.08, 1.0)
-    """Range of the part's share of the image."""
+    """Range of the share of the image that the part covers."""
     aspect: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
-    """Range of its width over its height, drawn on the logarithm."""
+    """Range of width over height, drawn on a logarithmic scale."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of a horizontal flip."""
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -143,12 +143,12 @@ def multiples(step: float, low: float, high: float) -> range:
 
 
 class OhemSpec(Spec):
-    """Online hard example mining: only the pixels that are hardest to get right have a loss."""
+    """Online hard example mining: only the hardest pixels have a loss."""
 
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    """A pixel is hard while its class has a lower probability."""
+    """A pixel is hard if the probability of its class is lower."""
     min_kept: Annotated[float, Field(gt=0, le=1)] = 1 / 16
-    """Share of a batch's pixels that is kept in any case."""
+    """Share of the pixels of a batch that always have a loss."""
 
 
 def _filed(network: Any, info: ValidationInfo) -> Any:
@@ -163,16 +163,16 @@ ClassWeights = Annotated[
 
 
 class DistillationSpec(Spec):
-    """A trained network, the teacher, whose scores the head learns beside the labels."""
+    """A trained network, the teacher, whose scores the head learns in addition to the labels."""
 
     network: Annotated[NetworkSpec, BeforeValidator(_filed, json_schema_input_type=NetworkSpec | str)]
-    """The teacher's network; in a file, the path of a spec stands for the one in it."""
+    """The teacher's network; in a file, the path of a spec that contains it."""
     weights: WeightsPath
     """File of its weights, relative to the spec's file."""
     weight: PositiveFloat = 1.0
     """Weight of the divergence from its probabilities."""
     temperature: PositiveFloat = 1.0
-    """What scores are divided by before they become probabilities; more makes them softer."""
+    """Temperature: scores are divided by it before they become probabilities; larger values make them softer."""
 
     @rule
     def _label_maps(self) -> Iterator[Problem]:
@@ -185,12 +185,13 @@ class SegmentationLossSpec(Spec):
 
     kind: Literal["segmentation"] = "segmentation"
     ohem: OhemSpec | None = OhemSpec()
-    """Null takes the mean over all labelled pixels: plain cross-entropy."""
+    """Online hard example mining; null takes the mean over all labelled pixels: plain cross-entropy."""
     class_weights: ClassWeights | None = None
-    """What the loss of a pixel is multiplied by: one number a class in its order, or "log" for 1 / log(1.1 + the share
-    of the training pixels that the class has); null, as in the paper, weighs all classes alike."""
+    """Factors of the loss of a pixel: one number per class, in order, or "log" for 1 / log(1.1 + the class's share of
+    the training pixels); null, as in the paper, weighs all classes equally."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of a pixel's probability that is spread over all classes; neither paper nor released code do it here."""
+    """Share of a pixel's probability that is spread over all classes; neither the paper nor the released code does this
+    here."""
     auxiliary_weight: NonNegativeFloat = 1.0
     """Weight of each auxiliary head's loss; the paper does not mention these heads, the released code gives them 1."""
     detail_weight: NonNegativeFloat = 1.0
@@ -201,7 +202,7 @@ class SegmentationLossSpec(Spec):
     """Pixels without a class: a class of their own whose border is detail (released code), or left out of the detail
     losses."""
     distillation: DistillationSpec | None = None
-    """Neither paper nor released code have a teacher."""
+    """A teacher; neither the paper nor the released code has one."""
 
 
 class ClassificationLossSpec(Spec):
@@ -209,7 +210,7 @@ class ClassificationLossSpec(Spec):
 
     kind: Literal["classification"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of an image's probability that is spread over all classes; the paper does not say how much it is."""
+    """Share of an image's probability that is spread over all classes; the paper does not give a value."""
 
 
 LossSpec = Annotated[
@@ -220,11 +221,11 @@ LossSpec = Annotated[
 
 
 class EmaSpec(Spec):
-    """Weights that are scored and saved are a moving average of those that are trained."""
+    """A moving average of the trained weights, which is scored and saved."""
 
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
-    """Share of the average that a step keeps, at most (1 + steps done) / (10 + steps done), so that the first weights
-    are soon forgotten."""
+    """Share of the average that a step keeps; at most (1 + steps done) / (10 + steps done), so the first weights are
+    soon forgotten."""
 
 
 MEANS = {"score_every", "checkpoint_every", "tensorboard", "cache_gb", "workers"}
@@ -239,47 +240,47 @@ class TrainingSpec(Spec):
     steps: PositiveInt | None = None
     """Optimiser steps; give either this or `epochs`."""
     batch: Annotated[int, Field(ge=2)] = 48
-    """Images a step; at least 2, since norms after global pooling need more than one value."""
+    """Images per step; at least 2, because norms after global pooling need more than one value."""
     crop: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = (512, 1024)
-    """[height, width] of the training crops; an image that is smaller after scaling is scaled up to it."""
+    """[height, width] of the training crops; images that are smaller after scaling are enlarged to it."""
     start_from: WeightsPath | None = None
-    """File of weights that a network takes what fits from before it is trained: our own, or a released checkpoint,
-    such as the ImageNet classifier that the paper's segmenters start from. Relative to the spec's file."""
+    """File of initial weights; the network takes all tensors that fit. It may be ours or a released checkpoint, such as
+    the ImageNet classifier that the paper's segmenters start from. Relative to the spec file."""
     augmentation: AugmentationSpec = ScaledCropSpec()
-    """What is done to a training image: `scaled_crop` for masks, `resized_crop` for images of a class."""
+    """Augmentation of training images: `scaled_crop` for masks, `resized_crop` for classification."""
     loss: LossSpec = SegmentationLossSpec()
-    """What is lowered: `segmentation` for masks, `classification` for images of a class."""
+    """The loss: `segmentation` for masks, `classification` for classes of images."""
     optimizer: Annotated[SgdSpec | AdamwSpec, Field(discriminator="kind")] = SgdSpec(kind="sgd")
     """SGD as in the paper, or AdamW."""
     head_rate: PositiveFloat = 10.0
-    """Learning rate of the fusion module and the heads over that of the rest; 10 as released."""
+    """Ratio of the learning rate of the fusion module and the heads to that of all other layers; 10 as released."""
     backbone_norms: Literal["frozen", "trained"] = "frozen"
     """Scales and shifts of the backbone's norms: frozen as in the released code, which needs ImageNet weights;
     train them when starting from random ones."""
     norm_statistics: Literal["moving", "fixed"] = "moving"
-    """Whether norms use each batch's statistics and learn their averages, or keep to those that they begin with, which
+    """Whether norms use the statistics of each batch and learn their averages, or keep their initial statistics, which
     suits small batches and needs trained weights."""
     schedule: ScheduleSpec = PolySpec()
-    """How the learning rate rises and falls."""
+    """The schedule of the learning rate."""
     ema: EmaSpec | None = None
-    """Neither paper nor released code average weights."""
+    """Averaged weights; neither the paper nor the released code averages weights."""
     precision: TrainingPrecision = "auto"
     """Precision of convolutions and matrix products; weights and sums stay in fp32. `auto` is bf16 where the device has
     instructions for it, else fp32. fp16 needs a GPU."""
     compile: bool = False
-    """Whether torch.compile makes programs of network and loss: minutes at the start, a faster step after it."""
+    """Whether to use torch.compile for network and loss: minutes at the start, then faster steps."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
-    """One training a seed; the score is their mean."""
+    """Seeds; the network is trained once with each, and its score is the mean."""
     score_every: PositiveInt | None = None
-    """Epochs between points of the curve that have a validation score, which the last one always has."""
+    """Epochs between validation scores in the curve; the last epoch always has one."""
     checkpoint_every: PositiveInt = 1
-    """Epochs between checkpoints, from which a training that was cut goes on."""
+    """Epochs between checkpoints, from which an interrupted training resumes."""
     tensorboard: bool = False
-    """Whether the curve is written for TensorBoard, too, which needs the extra `tensorboard`."""
+    """Whether to write the curve for TensorBoard, too; needs the extra `tensorboard`."""
     cache_gb: NonNegativeFloat = 2.0
-    """Memory for decoded images, in GB; what does not fit is decoded anew each time."""
+    """Memory for decoded images, in GB; images that do not fit are decoded again each time."""
     workers: NonNegativeInt | None = None
-    """Processes that load images. Default: none on a CPU, one a core (at most 8) beside a GPU."""
+    """Processes that load images; default: none on a CPU, one per core (at most 8) with a GPU."""
 
     @rule
     def _one_length(self) -> Iterator[Problem]:

@@ -184,7 +184,7 @@ def test_a_value_is_read_by_its_dotted_path(run: RunSpec) -> None:
 def test_the_schema_has_the_fields_help_and_takes_names_of_start_networks() -> None:
     definitions = schema()["$defs"]
     depth = definitions["StageSpec"]["properties"]["depth"]
-    assert depth["description"].startswith("STDC modules in the stage")
+    assert depth["description"].startswith("Number of STDC modules")
     assert definitions["StageSpec"]["additionalProperties"] is False
     network, ladder = definitions["SearchSpec"]["properties"]["start"]["items"]["oneOf"]
     assert {"type": "string"} in network["anyOf"]
