@@ -206,6 +206,7 @@ class Pad:
 
     def __init__(self, oracle: Oracle) -> None:
         self.oracle = oracle
+        self.records: list[Record] = []
 
     def unfinished(self) -> list[Record]:
         return []
@@ -218,6 +219,7 @@ class Pad:
             state="running",
             origin=proposal.origin,
             name=proposal.name,
+            repeats=proposal.repeats,
             identity=proposal.identity,
             values=dict(proposal.values),
             sampler_notes=dict(proposal.notes),
@@ -229,7 +231,7 @@ class Pad:
         return TrialJob(proposal.spec, Path(), draft)
 
     def finish(self, record: Record) -> None:
-        pass
+        self.records.append(record)
 
     def met(self, machine: Machine) -> None:
         pass
