@@ -1,4 +1,4 @@
-"""Points with several objectives: which of them are not beaten, and how much they attain together."""
+"""Points with several objectives: Pareto front, hypervolume and rank correlation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def front(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.bool
 
 
 def _undominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The same for costs that all differ, in lexical order, so that whoever dominates a point precedes it."""
+    """The same for costs that all differ, in lexical order, so a point that dominates another precedes it."""
     if costs.shape[1] <= 2:
         bests = np.minimum.accumulate(costs[:, -1])
         return np.concatenate([[True], bests[1:] < bests[:-1]])[: len(costs)]
@@ -51,7 +51,7 @@ def hypervolume(points: ArrayLike, reference: Sequence[float], directions: Seque
 
     Args:
         points: [points, objectives]; those that do not beat the reference in every objective add nothing.
-        reference: A value an objective, as bad as is of interest.
+        reference: One value per objective; worse points add nothing.
         directions: One an objective.
     """
     costs = _to_minimize(points, directions)
@@ -79,7 +79,7 @@ def _dominated_volume(costs: NDArray[np.float64], bounds: NDArray[np.float64]) -
 
 
 def _to_minimize(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.float64]:
-    """Points with the sign of what is maximised turned round: [points, objectives], smaller is better."""
+    """Points with maximised objectives negated: [points, objectives], smaller is better."""
     values = np.asarray(points, dtype=np.float64)
     if not values.size:
         return np.empty((0, len(directions)))

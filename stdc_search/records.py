@@ -17,7 +17,7 @@ class Metric(NamedTuple):
     """A number that a record has."""
 
     title: str
-    """Of a table's column; its last word is the unit."""
+    """Title of a table column; its last word is the unit."""
     axis: str
     """Beside the axis of a picture."""
     direction: Direction
@@ -103,7 +103,7 @@ class Latency(_Value):
     memory_format: str = "contiguous"
     source: Literal["measured", "predicted"] = "measured"
     median_ms: float
-    """Of a call, which does a batch."""
+    """Median time of one call, which processes a batch."""
     p5_ms: float | None = None
     p95_ms: float | None = None
     """None where it is predicted."""
@@ -115,9 +115,9 @@ class Latency(_Value):
     drift: float | None = None
     """By which share the median of their second half lies above that of the first."""
     steady: bool | None = None
-    """Whether warming up came to an end, beyond which calls became no faster."""
+    """Whether warming up ended, which means that calls stopped getting faster."""
     beside: int | None = None
-    """How many networks took turns to be measured, this one included; none where it was measured by itself."""
+    """Number of networks that took turns to be measured, this one included; None if it was measured alone."""
     other_load: float | None = None
     """Share of the cores' time that other processes took; none on a GPU, outside Linux and in older records."""
     reference_ms: float | None = None
@@ -210,11 +210,11 @@ class TimeTable(_Value):
     networks: int
     """How many were measured for it."""
     held_out: int
-    """How many further ones its errors are of."""
+    """Number of further networks, which its errors refer to."""
     errors: Errors
-    """Of predictions for the held-out networks."""
+    """Errors of the predictions for the held-out networks."""
     repeatability: Errors
-    """Of measuring the held-out networks a second time: what no prediction can be better than."""
+    """Errors of measuring the held-out networks a second time; no prediction can be better."""
 
 
 class Machine(_Value):
@@ -230,7 +230,7 @@ class Machine(_Value):
     system: str
     driver: str | None
     governor: str | None = None
-    """What chooses the frequency of its cores, where the system tells."""
+    """The frequency governor of its cores, if the system reports it."""
     versions: dict[str, str]
     commit: str | None
 
@@ -255,13 +255,13 @@ class Record(_Value):
     state: Literal["complete", "stopped", "rejected", "failed", "running"]
     """`stopped`: early, at a rung. `running` is never in a file of results: it is being tried."""
     origin: Origin
-    """`reference`: a start network outside of the space, never told to the sampler."""
+    """`reference`: a start network outside the space, which the sampler never sees."""
     name: str | None = None
-    """Of a start network."""
+    """Name of a start network."""
     repeats: int | None = None
     """Number of the record whose network is trained again here, with other seeds."""
     identity: str | None
-    """RunSpec.identity; none where no legal network came of the values."""
+    """RunSpec.identity; None if the values give no legal network."""
     values: dict[str, Any]
     """Varied values by their name in `search.vary`."""
     image_size: tuple[int, int]
@@ -275,7 +275,7 @@ class Record(_Value):
     """The precision that its training computed in; none without a training, and in older records."""
     score: Score | ImageScore | None = None
     rungs: dict[int, Score | ImageScore] = {}
-    """With halving, scores after so many epochs."""
+    """With early stopping, the score at each rung, by its epochs."""
     reason: str | None = None
     """Why it was rejected or stopped, or failed."""
     seconds: dict[str, float] = {}
@@ -304,7 +304,7 @@ def append(path: Path, record: BaseModel) -> None:
 
 
 def read(path: Path) -> list[Record]:
-    """Records of a results file, oldest first; none if there is no file. A torn last line is left out.
+    """Records of a results file, oldest first; empty if there is no file. An incomplete last line is ignored.
 
     A record whose number was there before stands in the place of that one.
 

@@ -22,18 +22,18 @@ from stdc_search.records import Record
 from stdc_search.storage import UNFINISHED, cut_torn_line, write_atomically
 
 SPEC = "spec.yaml"
-"""Of a run and of a candidate."""
+"""Files of a run and of a candidate."""
 
 MACHINES, CONTENTS, RESULTS, STUDY, LOCK = "machine.json", "data.json", "results.jsonl", "study.db", ".lock"
-"""Of a run. CONTENTS lists the files and labels of its data as they were when the run began."""
+"""Files of a run. CONTENTS lists the files and labels of its data at the start of the run."""
 TABLE, FRONT, OVERLAY = "report/table", "report/front", "report/overlay.png"
-"""Of a run. The table and the front are written in several formats, each with its own ending."""
+"""Files of a report. The table and the front are written in several formats, each with its own extension."""
 
 RUNNING, TRIES, ERROR = "running.json", "tries.txt", "error.txt"
-"""Of a candidate: its record so far, how often the process was killed while training it, and a traceback."""
+"""Files of a candidate: its record so far, how often the process was killed while training it, and a traceback."""
 
 WEIGHTS, BEST, CHECKPOINT, CURVE = "weights.safetensors", "best.safetensors", "checkpoint.pt", "curve.csv"
-"""Of the training of one seed."""
+"""Files of the training with one seed."""
 SAMPLE, TENSORBOARD = "sample", "tensorboard"
 """Folders of the training of one seed."""
 SAMPLE_PARTS = ("image", "truth", "prediction")
@@ -78,12 +78,12 @@ def locked(run: Path) -> Iterator[Path]:
 
 
 def note_running(candidate: Path, record: Record) -> None:
-    """Keep what is known of a candidate that is being tried: a stopped run goes on from it."""
+    """Save the record so far of a running candidate; a stopped run resumes from it."""
     write_atomically(candidate / RUNNING, record.model_dump_json())
 
 
 def running(candidate: Path) -> Record | None:
-    """The record of a candidate that was begun and has not ended; None if there is none."""
+    """The record of a candidate that has not ended; None if there is none."""
     try:
         return Record.model_validate_json((candidate / RUNNING).read_bytes())
     except (FileNotFoundError, ValidationError):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 UNFINISHED = ".stdc-search"
-"""How names of files end that are being written: nobody else's do."""
+"""Suffix of files that are being written; no other file has it."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

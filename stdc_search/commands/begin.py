@@ -84,7 +84,7 @@ def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
 def look_at_data(
     spec: DataSpec, datasets: Datasets, folder: Path, data_root: Path | None, screen: Screen, source: Path | None
 ) -> Contents:
-    """Look at all of the data. A run that goes on reads the labels again only if they changed.
+    """Survey the data. A resumed run reads the labels again only if they changed.
 
     Args:
         spec: the section `data`.

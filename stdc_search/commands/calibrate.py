@@ -52,7 +52,7 @@ class Measured(BaseModel):
     """0, or 1 where it was measured before."""
     device: str
     reference_ms: float
-    """Of the spec's own network, which takes turns with all others."""
+    """The time of the spec's own network, which takes turns with all others."""
     ratio: float
     """How many times as long it takes: the median over the rounds."""
     parts: tuple[tuple[str, float], ...]
@@ -64,7 +64,7 @@ def calibrate(
 ) -> tuple[TimeTable, list[HeldOut]]:
     """Measure networks that together have every part of a space, and learn what each part takes.
 
-    What was measured is kept in `measured.jsonl`, so that what was cut off goes on; the table is `times.json`.
+    Measurements are kept in `measured.jsonl`, so an interrupted calibration resumes; the table is `times.json`.
 
     Args:
         spec: a run with a search.
@@ -73,10 +73,10 @@ def calibrate(
         progress: called with the number of measurements done and of all.
 
     Returns:
-        The table, and the networks that its errors are of.
+        The table, and the held-out networks that its errors refer to.
 
     Raises:
-        UserError: the runtime tells no times of nodes, or int8 is asked for.
+        UserError: the runtime does not report times of nodes, or the precision is int8.
     """
     check_profiled(runtime)
     if runtime.precision == "int8":
@@ -126,7 +126,7 @@ def calibrate(
 
 
 def cover(networks: Sequence[RunSpec]) -> list[RunSpec]:
-    """As few networks as it takes, chosen one by one, that have every part that any of them has."""
+    """A small subset of networks that contains every part of any network; chosen greedily."""
     parts = [
         {words_of(part) for piece in pieces(run.network, run.image_size) for part in piece.parts} for run in networks
     ]
@@ -140,7 +140,7 @@ def cover(networks: Sequence[RunSpec]) -> list[RunSpec]:
 
 
 class _Session:
-    """Measures networks beside the spec's own, whose time tells what the machine was doing meanwhile."""
+    """Measures networks next to the spec's own network, whose time shows whether the machine was disturbed."""
 
     def __init__(self, spec: RunSpec, runtime: RuntimeSpec, path: Path) -> None:
         self.spec, self.runtime, self.path = spec, runtime, path

@@ -44,7 +44,7 @@ def deliver(
         spec: a run; its image size is the file's, its data name the classes.
         weights: any file that `load_weights` takes.
         to: the file's format.
-        out: folder that gets all of them or none.
+        out: folder that gets all files or none.
         int8: of weights and features, calibrated on training images.
         data_root: where the root of its data starts.
 
@@ -99,7 +99,7 @@ def describe(spec: RunSpec, weights: Path) -> dict[str, Any]:
 
 @contextmanager
 def _all_or_nothing(out: Path) -> Iterator[Path]:
-    """A folder beside another, whose files come into that when all of them are there."""
+    """A temporary folder; its files move to the target once all of them exist."""
     folder = out.with_name(f".{out.name}.{os.getpid()}")
     folder.mkdir(parents=True)
     try:

@@ -1,4 +1,4 @@
-"""A data set -> what is in it, what is wrong with it, and a page of samples."""
+"""Data set -> contents, faults, and a page of samples."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def inspect_data(
         progress: called with the number of images read and of all images.
 
     Raises:
-        UserError: the spec has no data, or no split of it can be opened.
+        UserError: the spec has no data, or no split can be opened.
     """
     spec = load(path)
     if spec.data is None:

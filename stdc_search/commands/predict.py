@@ -105,7 +105,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _places(stem: Path, path: Path, label_ids: bool) -> tuple[Path, ...]:
-    """What is written of an image or a video; a stem may have dots."""
+    """The files to write for an image or a video; a stem may contain dots."""
     if _is_video(path):
         if label_ids:
             raise UserError(f"{path}: is a video, and label ids are written for images only; give its frames as images")

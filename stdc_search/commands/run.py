@@ -1,4 +1,4 @@
-"""One run from its file to its folder: goes on where it stopped, tries candidates, reports."""
+"""One run from its file to its folder: resumes, tries candidates, reports."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def run(
     data_root: str | Path | None = None,
     console: Console | None = None,
 ) -> Report:
-    """Do all that a spec says, in a folder that keeps every result; an existing folder goes on where it stopped.
+    """Do everything that a spec describes, in a folder that keeps every result; an existing folder resumes.
 
-    Of several processes (`parallel.py`) the first one does it, and the others take part in its trainings.
+    With several processes (`parallel.py`), the first one leads and the others take part in its trainings.
 
     Args:
         spec: a spec, or its file.
@@ -123,7 +123,7 @@ def _search(
     forecast: Forecast | None,
     screen: Screen,
 ) -> None:
-    """Try candidates until all trials are done, then measure what is shown of them."""
+    """Try candidates until all trials are done, then measure the networks of the report."""
     if forecast is not None:
         forecast.check(spec)
     study = Study(spec, candidates.records, forecast)

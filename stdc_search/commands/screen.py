@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: lines of text, and a bar for the trial in this process."""
+"""The screen during a run: lines of text, and a progress bar for the trial in this process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Screen:
         self.console = console
 
     def say(self, text: str) -> None:
-        """Print plain text; brackets in it are no markup."""
+        """Print plain text; brackets are not markup."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def paragraph(self, text: str) -> None:
@@ -32,7 +32,7 @@ class Screen:
         self.console.print(text, markup=False, highlight=False)
 
     def bars(self) -> Bars:
-        """Progress bars, which are gone when they end, and are not there where the console is no terminal."""
+        """Progress bars, which disappear at their end; none if the console is not a terminal."""
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),

@@ -22,7 +22,7 @@ def time_networks(
     *,
     data_root: Path | None = None,
 ) -> list[tuple[str, Latency, int]]:
-    """Measure networks as their section `latency` says; all of them take turns.
+    """Measure networks as their sections `latency` describe; all networks take turns.
 
     Args:
         specs: runs by name.

@@ -24,7 +24,7 @@ Rgb = NDArray[np.uint8]
 
 
 def count_frames(path: Path) -> int:
-    """How many frames a video has, as its header tells or lets guess; at least 1.
+    """Number of frames of a video, read or estimated from its header; at least 1.
 
     Raises:
         UserError: it cannot be read.

@@ -21,11 +21,11 @@ def open_dataset(
 ) -> Dataset:
     """Open one split of a data set.
 
-    All files are found and paired here; what is in them is checked when they are read.
+    All files are found and paired here; their contents are checked when they are read.
 
     Args:
         spec: the section `data` of a run.
-        split: what is trained on, or what is scored.
+        split: the images for training, or those for validation.
         data_root: where relative roots start; default: $STDC_SEARCH_DATA, else the working folder.
         problems: gets a line for each file that is missing or has no counterpart, which is then left out; where no
             list is given, such files are an error.

@@ -42,7 +42,7 @@ class Cached:
         return self.data.files(index)
 
     def fill(self) -> None:
-        """Read samples until the bound is met; those with broken files are left to whoever asks for them."""
+        """Read samples until the bound is met; broken files are left to the later reader."""
         if self.filled:
             return
         self.filled = True

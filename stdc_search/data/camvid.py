@@ -40,7 +40,7 @@ COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "pedestrian": ((64, 64, 0), (192, 128, 64), (64, 0, 192), (64, 128, 64)),
     "bicyclist": ((0, 128, 192), (192, 0, 192)),  # Bicyclist, MotorcycleScooter
 }
-"""The original 31 classes, by their colours, in the 11 that the SegNet tutorial made of them; black is void."""
+"""The original 31 classes, by colour, mapped to the 11 classes of the SegNet tutorial; black is void."""
 PLACE = "`data.root`, or --data-root, is the folder that holds train.txt, train and trainannot"
 
 

@@ -14,7 +14,7 @@ IMAGE, LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """The label id of each of the 19 classes in the files (the data set's own `labels.py`)."""
 VOID_IDS = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
-"""Ids of what is neither trained on nor scored."""
+"""Ids that training and scoring ignore."""
 
 
 def open_cityscapes(

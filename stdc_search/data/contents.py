@@ -1,4 +1,4 @@
-"""The data of a run: which files, and what their labels hold. A run that goes on compares them with what it began with.
+"""The data of a run: its files and labels. A resumed run compares them with those at its start.
 
 Files are known by their place below `data.root`, so the root may move. Content is compared by size and hash: a mask's
 whole content, the first bytes of an image. An edited image almost always has another size.
@@ -107,7 +107,7 @@ def look(
 def differences(
     old: Mapping[Split, Files], new: Mapping[Split, Files], splits: Sequence[Split] = ("train", "val")
 ) -> list[str]:
-    """What differs in some splits, a line each."""
+    """The differences in some splits, one line each."""
     lines = []
     for split in splits:
         a, b = old.get(split, {}), new.get(split, {})

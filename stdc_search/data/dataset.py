@@ -15,7 +15,7 @@ Split = Literal["train", "val"]
 
 
 class DataError(UserError):
-    """Data on disk cannot be used: what is wrong, in which file, and what would be right."""
+    """Data on disk cannot be used; the message names the fault, the file and a remedy."""
 
 
 class Dataset(Protocol):

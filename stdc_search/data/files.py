@@ -1,4 +1,4 @@
-"""Images and labels in files: roots, folders, lists, pairs, and messages about what is wrong with them."""
+"""Images and labels in files: roots, folders, lists, pairs, and messages about their faults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sample(NamedTuple):
 
 
 class LabelledFiles:
-    """A data set of image files and mask files, read anew each time.
+    """A data set of image files and mask files, read again each time.
 
     Images and masks are turned as their EXIF orientation says, which is how viewers show them.
 

@@ -22,7 +22,7 @@ class ClassedImage(NamedTuple):
 
 
 class ClassFolders:
-    """A data set of image files and the class of each, read anew each time.
+    """A data set of image files with their classes, read again each time.
 
     Args:
         samples: what it holds, in its order.

@@ -77,7 +77,7 @@ class Survey(Labels):
     broken: int
     """Number of samples that cannot be used."""
     problems: tuple[str, ...]
-    """What is wrong with them, a line a file."""
+    """Their faults, one line per file."""
 
     def spread(self, most: int) -> list[int]:
         """Up to `most` of the samples that can be used, evenly spread over them."""
@@ -86,7 +86,7 @@ class Survey(Labels):
 
 
 def open_what_can_be(spec: DataSpec, data_root: Path | None = None) -> tuple[dict[Split, Dataset], list[str]]:
-    """The splits that can be opened, without files that are missing or have no counterpart, and what is wrong."""
+    """The splits that can be opened, without missing and unpaired files, and the faults."""
     opened: dict[Split, Dataset] = {}
     problems: list[str] = []
     for split in SPLITS:
@@ -268,7 +268,7 @@ Found = TypeVar("Found")
 
 
 def _each(data: Dataset, read: Callable[[int], Found], told: Told | None) -> Iterator[Found | DataError]:
-    """What `read` finds in each sample, in their order, or what is wrong with it."""
+    """The result of `read` for each sample, in order, or its fault."""
 
     def attempt(index: int) -> Found | DataError:
         try:

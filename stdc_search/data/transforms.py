@@ -1,6 +1,6 @@
-"""From a sample to what a network takes: normalisation, and the augmentation of training images.
+"""From a sample to the input of a network: normalisation, and augmentation of training images.
 
-What is random is a function of a seed that is passed in; no global generator is read or moved.
+Randomness depends only on a seed argument; no global generator is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stdc_search.data.dataset import Dataset
 from stdc_search.spec.training import AugmentationSpec, ResizedCropSpec, ScaledCropSpec, multiples
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-"""Of ImageNet, RGB on [0, 1]."""
+"""Mean and deviation of ImageNet, RGB on [0, 1]."""
 CENTER = 224 / 256
 """Share of an image's height or width, whichever is the less of them, that a classifier is scored on."""
 

@@ -1,4 +1,4 @@
-"""The scores that the networks of a search would have on average over all seeds, as far as records tell."""
+"""Expected scores: what the networks of a search would score on average over all seeds, estimated from records."""
 
 from stdc_search.expectation.networks import LIMITS, Expected, expected, front_of, networks, pooled
 

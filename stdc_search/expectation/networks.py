@@ -1,7 +1,7 @@
-"""Records -> expected scores of a search's networks, with what is not known of them.
+"""Records -> expected scores of a search's networks, with their uncertainty.
 
 Trainings of one network with several seeds differ. A Gaussian process over all networks of a search learns from their
-records how much they differ, and what neighbours tell of one another: so the best of many scores, which was partly
+records how much they differ, and what neighbours say about each other. So the best of many scores, which is partly
 luck, is lowered to what the network would have on average.
 """
 
@@ -23,14 +23,14 @@ from stdc_search.spec.search import SearchSpec
 FEWEST = 4
 """Networks of which a process is fitted."""
 DRAWS = 2000
-"""Of the scores of all networks together, for the probability of being on the front."""
+"""Joint draws of the scores of all networks, for the probability of being on the front."""
 LIMITS = 1.96
 """Standard deviations to each side that hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Of the networks of a search, in their order."""
+    """Expected scores of the networks of a search, in their order."""
 
     scores: Mapping[str, Floats]
     """By the metric, the expected score of each network: [networks]."""
@@ -41,7 +41,7 @@ class Expected:
     on_front: NDArray[np.bool_]
     """Whether a network is on the front of expected scores: [networks]."""
     probability: Floats
-    """Of a network to be on the front of true scores: [networks]."""
+    """Probability that a network is on the front of true scores: [networks]."""
 
 
 def networks(records: Sequence[Record]) -> list[list[Record]]:
@@ -65,18 +65,18 @@ def pooled(records: Sequence[Record]) -> Record:
 
 
 def _mean(values: Sequence[Any], weights: Sequence[int]) -> Any:
-    """Of numbers, or of each entry of several mappings; none where one is missing."""
+    """Weighted mean of numbers, or of each entry of several mappings; None where a value is missing."""
     if isinstance(values[0], Mapping):
         return {name: _mean([value[name] for value in values], weights) for name in values[0]}
     return None if None in values else fmean(values, weights)
 
 
 def expected(several: Sequence[Sequence[Record]], search: SearchSpec) -> Expected | None:
-    """What is expected of the networks of a search.
+    """Expected scores of the networks of a search.
 
     Args:
         several: complete records of each network, as `networks` gives them; none is a reference.
-        search: what varies, and what is sought.
+        search: its varied parameters and objectives.
 
     Returns:
         None where no score is an objective, or of too few networks.
@@ -115,7 +115,7 @@ def front_of(records: Sequence[Record], search: SearchSpec) -> set[int]:
 
     Args:
         records: complete ones.
-        search: what is sought.
+        search: its objectives.
     """
     several = [one for one in networks(records) if one[0].origin != "reference"]
     if (model := expected(several, search)) is not None:

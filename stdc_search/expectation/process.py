@@ -1,7 +1,7 @@
 """A Gaussian process whose noise and length scales are learnt, for a few hundred points.
 
-Values of neighbours are alike, but a point also has a share of its own, which no neighbour tells and which repeated
-measurements of the point have in common. Noise differs between them.
+Values of neighbours are alike. A point also has a share of its own, which neighbours do not have and which repeated
+measurements of the point have in common. Noise differs from one measurement to the next.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Kernel(NamedTuple):
 
 
 class GaussianProcess:
-    """Values at points, and what they tell of others.
+    """Values at points, and predictions at others.
 
     Args:
         points: [points, dimensions], each dimension about 0 to 1.

@@ -45,7 +45,8 @@ __all__ = [
 
 
 class Entry(NamedTuple):
-    """What is timed. The weights of an untrained network do not matter: its labels get the borders of a street."""
+    """One network to time. The weights of an untrained network do not matter: its labels get the borders of a
+    street."""
 
     module: nn.Module
     image_size: tuple[int, int]
@@ -72,17 +73,17 @@ def race(
 
     What each gives is first compared with eager PyTorch. Then they take turns, so that figures of one call
     can be compared whatever else the machine does. Fixed work takes turns with them, and the CPU time of other
-    processes is noted: both tell a busy machine. Modules, threads and settings are left as they were. Other
+    processes is noted: both reveal a busy machine. Modules, threads and settings are left as they were. Other
     processes that measure wait.
 
     Args:
-        entries: what is timed.
-        warmup: runs of each before the first that counts, at least; they go on until they become no faster.
+        entries: the networks.
+        warmup: least number of runs of each before the first that counts; it ends when runs stop getting faster.
         repeats: runs of each that count.
         clock: gives nanoseconds.
 
     Returns:
-        Of each entry, in their order.
+        One per entry, in order.
 
     Raises:
         UnavailableError: a runtime is not here.

@@ -28,7 +28,8 @@ except ModuleNotFoundError:  # Windows: trainings do not pause
 
 
 PATIENCE = 60.0
-"""Seconds after which a wait for trainings is told. They pause after each step, but not while they load their data."""
+"""Seconds after which a wait for trainings is reported. They pause after each step, but not while they load their
+data."""
 
 
 class WaitsForMeasurement(UserWarning):
@@ -62,7 +63,7 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def beside() -> Iterator[Callable[[], None]]:
-    """For whoever trains: gives what is to be called between steps, which waits while another process measures.
+    """For a training: gives a function to call between steps, which waits while another process measures.
 
     Many are in the room at a time. Each leaves it for a moment between steps and comes back through the entrance, where
     whoever wants to measure stands until the room is empty.
@@ -81,7 +82,7 @@ def beside() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _said(text: str) -> Iterator[None]:
-    """Warn if what is done here takes long."""
+    """Warn if the block takes long."""
     timer = threading.Timer(PATIENCE, warnings.warn, [text])
     timer.daemon = True
     timer.start()

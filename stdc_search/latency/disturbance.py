@@ -37,7 +37,7 @@ class CpuTime(NamedTuple):
 
 
 def cpu_time() -> CpuTime | None:
-    """Read the clocks; none where the system does not tell what others use (all but Linux)."""
+    """Read the clocks; None where the system does not report the load of others (all but Linux)."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     cpus = os.sched_getaffinity(0)
@@ -47,7 +47,7 @@ def cpu_time() -> CpuTime | None:
 
 
 def load_of_others(start: CpuTime | None, end: CpuTime | None) -> float | None:
-    """The share of the cores' time that other processes took between two readings; none if it cannot be told."""
+    """The share of the cores' time that other processes took between two readings; None if it is unknown."""
     if start is None or end is None or (wall := end.wall - start.wall) < SHORTEST:
         return None
     share = ((end.busy - start.busy) - (end.own - start.own)) / (wall * end.cores)

@@ -1,4 +1,5 @@
-"""A search's times by a table that `calibrate` wrote: predicted for candidates, measured for what is shown of them."""
+"""A search's times by a table that `calibrate` wrote: predicted for candidates, measured for the networks of the
+report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The timing loop: runs take turns, so that what disturbs the machine disturbs all of them alike."""
+"""The timing loop: runs take turns, so disturbances affect all of them equally."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ WINDOW = 5
 GAIN = 0.02
 """A run is steady when its window's median is at most this share below the one before."""
 MOST = 60
-"""Calls after which what is not steady is timed all the same, and said to be unsteady."""
+"""Calls after which an unsteady run is timed anyway and marked as unsteady."""
 
 
 def warm(runs: Sequence[Run], *, least: int = 0, most: int = MOST, clock: Clock = time.perf_counter_ns) -> list[bool]:
     """Call several runs in turns until none becomes faster any more.
 
     Args:
-        runs: what is timed.
+        runs: the functions to time.
         least: calls of each in any case.
         most: calls of each at most.
         clock: read before and after each call.
 
     Returns:
-        Of each run whether it became steady.
+        Whether each run became steady.
     """
     samples: list[list[float]] = [[] for _ in runs]
     with _garbage_kept():
@@ -47,8 +47,8 @@ def interleave(runs: Sequence[Run], *, repeats: int, clock: Clock = time.perf_co
     """Time several runs in one loop.
 
     Args:
-        runs: what is timed.
-        repeats: rounds; each calls every run once, in an order drawn anew, so that none always follows the
+        runs: the functions to time.
+        repeats: rounds; each calls every run once, in a new random order, so that none always follows the
             same other.
         clock: read before and after each call.
 

@@ -22,7 +22,7 @@ PACKAGES = ("torch", "torchvision", "onnxruntime", "onnxruntime-gpu", "openvino"
 
 
 def describe_machine() -> Machine:
-    """This machine as its records name it: what it has, not what a process was told to use of it."""
+    """This machine, as records describe it: its hardware, not the part that a process was allowed to use."""
     has_gpu = torch.cuda.is_available()
     machine = Machine(
         id="",
@@ -56,7 +56,7 @@ def note_machine(path: Path, machine: Machine | None = None) -> Machine:
 
 
 def physical_cores() -> int:
-    """Cores that this process may use; off Linux, where no file tells them apart, its hardware threads."""
+    """Cores that this process may use; outside Linux, where no file lists them, its hardware threads."""
     return len(one_thread_a_core())
 
 

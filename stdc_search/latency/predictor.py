@@ -69,7 +69,7 @@ class Predictor:
 
 
 def load_table(path: Path, runtime: RuntimeSpec) -> TimeTable:
-    """Read a table for what is to be predicted.
+    """Read a table that fits the wanted prediction.
 
     Raises:
         UserError: it is missing or damaged, or of another machine or runtime.

@@ -1,4 +1,4 @@
-"""How long each part of a network takes, by a runtime's own profile of the whole of it."""
+"""The time of each part of a network, from a runtime's own profile of the whole network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Profile(NamedTuple):
 
 
 def profile(spec: RuntimeSpec, content: bytes, images: Tensor, threads: int) -> Profile:
-    """Make a network ready on a runtime that tells the time of each node.
+    """Prepare a network on a runtime that reports the time of each node.
 
     Args:
         spec: runtime and precision.
@@ -39,7 +39,7 @@ def profile(spec: RuntimeSpec, content: bytes, images: Tensor, threads: int) -> 
         threads: CPU threads.
 
     Raises:
-        UserError: the runtime does not tell.
+        UserError: the runtime does not report it.
     """
     check_profiled(spec)
     make = _onnxruntime if spec.runtime == "onnxruntime" else _openvino
@@ -47,7 +47,7 @@ def profile(spec: RuntimeSpec, content: bytes, images: Tensor, threads: int) -> 
 
 
 def check_profiled(spec: RuntimeSpec) -> None:
-    """Refuse a runtime that does not tell the time of each node.
+    """Reject a runtime that does not report the time of each node.
 
     Raises:
         UserError: it does not.
@@ -111,6 +111,6 @@ def shares(nodes: Nodes, parts: Sequence[str]) -> dict[str, float]:
 
 
 def mean_shares(runs: Iterable[Nodes], parts: Sequence[str]) -> dict[str, float]:
-    """The same over several runs, so that no share depends on one of them."""
+    """The same over several runs, so no share depends on a single run."""
     each = [shares(nodes, parts) for nodes in runs]
     return {part: sum(one[part] for one in each) / len(each) for part in parts}

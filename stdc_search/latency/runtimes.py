@@ -1,4 +1,4 @@
-"""Runtimes: a network -> something that can be called, and timed; one function each."""
+"""Runtimes: a network -> a callable that can be timed; one function per runtime."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from scipy.stats import quantile_test
 
 LEVEL = 0.99
-"""Of the intervals by which differences are called real."""
+"""Confidence level of the intervals that decide whether differences are real."""
 
 
 class Summary(NamedTuple):
@@ -38,7 +38,7 @@ def summarise(samples: Sequence[float]) -> Summary:
 
 
 def percentile(samples: Sequence[float], share: int) -> float:
-    """By nearest rank: the smallest sample that at least so many percent of them do not exceed."""
+    """Percentile by nearest rank: the smallest sample that at least `percent` % of the samples do not exceed."""
     rank = -(-share * len(samples) // 100)
     return sorted(samples)[rank - 1]
 
@@ -53,7 +53,7 @@ class Ratio(NamedTuple):
 
     @property
     def real(self) -> bool:
-        """Whether one is faster than the other, as far as these samples tell."""
+        """Whether one run is significantly faster than the other."""
         return self.low > 1 or self.high < 1
 
 
@@ -69,7 +69,8 @@ def compare(samples: Sequence[float], others: Sequence[float]) -> Ratio:
 
 
 def ranks(samples: Sequence[Sequence[float]]) -> list[int]:
-    """Place of each run, 1 for the fastest; runs that are not told from the fastest of a place share it."""
+    """Place of each run, 1 for the fastest; runs that do not differ significantly from the fastest of a place share
+    it."""
     places = [0] * len(samples)
     leader = None
     for place, i in enumerate(sorted(range(len(samples)), key=lambda i: median(samples[i])), start=1):

@@ -32,7 +32,7 @@ MMSEGMENTATION = re.compile(r"\bstages\.\d+\.\d+\.layers\.0\.conv\.weight$")
 KNOWN = re.compile(
     rf"(?:^|(?<=\.))(?:cp\.backbone\.|features\.0\.conv\.weight$|backbone\.(?:stem|model)\.|{MMSEGMENTATION.pattern})"
 )
-"""Names that tell the kind of a file, from where the network's own names begin."""
+"""Names that identify the kind of a file, starting where the network's own names start."""
 WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What torch.compile, FSDP and activation checkpointing insert anywhere in a name."""
 AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|average)", re.IGNORECASE)
@@ -48,7 +48,7 @@ class WeightsError(UserError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """What came of a file's tensors."""
+    """The result of loading a file's tensors."""
 
     kind: Kind
     where: str
@@ -86,7 +86,7 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
         partial: whether to take what fits; else all must.
 
     Raises:
-        WeightsError: the file cannot be read without running code of its own, is of no known kind or, unless `partial`,
+        WeightsError: the file cannot be read without running code of its own, has an unknown kind or, unless `partial`,
             has something that does not fit. The module is then as it was.
     """
     path = Path(path)

@@ -54,7 +54,7 @@ class Report:
     best: int | None
     """Number of the most accurate network on the front."""
     best_spec: Path | None
-    """Its `spec.yaml`, which runs by itself."""
+    """Its `spec.yaml`, which can be run alone."""
 
     def print(self, console: Console | None = None) -> None:
         """Print the table and the lines below it."""
@@ -65,7 +65,7 @@ def write_report(folder: Path) -> Report:
     """Write `report/` of a run's folder: tables; with a search, the front's picture; with a training, an overlay.
 
     Raises:
-        UserError: the folder is no run's.
+        UserError: the folder is not a run folder.
     """
     if not (folder / SPEC).is_file():
         raise UserError(f"{folder}: has no `{SPEC}`, so it is not a run folder; give one such as runs/quickstart")

@@ -18,7 +18,7 @@ def place_label(
 ) -> tuple[NDArray[np.float64], bool, float]:
     """Find the place beside a dot where a label covers least.
 
-    Of places equally free the nearest is taken, and of these the one towards the better corner, where a front
+    Of equally free places the nearest is used, and of these the one towards the better corner, where a front
     has no dots. All lengths are pixels, boxes are left, bottom, right, top.
 
     Args:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARE = 0.6
-"""Of the class colour, over the image."""
+"""Opacity of the class colour over the image."""
 WIDTH = 12
-"""Of the picture, in inches."""
+"""Width of the picture, in inches."""
 
 CAMVID_COLOURS = {
     "sky": (125, 185, 232),
@@ -116,7 +116,7 @@ def _entry(name: str, score: Score) -> str:
 
 
 def blend(image: Rgb, labels: NDArray[np.uint8], palette: Rgb) -> Rgb:
-    """Class colours over an image; what is ignored is darkened instead."""
+    """Class colours over an image; ignored pixels are darkened instead."""
     table = np.zeros((256, 3), dtype=np.uint8)
     table[: len(palette)] = palette
     return (SHARE * table[labels] + (1 - SHARE) * image).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The picture of a front: what is drawn is a value, drawing comes after."""
+"""The picture of a front: first a value that describes it, then the drawing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LOOKS = {
 SIZES = {"o": 50, "s": 50, "*": 170, "D": 62, "P": 95, "^": 85, "v": 85, "X": 95, "<": 85, ">": 85}
 """In square points, by marker."""
 GIVEN_MARKERS = tuple(SIZES)[2:]
-"""Of start networks and references, in turn."""
+"""Markers of start networks and references, in turn."""
 
 
 class Dot(NamedTuple):
@@ -57,11 +57,11 @@ class Dot(NamedTuple):
     x: float
     y: float
     third: float | None
-    """The third objective, told by colour."""
+    """The third objective, shown by colour."""
     label: str
     """Empty for none."""
     kind: str
-    """Of LOOKS."""
+    """A key of LOOKS."""
     on_front: bool
     interval: float | None = None
     """Half of the width of the 95 % interval of y, where y is expected."""
@@ -111,7 +111,7 @@ def front_picture(
     """What the picture of a front shows.
 
     The first objective that is minimised (else cost) runs along x, the first that is maximised (else accuracy)
-    along y; two of the same direction share the picture in their order. A third one is told by colour.
+    along y; two of the same direction share the picture in their order. A third one is shown by colour.
 
     Args:
         frame: The trained candidates (`candidates.candidates`).
@@ -162,7 +162,7 @@ def _label(row: Mapping[Any, Any]) -> str:
 
 
 def _expected(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:
-    """What is expected of each network; its own figure where nothing is."""
+    """The expected score of each network, or its own figure if there is none."""
     return np.array(frame[f"expected.{metric}" if f"expected.{metric}" in frame else metric], dtype=float)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 4
 WIDTH = 12
-"""Of the page, in inches."""
+"""Width of the page, in inches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class SamplePage:
     cells: tuple[tuple[str, Rgb], ...]
     """What stands under each image, and the images, [height, width, 3], all of one size."""
     legend: tuple[tuple[str, Colour], ...]
-    """The classes in the images with their colours; empty where each image is of one class."""
+    """The classes in the images with their colours; empty if each image has one class."""
 
 
 def sample_page(

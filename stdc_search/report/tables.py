@@ -26,7 +26,7 @@ from stdc_search.storage import write_atomically
 MARK = "●"
 ABSENT = "–"
 FOLDED = 24
-"""Characters from which on a cell may be broken on a terminal."""
+"""Length from which a cell may be wrapped on a terminal."""
 UNBOUNDED = 10_000
 """Characters a line, where nothing needs to fit."""
 

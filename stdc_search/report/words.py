@@ -22,7 +22,7 @@ RUNTIMES = {
     "openvino": "OpenVINO",
 }
 WIDE, DRIFTING = 0.1, 0.05
-"""Coefficient of variation and drift from which on a time is doubted."""
+"""Coefficient of variation and drift above which a time is doubtful."""
 BUSY = 0.1
 """Share of the CPU that other processes may use before a time is doubted."""
 SLOWED = 1.5
@@ -44,7 +44,7 @@ def title_of(network: str) -> str:
 
 
 def heading(run: RunSpec, records: Sequence[Record]) -> str:
-    """What is shown, on which data set and at which image size."""
+    """The heading: what is shown, the data set and the image size."""
     parts = ["Front" if run.search else "Network"]
     if run.data is not None and run.training is not None:
         parts.append(f"on {_data_set(run.data)}")
@@ -201,7 +201,7 @@ def legend(table: pd.DataFrame) -> str:
 
 
 def summary(records: Sequence[Record]) -> str:
-    """How many candidates came to which end, in how much time."""
+    """The number of candidates by their state, and the time that they took."""
     ends = Counter(record.state for record in records)
     parts = [f"{ends['complete']} complete"]
     if ends["stopped"]:
@@ -216,7 +216,7 @@ def summary(records: Sequence[Record]) -> str:
 
 
 def halving_note(records: Sequence[Record], halving: HalvingSpec, objectives: Iterable[str]) -> str:
-    """How much a rung told of the end, over the first candidates."""
+    """The rank correlation of rungs with final scores, over the first candidates."""
     ended = (record for record in records if record.state in ("complete", "stopped") and record.origin != "reference")
     firsts = sorted(ended, key=lambda record: record.number)[: halving.probation]
     if len(firsts) < halving.probation or any(record.state != "complete" for record in firsts):
@@ -242,7 +242,7 @@ def _duration(seconds: float) -> str:
 
 
 def short_titles(names: Sequence[str]) -> dict[str, str]:
-    """Dotted names to titles: the last parts, as many as tell them apart and begin with a word."""
+    """Dotted names to titles: as many of the last parts as distinguish them and start with a word."""
     titles = {}
     for name in names:
         parts = name.split(".")

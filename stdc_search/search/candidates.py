@@ -16,7 +16,7 @@ from stdc_search.trial.trial import TrialJob, begin, examine
 
 
 class Candidates:
-    """What a run's folder says of its candidates, and the only one who writes it.
+    """The candidates in a run folder; only this class writes their records.
 
     Args:
         spec: the run.

@@ -1,4 +1,4 @@
-"""The one that asks and tells: keeps an executor busy with candidates until all are tried."""
+"""The driver of a search: keeps an executor busy with candidates until all trials are done."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Driver:
         study: what comes next.
         executor: what runs the trials.
         candidates: the run's, where records are kept.
-        say: tells a person what happens.
+        say: reports progress.
         learnt: called after each candidate that was tried.
     """
 
@@ -171,8 +171,8 @@ class Driver:
         return [record.metric(name) for name in self.objectives]
 
     def _expected(self, halving: Halving) -> dict[int, list[float]]:
-        """What those who have not come to the end would give there: what they gave at their last rung, and what others
-        gained from it on average."""
+        """Expected final objectives of candidates that have not finished: those at their last rung, plus the average
+        gain of others from there."""
         expected = {}
         for rung in halving.rungs:
             both = [n for n in rung if n in halving.ended]
@@ -183,6 +183,6 @@ class Driver:
 
 
 def _failed(job: TrialJob, error: Exception) -> Record:
-    """The record of a candidate that came to no end of its own."""
+    """The record of a candidate whose trial was lost or given up."""
     known = running(job.folder) or job.draft
     return known.model_copy(update={"state": "failed", "reason": str(error)})

@@ -16,7 +16,7 @@ from stdc_search.spec.search import HalvingSpec
 
 
 class Trust(NamedTuple):
-    """What a rung tells of the end."""
+    """How well a rung predicts final scores."""
 
     epochs: int
     candidates: int
@@ -28,11 +28,11 @@ class Trust(NamedTuple):
 class Halving:
     """Candidates, by their numbers, on their way from rung to rung.
 
-    The first ones are trained to the end in any case; by them it is seen whether a rung tells enough of the end.
+    The first candidates are always trained to the end; they show how well rungs predict final scores.
     Until then the others wait on their first rung, and where a rung is not trusted all pass it.
 
     Args:
-        spec: rungs, and which share of those on a rung goes on.
+        spec: the rungs, and the share of candidates that continues at each.
         directions: of the objectives.
         scored: indices of the objectives that training changes.
     """
@@ -40,7 +40,7 @@ class Halving:
     def __init__(self, spec: HalvingSpec, directions: Sequence[Direction], scored: Sequence[int]) -> None:
         self.spec, self.directions, self.scored = spec, list(directions), scored
         self.rungs: list[dict[int, Sequence[float]]] = [{} for _ in spec.rungs]
-        """Objectives of those who were there."""
+        """Objectives of the candidates that reached it."""
         self.ended: dict[int, Sequence[float]] = {}
         self.passed: list[set[int]] = [set() for _ in spec.rungs]
         self.begun: list[int] = []
@@ -50,7 +50,7 @@ class Halving:
         self.begun.append(number)
 
     def reach(self, number: int, epochs: int, values: Sequence[float]) -> None:
-        """Note a candidate's objectives on the rung of so many epochs; it waits there."""
+        """Note a candidate's objectives at the rung after `epochs`; it waits there."""
         place = self.spec.rungs.index(epochs)
         self.rungs[place][number] = values
         for passed in self.passed[:place]:
@@ -69,12 +69,13 @@ class Halving:
         self.begun.remove(number)
 
     def leave(self, number: int) -> None:
-        """Note a candidate that was stopped: the others are compared with it, but it does not go on."""
+        """Note a candidate that was stopped: others are compared with it, but it does not continue."""
         for passed in self.passed:
             passed.add(number)
 
     def promote(self) -> tuple[int, int | None] | None:
-        """The next candidate that goes on, and up to which epoch, none for the end; nothing while none deserves it."""
+        """The next candidate to continue, and until which epoch (None: to the end); None if there is no such
+        candidate."""
         trust = self.trust
         for i, rung in reversed([*enumerate(self.rungs)]):
             if trust is None:
@@ -98,7 +99,7 @@ class Halving:
 
     @property
     def trust(self) -> list[Trust] | None:
-        """Whether each rung tells enough of the end; nothing while the first candidates are not at theirs."""
+        """Whether each rung predicts final scores well enough; None until the first candidates have finished."""
         if len(self.firsts) < self.spec.probation or not self.ended.keys() >= {*self.firsts}:
             return None
         return [self._trust(epochs, rung) for epochs, rung in zip(self.spec.rungs, self.rungs, strict=True)]

@@ -63,7 +63,7 @@ class Mirror:
                 raise
 
     def add(self, records: Sequence[Record], *, last: bool = False) -> None:
-        """Add what is missing. A damaged file is made anew; what cannot be written gets it once it can be.
+        """Add missing trials. A damaged file is written again; an unwritable database gets them once it can be written.
 
         Args:
             records: all that there are.
@@ -87,7 +87,7 @@ class Mirror:
             warnings.warn(f"{whose} lacks some trials until it can be written: {_root(error)}", stacklevel=2)
 
     def rewrite(self, records: Sequence[Record]) -> None:
-        """Write everything anew, since some records have changed."""
+        """Write everything again, because some records have changed."""
         if self.file is not None:
             self.close()
             self.file.unlink(missing_ok=True)
@@ -129,7 +129,7 @@ class Mirror:
             )
 
     def _is_ours(self, copy: optuna.Study) -> bool:
-        """Whether all that it has is of this run's records: an earlier run may have been in the folder."""
+        """Whether all its trials belong to this run's records; an earlier run may have used the folder."""
         ours = {(record.number, record.started) for record in self.study.records.values()}
         return {_key(trial) for trial in copy.get_trials(deepcopy=False)} <= ours
 
@@ -189,7 +189,7 @@ def _passes(error: BaseException) -> bool:
 
 
 def _root(error: BaseException) -> str:
-    """What is wrong, in the database's own words."""
+    """The database's own error message."""
     return brief(_chain(error)[-1])
 
 

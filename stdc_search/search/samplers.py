@@ -12,7 +12,7 @@ from stdc_search.spec.search import OptunaSampler
 
 
 def make_sampler(kind: OptunaSampler, seed: int) -> samplers.BaseSampler:
-    """A fresh sampler, made anew for each proposal, so that a run that was stopped goes on as if it had not been."""
+    """A new sampler for each proposal, so an interrupted run continues as if it had not stopped."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         match kind:

@@ -1,4 +1,4 @@
-"""All networks that a search section spans, or a sample of them, with their exact costs."""
+"""All networks of a search space, or a sample, with their exact costs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def tabulate(
 
 
 def draw(spec: RunSpec, count: int, *, seed: int = 0) -> list[RunSpec]:
-    """Legal networks among so many that are drawn as `tabulate` draws a sample, or among all where they are no more."""
+    """Legal networks among `count` sampled combinations, or among all if there are fewer."""
     search = spec.required_search
     options, indices = _all(search.vary) if count >= search.size else _sampled(search.vary, count, seed)
     make, found = maker(spec, options), []

@@ -1,4 +1,4 @@
-"""A search: which candidate comes next, and what is learnt from its record.
+"""A search: proposes the next candidate and learns from its record.
 
 Optuna's study lives in memory and is rebuilt from the records, which are the only truth.
 """
@@ -57,7 +57,7 @@ class Proposal:
     origin: Origin
     name: str | None = None
     reason: str | None = None
-    """Why there is no run."""
+    """Why the values give no legal run."""
     repeats: int | None = None
     """Number of the record whose network is trained again, with other seeds."""
     trial: optuna.Trial | None = field(default=None, compare=False)
@@ -67,7 +67,7 @@ class Proposal:
 
     @property
     def identity(self) -> str | None:
-        """Of its run."""
+        """Identity of its run."""
         return self.spec.identity if self.spec else None
 
 
@@ -76,8 +76,8 @@ class Study:
 
     Args:
         spec: a run with a search.
-        records: what is finished, oldest first.
-        predict: gives candidates' times, where there is a table of them.
+        records: finished candidates, oldest first.
+        predict: gives the times of candidates, if there is a table.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class Study:
             record: of a candidate within the space.
             expected: objectives of one that was stopped.
             ranked: whether a rejected candidate gets values that no candidate would want. Samplers that learn from
-                complete trials only (NSGA-II, GP) would otherwise propose the like of it again.
+                complete trials only (NSGA-II, GP) would otherwise propose similar ones again.
         """
         constraints = {}
         for name, limit in self.search.limits.items():
@@ -332,7 +332,7 @@ class Study:
         return Proposal(number, values, spec, "sampler", trial=trial, notes=self._notes(trial))
 
     def _repeat(self, number: int, values: dict[str, Any], trial: optuna.Trial) -> Proposal | None:
-        """The proposal to train a network again, where the sampler means that."""
+        """The proposal to train a network again, if the sampler wants that."""
         if self.known_cost is None or not self.known_cost.repeated:
             return None
         complete = [one for one in self.records.values() if one.state == "complete" and one.repeats is None]
@@ -354,7 +354,7 @@ class Study:
         return self.optuna_study.get_trials(deepcopy=False)[trial.number].system_attrs.copy()
 
     def _unseen_values(self, rng: random.Random) -> Iterator[dict[str, Any]]:
-        """Random values that were not seen; all of them in a space that is small enough."""
+        """Random unseen values; all of them if the space is small enough."""
         names = list(self.search.vary)
         if self.search.size <= ENUMERABLE:
             combinations = list(itertools.product(*(vary.values for vary in self.search.vary.values())))

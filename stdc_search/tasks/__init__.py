@@ -1,6 +1,6 @@
 """What a network learns: the class of each pixel, or of each image. A task has its loss and its score.
 
-Everything that tells the two apart after the network is built stands here; training and trials know neither.
+All differences between the two, once the network is built, are here; training and trials know neither.
 """
 
 from __future__ import annotations

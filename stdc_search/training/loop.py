@@ -52,7 +52,7 @@ class CurvePoint:
     loss: float
     """Mean over the epoch's steps."""
     learning_rate: float
-    """Of the epoch's last step, without `head_rate`."""
+    """Learning rate of the epoch's last step, without `head_rate`."""
     score: float | None
     """What `evaluate` gave: mIoU or top-1 accuracy, in percent; none where the epoch was not scored."""
     seconds: float
@@ -60,7 +60,7 @@ class CurvePoint:
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss is no longer a finite number."""
+    """The loss is not finite."""
 
 
 def train(
@@ -75,7 +75,7 @@ def train(
     progress: Callable[[int, int, float], None] | None = None,
     until: int | None = None,
 ) -> list[CurvePoint]:
-    """Train a network in place, or go on where a training in `folder` was cut.
+    """Train a network in place, or resume an interrupted training in `folder`.
 
     After each epoch `folder` has the curve, the weights that scored best so far, and every `spec.checkpoint_every`
     epochs the checkpoint, each written whole or not at all. What comes after a checkpoint is done again: it gives the
@@ -178,7 +178,7 @@ def check(spec: TrainingSpec) -> None:
     """Look whether this machine can do a training.
 
     Raises:
-        UserError: it cannot, or not in so many processes.
+        UserError: it cannot, or not with this number of processes.
     """
     processes = state().num_processes
     if spec.batch % processes or spec.batch < 2 * processes:
@@ -213,7 +213,7 @@ def _accelerator(spec: TrainingSpec) -> Accelerator:
 
 
 def _synchronise_norms(module: nn.Module, accelerator: Accelerator) -> None:
-    """On several GPUs norms of decoder and heads are over all of them, as released."""
+    """On several GPUs, norms of decoder and heads are synchronised, as in the released code."""
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         for name, part in module.named_children():
             if name != "backbone":
@@ -264,13 +264,13 @@ def _origin(spec: TrainingSpec, seed: int, images: int) -> dict[str, Any]:
 
 @dataclass
 class _State:
-    """All that a training goes on from."""
+    """The state that a training resumes from."""
 
     module: nn.Module
     optimizer: Optimizer
     average: AveragedModel | None
     scaler: Any
-    """Of the gradients, with fp16."""
+    """The gradient scaler, with fp16."""
     origin: dict[str, Any]
 
     @property
@@ -289,7 +289,7 @@ class _State:
         return buffer.getvalue()
 
     def resume(self, path: Path) -> list[CurvePoint]:
-        """The curve of a checkpoint, whose state is loaded; empty if there is none to go on from."""
+        """The curve of a checkpoint, whose state is loaded; empty if there is no usable checkpoint."""
         if not path.exists():
             return []
         content = io.BytesIO(path.read_bytes())

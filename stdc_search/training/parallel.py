@@ -30,7 +30,7 @@ Counts = TypeVar("Counts", bound=tuple[torch.Tensor, ...])
 
 
 def state() -> PartialState:
-    """Which process this is; on CPUs accelerate must be told that there are several."""
+    """Which process this is; on CPUs accelerate needs to know that there are several."""
     return PartialState(cpu="LOCAL_RANK" in os.environ and not torch.accelerator.is_available())
 
 
@@ -53,7 +53,7 @@ def announce(job: Job | None) -> None:
 
 
 def announced() -> Iterator[Job]:
-    """What the first process tells, until there is nothing more."""
+    """The jobs that the first process announces, until there are no more."""
     while True:
         told: list[Any] = [None]
         broadcast_object_list(told)

@@ -1,4 +1,4 @@
-"""About how long a candidate takes."""
+"""Estimates the seconds that a candidate takes."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Is told which step of a trial runs, and how much of it is done."""
+    """Called with the running step of a trial, and how much of it is done."""
 
     def __call__(self, step: str, done: int, total: int, /) -> None: ...
 
@@ -22,7 +22,7 @@ class Stopwatch:
     """Adds up the seconds of each step.
 
     Args:
-        progress: told when a step begins.
+        progress: called when a step begins.
         seconds: of steps that are done already.
     """
 

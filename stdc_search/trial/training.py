@@ -30,7 +30,7 @@ from stdc_search.trial.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class Datasets:
-    """What is trained on and what is scored."""
+    """The data for training and for validation."""
 
     train: Cached
     val: Cached
@@ -96,7 +96,7 @@ class Training:
         give_way: Callable[[], None] = lambda: None,
         until: int | None = None,
     ) -> Counts:
-        """Train with one seed, or go on where that was cut, and score the network.
+        """Train with one seed, or resume an interrupted training, and score the network.
 
         Args:
             seed: one of `training.seeds`.

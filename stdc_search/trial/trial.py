@@ -44,7 +44,7 @@ class TrialJob:
     spec: RunSpec
     """The network's own run; its search, if any, is not counted."""
     folder: Path
-    """Gets `spec.yaml`, weights, curve and a sample; a training that was cut in it goes on."""
+    """Gets `spec.yaml`, weights, curve and a sample; an interrupted training in it resumes."""
     draft: Record
     """What `examine` gave."""
     limits: Limits = field(default_factory=dict)
@@ -60,7 +60,7 @@ def examine(spec: RunSpec, draft: Record, limits: Limits, predict: Callable[[Run
 
     Args:
         spec: the network's own run.
-        draft: what is known of it.
+        draft: its record so far.
         limits: bounds by metric.
         predict: gives the time, or nothing.
 
@@ -81,7 +81,7 @@ def examine(spec: RunSpec, draft: Record, limits: Limits, predict: Callable[[Run
 
 
 def begin(job: TrialJob) -> None:
-    """Make a trial's folder, with all that it takes to go on with it; files of another candidate are removed."""
+    """Make a trial's folder with everything needed to resume it; files of another candidate are removed."""
     path = job.folder / SPEC
     if job.folder.exists() and not (path.exists() and load(path).identity == job.spec.identity):
         shutil.rmtree(job.folder)
@@ -97,7 +97,7 @@ def run_trial(job: TrialJob, datasets: Datasets | None, progress: Progress = sil
     Args:
         job: the trial.
         datasets: needed with `training`.
-        progress: told what happens.
+        progress: called with the progress.
 
     Returns:
         The record: complete, running if it waits at a rung, rejected by a limit or because its values are illegal
@@ -188,5 +188,5 @@ class _Trial:
         return module
 
     def note(self) -> None:
-        """Keep what is found, for a run that is stopped and goes on."""
+        """Save the results so far, for a run that is stopped and resumed."""
         note_running(self.job.folder, self.record("running"))

@@ -25,7 +25,7 @@ from stdc_search.records import IGNORED
 from stdc_search.spec.data import CAMVID_CLASSES, ScenesSpec
 
 REMEMBERED_BYTES = 2 << 30
-"""Samples that one data set keeps in memory; what is beyond is drawn again."""
+"""Samples that one data set keeps in memory; further ones are drawn again."""
 HAZES = palette("ced2d8 dad6ce b8babe")
 
 

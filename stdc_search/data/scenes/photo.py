@@ -36,7 +36,7 @@ def as_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def noise(generator: np.random.Generator, shape: tuple[int, int], cells: float) -> np.ndarray:
-    """Smooth noise of about unit variance, float32, with so many bumps over the height."""
+    """Smooth noise of about unit variance, float32, with `bumps` bumps over the height."""
     height, width = shape
     small = (max(2, round(cells)), max(2, round(cells * width / height)))
     field = Image.fromarray(generator.standard_normal(small, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""What every executor can do, and what it says of a trial that came to no end of its own."""
+"""The interface of executors, and their errors for trials that did not end normally."""
 
 from __future__ import annotations
 

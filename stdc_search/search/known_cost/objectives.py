@@ -1,4 +1,4 @@
-"""What is known of a search's candidates before they are tried: their costs, and their times by a table."""
+"""Known objectives of candidates before they are tried: their costs, and their times predicted by a table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class KnownObjectives:
         spec: a run with a search.
         distributions: Optuna's, of the varied things.
         value: name and Optuna's parameter -> varied value.
-        predict: gives times, where there is a table of them.
+        predict: gives times, if there is a table.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The points of a search space, and those of them that are wanted, with what is known of each."""
+"""The points of a search space, and the acceptable ones among them with their known objectives."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Space:
 
 
 class Pool:
-    """Points with what is known of them, without those that are not wanted. All objectives are minimised here."""
+    """Acceptable points with their known objectives. All objectives are minimised here."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Pool:
         return values * self.signs[self.given]
 
     def look_up(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
-        """Those of some points that are wanted, and what is known of them."""
+        """The acceptable points among some, and their known objectives."""
         answers = self.known_of_many([self.space.parameters(row) for row in rows])
         wanted = np.array([answer is not None for answer in answers], dtype=bool)
         values = np.array([[answer[i] for i in self.given] for answer in answers if answer is not None], dtype=float)
@@ -134,7 +134,7 @@ class Pool:
 
 
 def grid(distribution: BaseDistribution, steps: int = STEPS) -> Sequence[Any]:
-    """The values of a parameter; so many of a continuous one."""
+    """The values of a parameter; `steps` values of a continuous one."""
     match distribution:
         case CategoricalDistribution():
             return list(distribution.choices)
@@ -151,7 +151,7 @@ def grid(distribution: BaseDistribution, steps: int = STEPS) -> Sequence[Any]:
 
 
 def _columns(distribution: BaseDistribution, values: Sequence[Any], numeric: bool) -> Floats:
-    """Of each value of a grid its coordinates: one where values have an order, else one a value."""
+    """The coordinates of each value of a grid: one if values have an order, else one per value."""
     if len(values) == 1:
         return np.zeros((1, 0))
     if not numeric or any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):

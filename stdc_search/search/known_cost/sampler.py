@@ -1,4 +1,4 @@
-"""An Optuna sampler for objectives of which some are known before a trial, such as what a network costs.
+"""An Optuna sampler for objectives some of which are known before a trial, such as the cost of a network.
 
 Only what is unknown is modelled, by a Gaussian process. Proposed is the candidate whose expected improvement of the
 dominated hypervolume is the highest, which has a closed form where one objective is unknown.
@@ -30,13 +30,13 @@ FITTED, LEARNT = 1_000, 200
 STARTUP = 8
 """Trials before there is a model."""
 CLIMBS, BEST = 4, 4
-"""How often neighbours are looked at, first those of the front, then those of so many of the best."""
+"""How often neighbours are examined, first those of the front, then those of the BEST best points."""
 FANTASIES = 16
 """Values that a second unknown objective is thought to have."""
 FINALISTS, KNOWN = 24, 2
 """New points whose worth is computed in full, and known objectives up to which that is quick enough."""
 OUTCOMES = norm.ppf((np.arange(16) + 0.5) / 16)
-"""Of a trial, in standard deviations."""
+"""Outcomes of a trial, in standard deviations."""
 
 
 class KnownCostSampler(BaseSampler):
@@ -51,10 +51,10 @@ class KnownCostSampler(BaseSampler):
 
     Args:
         search_space: of all parameters that matter; `log` spreads a float's draws.
-        known: what is known of a candidate.
+        known: gives the known objectives of a candidate.
         known_of_many: the same for a list of candidates, where that is quicker.
         unordered: names of parameters whose values are numbers without an order, such as indices of choices.
-        startup: trials before there is a model, which are drawn evenly over what is known; at least 2.
+        startup: trials before there is a model, which are drawn evenly over the known objectives; at least 2.
         repeats: whether points may be proposed again before all others were.
         seed: of draws.
     """
@@ -73,7 +73,7 @@ class KnownCostSampler(BaseSampler):
         self.startup = max(startup, 2)
         self.repeats = repeats
         self.repeated = False
-        """Whether the last proposal is a point that was tried, because another trial of it is worth most."""
+        """Whether the last proposal repeats a point because another trial of it is worth most."""
         self.space = Space(search_space, unordered)
         self.known_of_many = known_of_many or (lambda many: [known(one) for one in many])
         self.seed = seed
@@ -189,7 +189,7 @@ class _History:
 
 
 class _Model:
-    """What is expected of points, and of the front."""
+    """A model of the points and of the front."""
 
     def __init__(
         self, pool: Pool, history: _History, kernels: dict[tuple[int, int], Kernel], rng: np.random.Generator
@@ -271,12 +271,12 @@ class _Model:
         return float((volumes(levels, spots, self.worst, self.reference) - now).mean())
 
     def _moves(self, points: Floats, deviation: Floats) -> Floats:
-        """By how much the expected level of each network moves with a trial of each point, as a standard deviation:
+        """Standard deviation of the change that a trial of each point makes to the expected level of each network:
         [networks, points]."""
         return self.processes[0].covariance(self.places, points) / np.hypot(deviation, self.processes[0].noise)
 
     def _told(self, deviation: Floats) -> Floats:
-        """By how much the expected value of a point moves with a trial of it, as a standard deviation."""
+        """Standard deviation of the change that a trial makes to the expected value of its own point."""
         return deviation**2 / np.hypot(deviation, self.processes[0].noise)
 
     @cached_property
@@ -300,5 +300,5 @@ def _kernel(points: Floats, values: Floats, objective: int, kernels: dict[tuple[
 
 
 def _kept(count: int, most: int) -> NDArray[np.intp]:
-    """Indices of so many trials, evenly spread, if there are more."""
+    """Indices of at most `most` trials, evenly spread."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.intp)
