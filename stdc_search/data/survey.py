@@ -149,7 +149,7 @@ def count_labels(data: Dataset, split: Split, told: Told | None = None) -> Label
 
 
 def faults(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[Problem]:
-    """Why a training on these labels cannot be meant, with what to write instead; empty if it can."""
+    """Problems that make training on these labels pointless, each with a fix; empty if there are none."""
     found = list(labels.values())
     if isinstance(spec, FolderSpec) and (problem := _meant_binary(spec, found)):
         return [problem]
@@ -169,7 +169,7 @@ def faults(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[Problem]:
 
 
 def remarks(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[str]:
-    """What makes scores mean less than they seem to, though the data can be used."""
+    """Warnings about data that is usable but makes scores misleading."""
     lines = []
     train, val = labels.get("train"), labels.get("val")
     if train and train.present and (lost := train.absent) and not isinstance(spec, FolderSpec):

@@ -27,7 +27,7 @@ class Counts(NamedTuple):
     confusion: Tensor
     """How often class `row` was predicted as class `column`: int64, classes x classes."""
     boundary: Tensor
-    """Of each class the predicted boundary pixels, those of them that are right, the true ones, those that were found:
+    """Per class the predicted boundary pixels, the correct ones, the true ones, and the found ones:
     int64, 4 x classes."""
 
     def plus(self, other: Counts) -> Counts:

@@ -66,8 +66,8 @@ class Loaded:
 
     @property
     def misfits(self) -> list[str]:
-        """What does not fit, a line for each kind of misfit."""
-        kinds = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.misshapen}
+        """The mismatches, one line per kind."""
+        kinds = {"missing": self.missing, "unexpected": self.unexpected, "with a different shape": self.misshapen}
         return [f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds.items() if names]
 
     def __str__(self) -> str:

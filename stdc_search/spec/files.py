@@ -48,7 +48,7 @@ class Document(NamedTuple):
     lines: dict[str, int]
     """Line of each key and item by its dotted path; the empty path is the whole."""
     problems: tuple[Problem, ...] = ()
-    """What could not be read as it is meant, beside which all else could."""
+    """Parts that could not be read as intended; everything else was read."""
 
 
 def read(file: Path) -> Document:

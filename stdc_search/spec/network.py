@@ -167,7 +167,7 @@ class SpatialSpec(Spec):
         return prod(conv.stride for conv in self.convs)
 
     def misfit(self, stage: int, reduction: int) -> str:
-        """What to say where it ends at another size than its stage."""
+        """Message for strides that do not match the stage's reduction."""
         return (
             f"strides multiply to {self.reduction}, but stage {stage}, which they replace, is at 1/{reduction}; "
             f"let them multiply to {reduction}"

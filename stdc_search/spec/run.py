@@ -362,7 +362,7 @@ def _values_of_start(run: RunSpec, start: StartSpec, paths: Iterable[str]) -> di
 def _misfits_of_start(
     run: RunSpec, start: StartSpec, paths: Iterable[str], trained: list[tuple[str, dict[str, Any]]]
 ) -> Iterator[Problem]:
-    """What is wrong with a start network, given names and values of those before it."""
+    """Problems with a start network, given the names and values of earlier ones."""
     try:
         values = _values_of_start(run, start, paths)
         problems = misfits(run, values)

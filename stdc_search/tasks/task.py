@@ -25,7 +25,7 @@ class Task(Protocol):
     """
 
     def loss(self, spec: LossSpec, data: Dataset) -> Loss:
-        """The loss that a training on this data lowers."""
+        """The loss to minimise on this data."""
         ...
 
     def evaluate(

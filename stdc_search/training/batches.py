@@ -1,4 +1,4 @@
-"""Which samples a training sees when: order and batches of every epoch, and the loader that makes them.
+"""The samples of each step: order and batches of every epoch, and the loader that makes them.
 
 All of it is a function of seed and epoch, so that a training that was cut sees the rest of what an uncut one does.
 """

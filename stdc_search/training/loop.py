@@ -175,7 +175,7 @@ def train(
 
 
 def check(spec: TrainingSpec) -> None:
-    """Look whether this machine can do a training.
+    """Check that this machine can run the training.
 
     Raises:
         UserError: it cannot, or not with this number of processes.
@@ -257,7 +257,7 @@ def _train_mode(module: nn.Module, spec: TrainingSpec) -> None:
 
 
 def _origin(spec: TrainingSpec, seed: int, images: int) -> dict[str, Any]:
-    """What a checkpoint must agree with to be gone on from."""
+    """Settings that must match for a checkpoint to be resumed."""
     told = spec.model_dump(mode="json", exclude={"seeds", *MEANS, "start_from"})
     return {**told, "seed": seed, "images": images}
 

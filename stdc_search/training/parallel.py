@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 
 
 class Job(NamedTuple):
-    """A training that is to be done together, in plain values."""
+    """A training that several processes run together, in plain values."""
 
     spec: dict[str, Any]
     """The candidate's run, dumped."""

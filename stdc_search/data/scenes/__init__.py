@@ -119,7 +119,7 @@ def _light(rng: Random, style: Style) -> Light:
 
 
 def _bonnet(brush: Brush, rng: Random, size: tuple[int, int]) -> None:
-    """Of the car that carries the camera."""
+    """The bonnet of the car that carries the camera."""
     height, width = size
     box = (width * -0.1, height * rng.uniform(0.9, 0.97), width * 1.1, height * 1.3)
     brush.draw.ellipse(box, fill=brush.ink(tint(rng, PAINT), 0, IGNORED))
