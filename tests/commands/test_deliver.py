@@ -159,8 +159,8 @@ def test_int8_labels_most_of_an_image_alike(to, scenes, weights, picture, tmp_pa
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"to": "torch"}, "int8 is for onnx and openvino"),
-        ({"data": None}, "calibrated on images of the section `data`"),
+        ({"to": "torch"}, "int8 is available for onnx and openvino only"),
+        ({"data": None}, "needs images for calibration; add the section `data`"),
     ],
 )
 def test_int8_that_cannot_be_is_refused_before_anything_is_done(changes, told, scenes, weights, tmp_path):
@@ -172,7 +172,7 @@ def test_int8_that_cannot_be_is_refused_before_anything_is_done(changes, told, s
 
 def test_a_file_that_labels_otherwise_is_not_left_behind(scenes, weights, tmp_path, monkeypatch):
     monkeypatch.setattr("stdc_search.deploy.export.run", lambda path, image: torch.zeros(1, *SIZE, dtype=torch.uint8))
-    with pytest.raises(UserError, match=r"network.pt2: labels \d+\.\d+% of an image otherwise than the network"):
+    with pytest.raises(UserError, match=r"network.pt2: its labels differ from the network's in \d+\.\d+% of an image"):
         deliver(scenes, weights, "torch", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

@@ -98,7 +98,7 @@ def test_label_ids_are_those_that_the_cityscapes_server_takes(spec, tmp_path):
 
 
 def test_label_ids_of_other_classes_are_refused(spec, weights, tmp_path):
-    with pytest.raises(UserError, match="Cityscapes' 19 classes, and the network has 11"):
+    with pytest.raises(UserError, match="the 19 classes of Cityscapes, but the network has 11"):
         predict(spec, weights, [photograph(tmp_path / "a.png")], tmp_path / "out", label_ids=True)
 
 
@@ -111,7 +111,7 @@ def test_what_cannot_be_predicted_is_told_before_anything_is_written(spec, weigh
         ([tmp_path / "empty"], "contains no image or video that ends in"),
         ([tmp_path / "broken.png"], "cannot be read"),
         ([tmp_path / "missing.png"], "cannot be read"),
-        ([photograph(tmp_path / "out" / "b.png")], r"b\.png would be written over"),
+        ([photograph(tmp_path / "out" / "b.png")], r"b\.png would be overwritten"),
     ):
         with pytest.raises(UserError, match=message):
             predict(spec, weights, images, tmp_path / "out")
@@ -153,7 +153,7 @@ def test_a_video_becomes_an_overlay_of_each_of_its_frames(spec, weights, tmp_pat
 def test_label_ids_of_a_video_are_refused(spec, tmp_path):
     spec = replace(spec.model_copy(update={"data": None, "training": None}), {"network.classes": 19})
     save_weights(build(spec.network), tmp_path / "w.safetensors")
-    with pytest.raises(UserError, match=r"a\.mp4: is a video, of which there are no label ids"):
+    with pytest.raises(UserError, match=r"a\.mp4: is a video, and label ids are written for images only"):
         predict(spec, tmp_path / "w.safetensors", [tmp_path / "a.mp4"], tmp_path / "out", label_ids=True)
 
 

@@ -142,5 +142,5 @@ def test_sound_alone_is_no_video(av, tmp_path):
 
 def test_without_pyav_the_error_says_what_to_type(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match=r"PyAV is not installed.*pip install 'stdc-search\[video\]'"):
+    with pytest.raises(UserError, match=r"PyAV, which is not installed.*pip install 'stdc-search\[video\]'"):
         count_frames(tmp_path / "a.mp4")

@@ -37,7 +37,7 @@ def test_confusion_matrix_takes_255_classes() -> None:
 
 @pytest.mark.parametrize("label", [3, 11, 254])
 def test_an_unknown_label_is_an_error_and_not_ignored(label: int) -> None:
-    with pytest.raises(ValueError, match="neither one of 0 to 2 nor 255"):
+    with pytest.raises(ValueError, match="neither in 0 to 2 nor 255"):
         metrics.confusion_matrix(torch.tensor([0]), torch.tensor([label], dtype=torch.uint8), classes=3)
 
 

@@ -174,7 +174,7 @@ def test_a_classifier_is_timed_to_the_index_of_its_class(image):
     [
         ({"runtime": "onnxruntime", "device": "cuda"}, "no CUDAExecutionProvider here; type: pip"),
         ({"runtime": "onnxruntime", "device": "tensorrt"}, "no TensorrtExecutionProvider here; type: pip"),
-        ({"runtime": "onnxruntime", "precision": "int8"}, "calibrated on images of the section `data`; add one"),
+        ({"runtime": "onnxruntime", "precision": "int8"}, "needs images for calibration; add the section `data`"),
         ({"device": "cuda"}, "torch finds no GPU here"),
         ({"precision": "fp16"}, "on a CPU use bf16 or fp32"),
     ],

@@ -124,7 +124,7 @@ def test_a_table_of_something_else_is_refused(tmp_path: Path, change, told):
         load_table(path, RUNTIME)
 
 
-@pytest.mark.parametrize(("content", "told"), [(None, "is not there"), ("{", "is no table of times")])
+@pytest.mark.parametrize(("content", "told"), [(None, "does not exist"), ("{", "is not a table of times")])
 def test_a_missing_or_damaged_table_is_told(tmp_path: Path, content, told):
     path = tmp_path / "times.json"
     if content is not None:
@@ -223,5 +223,5 @@ def test_int8_and_small_spaces_are_refused(tmp_path: Path):
         calibrate(SPACE, RuntimeSpec(runtime="onnxruntime", precision="int8"), tmp_path)
     path = tmp_path / "two.yaml"
     path.write_text(TINY.replace("high: 3", "high: 1").replace("[16, 32, 48]", "[16, 32]"))
-    with pytest.raises(UserError, match="has 2 networks, all of which would be measured; `stdc-search time`"):
+    with pytest.raises(UserError, match="has only 2 networks, all of which would be measured; use `stdc-search time`"):
         calibrate(load(path), RUNTIME, tmp_path)

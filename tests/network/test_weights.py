@@ -367,7 +367,9 @@ def test_a_refused_file_leaves_the_module_as_it_was(tmp_path):
     module = build(tiny_search().network)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     save_weights(build(SegmenterSpec(kind="segmenter")), tmp_path / "large.safetensors")
-    with pytest.raises(WeightsError, match=r"with a different shape: backbone\.stem\.0\.conv\.weight \(32, 3, 3, 3\) in the"):
+    with pytest.raises(
+        WeightsError, match=r"with a different shape: backbone\.stem\.0\.conv\.weight \(32, 3, 3, 3\) in the"
+    ):
         load_weights(module, tmp_path / "large.safetensors")
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 

@@ -104,7 +104,7 @@ def test_a_killed_process_costs_a_try_and_no_candidate(tmp_path):
     records = read(tmp_path / "results.jsonl")
     assert [record.state for record in records] == ["complete"] * 3
     assert {record.number for record in records} == {0, 1, 2}
-    assert "it is tried again" in said
+    assert "it will be tried again" in said
 
 
 def test_a_candidate_whose_process_is_always_killed_fails_and_the_search_goes_on(tmp_path):
@@ -166,7 +166,7 @@ def test_a_candidate_that_kills_the_search_itself_again_and_again_fails_and_the_
     assert starts(spec, tmp_path, "before") == [-signal.SIGKILL] * 3 + [0]
     found = {record.values["training.epochs"]: record for record in read(tmp_path / "out" / "results.jsonl")}
     assert {epochs: record.state for epochs, record in found.items()} == {1: "complete", 6: "failed", 2: "complete"}
-    assert "killed with it 3 times" in found[6].reason
+    assert "killed 3 times during this candidate" in found[6].reason
     assert not list(tmp_path.rglob("tries.txt"))
 
 

@@ -86,7 +86,7 @@ def test_a_network_that_stands_before_them_is_not_trained_twice():
     [
         ([{"ladder": 1}], 4, "greater than or equal to 2"),
         ([{"ladder": 2}, {"ladder": 3}], 9, "a second network is called ladder"),
-        ([{"ladder": 6}], 5, "5 are fewer than the 6 networks of `start`"),
+        ([{"ladder": 6}], 5, "5 is fewer than the 6 networks of `start`"),
         ([{"ladder": 3, "name": "x"}], 5, "name"),
     ],
 )

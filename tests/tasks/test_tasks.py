@@ -79,7 +79,7 @@ def test_labels_without_a_class_give_no_score_but_say_why() -> None:
     counts = metrics.Counts(torch.zeros(3, 3, dtype=torch.int64), torch.zeros(4, 3))
     task = task_of(RunSpec.model_validate(SEGMENTER))
     for scored in (lambda: task.headline(counts), lambda: task.score([counts], Maps())):
-        with pytest.raises(DataError, match="no pixel of the validation labels has a class"):
+        with pytest.raises(DataError, match="all pixels of the validation labels are ignored"):
             scored()
 
 
@@ -147,17 +147,17 @@ def test_views_are_those_of_the_evaluation() -> None:
         (
             CLASSIFIER,
             {"training": {"epochs": 1, "loss": {"kind": "classification"}}},
-            "'scaled_crop' is not for a classifier; use resized_crop",
+            "'scaled_crop' does not work for a classifier; use resized_crop",
         ),
         (
             CLASSIFIER,
             {"training": {"epochs": 1, "augmentation": {"kind": "resized_crop"}}},
-            "'segmentation' is not for a classifier; use classification",
+            "'segmentation' does not work for a classifier; use classification",
         ),
         (
             SEGMENTER,
             {"training": {"epochs": 1, "augmentation": {"kind": "resized_crop"}}},
-            "'resized_crop' is not for a segmenter; use scaled_crop",
+            "'resized_crop' does not work for a segmenter; use scaled_crop",
         ),
         (
             SEGMENTER,
@@ -173,7 +173,7 @@ def test_views_are_those_of_the_evaluation() -> None:
         (
             CLASSIFIER,
             {"search": {"vary": {"network.hidden": {"kind": "choice", "of": [8]}}, "trials": 1}},
-            "search.objectives.score.miou: is not measured of a classifier; it has score.top1, score.top5",
+            "search.objectives.score.miou: is not measured for a classifier; use one of score.top1, score.top5",
         ),
         (
             SEGMENTER,
@@ -184,7 +184,7 @@ def test_views_are_those_of_the_evaluation() -> None:
                     "objectives": {"score.top1": "maximize"},
                 }
             },
-            "is not measured of a segmenter; it has score.miou, score.pixel_accuracy, score.boundary_f",
+            "is not measured for a segmenter; use one of score.miou, score.pixel_accuracy, score.boundary_f",
         ),
     ],
 )
