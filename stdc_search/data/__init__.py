@@ -1,4 +1,4 @@
-"""Data sets: one file each, opened by what a spec says."""
+"""Data sets, one file each, and the function that opens the one in a spec."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def open_dataset(
 ) -> Dataset:
     """Open one split of a data set.
 
-    All files are found and paired here; their contents are checked when they are read.
+    This finds and pairs all files. Their content is checked when they are read.
 
     Args:
         spec: the section `data` of a run.
-        split: the images for training, or those for validation.
-        data_root: where relative roots start; default: $STDC_SEARCH_DATA, else the working folder.
-        problems: gets a line for each file that is missing or has no counterpart, which is then left out; where no
-            list is given, such files are an error.
+        split: `train` is for training, `val` for scoring.
+        data_root: folder against which a relative root is resolved; default: $STDC_SEARCH_DATA, else the working
+            folder.
+        problems: if given, collects a line for each file that is missing or has no counterpart, and the sample is
+            skipped; otherwise such a file is an error.
 
     Raises:
         DataError: files are missing or do not pair up.

@@ -1,4 +1,4 @@
-"""Decoded images in memory, within a bound."""
+"""A bounded in-memory cache of decoded images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from stdc_search.data.dataset import DataError, Dataset
 
 
 class Cached:
-    """A data set whose first samples stay in memory once `fill` has read them; the others are read each time.
+    """A data set that keeps its first samples in memory after `fill`, and reads the others each time.
 
-    Filled before loader processes are forked, the memory is theirs too.
+    Loader processes share the memory if they are forked after `fill`.
 
     Args:
         data: the data set.
-        limit: bytes that may be kept.
+        limit: size of the cache in bytes.
     """
 
     def __init__(self, data: Dataset, limit: float) -> None:
@@ -42,11 +42,11 @@ class Cached:
         return self.data.files(index)
 
     def fill(self) -> None:
-        """Read samples until the bound is met; broken files are left to the later reader."""
+        """Read samples until the cache is full; a broken file is skipped here and raises when it is accessed."""
         if self.filled:
             return
         self.filled = True
-        ahead = 32  # samples that are read beyond the bound, at most
+        ahead = 32  # at most this many samples are read beyond the limit
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(self), ahead):
                 indices = range(start, min(start + ahead, len(self)))

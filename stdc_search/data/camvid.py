@@ -40,14 +40,14 @@ COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "pedestrian": ((64, 64, 0), (192, 128, 64), (64, 0, 192), (64, 128, 64)),
     "bicyclist": ((0, 128, 192), (192, 0, 192)),  # Bicyclist, MotorcycleScooter
 }
-"""The original 31 classes, by colour, mapped to the 11 classes of the SegNet tutorial; black is void."""
+"""Colours of the original 31 classes, grouped into the SegNet tutorial's 11; black is void."""
 PLACE = "`data.root`, or --data-root, is the folder that holds train.txt, train and trainannot"
 
 
 def open_camvid(
     spec: CamvidSpec, split: Split, data_root: Path | None, problems: list[str] | None = None
 ) -> LabelledFiles:
-    """One split; the lists of the other one, where they lie there, must not share an image with it."""
+    """Open one split; the lists of the other split, if present, must not share an image with it."""
     root = resolve_root(spec.root, data_root)
     if spec.layout == "original":
         return _original(spec, split, root, problems)
@@ -83,7 +83,7 @@ def _original(spec: CamvidSpec, split: Split, root: Path, problems: list[str] | 
     odd = [path.name for path in frames if not FRAME.fullmatch(path.stem)]
     if odd:
         raise DataError(
-            f"{root / FRAMES}: {several(odd)} is not a frame of CamVid, such as 0001TP_006690.png; move it away"
+            f"{root / FRAMES}: {several(odd)} is not a CamVid frame (such as 0001TP_006690.png); move it elsewhere"
         )
     samples = [
         Sample(path.stem, path, root / LABELS / f"{path.stem}_L.png")
@@ -91,23 +91,23 @@ def _original(spec: CamvidSpec, split: Split, root: Path, problems: list[str] | 
         if split_of(path.stem) in splits
     ]
     if not samples:
-        raise DataError(f"{root / FRAMES}: has no frame of {chosen}; frames are named like 0001TP_006690.png")
+        raise DataError(f"{root / FRAMES}: contains no frame of {chosen}; frames are named like 0001TP_006690.png")
     samples = _paired(samples, root, problems)
     classes = {colour: index for index, name in enumerate(spec.class_names) for colour in COLOURS[name]}
     return LabelledFiles(samples, spec.class_names, ColourMasks({**classes, (0, 0, 0): None}))
 
 
 def _listed(path: Path) -> list[Sample]:
-    """Samples of a list. Of each path its last two parts count, since the public lists have a prefix.
+    """Samples of a list. Only the last two parts of each path are used, because the public lists have a prefix.
 
-    An image may have the other of the endings .png and .jpg: copies are re-encoded. A frame's name is its file's
-    stem, since train and val lie in different folders.
+    The image on disk may be a .jpg where the list says .png, or the reverse, because some copies are re-encoded. A
+    frame is named by its file's stem, because train and val are in different folders.
     """
     samples = []
     for line in read_list(path, PLACE):
         parts = [PurePosixPath(part.replace("\\", "/")).parts[-2:] for part in line.split()]
         if len(parts) != 2 or any(len(part) != 2 for part in parts):
-            raise DataError(f"{path}: {line!r} is not of the form `train/x.png trainannot/x.png`")
+            raise DataError(f"{path}: {line!r} does not have the form `train/x.png trainannot/x.png`")
         image, label = (as_spelt(path.parent.joinpath(*part)) for part in parts)
         there = (file for file in (image, image.with_suffix(".png"), image.with_suffix(".jpg")) if file.is_file())
         samples.append(Sample(image.stem, next(there, image), label))

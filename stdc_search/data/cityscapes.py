@@ -1,4 +1,4 @@
-"""Cityscapes as it is distributed: `leftImg8bit/` and `gtFine/`, a folder a split, a folder a city."""
+"""Cityscapes as distributed: `leftImg8bit/` and `gtFine/`, with a folder per split and per city."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The data of a run: its files and labels. A resumed run compares them with those at its start.
+"""A fingerprint of a run's data: its files and label counts. A resumed run checks that they have not changed.
 
-Files are known by their place below `data.root`, so the root may move. Content is compared by size and hash: a mask's
-whole content, the first bytes of an image. An edited image almost always has another size.
+Files are identified by their path below `data.root`, so the root may move. Content is compared by size and hash. The
+hash covers a whole mask, but only the first bytes of an image: an edited image almost always has another size.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from stdc_search.errors import DamagedError, several
 from stdc_search.spec.data import DataSpec, ScenesSpec
 
 HEAD = 4096
-"""Bytes of an image that are hashed."""
+"""Number of bytes of an image to hash."""
 BLOCK = 256
-"""Samples that a thread looks at in one go."""
+"""Number of samples that a thread processes at a time."""
 
 
 class File(NamedTuple):
@@ -33,33 +33,33 @@ class File(NamedTuple):
 
     size: int
     modified_ns: int
-    """A file with the same size and time is not hashed again. A copy may have another time."""
+    """A file with unchanged size and time is not hashed again. A copied file may have a different time."""
     hash: str
 
     @property
     def content(self) -> tuple[int, str]:
-        """What stays when the file moves."""
+        """What does not change when the file is moved."""
         return self.size, self.hash
 
 
 Files = Mapping[str, tuple[File, ...]]
-"""Files of each sample by the place of its image."""
+"""Files of each sample, by the path of its image."""
 
 
 class Contents(BaseModel):
-    """What a run trains on and scores."""
+    """The fingerprint."""
 
     model_config = ConfigDict(frozen=True)
 
     format: Literal[1] = 1
     data: dict[str, Any]
-    """The section `data` without its root."""
+    """The section `data` without `root`."""
     labels: dict[Split, Labels]
     files: dict[Split, Files]
 
     @classmethod
     def read(cls, path: Path) -> Contents | None:
-        """Contents that an earlier start wrote; none if there are none.
+        """Read what an earlier start wrote; None if there was none.
 
         Raises:
             DamagedError: the file is damaged.
@@ -69,7 +69,7 @@ class Contents(BaseModel):
         except FileNotFoundError:
             return None
         except ValidationError:
-            raise DamagedError(f"{path}: damaged; delete it, and the next start writes it again") from None
+            raise DamagedError(f"{path}: damaged; delete it, and the next start will write it again") from None
 
 
 def look(
@@ -79,14 +79,14 @@ def look(
     before: Contents | None = None,
     told: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Contents:
-    """Look at every file of a run's data.
+    """Take the fingerprint of a run's data.
 
     Args:
         spec: the section `data`.
-        splits: its data sets.
-        data_root: where a relative `data.root` starts.
-        before: what an earlier look found; labels are only read again if a file has changed.
-        told: called with the split, the number of samples read and of all.
+        splits: the data set of each split.
+        data_root: folder against which a relative `data.root` is resolved.
+        before: an earlier fingerprint; labels are read again only if a file has changed.
+        told: called with the split, the number of samples read and the total.
 
     Raises:
         DataError: a mask is broken.
@@ -107,7 +107,7 @@ def look(
 def differences(
     old: Mapping[Split, Files], new: Mapping[Split, Files], splits: Sequence[Split] = ("train", "val")
 ) -> list[str]:
-    """The differences in some splits, one line each."""
+    """The differences, one line per split."""
     lines = []
     for split in splits:
         a, b = old.get(split, {}), new.get(split, {})
@@ -127,7 +127,7 @@ def _content(files: Sequence[File]) -> list[tuple[int, str]]:
 
 
 def _files(data: Dataset, root: Path | None, known: Files) -> Files:
-    """Files of each sample; those whose size and time are known keep their hash."""
+    """Files of each sample; those with unchanged size and time keep their known hash."""
 
     def mark(index: int) -> tuple[str, tuple[File, ...]]:
         paths = data.files(index)

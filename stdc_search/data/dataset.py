@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the package."""
+"""The interface of a data set."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Split = Literal["train", "val"]
 
 
 class DataError(UserError):
-    """Data on disk cannot be used; the message names the fault, the file and a remedy."""
+    """Data on disk cannot be used. The message names the file, the problem and the remedy."""
 
 
 class Dataset(Protocol):
-    """Images and labels of one split, in a fixed order: of each pixel, or of the image."""
+    """Images and labels of one split, in a fixed order; each pixel has a label, or the image as a whole."""
 
     @property
     def class_names(self) -> tuple[str, ...]: ...
@@ -31,9 +31,9 @@ class Dataset(Protocol):
         ...
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Image uint8 3, H, W, and its label; do not write into them.
+        """Image, uint8 3, H, W, and its label; do not modify them.
 
-        The label is uint8 H, W of ids from 0 to classes - 1 and 255 for no class, or one such id, int64.
+        The label is a map of ids, uint8 H, W, from 0 to classes - 1, with 255 for no class; or one such id, int64.
 
         Raises:
             DataError: the files are broken.
@@ -41,7 +41,7 @@ class Dataset(Protocol):
         ...
 
     def label(self, index: int) -> Tensor:
-        """The label alone, without reading the image where possible.
+        """The label alone; does not read the image if possible.
 
         Raises:
             DataError: its file is broken.
@@ -49,13 +49,13 @@ class Dataset(Protocol):
         ...
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """Files of a sample, the image first; empty for data that is drawn."""
+        """Files of a sample, the image first; empty for generated data."""
         ...
 
 
-@lru_cache(maxsize=1)  # candidates of a search train on one data set
+@lru_cache(maxsize=1)  # all candidates of a search train on one data set
 def class_shares(dataset: Dataset) -> Tensor:
-    """Share of the labelled pixels that each class has: float32, one a class, zeros where nothing is labelled.
+    """Share of the labelled pixels that belongs to each class: float32, classes; zeros if nothing is labelled.
 
     Raises:
         DataError: a file is broken.

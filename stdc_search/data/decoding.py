@@ -1,4 +1,4 @@
-"""Pixels of image and mask files: turned as a viewer shows them, and masks as class indices."""
+"""Decoding of image and mask files: images as a viewer shows them, masks as class indices."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from stdc_search.errors import several
 from stdc_search.records import IGNORED
 
 LOSSLESS = ("PNG", "BMP", "TIFF")
-"""Formats of masks; GIF is not one, since programs that save it renumber the palette."""
+"""Supported formats of masks. GIF is excluded, because programs that save it renumber the palette."""
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
-"""Compressions that a TIFF may have and that change pixels."""
+"""TIFF compressions that are lossy."""
 
 
 class Masks(Protocol):
@@ -37,7 +37,7 @@ class Masks(Protocol):
 
 
 def read_image(path: Path) -> Tensor:
-    """An image file as uint8 3, H, W, turned as its EXIF orientation says.
+    """An image file as uint8 3, H, W, rotated according to its EXIF orientation.
 
     Grey and palette images become RGB; alpha is dropped.
 
@@ -48,13 +48,13 @@ def read_image(path: Path) -> Tensor:
 
 
 def orientation(path: Path) -> int:
-    """The EXIF orientation of an image file, 1 to 8; 1, which turns nothing, if it has none or it cannot be read.
+    """The EXIF orientation of an image file, 1 to 8. It is 1 (upright) if there is none or it cannot be read.
 
-    Only the file's header is read.
+    This reads only the file's header.
     """
     try:
         with Image.open(path) as image:
-            # of Image, since that of a PNG decodes all pixels first, to find EXIF data after them
+            # PNG's own `getexif` would decode all pixels to find EXIF data after them
             found = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
             return found if found in range(1, 9) else 1
     except Exception:  # decoders raise whatever they like on broken files
@@ -75,7 +75,7 @@ class IdMasks:
 
     @classmethod
     def plain(cls, class_names: tuple[str, ...], void: int) -> IdMasks:
-        """Masks that count the classes from 0, and have one id for pixels without a class."""
+        """Masks whose class ids count from 0, with one more id for pixels without a class."""
         return cls(class_names, {**{index: index for index in range(len(class_names))}, void: None})
 
     def read(self, path: Path) -> Tensor:
@@ -83,7 +83,7 @@ class IdMasks:
         if mask.mode not in ("1", "L", "P"):
             raise DataError(
                 f"{path}: has mode {mask.mode}, but a mask of class ids has one channel of at most 8 bits (mode 1, L "
-                "or P). For a mask of colours, write them in `data.encoding`"
+                "or P). If the mask has colours, list them in `data.encoding`"
             )
         content = _stored(path, mask)
         counts = np.bincount(content.ravel(), minlength=256)
@@ -92,7 +92,7 @@ class IdMasks:
             first, *_, last = [id for id, index in self.ids.items() if index is not None]
             void = [id for id, index in self.ids.items() if index is None]
             raise DataError(
-                f"{path}: has class id {several(unknown)} ({counts[unknown].sum()} pixels); legal are {first} "
+                f"{path}: has class id {several(unknown)} ({counts[unknown].sum()} pixels); legal ids are {first} "
                 f"({self.class_names[0]}) to {last} ({self.class_names[-1]}), and {several(void)} for pixels without a "
                 "class"
             )
@@ -122,7 +122,7 @@ class ColourMasks:
         if unknown.any():
             first, counts = np.unique(content[unknown], return_counts=True)
             raise DataError(
-                f"{path}: {int(unknown.sum())} pixels have a colour that belongs to no class, most often "
+                f"{path}: {int(unknown.sum())} pixels have a colour of no class, most often "
                 f"{_colour(first[counts.argmax()])} ([red, green, blue]); add it to `data.encoding`, or repair "
                 "the mask (smoothed borders? saved as a JPEG once?)"
             )
@@ -130,7 +130,7 @@ class ColourMasks:
 
 
 class BinaryMasks:
-    """Black is the first class. White, the value 1, or the only other colour of a mask is the second."""
+    """Two classes: black is the first; white, the value 1, or the only other colour of a mask is the second."""
 
     def read(self, path: Path) -> Tensor:
         mask = _mask(path)
@@ -144,8 +144,8 @@ class BinaryMasks:
         pixels = _code(_rgb(path, mask))
         if len(others := np.unique(pixels[pixels > 0])) > 1:
             raise DataError(
-                f"{path}: has the colours {several([_colour(other) for other in others])} beside black, but a binary "
-                "mask has one; use `encoding: {kind: colours, ...}`"
+                f"{path}: has the colours {several([_colour(other) for other in others])} besides black, but a binary "
+                "mask has only one; use `encoding: {kind: colours, ...}`"
                 + (", or `{kind: ids}` if its palette indices are class ids" if mask.mode == "P" else "")
             )
         return torch.from_numpy((pixels > 0).astype(np.uint8))
@@ -155,7 +155,7 @@ def _decoded(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            with suppress(Exception):  # Broken EXIF data turns nothing; it is rewritten only after the pixels turned.
+            with suppress(Exception):  # broken EXIF data; pixels are rotated before Pillow rewrites it
                 ImageOps.exif_transpose(image, in_place=True)
             return image
     except Exception as error:  # decoders raise whatever they like on broken files
@@ -172,7 +172,7 @@ def _mask(path: Path) -> Image.Image:
 
 
 def _rgb(path: Path, image: Image.Image) -> NDArray[np.uint8]:
-    """Pixels as H, W, 3."""
+    """RGB pixels as H, W, 3."""
     if image.mode[0] in "IF":
         raise DataError(f"{path}: has more than 8 bits per channel (mode {image.mode}); save it with 8 bits")
     try:
@@ -182,10 +182,10 @@ def _rgb(path: Path, image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _stored(path: Path, mask: Image.Image) -> NDArray[np.uint8]:
-    """The values in the file of a mask of one channel.
+    """The values that a one-channel mask stores in its file.
 
-    Pillow stretches grey values of 1, 2 and 4 bits to 0 to 255, inverts a TIFF in which 0 is white, and takes bytes for
-    pixels in a grey BMP of 4 bits.
+    Pillow changes some of them: it scales grey values of 1, 2 and 4 bits to 0 to 255, inverts a TIFF in which 0 is
+    white, and reads each byte of a 4-bit grey BMP as a pixel.
     """
     content, bits = np.asarray(mask), 8
     if isinstance(mask, TiffImagePlugin.TiffImageFile):
@@ -207,7 +207,7 @@ def _header(path: Path) -> bytes:
 
 
 def _code(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Red, green, blue along the last axis as one number."""
+    """Pack red, green and blue of the last axis into one number."""
     red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
     return red << 16 | green << 8 | blue
 

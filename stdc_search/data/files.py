@@ -1,4 +1,4 @@
-"""Images and labels in files: roots, folders, lists, pairs, and messages about their faults."""
+"""Images and labels in files: how to find, list and pair them, and what to say if that fails."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Sample(NamedTuple):
 
 
 class LabelledFiles:
-    """A data set of image files and mask files, read again each time.
+    """A data set of image files and mask files, which are read at each access.
 
-    Images and masks are turned as their EXIF orientation says, which is how viewers show them.
+    Images and masks are rotated according to their EXIF orientation, as in image viewers.
 
     Args:
-        samples: what it holds, in its order.
-        class_names: one a class.
-        masks: reads the masks.
+        samples: the samples, in order.
+        class_names: one per class.
+        masks: decoder of the masks.
     """
 
     def __init__(self, samples: Sequence[Sample], class_names: tuple[str, ...], masks: Masks) -> None:
@@ -62,7 +62,7 @@ class LabelledFiles:
 
 
 def _misfit(sample: Sample, image: Sequence[int], label: Sequence[int]) -> str:
-    """The message where (height, width) of an image and of its label differ."""
+    """The message if (height, width) of an image and of its label differ."""
     message = (
         f"{sample.label}: is {label[0]} x {label[1]} (height x width), but its image {sample.image} is "
         f"{image[0]} x {image[1]}"
@@ -77,7 +77,7 @@ def _misfit(sample: Sample, image: Sequence[int], label: Sequence[int]) -> str:
 
 
 def _both(image: Callable[[], Tensor], label: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-    """What the two read; where both files are broken, the error names both."""
+    """The results of both reads; if both files are broken, the error names both."""
     try:
         pixels = image()
     except DataError as error:
@@ -90,9 +90,9 @@ def _both(image: Callable[[], Tensor], label: Callable[[], Tensor]) -> tuple[Ten
 
 
 def files_below(folder: Path, endings: Collection[str]) -> list[Path]:
-    """Files of a folder and its sub-folders that end so, sorted. Links are followed, hidden files are left out.
+    """Files with these endings in a folder and its sub-folders, sorted. Links are followed, hidden files skipped.
 
-    A folder that can be reached in several ways counts once, so that loops of links end and no image is read twice.
+    A folder that several links lead to counts once, so that cyclic links end and no image is read twice.
 
     Raises:
         DataError: a folder cannot be read, or a link leads nowhere.
@@ -100,7 +100,7 @@ def files_below(folder: Path, endings: Collection[str]) -> list[Path]:
     found: list[Path] = []
     seen = {str(parent) for parent in Path(os.path.realpath(folder)).parents}  # a link to these would be a loop
     starts = [str(folder)]
-    for start in starts:  # linked folders come last, so that files are found by their own path where they have one
+    for start in starts:  # linked folders come last, so that a file is found by its real path if possible
         for place, folders, names in os.walk(start, onerror=_unreadable):
             real = os.path.realpath(place)
             if real in seen:
@@ -127,7 +127,7 @@ def check_links(paths: Iterable[Path]) -> None:
 
 
 def as_spelt(path: Path) -> Path:
-    """The path as the disk has it, where an accented letter may be one character or two (Unicode NFC or NFD)."""
+    """The path as it is spelt on the disk: an accented letter is one character or two (Unicode NFC or NFD)."""
     if str(path).isascii() or path.exists():
         return path
     parent = as_spelt(path.parent)
@@ -138,17 +138,17 @@ def as_spelt(path: Path) -> Path:
 
 @lru_cache(maxsize=16)
 def _names(folder: Path, changed: int) -> dict[str, str]:
-    """Names in a folder by their NFC spelling; `changed` is its time of modification, for the cache."""
+    """Names in a folder by their NFC spelling; `changed`, the folder's modification time, is a key of the cache."""
     return {nfc(name): name for name in os.listdir(folder)}
 
 
 def nfc(text: str) -> str:
-    """Text in one of the two spellings that Unicode has for accented letters."""
+    """Text in Unicode NFC: one of the two spellings of accented letters."""
     return unicodedata.normalize("NFC", text)
 
 
 def resolve_root(root: Path, data_root: Path | None) -> Path:
-    """Where a data set lies: a relative root starts from `data_root`, else $STDC_SEARCH_DATA, else the working folder.
+    """The folder of a data set. A relative root starts from `data_root`, $STDC_SEARCH_DATA or the working folder.
 
     Raises:
         DataError: there is no such folder.
@@ -166,14 +166,14 @@ def resolve_root(root: Path, data_root: Path | None) -> Path:
 
 
 def read_list(path: Path, place: str) -> list[str]:
-    """Lines of a list that are not blank, stripped.
+    """Stripped lines of a list, without the blank ones.
 
     Args:
         path: the list.
-        place: said where the list is missing: where lists lie.
+        place: where lists are expected, for the message if this one is missing.
 
     Raises:
-        DataError: it is missing, no text, or empty.
+        DataError: the list is missing, empty or not text.
     """
     path = as_spelt(path)
     if not path.is_file():
@@ -188,7 +188,7 @@ def read_text(path: Path) -> str:
     """A text file in UTF-8, or in UTF-16 as Windows programs save it.
 
     Raises:
-        DataError: it has another encoding, or is not text.
+        DataError: the file has another encoding, or is not text.
     """
     content = path.read_bytes()
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
@@ -202,7 +202,7 @@ def read_text(path: Path) -> str:
 
 
 def keep_paired(samples: Iterable[Sample], problems: list[str]) -> list[Sample]:
-    """Samples that have both of their files; `problems` gets a line for each of the others."""
+    """Samples with both files; appends a line to `problems` for each of the others."""
     whole = []
     for sample in samples:
         match sample.image.is_file(), sample.label.is_file():
@@ -226,14 +226,14 @@ def check_unique(names: Sequence[str], source: Path) -> None:
 
 
 def check_disjoint(train: Iterable[str], val: Iterable[str], where: Path, remedy: str = "remove them from one") -> None:
-    """Raise if an image is both trained on and scored."""
+    """Raise if an image is in both train and val."""
     both = sorted({*train} & {*val})
     if both:
         raise DataError(f"{where}: {len(both)} images are in both train and val: {several(both)}; {remedy}")
 
 
 def hint(missing: Path) -> str:
-    """What lies where something is missing: the name that is most alike, or the first few."""
+    """A hint about a missing path: the most similar name in its folder, or the first few names."""
     folder = missing.parent
     if not folder.is_dir():
         return f"; {folder} does not exist either"

@@ -1,4 +1,4 @@
-"""Your own data: images and masks in folders, paired by their names, or in a list of pairs."""
+"""Your own data: images and masks in folders, paired by name, or a list of pairs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PAIRS = "list the pairs in a CSV file with the columns `image` and `mask`, and n
 def open_folder(
     spec: FolderSpec, split: Split, data_root: Path | None, problems: list[str] | None = None
 ) -> LabelledFiles:
-    """One split. A mask without an image is a warning; an image of either split without its mask is an error."""
+    """Open one split. A mask without an image is a warning; an image of either split without a mask is an error."""
     root = resolve_root(spec.root, data_root)
     if spec.pairs is not None:
         samples = _from_pairs(spec, split, root, root / spec.pairs, problems)
@@ -62,7 +62,7 @@ def _from_pairs(spec: FolderSpec, split: Split, root: Path, path: Path, problems
     pairs, splits = _pairs(path, root, by_column, problems)
     if isinstance(spec.split, SplitByShare):
         if splits:
-            raise DataError(f"{path}: has a column `split`; use it by `split: {{kind: column}}`")
+            raise DataError(f"{path}: has a column `split`; use it with `split: {{kind: column}}`")
         return [pairs[name] for name in split_by_share(sorted(pairs), spec.split.val, spec.split.seed, path)[split]]
     for part in ("train", "val"):
         if part not in splits.values():
@@ -114,9 +114,9 @@ def _masks(spec: FolderSpec) -> Masks:
 def _pairs(
     path: Path, root: Path, by_column: bool, problems: list[str] | None
 ) -> tuple[dict[str, Sample], dict[str, str]]:
-    """Samples of a CSV file by name, and the split of each where it says so."""
-    first, *_ = read_list(path, "it is given relative to `data.root`")
-    delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")  # spreadsheets write any of them
+    """Samples of a CSV file by name, and their splits if the file has that column."""
+    first, *_ = read_list(path, "its path is relative to `data.root`")
+    delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")  # spreadsheets write any of these
     reader = csv.DictReader(read_text(as_spelt(path)).splitlines(), skipinitialspace=True, delimiter=delimiter)
     columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
     wanted = ["image", "mask", *(["split"] if by_column else [])]
@@ -132,32 +132,32 @@ def _pairs(
         if not any(cell and cell.strip() for cell in (*line.values(), *beyond)):
             continue
         if any(cell.strip() for cell in beyond) or None in line.values():
-            raise DataError(f"{where}: has more or fewer cells than the first line, which has {len(columns)}")
+            raise DataError(f"{where}: has a different number of cells than the first line ({len(columns)})")
         if not line["image"].strip() or not line["mask"].strip():
             raise DataError(f"{where}: lacks an image or a mask; each line needs both")
         cells = (line[column].strip().replace("\\", "/") for column in ("image", "mask"))
         image, mask = (os.path.relpath(as_spelt(root / cell), root) for cell in cells)
         name = nfc(Path(image).with_suffix("").as_posix())
         if name in samples:
-            raise DataError(f"{where}: {image} has the name of {samples[name].image}; list each image once")
+            raise DataError(f"{where}: {image} has the same name as {samples[name].image}; list each image once")
         samples[name] = Sample(name, root / image, root / mask)
         if "split" in columns:
             splits[name] = line["split"].strip()
             if splits[name] not in ("train", "val", "test"):
-                raise DataError(f"{where}: split {splits[name]!r}; legal are train, val and test")
+                raise DataError(f"{where}: unknown split {splits[name]!r}; use train, val or test")
     if not samples:
-        raise DataError(f"{path}: has no line after the header")
+        raise DataError(f"{path}: has no lines after the header")
     if problems is not None:
-        keep_paired(samples.values(), problems)  # of all lines, test's too; what is left out is the split's to say
+        keep_paired(samples.values(), problems)  # checks all lines, including those of test
     elif lost := [str(file) for _, *pair in samples.values() for file in pair if not file.is_file()]:
-        raise DataError(f"{path}: {len(lost)} files of it do not exist: {several(lost)}{hint(Path(lost[0]))}")
+        raise DataError(f"{path}: lists {len(lost)} files that do not exist: {several(lost)}{hint(Path(lost[0]))}")
     return samples, splits
 
 
 def split_by_share(names: Sequence[str], share: float, seed: int, folder: Path) -> dict[Split, list[str]]:
-    """The images whose hashed names come first are scored, at least one on each side.
+    """Images whose hashed names come first are for validation; each split has at least one image.
 
-    So the split depends on names and seed alone, and a new image moves at most one other across.
+    So the split depends only on names and seed, and a new image moves at most one other image to the other split.
     """
     if len(names) < 2:
         raise DataError(f"{folder}: has {len(names)} image; a split into train and val needs at least 2")
@@ -167,7 +167,7 @@ def split_by_share(names: Sequence[str], share: float, seed: int, folder: Path) 
 
 
 def _files(folder: Path, endings: Sequence[str], without: Path) -> dict[str, Path]:
-    """Files of a folder and its sub-folders by relative path without ending, but not those in a folder below it."""
+    """Files of a folder and its sub-folders, by relative path without ending; one sub-folder can be excluded."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder{hint(folder)}")
     found: dict[str, Path] = {}
@@ -186,7 +186,7 @@ def _files(folder: Path, endings: Sequence[str], without: Path) -> dict[str, Pat
 
 
 def _by_image(images: Collection[str], masks: Mapping[str, Path]) -> dict[str, Path]:
-    """Masks by the names of their images. Where no mask has the name of an image, all may have it with one suffix."""
+    """Masks by the names of their images. If no mask has the name of an image, all may have one common suffix."""
     if masks.keys() & {*images}:
         return dict(masks)
     suffixed: dict[str, dict[str, Path]] = {}
@@ -200,12 +200,12 @@ def _by_image(images: Collection[str], masks: Mapping[str, Path]) -> dict[str, P
 def _listed(
     path: Path, images: Mapping[str, Path], folder: Path, mask_folder: Path, root: Path, problems: list[str] | None
 ) -> dict[str, Path | None]:
-    """Names of the images in a list, each with the mask that its line names, if it names one."""
+    """Names of the images in a list, each with the mask on its line, if any."""
     listed: list[tuple[str, Path | None]] = []
     unknown: list[str] = []
-    for line in read_list(path, "lists are given relative to `data.root`"):
+    for line in read_list(path, "its path is relative to `data.root`"):
         cells = next((cells for mark in (",", "\t", None) if len(cells := line.split(mark)) > 1), [])
-        if (name := _known(line, images, folder, root)) is not None:  # first, since a name may have a space
+        if (name := _known(line, images, folder, root)) is not None:  # first: names may contain spaces
             listed.append((name, None))
         elif len(cells) == 2 and (name := _known(cells[0].strip(), images, folder, root)) is not None:
             listed.append((name, _mask_at(cells[1].strip(), mask_folder, root)))
@@ -229,7 +229,7 @@ def _known(written: str, images: Collection[str], folder: Path, root: Path) -> s
 
 
 def _ways(written: str, folder: Path, root: Path) -> Iterator[str]:
-    """Names that an image in a list may have: written from its folder, from the root, or absolute, or over links."""
+    """Possible names of an image in a list: relative to its folder or the root, absolute, or through links."""
     path = written.replace("\\", "/")
     places = (os.path.join(base, path) for base in (folder, root))
     ways = [(place, folder) for place in places]
@@ -242,7 +242,7 @@ def _ways(written: str, folder: Path, root: Path) -> Iterator[str]:
 
 
 def _mask_at(written: str, folder: Path, root: Path) -> Path:
-    """A mask in a list: written from its folder, from the root, or absolute."""
+    """A mask in a list: relative to its folder or the root, or absolute."""
     path = written.replace("\\", "/")
     places = [Path(os.path.normpath(as_spelt(base / path))) for base in (folder, root)]
     return next((place for place in places if place.is_file()), places[-1])

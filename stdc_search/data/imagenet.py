@@ -1,4 +1,4 @@
-"""Images to classify: a folder a class, as ImageNet is kept."""
+"""Images to classify, with one folder per class, as in ImageNet."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ClassedImage(NamedTuple):
 
 
 class ClassFolders:
-    """A data set of image files with their classes, read again each time.
+    """A data set of image files and their classes; files are read at each access.
 
     Args:
-        samples: what it holds, in its order.
-        class_names: one a class.
+        samples: the images and their classes, in order.
+        class_names: one per class.
     """
 
     def __init__(self, samples: Sequence[ClassedImage], class_names: tuple[str, ...]) -> None:
@@ -53,7 +53,7 @@ class ClassFolders:
 def open_imagenet(
     spec: ImagenetSpec, split: Split, data_root: Path | None, problems: list[str] | None = None
 ) -> ClassFolders:
-    """One split. Both have the same class folders, in the order of their names."""
+    """Open one split. Both splits have the same class folders, in alphabetical order."""
     root = resolve_root(spec.root, data_root)
     class_names = tuple(_classes(root / spec.train))
     if len(class_names) != spec.classes:
@@ -92,7 +92,7 @@ def open_imagenet(
 
 
 def _classes(folder: Path) -> dict[str, Path]:
-    """The folder of each class, in the order of their names."""
+    """The folder of each class, in alphabetical order."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder{hint(folder)}; it needs one folder per class")
     inside = {nfc(path.name): path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}

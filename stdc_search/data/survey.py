@@ -1,4 +1,4 @@
-"""What a data set holds: how many images, which classes with which share, and what cannot be meant."""
+"""A survey of a data set: number of images, share of each class, and likely mistakes."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from stdc_search.spec.data import BinarySpec, ColoursSpec, DataSpec, FolderSpec,
 from stdc_search.spec.problems import Problem
 
 AHEAD = 256
-"""Samples that are queued at once."""
+"""Number of samples to queue at a time."""
 SPLITS: tuple[Split, Split] = ("train", "val")
 
 Told = Callable[[int, int], None]
-"""Called with the number of samples read and of all."""
+"""Called with the number of samples read and the total."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What the labels of one split hold."""
+    """Counts over the labels of one split."""
 
     split: Split
     class_names: tuple[str, ...]
     images: tuple[int, ...]
     """Number of images in which each class occurs."""
     labelled: tuple[int, ...]
-    """Number of pixels of each class; number of images where a label is for a whole image."""
+    """Number of pixels of each class; number of images if each label is for a whole image."""
     ignored: int | None
-    """Number of pixels without a class; none where a label is for a whole image."""
+    """Number of pixels without a class; None if each label is for a whole image."""
     samples: int
     """Number of images."""
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Each class in percent of all that is labelled."""
+        """Share of each class in all that is labelled, in percent."""
         return tuple(100 * count / max(sum(self.labelled), 1) for count in self.labelled)
 
     @property
     def ignored_share(self) -> float | None:
-        """Pixels without a class, in percent of all pixels."""
+        """Share of pixels without a class, in percent."""
         return None if self.ignored is None else 100 * self.ignored / max(sum(self.labelled) + self.ignored, 1)
 
     @property
@@ -66,27 +66,27 @@ class Labels:
 
 @dataclass(frozen=True)
 class Survey(Labels):
-    """The labels of the images that can be used, with all that reading every file shows."""
+    """Counts over the usable samples, and what else reading every file has shown."""
 
     whole: tuple[int, ...]
-    """Indices of the samples that can be used."""
+    """Indices of the usable samples."""
     sizes: tuple[tuple[tuple[int, int], int], ...]
-    """(height, width) with the number of images that have it, the commonest first."""
+    """Each (height, width) with its number of images, the most common first."""
     turned: int
-    """Number of images that have an EXIF orientation, by which they are turned or mirrored."""
+    """Number of images that their EXIF orientation rotates or mirrors."""
     broken: int
-    """Number of samples that cannot be used."""
+    """Number of unusable samples."""
     problems: tuple[str, ...]
-    """Their faults, one line per file."""
+    """What is wrong, one line per file."""
 
     def spread(self, most: int) -> list[int]:
-        """Up to `most` of the samples that can be used, evenly spread over them."""
+        """Up to `most` of the usable samples, evenly spaced."""
         count = min(most, len(self.whole))
         return [self.whole[i * len(self.whole) // count] for i in range(count)]
 
 
 def open_what_can_be(spec: DataSpec, data_root: Path | None = None) -> tuple[dict[Split, Dataset], list[str]]:
-    """The splits that can be opened, without missing and unpaired files, and the faults."""
+    """The splits that can be opened, without samples that lack a file, and the problems that were found."""
     opened: dict[Split, Dataset] = {}
     problems: list[str] = []
     for split in SPLITS:
@@ -94,7 +94,7 @@ def open_what_can_be(spec: DataSpec, data_root: Path | None = None) -> tuple[dic
             opened[split] = open_dataset(spec, split, data_root, problems)
         except DataError as error:
             problems.append(str(error))
-    return opened, list(dict.fromkeys(problems))  # what concerns both splits is told by both
+    return opened, list(dict.fromkeys(problems))  # both splits report a problem that concerns both
 
 
 def survey(data: Dataset, split: Split, told: Told | None = None) -> Survey:
@@ -131,7 +131,7 @@ def count_labels(data: Dataset, split: Split, told: Told | None = None) -> Label
     """Read every label of a split, but no image.
 
     Raises:
-        DataError: masks are broken; names the first ones.
+        DataError: masks are broken; the message names the first ones.
     """
     tally = _Tally(data)
     problems: list[str] = []
@@ -149,7 +149,7 @@ def count_labels(data: Dataset, split: Split, told: Told | None = None) -> Label
 
 
 def faults(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[Problem]:
-    """Problems that make training on these labels pointless, each with a fix; empty if there are none."""
+    """Reasons why training on these labels makes no sense, with what to write instead; empty if there are none."""
     found = list(labels.values())
     if isinstance(spec, FolderSpec) and (problem := _meant_binary(spec, found)):
         return [problem]
@@ -169,7 +169,7 @@ def faults(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[Problem]:
 
 
 def remarks(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[str]:
-    """Warnings about data that is usable but makes scores misleading."""
+    """Notes on data that is usable, but whose scores mean less than they seem to."""
     lines = []
     train, val = labels.get("train"), labels.get("val")
     if train and train.present and (lost := train.absent) and not isinstance(spec, FolderSpec):
@@ -189,7 +189,7 @@ def _unit(labels: Labels) -> str:
 
 
 def _meant_binary(spec: FolderSpec, labels: Sequence[Labels]) -> Problem | None:
-    """Two classes, and masks of 0 and 255 that are read as ids: black and white, all white of which is ignored."""
+    """The problem if black-and-white masks of two classes are read as ids, so that all white pixels are ignored."""
     ids = isinstance(spec.encoding, IdsSpec) and spec.encoding.ignore == IGNORED
     if not ids or spec.classes != 2 or not any(one.ignored for one in labels):
         return None
@@ -213,12 +213,12 @@ def _nothing_labelled(labels: Labels) -> Problem:
 
 
 def _cannot_be_learned(spec: FolderSpec, lost: Sequence[str], val: Labels | None) -> Problem:
-    """Classes without a training pixel, and the way out: another split, or fewer classes, or more images."""
+    """The problem of classes without a training pixel, and its remedy: another split, fewer classes or more images."""
     message = f"no training mask has a pixel of {several([repr(name) for name in lost])}, which cannot be learned; "
     if val and (there := [name for name in lost if name in val.present]):
         message += f"val has {several([repr(name) for name in there])}, so "
         if isinstance(spec.split, SplitByShare):
-            message += f"draw another split (`seed: {spec.split.seed + 1}`, or further on), or use `kind: list`"
+            message += f"draw another split (`seed: {spec.split.seed + 1}` or higher), or use `kind: list`"
             return Problem("data.split", message)
         return Problem("data.split", message + "move some of those images to train")
     kept = [name for name in spec.class_names if name not in lost]
@@ -227,7 +227,7 @@ def _cannot_be_learned(spec: FolderSpec, lost: Sequence[str], val: Labels | None
         return Problem("data.class_names", message + add)
     message += f"{add}, or remove it: `class_names: [{', '.join(kept)}]`, `network.classes: {len(kept)}`"
     if isinstance(spec.encoding, ColoursSpec):
-        message += ", and its colour out of `encoding.colours`"
+        message += ", and remove its colour from `encoding.colours`"
     elif kept != list(spec.class_names[: len(kept)]):
         message += ", and renumber the ids in the masks from 0"
     return Problem("data.class_names", message)
@@ -248,7 +248,7 @@ class _Tally:
         self.ignored: int | None = None
 
     def add(self, counts: torch.Tensor) -> None:
-        """Counts of one label: one a class, and after them that of ignored pixels if it is a mask."""
+        """Add the counts of one label: one per class, then, if it is a mask, that of ignored pixels."""
         counts, rest = counts[: len(self._images)], counts[len(self._images) :]
         self._images += counts > 0
         self._labelled += counts
@@ -268,7 +268,7 @@ Found = TypeVar("Found")
 
 
 def _each(data: Dataset, read: Callable[[int], Found], told: Told | None) -> Iterator[Found | DataError]:
-    """The result of `read` for each sample, in order, or its fault."""
+    """The result of `read` for each sample, in order, or its error."""
 
     def attempt(index: int) -> Found | DataError:
         try:
@@ -276,7 +276,7 @@ def _each(data: Dataset, read: Callable[[int], Found], told: Told | None) -> Ite
         except DataError as error:
             return error
 
-    with ThreadPoolExecutor() as pool:  # decoders release the interpreter
+    with ThreadPoolExecutor() as pool:  # decoders release the GIL
         for start in range(0, len(data), AHEAD):
             indices = range(start, min(start + AHEAD, len(data)))
             for index, found in zip(indices, pool.map(attempt, indices), strict=True):
@@ -297,7 +297,7 @@ def _label(data: Dataset, index: int) -> torch.Tensor:
 
 
 def _counts(label: torch.Tensor, classes: int) -> torch.Tensor:
-    """Pixels of each class and ignored ones; an image's one class has no ignored ones."""
+    """Number of pixels of each class, then of ignored ones; one count per class if the label is for the image."""
     if label.ndim == 0:
         return torch.bincount(label[None], minlength=classes)
     counts = torch.bincount(label.flatten(), minlength=IGNORED + 1)

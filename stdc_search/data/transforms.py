@@ -1,6 +1,6 @@
-"""From a sample to the input of a network: normalisation, and augmentation of training images.
+"""From a sample to a network's input: normalisation, and augmentation of training images.
 
-Randomness depends only on a seed argument; no global generator is used.
+Everything random is a function of a seed argument; no global generator is used.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from stdc_search.data.dataset import Dataset
 from stdc_search.spec.training import AugmentationSpec, ResizedCropSpec, ScaledCropSpec, multiples
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-"""Mean and deviation of ImageNet, RGB on [0, 1]."""
+"""Mean and standard deviation of ImageNet's RGB values, scaled to [0, 1]."""
 CENTER = 224 / 256
-"""Share of an image's height or width, whichever is the less of them, that a classifier is scored on."""
+"""Share of an image's shorter side that a classifier is scored on."""
 
 
 def normalise(image: Tensor) -> Tensor:
-    """Image uint8 ..., 3, H, W as float32 of about zero mean and unit variance."""
+    """Image uint8 ..., 3, H, W as float32 with about zero mean and unit variance."""
     return F.normalize(F.to_dtype(image, torch.float32, scale=True), MEAN, STD)
 
 
 def denormalise(image: Tensor) -> Tensor:
-    """What `normalise` was given: uint8 ..., 3, H, W."""
+    """The inverse of `normalise`: uint8 ..., 3, H, W."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     return (255 * (image * std + mean)).round().clamp(0, 255).to(torch.uint8)
 
@@ -41,10 +41,9 @@ def scaled_crop(
 ) -> tuple[Tensor, Tensor]:
     """Colour jitter, flip, random scale and crop, as in the released code (MichaelFan01/STDC-Seg, `transform.py`).
 
-    An image that is smaller than the crop after scaling is scaled up to it, aspect kept, never padded. The crop
-    comes first here, at the size that scaling turns into (h, w), so that nothing is computed that is thrown away;
-    the scale differs by the rounding of that size. Jitter comes last: it works on single pixels, but for contrast,
-    whose pivot is taken from the whole image.
+    An image that is smaller than the crop after scaling is enlarged with its aspect kept, never padded. We crop
+    before scaling, to skip pixels that the crop would discard; the scale then differs by rounding. Jitter comes
+    last, because it works pixel by pixel; only the pivot of the contrast is computed from the whole image.
 
     Args:
         image: uint8 3, H, W.
@@ -70,9 +69,9 @@ def scaled_crop(
 
 
 def resized_crop(image: Tensor, crop: tuple[int, int], how: ResizedCropSpec, seed: int) -> Tensor:
-    """A part of the image of random area and aspect, made as large as the crop, perhaps flipped and jittered.
+    """A part of the image with random area and aspect, resized to the crop; random flip and colour jitter.
 
-    Where a part of the drawn aspect and area is higher or wider than the image, it is cut to it.
+    A part that is higher or wider than the image is cut to it.
 
     Args:
         image: uint8 3, H, W.
@@ -96,9 +95,9 @@ def resized_crop(image: Tensor, crop: tuple[int, int], how: ResizedCropSpec, see
 
 
 def center_crop(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """The middle of an image: its part of the wanted aspect, less a margin, resized to (h, w); uint8 3, h, w.
+    """The middle of an image with the aspect of `size`, less a margin, resized to (h, w): uint8 3, h, w.
 
-    Of 256 rows 224 are left, as is usual for ImageNet.
+    The margin leaves 224 of 256 rows, as is usual for ImageNet.
     """
     height, width = image.shape[1:]
     scale = CENTER * min(height / size[0], width / size[1])
@@ -122,7 +121,7 @@ def _image(image: Tensor, box: list[int], crop: tuple[int, int], flipped: bool, 
     if flipped:
         image = F.horizontal_flip(image)
     image = F.to_dtype(image, torch.float32, scale=True)
-    if pivot is not None:  # in place, which spares four new images
+    if pivot is not None:  # in place, which saves four copies
         image.mul_(brightness).clamp_(0, 1)
         image.mul_(contrast).add_((1 - contrast) * pivot).clamp_(0, 1)
         grey = F.rgb_to_grayscale(image)
@@ -131,13 +130,13 @@ def _image(image: Tensor, box: list[int], crop: tuple[int, int], flipped: bool, 
 
 
 def contrast_pivot(image: Tensor, brightness: float) -> Tensor:
-    """Mean grey of an image after its brightness was changed, on [0, 1]; taken from every fourth row and column."""
+    """Mean grey of an image after the change of brightness, on [0, 1], from every fourth row and column."""
     pixels = F.to_dtype(image[:, ::4, ::4], torch.float32, scale=True)
     return F.rgb_to_grayscale(F.adjust_brightness(pixels, brightness)).mean()
 
 
 def scale_from(draw: float, scales: tuple[float, float], step: float | None) -> float:
-    """A scale from a draw in [0, 1): a multiple of the step in the range, or any number in it."""
+    """Map a draw in [0, 1) to a scale: a multiple of the step within the range, or any number in it."""
     low, high = scales
     if step is None:
         return low + draw * (high - low)
@@ -146,7 +145,7 @@ def scale_from(draw: float, scales: tuple[float, float], step: float | None) -> 
 
 
 class TrainingSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """A data set, augmented, by (epoch, index): what a sample becomes depends on seed, epoch and index alone."""
+    """An augmented data set, indexed by (epoch, index); a sample depends only on seed, epoch and index."""
 
     def __init__(self, data: Dataset, *, crop: tuple[int, int], augmentation: AugmentationSpec, seed: int) -> None:
         self.data, self.crop, self.augmentation, self.seed = data, crop, augmentation, seed
@@ -155,9 +154,9 @@ class TrainingSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
         return len(self.data)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Image float32 3, h, w and label, int64 h, w or one number, of the index in the epoch."""
+        """Image, float32 3, h, w, and label, int64 h, w or one number."""
         image, label = self.data[key[1]]
-        # As spawn key: an entropy of (seed, epoch, 0) would equal one of (seed, epoch).
+        # Passed as spawn key, because the entropy (seed, epoch, 0) would equal (seed, epoch).
         seed = int(np.random.SeedSequence(self.seed, spawn_key=key).generate_state(1)[0])
         match self.augmentation:
             case ScaledCropSpec():

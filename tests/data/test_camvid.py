@@ -108,7 +108,7 @@ def test_a_missing_folder_of_labels_says_what_is_there(camvid: Path) -> None:
 @pytest.mark.parametrize("line", ["train/a1.png", "a1.png trainannot/a1.png", "train/a1.png trainannot/a1.png 3"])
 def test_a_line_of_another_form_is_quoted(line: str, camvid: Path) -> None:
     (camvid / "train.txt").write_text(line)
-    with pytest.raises(DataError, match=rf"train\.txt: '{line}' is not of the form"):
+    with pytest.raises(DataError, match=rf"train\.txt: '{line}' does not have the form"):
         opened(camvid)
 
 
@@ -196,7 +196,7 @@ def test_original_frames_without_labels_or_of_another_name_are_errors(tmp_path: 
     with pytest.raises(DataError, match=r"1 of 3 listed labels are missing: .*0001TP_008520_L\.png"):
         original(root, "train")
     write_image(root / FRAMES / "holiday.png")
-    with pytest.raises(DataError, match=r"holiday\.png is not a frame of CamVid"):
+    with pytest.raises(DataError, match=r"holiday\.png is not a CamVid frame"):
         original(root, "train")
 
 

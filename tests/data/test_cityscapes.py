@@ -111,5 +111,5 @@ def test_a_folder_without_images_says_how_they_are_named(root: Path) -> None:
 def test_an_unknown_id_is_named_with_those_that_are_legal(root: Path) -> None:
     path = root / "gtFine/train/ulm/ulm_000000_000019_gtFine_labelIds.png"
     Image.fromarray(np.full(SIZE, 77, np.uint8)).save(path)
-    with pytest.raises(DataError, match=r"has class id 77 \(2048 pixels\); legal are 7 \(road\) to 33 \(bicy"):
+    with pytest.raises(DataError, match=r"has class id 77 \(2048 pixels\); legal ids are 7 \(road\) to 33 \(bicy"):
         opened(root)[2]

@@ -202,7 +202,7 @@ def test_an_unknown_id_is_named_with_the_legal_ones(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         label_of(path)
     assert str(error.value) == (
-        f"{path}: has class id 7, 255 (3 pixels); legal are 0 (road) to 2 (sign), and 9 for pixels without a class"
+        f"{path}: has class id 7, 255 (3 pixels); legal ids are 0 (road) to 2 (sign), and 9 for pixels without a class"
     )
 
 
@@ -257,12 +257,12 @@ def test_colours_may_come_with_alpha_or_a_palette(mode: str, tmp_path: Path) -> 
 
 def test_colours_that_are_no_class_are_counted_and_the_commonest_is_named(tmp_path: Path) -> None:
     path = write_colours(tmp_path / "a.png", (0, 128, 0), (255, 255, 255), (0, 127, 0), (0, 127, 0))
-    with pytest.raises(DataError, match=r"3 pixels have a colour that belongs to no class, most often \[0, 127, 0\]"):
+    with pytest.raises(DataError, match=r"3 pixels have a colour of no class, most often \[0, 127, 0\]"):
         COLOURS.read(path)
 
 
 def test_ids_where_colours_are_meant_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"48 pixels have a colour that belongs to no class, most often \[1, 1, 1\]"):
+    with pytest.raises(DataError, match=r"48 pixels have a colour of no class, most often \[1, 1, 1\]"):
         COLOURS.read(write_mask(tmp_path / "a.png", 1))
 
 
@@ -303,7 +303,7 @@ def test_a_binary_mask_may_be_rgb(tmp_path: Path) -> None:
 
 def test_a_binary_mask_of_two_colours_beside_black_is_an_error_that_names_other_encodings(tmp_path: Path) -> None:
     path = write_palette(tmp_path / "a.png", [0, 1, 2], BLACK, RED, BEIGE)
-    told = r"has the colours \[128, 0, 0\], \[224, 224, 192\] beside black.*`encoding: {kind: colours, .*`{kind: ids}`"
+    told = r"has the colours \[128, 0, 0\], \[224, 224, 192\] besides black.*`encoding: {kind: colours, .*`{kind: ids}`"
     with pytest.raises(DataError, match=told):
         BinaryMasks().read(path)
 

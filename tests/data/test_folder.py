@@ -175,7 +175,7 @@ def test_an_unknown_id_is_an_error_when_it_is_read(folder: Writer) -> None:
     for name in "ab":
         write_mask(root / "masks" / f"{name}.png", 2)
     data = opened(root, split=SplitByShare(kind="share"))
-    with pytest.raises(DataError, match=r"has class id 2 .*; legal are 0 \(road\) to 1 \(tree\), and 255"):
+    with pytest.raises(DataError, match=r"has class id 2 .*; legal ids are 0 \(road\) to 1 \(tree\), and 255"):
         data[0]
 
 
@@ -358,26 +358,29 @@ def test_a_list_of_pairs_without_splits_is_split_by_share(folder: Writer) -> Non
             "picture,mask\nimages/a.jpg,masks/a.png\n",
             "has no column image, or several; its first line has picture, mask; the first line must name",
         ),
-        ("image,mask\n", "has no line after the header"),
-        ("image,mask\n\n\nimages/a.jpg\n", r"pairs\.csv:4: has more or fewer cells than the first line"),
+        ("image,mask\n", "has no lines after the header"),
+        ("image,mask\n\n\nimages/a.jpg\n", r"pairs\.csv:4: has a different number of cells than the first line"),
         (
             "image,mask\nimages/a.jpg,masks/a.png\nimages/./a.jpg,masks/b.png\n",
-            r"pairs\.csv:3: images/a\.jpg has the name of",
+            r"pairs\.csv:3: images/a\.jpg has the same name as",
         ),
         (
             "image,mask\nimages/a.jpg,masks/a.png\nimages/a.png,masks/b.png\n",
-            r"pairs\.csv:3: images/a\.png has the name of",
+            r"pairs\.csv:3: images/a\.png has the same name as",
         ),
         ("image,mask\nimages/a.jpg,\n", r"pairs\.csv:2: lacks an image or a mask"),
-        ("image,mask\nimages/a.jpg,masks/z.png\n", r"1 files of it do not exist: .*z\.png; did you mean `[ab].png`"),
-        ("image,mask,split\nimages/a.jpg,masks/a.png,training\n", "split 'training'; legal are train, val and test"),
+        (
+            "image,mask\nimages/a.jpg,masks/z.png\n",
+            r"lists 1 files that do not exist: .*z\.png; did you mean `[ab].png`",
+        ),
+        ("image,mask,split\nimages/a.jpg,masks/a.png,training\n", "unknown split 'training'; use train, val or test"),
         (
             "image,mask,split\nimages/a.jpg,masks/a.png,train\n",
-            r"has a column `split`; use it by `split: \{kind: column\}`",
+            r"has a column `split`; use it with `split: \{kind: column\}`",
         ),
         (
             "image,mask\n" + "images/a.jpg,masks/a.png\n" * 2,
-            r"pairs\.csv:3: images/a\.jpg has the name of .*; list each image once",
+            r"pairs\.csv:3: images/a\.jpg has the same name as .*; list each image once",
         ),
     ],
 )

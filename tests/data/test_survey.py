@@ -237,7 +237,7 @@ def test_a_class_amid_others_without_a_pixel_moves_the_ids_after_it() -> None:
 def test_a_class_of_colours_without_a_pixel_is_taken_out_with_its_colour() -> None:
     encoding = {"kind": "colours", "colours": [[1, 1, 1], [2, 2, 2], [3, 3, 3]]}
     found = told(labels("train", 5, 0, 3), labels("val", 1, 0, 1), encoding=encoding)
-    assert found.endswith("and its colour out of `encoding.colours`")
+    assert found.endswith("and remove its colour from `encoding.colours`")
 
 
 def test_a_class_that_only_val_has_needs_another_split() -> None:

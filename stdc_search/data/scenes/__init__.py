@@ -1,8 +1,8 @@
-"""Street scenes drawn by a program: CamVid's classes, no download, any size, the same for the same seed.
+"""Generated street scenes: CamVid's classes, no download, any size, the same for the same seed.
 
-A scene is planned in metres (`street`), and its things are painted far to near, so that what is nearer hides what is
-farther, into image and label alike (`things`, `brush`); shadows, haze, texture, blur and noise follow in the image
-alone (`photo`). The street does not depend on the size: one index shows the same one at 120 x 160 and 720 x 960.
+A scene is planned in metres (`street`). Its objects are painted into image and label from far to near, so that near
+objects hide far ones (`things`, `brush`). Shadows, haze, texture, blur and noise are added to the image only (`photo`).
+The street does not depend on the size: an index gives the same one at 120 x 160 and 720 x 960.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from stdc_search.records import IGNORED
 from stdc_search.spec.data import CAMVID_CLASSES, ScenesSpec
 
 REMEMBERED_BYTES = 2 << 30
-"""Samples that one data set keeps in memory; further ones are drawn again."""
+"""Memory for the samples of one data set; others are drawn again at each access."""
 HAZES = palette("ced2d8 dad6ce b8babe")
 
 
 class Scenes:
-    """One split. Its samples are drawn when they are first asked for, and remembered."""
+    """One split. A sample is drawn at its first access and kept in memory."""
 
     def __init__(self, spec: ScenesSpec, split: Split) -> None:
         self.spec = spec
@@ -69,13 +69,13 @@ class Scenes:
 def render(
     size: tuple[int, int], seed: int, split: Split, index: int, style: Style = STYLES["camvid"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One scene of a (height, width).
+    """Draw one scene of size (height, width).
 
     Returns:
-        Image 3, H, W and label H, W, both uint8. Labels are ids of `CAMVID_CLASSES` in each style.
+        Image 3, H, W and label H, W, both uint8. Labels are ids of `CAMVID_CLASSES` in every style.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(split == "val", index)))
-    # Thousands of single draws: ten times quicker from the standard library's generator, and as portable.
+    # For thousands of single draws, the standard library's generator is ten times faster and as portable.
     key = int(generator.integers(1 << 62))
     rng = Random(key)
     camera, light, street = _camera(rng, size), _light(rng, style), Street(rng, style)
@@ -88,7 +88,7 @@ def render(
     brush = Brush(camera, light, canvas)
     for number, thing in sorted(enumerate(street.things), key=lambda item: -item[1].box[3]):
         if camera.may_see(thing.box, size[1]):
-            thing.paint(brush, Random(key + number))  # its own draws: what is left out changes nothing else
+            thing.paint(brush, Random(key + number))  # its own draws: skipping one changes no other
     if rng.random() < style.bonnet:
         _bonnet(brush, rng, size)
     planes = photo.planes_of(canvas)
@@ -119,7 +119,7 @@ def _light(rng: Random, style: Style) -> Light:
 
 
 def _bonnet(brush: Brush, rng: Random, size: tuple[int, int]) -> None:
-    """The bonnet of the car that carries the camera."""
+    """Paint the bonnet of the car that carries the camera."""
     height, width = size
     box = (width * -0.1, height * rng.uniform(0.9, 0.97), width * 1.1, height * 1.3)
     brush.draw.ellipse(box, fill=brush.ink(tint(rng, PAINT), 0, IGNORED))

@@ -18,7 +18,7 @@ Box = tuple[float, float, float, float]
 Colour = tuple[float, float, float]
 """Red, green, blue on [0, 255]."""
 Spot = Callable[[float, float, float], Point]
-"""(forward, sideways, up) from where a thing stands -> Point."""
+"""(forward, sideways, up) relative to an object -> Point."""
 
 
 class Camera(NamedTuple):
@@ -34,7 +34,7 @@ class Camera(NamedTuple):
     """The street drifts by bend z^2 metres to the right."""
 
     def see(self, points: Iterable[Point]) -> list[float]:
-        """Where points appear, in pixels: u0, v0, u1, v1, ..."""
+        """Project points to pixels: u0, v0, u1, v1, ..."""
         focal, centre, horizon, eye, bend = self
         seen = []
         for x, y, z in points:
@@ -43,7 +43,7 @@ class Camera(NamedTuple):
         return seen
 
     def may_see(self, box: Box, width: int) -> bool:
-        """Whether something there, or 3 m beside it, may be in a picture of that width."""
+        """Whether an object in the box, or up to 3 m beside it, may be in a picture of this width."""
         x0, x1, z0, z1 = box
         columns = self.see((x, 0, max(z, 0.6)) for x in (x0 - 3, x1 + 3) for z in (z0, z1))[::2]
         return min(columns) < width and max(columns) > 0
@@ -51,29 +51,29 @@ class Camera(NamedTuple):
 
 class Light(NamedTuple):
     sun: tuple[float, float]
-    """Horizontal unit vector (x, z) towards it."""
+    """Horizontal unit vector (x, z) towards the sun."""
     reach: float
-    """Length of a shadow over the height that casts it."""
+    """Length of a shadow divided by the height of its object."""
     direct: float
-    """Share of the light that comes from the sun: 0 under clouds."""
+    """Share of the light that comes directly from the sun: 0 under clouds."""
     haze: Colour
     visibility: float
-    """Metres after which 1/e of the contrast is left."""
+    """Distance in metres at which 1/e of the contrast is left."""
 
     def on(self, x: float, z: float) -> float:
-        """Brightness of an upright face with this normal."""
+        """Brightness of a vertical face with this normal."""
         return 1 - self.direct * (0.5 - 0.5 * (x * self.sun[0] + z * self.sun[1]))
 
 
 class Brush:
-    """Paints on a canvas of mode RGBA, whose alpha channel is the label."""
+    """Paints on an RGBA canvas whose alpha channel is the label."""
 
     def __init__(self, camera: Camera, light: Light, canvas: Image.Image) -> None:
         self.camera, self.light, self.canvas = camera, light, canvas
         self.draw = ImageDraw.Draw(canvas)
 
     def ink(self, colour: Colour, z: float, label: int) -> tuple[int, int, int, int]:
-        """The colour, hazy by its distance, and the label."""
+        """The colour with haze for its distance, and the label."""
         clear = math.exp(-z / self.light.visibility)
         (r, g, b), (haze_r, haze_g, haze_b), haze = colour, self.light.haze, 1 - clear
         r, g, b = int(r * clear + haze_r * haze), int(g * clear + haze_g * haze), int(b * clear + haze_b * haze)
@@ -84,24 +84,24 @@ class Brush:
         self.draw.polygon(self.camera.see(points), fill=self.ink(colour, z, label))
 
     def wall(self, start: Place, end: Place, bottom: float, top: float, colour: Colour, label: int) -> None:
-        """Upright rectangle over the line between two points of the ground."""
+        """Vertical rectangle over the line between two points of the ground."""
         (x0, z0), (x1, z1) = start, end
         self.polygon(((x0, bottom, z0), (x1, bottom, z1), (x1, top, z1), (x0, top, z0)), colour, label)
 
     def stroke(self, points: Sequence[Point], width: float, colour: Colour, label: int) -> None:
-        """Line of a width in metres, at least one pixel."""
+        """Line with a width in metres, at least one pixel."""
         z = points[0][2]
         pixels = max(1, round(width * self.camera.focal / z))
         self.draw.line(self.camera.see(points), fill=self.ink(colour, z, label), width=pixels)
 
     def ball(self, at: Point, rx: float, ry: float, colour: Colour, label: int) -> None:
-        """Ellipse that faces the camera, radii in metres."""
+        """Ellipse that faces the camera, with radii in metres."""
         (u, v), scale = self.camera.see((at,)), self.camera.focal / at[2]
         box = (u - rx * scale, v - ry * scale, u + rx * scale, v + ry * scale)
         self.draw.ellipse(box, fill=self.ink(colour, at[2], label))
 
     def relabel(self, points: Iterable[Point], label: int) -> None:
-        """Give a polygon a class and keep its colours, for what one can see through."""
+        """Change the class of a polygon but not its colours, for objects that one can see through."""
         labels, mask = self.canvas.getchannel("A"), Image.new("1", self.canvas.size)
         ImageDraw.Draw(mask).polygon(self.camera.see(points), fill=1)
         labels.paste(label, mask=mask)
@@ -114,7 +114,7 @@ def palette(colours: str) -> tuple[Colour, ...]:
 
 
 def tint(rng: Random, colours: Sequence[Colour], spread: float = 0.25) -> Colour:
-    """One of the colours, darker or lighter, a little off in each channel."""
+    """One of the colours with random brightness and a small random shift in each channel."""
     bright = rng.uniform(1 - spread, 1 + spread)
     r, g, b = (channel * bright * rng.uniform(0.94, 1.06) for channel in rng.choice(colours))
     return r, g, b
@@ -126,6 +126,6 @@ def times(colour: Colour, factor: float) -> Colour:
 
 
 def standing(x: float, z: float, heading: float) -> Spot:
-    """Points of a thing at (x, z) that looks away from the camera (heading 0) or to the right (pi / 2)."""
+    """Coordinates of an object at (x, z) that faces away from the camera (heading 0) or to the right (pi / 2)."""
     sin, cos = math.sin(heading), math.cos(heading)
     return lambda ahead, side, up: (x + ahead * sin + side * cos, up, max(z + ahead * cos - side * sin, 0.6))

@@ -1,6 +1,6 @@
-"""What turns painted polygons into a photograph: sky, shadows, haze, texture, lens and sensor.
+"""Effects that turn painted polygons into a photograph: sky, shadows, haze, texture, lens and sensor.
 
-Planes are arrays of (channels, H, W): sums over them are several times quicker than over pixels of three values.
+Planes are arrays of (channels, H, W), which NumPy adds several times faster than arrays of (H, W, channels).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def as_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def noise(generator: np.random.Generator, shape: tuple[int, int], cells: float) -> np.ndarray:
-    """Smooth noise of about unit variance, float32, with `bumps` bumps over the height."""
+    """Smooth noise, float32 with about unit variance; `cells` is the number of bumps over the height."""
     height, width = shape
     small = (max(2, round(cells)), max(2, round(cells * width / height)))
     field = Image.fromarray(generator.standard_normal(small, dtype=np.float32))
@@ -46,7 +46,7 @@ def noise(generator: np.random.Generator, shape: tuple[int, int], cells: float) 
 def sky(
     rng: Random, generator: np.random.Generator, camera: Camera, light: Light, size: tuple[int, int], style: Style
 ) -> Image.Image:
-    """A canvas of sky: haze at the horizon, blue or grey above it, clouds; drawn small and enlarged."""
+    """A canvas of sky, drawn small and enlarged: haze at the horizon, blue or grey above it, and clouds."""
     small, horizon = (72, 96), camera.horizon / size[0]
     up = np.clip(1 - np.linspace(0, 1, small[0], dtype=np.float32) / horizon, 0, 1)[:, None]
     cover = noise(generator, small, 4) * 0.6 + noise(generator, small, 12) * 0.25 + rng.uniform(-0.8, 0.8)
@@ -59,7 +59,7 @@ def sky(
 
 
 def shadows(things: Iterable[Thing], camera: Camera, light: Light, size: tuple[int, int]) -> np.ndarray:
-    """How much of the sun is hidden from each pixel of the ground: float32 on [0, 1]."""
+    """Share of the sun that is hidden from each pixel of the ground: float32 on [0, 1]."""
     mask = Image.new("L", (size[1], size[0]))
     draw = ImageDraw.Draw(mask)
     for (x0, x1, z0, z1), height, _ in things:
@@ -73,7 +73,7 @@ def shadows(things: Iterable[Thing], camera: Camera, light: Light, size: tuple[i
 def weather(
     canvas: Image.Image, shadow: np.ndarray, generator: np.random.Generator, camera: Camera, light: Light
 ) -> Image.Image:
-    """Texture in perspective, shadows, and haze by depth on all that is painted so far below the horizon."""
+    """Add texture in perspective, shadows and haze by depth to the canvas below the horizon."""
     planes = planes_of(canvas)
     _, height, width = planes.shape
     top = math.ceil(camera.horizon + 1)
@@ -93,7 +93,7 @@ def weather(
 def photograph(
     planes: np.ndarray, label: np.ndarray, rng: Random, generator: np.random.Generator, spread: float
 ) -> np.ndarray:
-    """Surface texture, lens blur, exposure, colour cast, vignette, and the sensor's noise: uint8, 3, H, W.
+    """Add surface texture, lens blur, exposure, colour cast, vignette and sensor noise: uint8, 3, H, W.
 
     `spread` is the standard deviation of the logarithm of the exposure.
     """

@@ -1,4 +1,4 @@
-"""The plan of a street: what stands where, in metres; its ground, and the skyline where it ends."""
+"""The plan of a street in metres: its objects, its ground, and the skyline at its end."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from stdc_search.data.scenes.style import Style
 from stdc_search.data.scenes.things import BUILDING, PAVEMENT, ROAD, TREE
 
 FAR = 320.0
-"""Where the ground ends, metres."""
+"""Distance at which the ground ends, in metres."""
 
 
 class Thing(NamedTuple):
-    """Something that stands on the ground."""
+    """An object on the ground."""
 
     box: Box
-    """The ground that it takes. Things are painted in falling order of its far end."""
+    """The ground that the object covers. Objects are painted in descending order of their far ends."""
     height: float
     paint: Callable[[Brush, Random], None]
 
 
 class Street:
-    """A drawn street, seen from a lane of it. x is 0 at the camera, z grows ahead.
+    """A random street, seen from one of its lanes. x is 0 at the camera, z grows ahead.
 
     Attributes:
-        kerbs: x of the road's left and right edge.
+        kerbs: x of the road's left and right edges.
         fronts: x at which the pavements end and houses or gardens begin.
         crossing: z at which another street crosses.
-        things: those on road and pavement do not overlap: who comes first stands there.
+        things: the objects. On road and pavement they do not overlap: an object in an occupied place is dropped.
     """
 
     def __init__(self, rng: Random, style: Style) -> None:
         self.rng, self.style = rng, style
-        near, far = rng.uniform(2.0, 4.0), rng.uniform(3.5, 6.5)  # our side of the road, the other
+        near, far = rng.uniform(2.0, 4.0), rng.uniform(3.5, 6.5)  # our side of the road, then the other
         left, right = (near, far) if rng.random() < 0.5 else (far, near)
         self.kerbs = -left, right
         self.fronts = -left - rng.uniform(1.8, 5), right + rng.uniform(1.8, 5)
@@ -72,7 +72,7 @@ class Street:
         self._put(paint, (x - wide, x + wide, z, z + long), height)
 
     def _in_sight(self, x: float, most: float) -> float:
-        """A z from which something at x is likely inside of the picture, up to `most` times the least."""
+        """A random z at which an object at x is likely in the picture, up to `most` times the smallest such z."""
         return max(5.0, abs(x) * 2.1) * self.rng.uniform(1, most)
 
     def _traffic(self) -> None:
@@ -92,7 +92,7 @@ class Street:
             self._put_vehicle(rng.uniform(-0.5, 0.5) * z, z, rng.choice((-1, 1)) * math.pi / 2)
 
     def _pavement(self, side: int) -> None:
-        """What stands on one pavement and along its kerb."""
+        """The objects on one pavement and along its kerb."""
         rng = self.rng
         kerb, front = self.kerbs[side > 0], self.fronts[side > 0]
         for _ in range(rng.randint(1, 3)):
@@ -128,7 +128,7 @@ class Street:
             self._border(things.fence, kerb + side * 0.25, near, near + rng.uniform(4, 16))
 
     def _plots(self, side: int) -> None:
-        """Houses, and gardens behind fences and hedges, one after the other along a side of the street."""
+        """Houses, and gardens behind fences and hedges, in a row along one side of the street."""
         rng, front = self.rng, self.fronts[side > 0]
         built, tall, near = rng.uniform(0.45, 1), rng.uniform(5, 14), rng.uniform(1.5, 8)
         while near < 150:
@@ -158,14 +158,14 @@ class Street:
         self.things.append(Thing((x - 1, x + 1, z, z + 1), height * 0.8, paint))
 
     def _border(self, kind: Callable[..., None], x: float, near: float, far: float) -> None:
-        """A fence or a hedge, from its far end."""
+        """A fence or a hedge, starting at its far end."""
         if kind in self.style.left_out:
             return
         self.things.append(Thing((x, x, near, far), 1.2, partial(kind, start=(x, far), end=(x, near))))
 
 
 def pave(brush: Brush, rng: Random, street: Street) -> None:
-    """The ground: grass or stone, pavements, kerbs, road, its marks and repairs."""
+    """Paint the ground: grass or stone, pavements, kerbs, the road with its markings and repairs."""
     left, right = street.kerbs
     before, behind = street.crossing, street.crossing + 6
     road, paving, white = tint(rng, things.ASPHALT), tint(rng, street.style.paving), tint(rng, things.PLATE[2:3])
@@ -203,7 +203,7 @@ def pave(brush: Brush, rng: Random, street: Street) -> None:
 
 
 def skyline(brush: Brush, rng: Random) -> None:
-    """Far trees and houses where the street ends."""
+    """Paint distant trees and houses where the street ends."""
     for z in (280.0, 180.0):
         x = -z
         while x < z:

@@ -1,4 +1,4 @@
-"""What the styles of `ScenesSpec` differ in."""
+"""The styles of `ScenesSpec`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from stdc_search.data.scenes.brush import Colour, palette
 
 
 class Style(NamedTuple):
-    """How streets are drawn. The defaults are the style `camvid`."""
+    """Settings of the drawing. The defaults are the style `camvid`."""
 
     left_out: tuple[Callable[..., None], ...] = ()
-    """Kinds of things that are not drawn."""
+    """Kinds of objects to omit."""
     people: float = 1.0
-    """Factor on how much farther than the nearest place in sight people may stand."""
+    """Factor on the range of distances at which people may stand."""
     paving: tuple[Colour, ...] = things.PAVING
     """Possible colours of the pavement."""
     zeniths: tuple[Colour, ...] = palette("608cc8 96b0d0 c4c8ce 969aa0")
     """Possible colours of the sky overhead."""
     direct: tuple[float, ...] = (0.1, 0.45, 0.6)
-    """Possible shares of the light that come from the sun; little means clouds."""
+    """Possible shares of the light that come directly from the sun; small shares mean clouds."""
     visibility: tuple[float, float] = (70, 500)
     """Range in metres."""
     exposure: float = 0.3

@@ -1,4 +1,4 @@
-"""What stands in a street, one function a kind.
+"""The objects of a street, one function per kind.
 
 Palettes overlap between classes on purpose: grey cars before grey road, green fences before hedges.
 """
@@ -39,7 +39,7 @@ VEHICLES = (
 
 
 def building(brush: Brush, rng: Random, x: float, back: float, near: float, far: float, height: float) -> None:
-    """House front along the street at x, its end wall towards the camera, a roof, windows, perhaps a shop."""
+    """A house: front along the street at x, end wall facing the camera, roof, windows, sometimes a shop."""
     wall, frame, glass, slate = (tint(rng, colours) for colours in (STONE, STONE, GLASS, STONE + GLASS[:1]))
     side = math.copysign(1, back - x)
     lit, end_lit = brush.light.on(-side, 0), brush.light.on(0, -1)
@@ -71,7 +71,7 @@ def building(brush: Brush, rng: Random, x: float, back: float, near: float, far:
 
 
 def fence(brush: Brush, rng: Random, start: Place, end: Place) -> None:
-    """Railings that show what is behind them, or boards; the label is the whole of it."""
+    """A fence of railings or boards. Railings let the background show, but the whole fence gets the label."""
     height, colour = rng.uniform(0.9, 1.9), tint(rng, BOARD + LEAF[:2])
     (x0, z0), (x1, z1) = start, end
     along = [(x0 + (x1 - x0) * k / 40, z0 + (z1 - z0) * k / 40) for k in range(41)]
@@ -116,7 +116,7 @@ def tree(brush: Brush, rng: Random, x: float, z: float, height: float) -> None:
 
 
 def branch(brush: Brush, rng: Random, base: Point, angle: float, length: float, colour: Colour) -> None:
-    """A branch of a bare tree and what grows on it."""
+    """A branch of a bare tree and the branches that grow on it."""
     x, y, z = base
     tip = (x + length * math.cos(angle), y + length * math.sin(angle), z)
     brush.stroke((base, tip), length * 0.07, colour, TREE)
@@ -135,7 +135,7 @@ def lamp(brush: Brush, rng: Random, x: float, z: float, arm: float) -> None:
 
 
 def sign(brush: Brush, rng: Random, x: float, z: float) -> None:
-    """A traffic light, or a round, three-cornered or square plate, on a pole."""
+    """A traffic light, or a round, triangular or square sign, on a pole."""
     pole, plate, ground = tint(rng, BOARD[2:] + PAINT[:4]), tint(rng, PLATE, 0.15), tint(rng, PLATE[1:3], 0.1)
     y, size, kind = rng.uniform(2.0, 2.9), rng.uniform(0.3, 0.5), rng.randrange(4)
     brush.stroke(((x, 0, z), (x, y + size, z)), 0.11, pole, POLE)
@@ -157,7 +157,7 @@ def sign(brush: Brush, rng: Random, x: float, z: float) -> None:
 
 
 def vehicle(brush: Brush, rng: Random, x: float, z: float, heading: float, profile: Sequence[Place]) -> None:
-    """A body between two side views, narrower at the roof, its faces painted far to near. (x, z) is its rear."""
+    """A car body between two side views, narrower at the roof, painted far to near. Its rear is at (x, z)."""
     spot, paint, glass = standing(x, z, heading), tint(rng, PAINT), tint(rng, GLASS[:3], 0.3)
     sin, cos, length = math.sin(heading), math.cos(heading), profile[-1][0]
     half = rng.uniform(0.84, 0.95) + 0.3 * (length > 6)
@@ -233,7 +233,7 @@ def bicyclist(brush: Brush, rng: Random, x: float, z: float, heading: float) -> 
 
 
 def clutter(brush: Brush, rng: Random, x: float, z: float) -> None:
-    """A bin, a box, a bench: none of the eleven classes."""
+    """A bin, box or bench, which belongs to none of the eleven classes."""
     half, height, colour = rng.uniform(0.15, 0.45), rng.uniform(0.5, 1.5), tint(rng, PAINT + BOARD)
     brush.wall((x - half, z), (x + half, z), 0, height, colour, IGNORED)
     brush.wall((x - half * 1.1, z), (x + half * 1.1, z), height * 0.85, height, times(colour, 1.15), IGNORED)
