@@ -1,11 +1,11 @@
-"""Accuracy of label maps and of images' classes, from counts to the score of a record.
+"""Accuracy of label maps and of image classes, from counts to the score in a record.
 
-Everything here is a fraction, but scores: a record is in percent.
+All functions return fractions, except that scores for records are in percent.
 
-Means over classes (mIoU, boundary F-score) are over the classes that the labels of the scored images have. So every
-candidate's mean is over the same classes. A class that only a prediction has costs the true class its pixels and
-nothing more. torchmetrics, mmsegmentation and the Cityscapes scripts give such a class an IoU of 0 and count it, so
-their mean is lower for a network that predicts it. Where the labels have every class, all agree.
+Means over classes (mIoU, boundary F-score) cover the classes that occur in the labels of the scored images, so they
+cover the same classes for every candidate. If a prediction contains another class, only the true classes of its pixels
+lose. torchmetrics, mmsegmentation and the Cityscapes scripts count such a class with an IoU of 0, so their mean is
+lower. If the labels contain every class, all agree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stdc_search.records import IGNORED, ImageScore, Score
 
 
 class Counts(NamedTuple):
-    """What label maps got right; counts of several images add up."""
+    """Counts of right and wrong pixels of label maps; counts of several images add up."""
 
     confusion: Tensor
     """How often class `row` was predicted as class `column`: int64, classes x classes."""
@@ -53,26 +53,26 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, classes: int) -> Tenso
 
 
 def iou(matrix: Tensor) -> Tensor:
-    """Intersection over union of each class; NaN for a class that the labels do not have."""
+    """Intersection over union of each class; NaN for a class that does not occur in the labels."""
     hits, truth = matrix.diagonal().double(), matrix.sum(1)
     return torch.where(truth > 0, hits / (matrix.sum(0) + truth - hits), torch.nan)
 
 
 def miou(matrix: Tensor) -> float:
-    """Mean IoU of the classes that the labels have."""
+    """Mean IoU over the classes that occur in the labels."""
     return iou(matrix).nanmean().item()
 
 
 def pixel_accuracy(matrix: Tensor) -> float:
-    """Share of the labelled pixels whose class is right."""
+    """Share of the labelled pixels with the right class."""
     return (matrix.diagonal().sum() / matrix.sum()).item()
 
 
 def boundary_counts(predictions: Tensor, labels: Tensor, classes: int, tolerance: int) -> Tensor:
     """`Counts.boundary` of one label map.
 
-    A pixel lies on its class's boundary where one of its four neighbours has another class. It is right, or found,
-    where the other map has a boundary pixel of its class within `tolerance` pixels. What is ignored takes no part.
+    A pixel is on the boundary of its class if one of its four neighbours has another class. It is right, or found, if
+    the other map has a boundary pixel of the same class within `tolerance` pixels. Ignored pixels do not count.
 
     Args:
         predictions: class ids, H, W.
@@ -102,7 +102,7 @@ def boundary_counts(predictions: Tensor, labels: Tensor, classes: int, tolerance
 
 
 def on_boundary(labels: Tensor) -> Tensor:
-    """Pixels with a neighbour to the left, right, above or below of another class: bool, H, W."""
+    """Pixels of which one of the four neighbours has another class: bool, H, W."""
     found = torch.zeros_like(labels, dtype=torch.bool)
     for ids, marks in ((labels, found), (labels.T, found.T)):
         change = (ids[1:] != ids[:-1]) & (ids[1:] != IGNORED) & (ids[:-1] != IGNORED)
@@ -114,7 +114,7 @@ def on_boundary(labels: Tensor) -> Tensor:
 def boundary_f(counts: Tensor) -> float:
     """Mean over classes of the F-score of their boundaries: 2 / (1 / precision + 1 / recall), both over all images.
 
-    The mean is over the classes that have a boundary in the labels; NaN where none has.
+    The mean is over the classes that have a boundary in the labels; NaN if none has.
     """
     predicted, right, true, found = counts.double()
     precision, recall = right / predicted.clamp(min=1), found / true.clamp(min=1)
@@ -123,25 +123,25 @@ def boundary_f(counts: Tensor) -> float:
 
 
 def constant_miou(matrix: Tensor) -> float:
-    """Mean IoU of predicting the labels' commonest class everywhere."""
+    """Mean IoU of predicting the most common class everywhere."""
     counts = matrix.sum(1).double()
     return (counts.max() / counts.sum() / counts.count_nonzero()).item()
 
 
 class ImageCounts(NamedTuple):
-    """What classes of images were right; counts of several parts of a data set add up."""
+    """Counts of correctly classified images; counts of several parts of a data set add up."""
 
     top: Tensor
-    """Images whose class has the highest score, and among the five highest: int64, 2."""
+    """Number of images whose class has the highest score, or one of the five highest: int64, 2."""
     labels: Tensor
-    """Images of each class: int64, classes."""
+    """Number of images of each class: int64, classes."""
 
 
 def image_score(counts: Sequence[ImageCounts]) -> ImageScore:
-    """The score of a classifier, in percent: means over trainings.
+    """The score of a classifier, in percent: means over seeds.
 
     Args:
-        counts: of each seed's training.
+        counts: one for each seed.
     """
     images = counts[0].labels.sum()
     per_seed = [(100 * each.top / images).tolist() for each in counts]
@@ -155,12 +155,12 @@ def image_score(counts: Sequence[ImageCounts]) -> ImageScore:
 
 
 def score(counts: Sequence[Counts], class_names: Sequence[str], images: int) -> Score:
-    """The score of a network, in percent: means over trainings.
+    """The score of a segmenter, in percent: means over seeds.
 
     Args:
-        counts: of each seed's training.
-        class_names: one a class.
-        images: number of images that were scored.
+        counts: one for each seed.
+        class_names: one per class.
+        images: number of scored images.
     """
     matrices = [each.confusion for each in counts]
     boundaries = [100 * f for each in counts if not isnan(f := boundary_f(each.boundary))]

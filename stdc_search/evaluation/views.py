@@ -1,4 +1,4 @@
-"""A network over a data set: what it sees of an image, and what it gets right."""
+"""Evaluation of a network on a data set: how it looks at an image, and what it gets right."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from stdc_search.data.transforms import center_crop, normalise
 from stdc_search.evaluation.metrics import Counts, ImageCounts, boundary_counts, confusion_matrix
 
 BATCH_PIXELS = 2**20
-"""Pixels of the label maps that are held scores of at a time; one image may have more."""
+"""Number of label-map pixels to keep scores of at a time; a single image may have more."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """How a network looks at an image; by default once, at the size that it is deployed at, as in the paper.
+    """How a network looks at an image: by default once, at the size at which it is deployed, as in the paper.
 
     Args:
         image_size: (height, width) that the network sees.
-        scales: multiples of it; of several, probabilities are averaged.
-        flip: whether it sees each mirrored, too.
-        window: (height, width) of the part that it sees at a time; None shows the whole image.
-        overlap: share of a window that the next one covers too, at least.
+        scales: multiples of `image_size`; the probabilities of several scales are averaged.
+        flip: whether the network also sees each scale mirrored.
+        window: (height, width) of a sliding window; None shows the whole image.
+        overlap: smallest share of a window that the next one overlaps.
     """
 
     image_size: tuple[int, int]
@@ -39,7 +39,7 @@ class Views:
     overlap: float = 1 / 3
 
     def scores(self, module: nn.Module, images: Tensor, size: Sequence[int]) -> Tensor:
-        """Logits, or where there are several views their mean probabilities: N, classes and the given (height, width).
+        """Logits, or mean probabilities if there are several views: N, classes, and the given (height, width).
 
         Args:
             module: image float N, 3, h, w -> scores N, classes, h, w.
@@ -83,7 +83,7 @@ class Views:
 
 
 def windows(side: int, part: int, overlap: float) -> list[slice]:
-    """Evenly spread parts that cover a side, each sharing at least `overlap` of itself with the next."""
+    """Evenly spaced windows that cover a side; each shares at least `overlap` of its length with the next."""
     if part >= side:
         return [slice(0, side)]
     count = ceil((side - part) / max(part * (1 - overlap), 1)) + 1
@@ -92,10 +92,10 @@ def windows(side: int, part: int, overlap: float) -> list[slice]:
 
 @torch.inference_mode()
 def predict(module: nn.Module, image: Tensor, views: Views, size: Sequence[int]) -> Tensor:
-    """Label map of one image, as `evaluate` makes it: int64, of the given (height, width), on the CPU.
+    """Label map of one image, computed as in `evaluate`: int64, with the given (height, width), on the CPU.
 
     Args:
-        module: image float N, 3, h, w -> scores N, classes, h, w; left in the mode that it was in.
+        module: image float N, 3, h, w -> scores N, classes, h, w; its mode is restored.
         image: uint8 3, H, W.
         views: how the network looks at it.
         size: (height, width) of the label map.
@@ -114,18 +114,18 @@ def evaluate(
     *,
     tolerance: int | None = 3,
 ) -> Counts:
-    """What the label maps of a network got right over a data set, on the CPU.
+    """Count what a network's label maps get right on a data set; the counts are on the CPU.
 
-    As in the paper, images are resized to what the network sees and scores back to the labels' size, both bilinear
-    with corners aligned. The module is used where it is, in eval mode, and left in the mode that it was in.
+    As in the paper, images are resized to the network's input size and scores to the labels' size, both bilinear with
+    corners aligned. The module runs on its device in eval mode; its previous mode is restored.
 
     Args:
         module: image float N, 3, h, w -> scores N, classes, h, w.
         data: images and labels; sizes may differ from image to image.
         views: how the network looks at an image.
-        indices: of the images that are looked at; default: all.
-        progress: called with the number of images done and of all.
-        tolerance: pixels that a boundary may be off; None leaves boundaries at 0, which takes half of the time.
+        indices: indices of the images to evaluate; default: all.
+        progress: called with the number of images done and the total.
+        tolerance: pixels by which a boundary may be off; None does not count boundaries, which halves the time.
 
     Raises:
         DataError: an image cannot be read.
@@ -158,14 +158,14 @@ def evaluate_images(
     indices: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImageCounts:
-    """What classes of images a network got right over a data set, on the CPU; of each its middle is looked at.
+    """Count what a classifier gets right on a data set, on the CPU; it sees the middle of each image.
 
     Args:
         module: image float N, 3, h, w -> scores N, classes.
         data: images and their classes.
         image_size: (height, width) that the network sees.
-        indices: of the images that are looked at; default: all.
-        progress: called with the number of images done and of all.
+        indices: indices of the images to evaluate; default: all.
+        progress: called with the number of images done and the total.
 
     Raises:
         DataError: an image cannot be read.
@@ -200,7 +200,7 @@ def _in_eval_mode(module: nn.Module) -> Iterator[None]:
 
 
 def _batches(data: Dataset, indices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Runs of samples of one size, as many as `BATCH_PIXELS` allow: N, 3, H, W and N, H, W."""
+    """Consecutive samples of one size, as many as `BATCH_PIXELS` allows: N, 3, H, W and N, H, W."""
     batch: list[tuple[Tensor, Tensor]] = []
     for i in indices:
         image, label = data[i]

@@ -31,7 +31,7 @@ from stdc_search.spec.network import (
 )
 from stdc_search.spec.problems import at
 
-# The words of the specs and their modules.
+# Maps the words of a spec to modules.
 SHORTCUTS = {"cat": None, "add": Shortcut}
 DOWN = {"depthwise": DepthwiseDown, "strided": None, "average": AverageDown}
 SKIP = {"average": AverageDown, "depthwise": DepthwiseDown, "shared": None}
@@ -47,7 +47,7 @@ class Make(Protocol):
 
 
 def construct(part: type[nn.Module], /, *args: Any) -> nn.Module:
-    """The part itself."""
+    """Make the part itself, with weights."""
     return part(*args)
 
 
@@ -55,14 +55,14 @@ def build(network: NetworkSpec, make: Make = construct) -> nn.Module:
     """Build a network with initial weights drawn from torch's global generator.
 
     Args:
-        network: what to build.
-        make: makes each part; `cost.count` passes stand-ins.
+        network: the network's spec.
+        make: makes each part; `cost.count` passes a function that makes stand-ins.
 
     Returns:
         `Segmenter` (N,3,H,W -> N,classes,H,W) or `Classifier` (N,3,H,W -> N,classes).
 
     Raises:
-        SpecError: a library's trunk lacks what the spec names.
+        SpecError: the library lacks the model or a tap that the spec names.
     """
     backbone = build_backbone(network.backbone, make)
     match network:
@@ -151,7 +151,7 @@ def build_segmenter(spec: SegmenterSpec, backbone: nn.Module, make: Make) -> Seg
 
 
 def build_classifier(spec: ClassifierSpec, backbone: nn.Module, make: Make) -> Classifier:
-    """Build the layers of a classifier after a backbone."""
+    """Build the classifier's layers around a backbone."""
     return Classifier(
         backbone=backbone,
         conv=make(ConvX, spec.backbone.stages[-1].width, spec.width, 1),

@@ -1,8 +1,8 @@
-"""NetworkSpec, image size -> Cost: a sum over the network's parts, each counted once and remembered.
+"""NetworkSpec, image size -> Cost: the sum over a network's parts, each counted once and cached.
 
 A part is built on the `meta` device and counted for its input shapes. The network runs its own `forward` on shapes
-instead of tensors, and stand-ins for the parts look up their costs. Stages, and everything after a backbone, are
-remembered too, so a network with known pieces needs only a few look-ups.
+instead of tensors, with stand-ins that look up the costs of their parts. Stages, and everything after a backbone, are
+cached too, so a network of known pieces needs only a few look-ups.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from stdc_search.spec.network import (
 )
 
 CHECKED_SIZE = 256, 512
-"""Image size at which a library's trunk is compared with fvcore; the rules that may differ do not depend on it."""
+"""Image size for comparing a library's trunk with fvcore; rules that may differ do not depend on the size."""
 Shape = tuple[int, ...]
 Shapes = tuple[Shape, ...]
 
 
 class Part(NamedTuple):
-    """Everything that the cost and the time of a part depend on."""
+    """Everything that determines the cost and latency of a part."""
 
     kind: type[nn.Module]
     args: tuple[Any, ...]
     inputs: tuple[Shape | Shapes, ...]
-    """Including the batch, which is 1."""
+    """Shapes of the inputs, including the batch size 1."""
 
     def __str__(self) -> str:
         def word(value: Any) -> str:
@@ -65,7 +65,7 @@ class Part(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """The numbers of a `Cost`, as a tuple that adds quickly."""
+    """The numbers of a `Cost`, as a tuple that is quick to add."""
 
     parameters: int = 0
     macs: int = 0
@@ -81,18 +81,18 @@ def count(network: NetworkSpec, image_size: tuple[int, int]) -> Cost:
         image_size: (height, width).
 
     Raises:
-        SpecError: a library's trunk lacks what the spec names.
+        SpecError: the library lacks the model or a tap that the spec names.
     """
     return Cost(**count_quickly(network, image_size)._asdict())
 
 
 def count_quickly(network: NetworkSpec, image_size: tuple[int, int]) -> Counts:
-    """Like `count`, as a plain tuple; takes microseconds once the pieces of the network are known."""
+    """Like `count`, as a plain tuple; takes microseconds once the network's pieces are cached."""
     return _sum(*[piece.counts for piece in pieces(network, image_size)])
 
 
 class Piece:
-    """Parts that run in sequence. A known piece is the same object each time, so it is a fast key."""
+    """Parts that run in sequence. A cached piece is always the same object, so it is a fast key."""
 
     def __init__(self, ran: Sequence[_Ran]) -> None:
         self.parts = tuple(part for _, part in ran)
@@ -121,7 +121,7 @@ def named_parts(network: NetworkSpec, image_size: tuple[int, int]) -> dict[str, 
 
 
 def count_parts(network: NetworkSpec, image_size: tuple[int, int]) -> list[PartCost]:
-    """The cost of each part in running order, without the heads for training."""
+    """The cost of each part in running order, without the heads that only training uses."""
     parts = named_parts(network, image_size)
     trunk = []
     if isinstance(network.backbone, TrunkSpec):
@@ -139,9 +139,9 @@ def count_parts(network: NetworkSpec, image_size: tuple[int, int]) -> list[PartC
 
 
 def warn_of_trunk(network: NetworkSpec) -> None:
-    """Warn if `count` and fvcore disagree about a library's trunk. Tests hold the two equal for all other parts.
+    """Warn if `count` and fvcore disagree about a library's trunk. For all other parts, tests check that they agree.
 
-    Takes a second or more, once for each trunk.
+    This takes a second or more, once per trunk.
     """
     if isinstance(network.backbone, TrunkSpec):
         _warn_of_trunk(network.backbone)  # pyright: ignore[reportArgumentType]: specs have a hash
@@ -153,7 +153,7 @@ def _warn_of_trunk(spec: TrunkSpec) -> None:
     ours = piece.counts.fvcore_flops
     try:
         theirs = count_with_fvcore(build_backbone(spec, construct), CHECKED_SIZE)
-    except Exception as error:  # tracing a library's model raises almost anything
+    except Exception as error:  # tracing a library's model can raise almost anything
         warnings.warn(f"{spec.model}: fvcore cannot check its cost, {ours:,} FLOPs: {brief(error)}", stacklevel=3)
         return
     if ours != theirs:
@@ -165,20 +165,20 @@ def _warn_of_trunk(spec: TrunkSpec) -> None:
 
 
 def count_with_fvcore(module: nn.Module, image_size: tuple[int, int]) -> int:
-    """FLOPs of a built network by fvcore's default rule. Tests hold `count` equal to it.
+    """FLOPs of a built network by fvcore's default rule. Tests check that `count` agrees.
 
-    Takes about a second at 512 x 1024. Leaves the module in eval mode.
+    This takes about a second at 512 x 1024 and leaves the module in eval mode.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # fvcore's own import of a moved torch function
         from fvcore.nn import FlopCountAnalysis
-    logging.getLogger("fvcore").setLevel(logging.ERROR)  # else a line for each operator that it ignores
+    logging.getLogger("fvcore").setLevel(logging.ERROR)  # otherwise it logs a line for each ignored operator
     analysis = FlopCountAnalysis(module.eval(), torch.zeros(1, 3, *image_size))
     return int(analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total())
 
 
 _RESTS: dict[Any, Piece] = {}
-"""Everything after a backbone, by the rest of the network's spec and the shapes of the features."""
+"""Cache of everything after a backbone, by the rest of the network's spec and the shapes of the features."""
 
 
 def _backbone_pieces(spec: StdcSpec | TrunkSpec, image: Shape) -> tuple[list[Piece], Shapes]:
@@ -249,7 +249,7 @@ def _sum(*counts: Counts) -> Counts:
 
 
 class _Given(nn.Module):
-    """Stand-in for a backbone that returns its shapes."""
+    """Stand-in for a backbone that returns the shapes of its features."""
 
     def __init__(self, features: Shapes) -> None:
         super().__init__()
@@ -281,10 +281,10 @@ def _stand_ins(ran: list[_Ran]) -> Make:
 
 
 class _Counted(NamedTuple):
-    """What we remember about a part."""
+    """The cached facts about a part."""
 
     several: bool
-    """Whether it returns a tuple."""
+    """Whether the part returns a tuple."""
     outputs: Shapes
     counts: Counts
 
@@ -305,9 +305,9 @@ def _count_part(part: Part) -> _Counted:
 
 
 class _Counter(TorchFunctionMode):
-    """Sums three counts over everything that runs within it.
+    """Sums three counts over all functions called within it.
 
-    It sees functions above the dispatcher, where global pooling is not yet a mean.
+    It intercepts functions above the dispatcher, where global pooling has not become a mean yet.
     """
 
     def __init__(self) -> None:
@@ -343,7 +343,7 @@ def _norm(
     return 0, x.numel() * (4 if weight is None else 5), 2 * x.numel()
 
 
-# (output, *arguments) -> multiply-adds, what fvcore adds, what the paper's rule adds.
+# (output, *arguments) -> multiply-adds, and what fvcore's rule and the paper's rule add to them.
 _RULES: dict[Any, Callable[..., tuple[int, int, int]]] = {
     F.conv2d: lambda out, x, weight, *_, **__: (out.numel() * prod(weight.shape[1:]), 0, 0),
     F.linear: lambda out, x, weight, *_, **__: (out.numel() * weight.shape[1], 0, 0),

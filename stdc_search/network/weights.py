@@ -1,8 +1,8 @@
-"""Weights in files: our own, the released code's and mmsegmentation's.
+"""Reading weights from files: our own, the released code's and mmsegmentation's.
 
-Released: MichaelFan01/STDC-Seg, whose classification files hold every backbone tensor twice and whose segmentation
-files have activated batch norms around the backbone: these scale by |weight| + 1e-5, which is folded here, so that
-outputs are those of the released evaluation. mmsegmentation's have plain norms and heads with biases.
+Released files are those of MichaelFan01/STDC-Seg. The classification files hold every backbone tensor twice. The
+segmentation files have activated batch norms outside the backbone, which scale by |weight| + 1e-5. We fold that into
+the weights, so outputs equal the released evaluation. mmsegmentation's files have plain norms, and heads with biases.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from stdc_search.storage import write_atomically
 Kind = Literal["own", "released classification", "released segmentation", "mmsegmentation"]
 State = Mapping[str, Tensor]
 EPSILON = 1e-5
-"""What an activated batch norm adds to the size of its weights."""
+"""An activated batch norm adds this to the absolute value of its weights."""
 MMSEGMENTATION = re.compile(r"\bstages\.\d+\.\d+\.layers\.0\.conv\.weight$")
 KNOWN = re.compile(
     rf"(?:^|(?<=\.))(?:cp\.backbone\.|features\.0\.conv\.weight$|backbone\.(?:stem|model)\.|{MMSEGMENTATION.pattern})"
 )
 """Names that identify the kind of a file, starting where the network's own names start."""
 WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""What torch.compile, FSDP and activation checkpointing insert anywhere in a name."""
+"""Parts of a name that torch.compile, FSDP and activation checkpointing insert."""
 AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|average)", re.IGNORECASE)
-"""Names under which trainings keep averaged weights."""
+"""Names under which training tools keep averaged weights."""
 TRAINING_HEADS = ("auxiliary.", "detail.", "detail_target.")
 SHOWN = 8
-"""Names that a message lists before it counts the others."""
+"""Number of names that a message lists; it only counts the others."""
 
 
 class WeightsError(UserError):
-    """A file of weights cannot be used, or does not fit."""
+    """A weights file cannot be read, or does not fit the network."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ class Loaded:
 
     kind: Kind
     where: str
-    """Where in the file they lie: `ema.module`; empty at its top level. Names below are relative to it."""
+    """Path of the weights in the file, such as `ema.module`; empty at top level. File names are relative to it."""
     taken: tuple[str, ...]
-    """The module's tensors that were found, by its own names."""
+    """The module's tensors that were loaded, by its own names."""
     missing: tuple[str, ...]
-    """The module's tensors that were not."""
+    """The module's tensors that the file lacks."""
     unexpected: tuple[str, ...]
-    """The file's tensors that the module has no place for, by the file's names."""
+    """The file's tensors that the module does not have, by the file's names."""
     misshapen: tuple[str, ...]
-    """The module's tensors that have another shape in the file, with both."""
+    """The module's tensors that have another shape in the file, with both shapes."""
     set_aside: tuple[str, ...]
-    """The file's tensors that no evaluation uses: copies, heads of trainings, layers never called."""
+    """The file's tensors that inference does not need: copies, training heads, layers that are never called."""
 
     @property
     def misfits(self) -> list[str]:
@@ -117,13 +117,14 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write a module's state as safetensors, whole or not at all."""
-    state = {name: value.contiguous() for name, value in module.state_dict().items()}  # it takes no channels_last
+    """Write a module's state as safetensors, atomically."""
+    # safetensors rejects channels_last
+    state = {name: value.contiguous() for name, value in module.state_dict().items()}
     write_atomically(path, safetensors.torch.save(state))
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Every plain tensor in a file, by its dotted path: `model.module.backbone.stem.0.conv.weight`."""
+    """Every plain tensor in a file by its dotted path, such as `model.module.backbone.stem.0.conv.weight`."""
     try:
         content = _content(path)
     except FileNotFoundError:
@@ -135,7 +136,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"{path}: is damaged, or a pickle that runs code when it is loaded{wants}, so it was not loaded; if you "
             "trust it, load it with `torch.load(..., weights_only=False)` and save its `state_dict()` with `torch.save`"
         ) from None
-    except Exception as error:  # a file that is damaged, or something else, raises almost anything
+    except Exception as error:  # a damaged or foreign file can raise almost anything
         raise WeightsError(f"{path}: cannot be read as weights: {brief(error)}") from None
     tensors = dict(_leaves(content))
     plain = {WRAPPERS.sub("", name): tensor for name, tensor in tensors.items() if _is_plain(tensor)}
@@ -154,12 +155,12 @@ def _content(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
     with warnings.catch_warnings(), torch.serialization.safe_globals(_plain_types()):
-        warnings.simplefilter("ignore", UserWarning)  # of old pickle protocols
+        warnings.simplefilter("ignore", UserWarning)  # about old pickle protocols
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _leaves(content: Any) -> Iterator[tuple[str, Tensor]]:
-    """Dotted path and tensor of everything in nested mappings and lists; a container that occurs twice counts once."""
+    """Dotted path and tensor of everything in nested mappings and lists; visits each container once."""
     seen: set[int] = set()
     todo = [("", content)]
     while todo:
@@ -177,13 +178,13 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _top_level(content: Any) -> str:
-    """Names a file's keys, where they are not just its tensors' names."""
+    """Text that lists a file's top-level keys, unless these are just the names of tensors."""
     nested = isinstance(content, Mapping) and not all(isinstance(value, Tensor) for value in content.values())
     return f"; its top-level keys are {_listed(map(str, content))}" if nested else ""
 
 
 def _plain_types() -> list[Any]:
-    """Types that training tools store beside the weights, and that hold values only: NumPy's and argparse's."""
+    """Harmless types that training tools store beside the weights: NumPy's and argparse's, which only hold values."""
     scalar, array = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
     before_numpy_2 = [(scalar, "numpy.core.multiarray.scalar"), (array, "numpy.core.multiarray._reconstruct")]
     numbers = {type(np.dtype(kind)) for kind in ("?", "u1", "u4", "u8", "f4", "f8", "i4", "i8")}
@@ -195,7 +196,7 @@ Translated = dict[str, tuple[str, Tensor]]
 
 
 class _Recognised(NamedTuple):
-    """Tensors that begin with one prefix in a file, as weights of a known kind."""
+    """Tensors under one prefix of a file, read as weights of a known kind."""
 
     kind: Kind
     prefix: str
@@ -204,9 +205,9 @@ class _Recognised(NamedTuple):
 
 
 def _fit_best(tensors: State, own: State) -> _Recognised:
-    """The prefix below which most of a module's tensors are found.
+    """The prefix under which most of a module's tensors are found.
 
-    Averaged weights win over others that fit equally well, as in timm: they are what their training evaluated.
+    Averaged weights win over others that fit equally well, as in timm, because training evaluated the averaged ones.
     """
     found = [_recognised(tensors, prefix) for prefix in _prefixes(tensors)]
 
@@ -219,7 +220,7 @@ def _fit_best(tensors: State, own: State) -> _Recognised:
 
 
 def _prefixes(tensors: State) -> list[str]:
-    """Every prefix that weights of a known kind may have here, in the file's order."""
+    """Every possible prefix of weights of a known kind, in the file's order."""
     starts = dict.fromkeys(name[: match.start()] for name in tensors if (match := KNOWN.search(name)))
     return list(dict.fromkeys(start[: end.end()] for start in starts for end in re.finditer(r"^|\.", start)))
 
@@ -236,7 +237,7 @@ def _recognised(tensors: State, prefix: str) -> _Recognised:
 
 
 Rename = Callable[[str], str | None]
-"""A file's name -> ours, or None for what no evaluation uses."""
+"""A file's name -> ours, or None for a tensor that inference does not need."""
 
 
 def _translated(state: State, rename: Rename) -> tuple[Translated, list[str]]:
@@ -245,7 +246,7 @@ def _translated(state: State, rename: Rename) -> tuple[Translated, list[str]]:
     for there, tensor in state.items():
         try:
             name = rename(there)
-        except ValueError:  # it only begins like a name that is known
+        except ValueError:  # it only starts like a known name
             name = there
         if name is None:
             set_aside.append(there)
@@ -265,7 +266,7 @@ def _released_classification(state: State, prefix: str = "") -> Rename:
         if part in after and not prefix:
             return f"{after[part]}.{rest}"
         if part in after:
-            return None  # the segmenter's backbone carries the classifier's layers along
+            return None  # the segmenter's backbone contains the classifier's layers
         if part != "features":
             return name
         index, _, rest = rest.partition(".")
@@ -279,7 +280,7 @@ def _released_classification(state: State, prefix: str = "") -> Rename:
 
 
 def _released_segmentation(state: dict[str, Tensor]) -> Rename:
-    """Also folds the activated norms of all but the backbone, in place."""
+    """Names of a released segmenter; also folds the activated norms outside the backbone, in place."""
     for name, tensor in state.items():
         if re.search(r"\.bn(?:_atten)?\.weight$", name) and not name.startswith("cp.backbone."):
             state[name] = tensor.float().abs() + EPSILON
@@ -299,7 +300,7 @@ def _released_segmentation(state: dict[str, Tensor]) -> Rename:
         "ffm.conv2": "fusion.attention.3",
         "conv_out.conv": "head.convs.0",
         "conv_out.conv_out": "head.out",
-        "conv_out16.conv": "auxiliary.0.convs.0",  # on the level at 1/8, whatever its name says
+        "conv_out16.conv": "auxiliary.0.convs.0",  # on the level at 1/8, despite its name
         "conv_out16.conv_out": "auxiliary.0.out",
         "conv_out32.conv": "auxiliary.1.convs.0",
         "conv_out32.conv_out": "auxiliary.1.out",
@@ -350,14 +351,14 @@ def _mmsegmentation(state: State) -> Rename:
                 rest = re.sub(f"^{re.escape(there)}", here, rest)
             return f"backbone.stages.{int(index) - stem}.{place}.{rest}"
         if name.startswith(("auxiliary_head.2.", f"{prefix}final_conv.")) or re.search(r"(^|\.)x(2|4|8|16|32)\.", name):
-            return None  # a detail head of two channels, the classifier's layer, copies that its converter left
+            return None  # a two-channel detail head, the classifier's layer, copies left by its converter
         return _by_parts(name, parts)
 
     return rename
 
 
 def _places(state: State, module: re.Pattern[str]) -> dict[int, tuple[int, int]]:
-    """Stage and place in it of each module of a flat list; one that halves its map begins a stage."""
+    """Stage of each module in a flat list, and its index there; a module that halves its map starts a stage."""
     found = [match for name in state if (match := module.match(name))]
     strided = {int(match[1]) for match in found if match[2]}
     places: dict[int, tuple[int, int]] = {}
@@ -369,12 +370,12 @@ def _places(state: State, module: re.Pattern[str]) -> dict[int, tuple[int, int]]
 
 
 def _is_dispensable(name: str) -> bool:
-    """Whether a file need not have it: a count of batches, or the fusion kernel, which no released file holds."""
+    """Whether a file may lack this tensor: a batch counter, or the fusion kernel, which no released file has."""
     return _is_counter(name) or name.startswith("detail_target.")
 
 
 def _is_counter(name: str) -> bool:
-    """A norm's count of batches, which no norm here needs and activated ones do not have."""
+    """Whether this is a norm's batch counter, which our norms do not need and activated norms do not have."""
     return name.endswith("num_batches_tracked")
 
 

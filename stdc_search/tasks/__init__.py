@@ -26,15 +26,15 @@ __all__ = ["Task", "preview", "task_of"]
 def preview(
     spec: RunSpec, data: Dataset, indices: Sequence[int]
 ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8] | int]]:
-    """Samples as the first epoch of a training sees them; without a training whole, at the size of the network's.
+    """Samples as the first epoch of training sees them; without a section `training`, whole images at `image_size`.
 
     Args:
         spec: a run.
-        data: what it trains on.
-        indices: of the samples.
+        data: its training data.
+        indices: indices of the samples.
 
     Returns:
-        Images uint8 [height, width, 3], all of one size, with the class of each pixel, or of the image.
+        Images uint8 [height, width, 3], all of one size, each with the class of every pixel, or of the image.
     """
     shown = []
     for index in indices:

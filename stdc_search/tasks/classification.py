@@ -49,4 +49,4 @@ class Classification:
         return metrics.image_score(counts)
 
     def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
-        """Nothing is drawn of a classifier."""
+        """Do nothing: a report draws no sample of a classifier."""

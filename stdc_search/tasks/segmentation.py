@@ -61,7 +61,7 @@ class Segmentation:
         return metrics.score(counts, data.class_names, len(data))
 
     def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
-        """The middle image, its labels and the network's, as PNGs."""
+        """Write the middle image, its labels and the network's prediction as PNGs."""
         image, label = data[len(data) // 2]
         prediction = evaluation.predict(module, image, views(self.spec), label.shape)
         folder.mkdir(exist_ok=True)
@@ -89,12 +89,12 @@ def _teacher(how: DistillationSpec) -> nn.Module:
 
 
 class SegmentationLoss:
-    """Cross-entropy of the head and of each auxiliary head, BCE and dice of the detail head, weighted.
+    """Weighted sum of the cross-entropy of the head and each auxiliary head, and BCE and dice of the detail head.
 
     Args:
         spec: the losses.
-        class_weights: one a class.
-        teacher: image -> scores, where `spec.distillation` has one.
+        class_weights: one per class.
+        teacher: image -> scores, if `spec.distillation` is set.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class SegmentationLoss:
         self.spec, self.class_weights, self.teacher = spec, class_weights, teacher
 
     def __call__(self, module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """A number from images float N, 3, H, W and labels int64 N, H, W, of which 255 is ignored."""
+        """The loss of images float N, 3, H, W and labels int64 N, H, W, where 255 is ignored."""
         assert isinstance(module, Segmenter)
         spec = self.spec
         output = module.forward_training(images, auxiliary=spec.auxiliary_weight > 0, detail=spec.detail_weight > 0)

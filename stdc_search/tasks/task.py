@@ -1,4 +1,4 @@
-"""What every task can do."""
+"""The interface of a task."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from stdc_search.training.loop import Loss
 
 Counts = Any
 Told = Callable[[int, int], None]
-"""Called with images done and images in all."""
+"""Called with the number of images done and the total."""
 
 
 class Task(Protocol):
-    """One kind of thing to learn, in one run.
+    """Segmentation or classification, in one run.
 
-    What a network got right (`Counts`) is the task's own, but adds up: that of two halves of a data set is their sum.
+    The type of `Counts` depends on the task, but counts add up: those of two halves of a data set have a sum.
     """
 
     def loss(self, spec: LossSpec, data: Dataset) -> Loss:
@@ -37,17 +37,17 @@ class Task(Protocol):
         *,
         brief: bool = False,
     ) -> Counts:
-        """What a network got right, in all images or in some; if it is brief, no more than the headline needs."""
+        """Count what a network gets right in all or some images; `brief` counts only what `headline` needs."""
         ...
 
     def headline(self, counts: Counts) -> float:
-        """The one number of a curve's point, in percent."""
+        """The score of a point on the training curve, in percent."""
         ...
 
     def score(self, counts: list[Counts], data: Dataset) -> Score | ImageScore:
-        """The score of one training a seed."""
+        """The score, from one count per seed."""
         ...
 
     def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
-        """Write what the network makes of one image, for the report to draw."""
+        """Write the network's output for one image, which the report shows."""
         ...

@@ -22,7 +22,7 @@ from stdc_search.spec.training import TrainingSpec
 
 
 class Samples(Protocol):
-    """Training samples by (epoch, index), each a function of these two and a seed."""
+    """Training samples by (epoch, index); a sample depends only on these and a seed."""
 
     def __len__(self) -> int: ...
 
@@ -36,10 +36,10 @@ class Samples(Protocol):
 
 
 def length(spec: TrainingSpec, images: int) -> tuple[int, int]:
-    """Optimiser steps of a whole training, and of an epoch; the last epoch may have fewer.
+    """Number of optimiser steps in total and per epoch; the last epoch may have fewer.
 
     Raises:
-        UserError: fewer images than a batch, or a warm-up as long as the training.
+        UserError: there are fewer images than one batch, or the warm-up is not shorter than the training.
     """
     epoch_steps = images // spec.batch  # an incomplete batch is dropped
     if epoch_steps == 0:
@@ -50,8 +50,8 @@ def length(spec: TrainingSpec, images: int) -> tuple[int, int]:
     steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * epoch_steps
     if spec.schedule.warmup >= steps:
         raise UserError(
-            f"`training.schedule.warmup` {spec.schedule.warmup} is as long as the training or longer, which has "
-            f"{steps} steps ({epoch_steps} an epoch); use {steps - 1} or less, or train longer"
+            f"`training.schedule.warmup` {spec.schedule.warmup} is not less than the {steps} steps of the "
+            f"training ({epoch_steps} per epoch); use {steps - 1} or less, or train longer"
         )
     return steps, epoch_steps
 
@@ -59,8 +59,9 @@ def length(spec: TrainingSpec, images: int) -> tuple[int, int]:
 def batches(
     samples: Samples, spec: TrainingSpec, seed: int, *, first_epoch: int, accelerator: Accelerator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """This process's share of all batches from an epoch on to the last, on the device: one loader, so that no epoch
-    waits for workers."""
+    """This process's share of all batches from an epoch to the last, on the device.
+
+    One loader serves all epochs, so that no epoch waits for workers to start."""
     device = accelerator.device
     on_gpu = device.type == "cuda"
     workers = spec.workers if spec.workers is not None else on_gpu * min(8, os.cpu_count() or 1)
@@ -71,7 +72,8 @@ def batches(
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=on_gpu,
-        generator=torch.Generator(),  # else it moves the global one when it starts, which is another epoch after a cut
+        # Otherwise the loader draws from the global generator at its start, which a resume shifts to another epoch.
+        generator=torch.Generator(),
     )
     for batch in loader:
         if isinstance(batch, DataError):
@@ -84,7 +86,7 @@ def batches(
 
 
 class _Told(Dataset[Any]):
-    """Gives an error in place of a sample: raised in a worker it would come with that process's traceback."""
+    """Returns an error in place of a sample; raised in a worker, it would carry that process's traceback."""
 
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
@@ -110,4 +112,4 @@ def _keys(images: int, spec: TrainingSpec, seed: int, first_epoch: int) -> Itera
 
 
 def randomness(seed: int, epoch: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(seed, spawn_key=(epoch,))  # that of an image has (epoch, index)
+    return np.random.SeedSequence(seed, spawn_key=(epoch,))  # (epoch, index) is the key of an image

@@ -1,8 +1,8 @@
-"""Training: the loop, its devices, its checkpoints.
+"""The training loop, its devices and its checkpoints.
 
-Original code: MichaelFan01/STDC-Seg, `train.py`. All that is random is a function of the
-seed, the epoch and an image's index, so that a training that was cut and went on equals an uncut one; bit for bit on
-a CPU with as many threads. What is learned is a task's business (`tasks.py`): it gives the samples and the loss.
+Original code: MichaelFan01/STDC-Seg, `train.py`. Everything random is a function of the seed, the epoch and an image's
+index, so resumed training equals uninterrupted training: bit for bit on a CPU with the same number of threads. The task
+(`tasks/`) defines the loss and the score.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from stdc_search.training.parallel import state
 from stdc_search.training.precision import precision_here
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""A network, images float N, 3, H, W, and their targets -> a number to be lowered."""
+"""Network, images float N, 3, H, W, and targets -> the number to minimise."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class CurvePoint:
     learning_rate: float
     """Learning rate of the epoch's last step, without `head_rate`."""
     score: float | None
-    """What `evaluate` gave: mIoU or top-1 accuracy, in percent; none where the epoch was not scored."""
+    """Result of `evaluate`: mIoU or top-1 accuracy, in percent; None if the epoch was not scored."""
     seconds: float
-    """Wall-clock time of the epoch's steps, loading included, scoring not."""
+    """Wall-clock time of the epoch's steps, including loading but not scoring."""
 
 
 class TrainingDiverged(RuntimeError):
@@ -184,7 +184,7 @@ def check(spec: TrainingSpec) -> None:
     if spec.batch % processes or spec.batch < 2 * processes:
         raise UserError(
             f"`training.batch` {spec.batch} is shared by {processes} processes; use a multiple of {processes} that "
-            "leaves each at least 2"
+            "gives each at least 2"
         )
     if spec.precision == "fp16" and not torch.accelerator.is_available():
         raise UserError("`training.precision` fp16 needs a GPU, and PyTorch finds none; use bf16 or fp32")
@@ -193,7 +193,7 @@ def check(spec: TrainingSpec) -> None:
 
 
 class _Step(nn.Module):
-    """A step's forward half as one module, which is what accelerate wraps: autocast, several processes."""
+    """Network and loss as one module, which accelerate wraps for autocast and several processes."""
 
     def __init__(self, module: nn.Module, loss: Loss) -> None:
         super().__init__()
@@ -204,10 +204,10 @@ class _Step(nn.Module):
 
 
 def _accelerator(spec: TrainingSpec) -> Accelerator:
-    """A new one for each training: their precisions may differ, and it keeps what it prepared."""
+    """A new accelerator for each training: precisions may differ, and it keeps everything it has prepared."""
     state()
     AcceleratorState._reset_state()
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # the classifier's norm that is never called
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # the classifier's norm is never called
     precision = precision_here(spec.precision)
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=[unused])
 
@@ -221,21 +221,21 @@ def _synchronise_norms(module: nn.Module, accelerator: Accelerator) -> None:
 
 
 def _take_over_statistics(module: nn.Module, accelerator: Accelerator) -> None:
-    """Norms' statistics of the first process, whose weights are saved, in the others, which score their share."""
+    """Copy norm statistics from the first process, which saves the weights, to the others, which also score."""
     if accelerator.num_processes > 1:
         for buffer in module.buffers():
             torch.distributed.broadcast(buffer, 0)
 
 
 def _mean(value: Tensor, accelerator: Accelerator) -> float:
-    """Over all processes, so that they stop together where it is not finite."""
+    """Mean over all processes, so that all of them stop if it is not finite."""
     mean = accelerator.reduce(value.detach(), "mean")
     assert isinstance(mean, Tensor)
     return mean.item()
 
 
 def _board(folder: Path, step: int) -> Any:
-    """TensorBoard's writer, in whose files what comes after a step is not counted any more."""
+    """TensorBoard's writer; points after `step`, left by an interrupted run, are purged."""
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(folder, purge_step=step + 1)
@@ -297,8 +297,8 @@ class _State:
             state = torch.load(content, weights_only=True, map_location="cpu")
             curve = [CurvePoint(**point) for point in state["curve"]]
             made_by = state["origin"]
-        except Exception as error:  # a damaged file raises almost anything
-            warnings.warn(f"{path} is damaged ({error}); the training starts over", stacklevel=3)
+        except Exception as error:  # a damaged file can raise almost anything
+            warnings.warn(f"{path} is damaged ({error}); training starts over", stacklevel=3)
             return []
         differences = [
             f"{name} {made_by.get(name)} there, {value} here"
@@ -306,7 +306,7 @@ class _State:
             if made_by.get(name) != value
         ]
         if differences:
-            raise UserError(f"{path}: belongs to another training ({'; '.join(differences)}); use another folder")
+            raise UserError(f"{path}: was made with other settings ({'; '.join(differences)}); use another folder")
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
         return curve

@@ -1,7 +1,6 @@
 """Losses of STDC-Seg: cross-entropy, OHEM, and the detail guidance's target, BCE and dice (Fan et al. 2021, 3.2.2).
 
-Original code: MichaelFan01/STDC-Seg, `loss/`. Where it differs from the paper, it is followed; the differences are
-named below.
+Original code: MichaelFan01/STDC-Seg, `loss/`. Where it differs from the paper, we follow the code and say so below.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from torch import Tensor
 from stdc_search.records import IGNORED
 
 SOFTNESS = 0.05
-"""Width of the soft threshold that a trained fusion kernel passes gradients through."""
+"""Width of the soft threshold through which a trained fusion kernel gets gradients."""
 
 
 def cross_entropy(
     logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Mean cross-entropy of the labelled pixels, 0 where there are none.
+    """Mean cross-entropy of the labelled pixels; 0 if there are none.
 
-    As in PyTorch, the mean is weighted where classes are.
+    With class weights, the mean is weighted too, as in PyTorch.
 
     Args:
         logits: N, classes, H, W, or N, classes.
@@ -33,7 +32,7 @@ def cross_entropy(
         class_weights: classes.
         label_smoothing: share of the probability that is spread over all classes.
     """
-    logits = logits.contiguous()  # one copy here spares cross-entropy, forward and backward, several of its own
+    logits = logits.contiguous()  # one copy here saves cross-entropy several of its own, forward and backward
     total = F.cross_entropy(
         logits,
         labels,
@@ -57,9 +56,9 @@ def ohem(
 ) -> Tensor:
     """Mean cross-entropy of the hard pixels (online hard example mining).
 
-    Hard are the pixels whose class has a probability under `threshold`, but at least the hardest `min_kept` of all;
-    with class weights or smoothing, those whose loss is above that of the threshold. Ignored pixels have loss 0 and
-    count among all, as released; a batch of nothing else has loss 0.
+    A pixel is hard if the probability of its class is below `threshold`, or if it is among the hardest `min_kept` of
+    all pixels. With class weights or smoothing, a pixel is hard if its loss exceeds that of the threshold. Ignored
+    pixels have loss 0 and count as pixels, as released; a batch of only ignored pixels has loss 0.
 
     Args:
         logits: N, classes, H, W.
@@ -77,27 +76,27 @@ def ohem(
     hard = losses.detach() > -log(threshold)
     count = int(hard.sum())
     if count > fewest:
-        return (losses * hard).sum() / count  # a product keeps NaN, where selecting the hard ones would hide it
+        return (losses * hard).sum() / count  # a product keeps NaN, which selecting the hard pixels would hide
     return losses.flatten().topk(fewest, sorted=False).values.mean()
 
 
 def distillation(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Mean over pixels of the Kullback-Leibler divergence of a network's probabilities from its teacher's.
+    """Mean Kullback-Leibler divergence, over pixels, of a network's probabilities from its teacher's.
 
-    Times temperature^2, so that gradients keep their size (Hinton et al. 2015, "Distilling the Knowledge in a Neural
-    Network", section 2).
+    It is multiplied by temperature^2, so that gradients keep their magnitude (Hinton et al. 2015, "Distilling the
+    Knowledge in a Neural Network", section 2).
 
     Args:
         logits: N, classes, H, W.
         teacher: logits of the same shape.
-        temperature: what both are divided by first.
+        temperature: divisor of both logits.
     """
     own, goal = ((x.contiguous() / temperature).log_softmax(1) for x in (logits, teacher))
     return F.kl_div(own, goal, reduction="none", log_target=True).sum(1).mean() * temperature**2
 
 
 def log_weights(shares: Tensor) -> Tensor:
-    """Weight of each class by its share of the pixels: 1 / log(1.1 + share), from 1.3 for all to 10.5 for none."""
+    """Weight of each class by its share of the pixels: 1 / log(1.1 + share), from 1.3 (all pixels) to 10.5 (none)."""
     return 1 / torch.log(1.1 + shares)
 
 
@@ -108,20 +107,23 @@ def detail_target(
     threshold: float = 0.1,
     soft: bool = False,
 ) -> Tensor:
-    """Where labels change: N, 1, H, W of zeros and ones (paper, Figure 5).
+    """Borders between classes: N, 1, H, W of zeros and ones (paper, Figure 5).
 
-    A Laplacian of the class ids for each stride, each made 0 or 1 and enlarged to H x W, then their weighted sum made
-    0 or 1. As released, 255 takes part as the highest id, only the side of a border that has the higher id is marked,
-    so is the frame of the image unless it has id 0, and with the default weights stride 4 never decides a pixel: its
-    0.1 is not above 0.1. The paper calls the weights trainable; the threshold gives them a gradient of zero, so that as
-    released weight decay alone moves them.
+    For each stride, a Laplacian of the class ids is thresholded to 0 or 1 and enlarged to H x W. Their weighted sum is
+    thresholded again. As released:
+
+    - 255 counts as the highest id.
+    - Only the side of a border with the higher id is marked, and so is the image's frame unless it has id 0.
+    - With the default weights, stride 4 never decides a pixel, because its weight 0.1 is not above the threshold 0.1.
+    - The paper calls the weights trainable, but the threshold gives them a gradient of zero, so only weight decay
+      changes them.
 
     Args:
         labels: N, H, W, integers.
         strides: strides of the Laplacian.
-        weights: one a stride; a parameter gets a gradient, of zero unless `soft`.
-        threshold: what is above it becomes 1, in each map and in their sum.
-        soft: whether the sum passes a sigmoid around the threshold in place of a step, which passes gradients.
+        weights: one per stride; a parameter gets a gradient, which is zero unless `soft`.
+        threshold: values above it become 1, in each map and in their sum.
+        soft: whether to threshold the sum with a sigmoid, which passes gradients, instead of a step.
     """
     size = labels.shape[1:]
     kernel = torch.full((1, 1, 3, 3), -1.0, device=labels.device)
@@ -130,7 +132,7 @@ def detail_target(
     weights = torch.as_tensor(weights, device=labels.device).flatten()
     fused = torch.zeros_like(edges)
     for stride, weight in zip(strides, weights, strict=True):
-        marked = (edges[..., ::stride, ::stride] > threshold).float()  # what a convolution of this stride gives
+        marked = (edges[..., ::stride, ::stride] > threshold).float()  # as a convolution with this stride
         fused = fused + weight * F.interpolate(marked, size=size, mode="nearest")
     if soft:
         return torch.sigmoid((fused - threshold) / SOFTNESS)
@@ -154,12 +156,12 @@ def detail(
     Args:
         logits: N, 1, h, w; enlarged to the labels' size.
         labels: N, H, W, integers; 255 has no class.
-        strides: as `weights`, `threshold` and `soft`, of the target (`detail_target`).
-        weights: one a stride.
-        threshold: of the target.
+        strides: passed to `detail_target`, like `weights`, `threshold` and `soft`.
+        weights: one per stride.
+        threshold: threshold of the target.
         soft: whether the target passes gradients to the weights.
-        dice: denominator, of sums (released code) or sums of squares (paper, Equation 5).
-        ignored: whether pixels without a class count, as released, or are left out of both losses.
+        dice: the denominator: sums (released code) or sums of squares (paper, Equation 5).
+        ignored: whether both losses count pixels without a class, as released, or mask them.
     """
     target = detail_target(labels, strides, weights, threshold, soft)
     logits = F.interpolate(logits, size=target.shape[2:], mode="bilinear", align_corners=True)

@@ -1,4 +1,4 @@
-"""What a step does to weights: learning rates, parameter groups, the optimiser and the average (paper, section 4.2).
+"""Learning rates, parameter groups, the optimiser and averaged weights (paper, section 4.2).
 
 Original code: MichaelFan01/STDC-Seg, `optimizer_loss.py`.
 """
@@ -16,17 +16,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from stdc_search.spec.training import AdamwSpec, CosineSpec, EmaSpec, PolySpec, ScheduleSpec, SgdSpec, TrainingSpec
 
 HEADS = ("fusion", "head", "auxiliary", "detail")
-"""Parts of a segmenter that learn at `head_rate` times the rate of the rest."""
+"""Parts of a segmenter whose learning rate is `head_rate` times that of the rest."""
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 
 
 def learning_rate_factor(step: int, steps: int, schedule: ScheduleSpec) -> float:
-    """Learning rate over its largest: a rise from `warmup_start`, then a fall towards 0.
+    """Ratio of the learning rate to its maximum: it rises from `warmup_start`, then falls towards 0.
 
     Args:
         step: optimiser steps done, from 0.
-        steps: of the whole training, more than the warm-up's.
-        schedule: the two parts.
+        steps: total number of steps, more than those of the warm-up.
+        schedule: the spec of warm-up and decay.
     """
     if step < schedule.warmup:
         done = step / schedule.warmup
@@ -45,10 +45,10 @@ def learning_rate_factor(step: int, steps: int, schedule: ScheduleSpec) -> float
 
 
 def parameter_groups(module: nn.Module, spec: TrainingSpec) -> list[dict[str, Any]]:
-    """Parameters as an optimiser takes them, in up to four groups: the rest or the heads, decayed or not.
+    """Up to four parameter groups for an optimiser: heads or the rest, with or without weight decay.
 
-    Norms and biases are not decayed. Where `spec.backbone_norms` is "frozen", the backbone's norms are in no group
-    and need no gradient; their running statistics still move. `rate` of a group multiplies the learning rate.
+    Norms and biases have no weight decay. If `spec.backbone_norms` is "frozen", the backbone's norms are in no group
+    and get no gradient, but their running statistics still change. The `rate` of a group multiplies the learning rate.
     """
     for name, part in module.named_modules():
         if isinstance(part, NORMS) and name.startswith("backbone."):
@@ -71,7 +71,7 @@ def parameter_groups(module: nn.Module, spec: TrainingSpec) -> list[dict[str, An
 
 
 def make_optimizer(module: nn.Module, spec: TrainingSpec) -> Optimizer:
-    """The optimiser of a network's parameter groups."""
+    """The optimiser of a network, with its parameter groups."""
     groups, how = parameter_groups(module, spec), spec.optimizer
     match how:
         case SgdSpec():
@@ -82,7 +82,7 @@ def make_optimizer(module: nn.Module, spec: TrainingSpec) -> Optimizer:
 
 
 def make_average(module: nn.Module, spec: EmaSpec) -> AveragedModel:
-    """A copy of a network that becomes the moving average of its weights and statistics, an update a step."""
+    """A copy of a network that keeps a moving average of its weights and statistics; update it after each step."""
     return AveragedModel(module, multi_avg_fn=_ema(spec.decay), use_buffers=True)
 
 

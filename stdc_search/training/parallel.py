@@ -1,6 +1,7 @@
-"""Several processes that train together, started by `accelerate launch` or `torchrun`: one leads, the others follow.
+"""Data-parallel training in several processes, started by `accelerate launch` or `torchrun`.
 
-The first process does all that a single one would: it decides, measures, writes. Only a training is everybody's.
+The first process leads: it decides, measures and writes, as a single process would. The others only help to train and
+score.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ class Job(NamedTuple):
     """A training that several processes run together, in plain values."""
 
     spec: dict[str, Any]
-    """The candidate's run, dumped."""
+    """The candidate's run, as `model_dump` returns it."""
     seed: int
     folder: str
     until: int | None = None
-    """Epochs after which it waits."""
+    """Number of epochs after which to pause."""
 
 
 Counts = TypeVar("Counts", bound=tuple[torch.Tensor, ...])
@@ -36,7 +37,7 @@ def state() -> PartialState:
 
 @atexit.register
 def _leave() -> None:
-    """An interpreter that ends while the group's threads run is aborted now and then, after all work is done."""
+    """Stop the group's threads: an interpreter that exits while they run sometimes aborts."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -47,7 +48,7 @@ def leads() -> bool:
 
 
 def announce(job: Job | None) -> None:
-    """Tell the others what to train now, or that there is nothing more."""
+    """Send the other processes their next job, or None at the end."""
     if state().num_processes > 1:
         broadcast_object_list([job and tuple(job)])
 
@@ -63,7 +64,7 @@ def announced() -> Iterator[Job]:
 
 
 def share(items: Sequence[int]) -> Sequence[int]:
-    """This process's part."""
+    """This process's share of the items."""
     return items[state().process_index :: state().num_processes]
 
 

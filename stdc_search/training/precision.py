@@ -1,4 +1,4 @@
-"""The precision that a training computes in on this machine."""
+"""The precision of training on this machine."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import torch
 from stdc_search.spec.choices import FloatPrecision, TrainingPrecision
 
 EMULATED = 12
-"""How many times as long a training step of STDC1-Seg (8 x 128 x 160) took in bf16 as in fp32 on a CPU without bf16
+"""Ratio of the times of a training step of STDC1-Seg (8 x 128 x 160) in bf16 and in fp32, on a CPU without bf16
 instructions: 11.5 to 13.2 in four interleaved pairs on an AMD EPYC (Zen 3)."""
 
 
 def bf16_is_native() -> bool:
-    """Whether the device that trains has instructions for bf16; emulation is many times slower than fp32."""
+    """Whether the training device has bf16 instructions; emulation is many times slower than fp32."""
     if (device := torch.accelerator.current_accelerator(check_available=True)) is not None:
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     has = torch.cpu.get_capabilities()
@@ -20,7 +20,7 @@ def bf16_is_native() -> bool:
 
 
 def precision_here(precision: TrainingPrecision) -> FloatPrecision:
-    """The precision that `auto` stands for on this machine; any other stands for itself."""
+    """Resolve `auto` for this machine; any other precision is returned as it is."""
     if precision == "auto":
         return "bf16" if bf16_is_native() else "fp32"
     return precision

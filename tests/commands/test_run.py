@@ -148,7 +148,7 @@ def test_values_that_cannot_be_trained_together_are_rejected(tmp_path):
     records = read(tmp_path / "warm" / "results.jsonl")
     assert sorted(record.state for record in records) == ["complete", "rejected"]
     rejected = next(record for record in records if record.state == "rejected")
-    assert "`training.schedule.warmup` 99 is as long as the training" in rejected.reason
+    assert "`training.schedule.warmup` 99 is not less than the" in rejected.reason
 
 
 def test_candidates_start_from_the_tensors_that_fit_and_say_how_many(finished, tmp_path):

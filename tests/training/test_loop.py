@@ -502,7 +502,7 @@ def test_a_damaged_checkpoint_is_named_and_the_training_starts_over(damage: str,
 def test_a_checkpoint_of_another_training_is_an_error(change: str, tmp_path: Path) -> None:
     train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path)
     content = (tmp_path / CHECKPOINT).read_bytes()
-    with pytest.raises(UserError, match=rf"checkpoint\.pt: .*another training.*{change}"):
+    with pytest.raises(UserError, match=rf"checkpoint\.pt: .*other settings.*{change}"):
         train(
             tiny(),
             Samples(6 if change == "images" else 5),

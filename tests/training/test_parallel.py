@@ -111,4 +111,4 @@ def test_a_batch_that_the_processes_cannot_share_is_told(spec: Path, tmp_path: P
     spec.write_text(SPEC.replace("batch: 4", "batch: 3"), encoding="utf-8")
     done = run(spec, tmp_path / "out", 2)
     assert done.returncode != 0
-    assert "`training.batch` 3 is shared by 2 processes; use a multiple of 2 that leaves each at least 2" in done.stderr
+    assert "`training.batch` 3 is shared by 2 processes; use a multiple of 2 that gives each at least 2" in done.stderr

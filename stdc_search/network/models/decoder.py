@@ -16,7 +16,7 @@ from stdc_search.network.models.layers import ConvX
 
 
 class AttentionRefinement(nn.Module):
-    """3x3 convolution whose channels are weighted by attention over the whole map (ARM)."""
+    """3x3 convolution with channel attention over the whole map (ARM)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ def level_widths(widths: Sequence[int]) -> tuple[int, ...]:
 
 
 class FeatureFusion(nn.Module):
-    """Concatenates the shallow map and the context, and weighs channels by attention (FFM)."""
+    """Concatenates the shallow map and the context, then applies channel attention (FFM)."""
 
     def __init__(self, shallow_channels: int, context_channels: int, out_channels: int) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class LabelMap(nn.Module):
-    """Bilinear up-sampling with corners aligned and argmax in one: scores N, classes, h, w -> classes uint8 N, H, W.
+    """Bilinear up-sampling (corners aligned) and argmax in one step: scores N, classes, h, w -> classes uint8 N, H, W.
 
     If the four corners of a grid cell have the same best class, it is the best everywhere in the cell, because
     interpolation weighs the corners equally for all classes. Only the other cells, which contain a border, are
@@ -16,7 +16,7 @@ class LabelMap(nn.Module):
     """
 
     def forward(self, scores: Tensor, image: Tensor) -> Tensor:
-        """Scores, and the image, no smaller than their grid, of whose height and width the label map is."""
+        """Scores, image -> label map with the image's height and width, which must not be smaller than the scores'."""
         classes, height, width = scores.shape[1:]
         rows, cell_of_row, down = _side(height, image.shape[2], scores)
         columns, cell_of_column, across = _side(width, image.shape[3], scores)

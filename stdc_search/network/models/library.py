@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 Library = Literal["timm", "torchvision"]
 SIZE = (256, 512)
-"""Height and width of the trial image. They differ, so that a map shows which of its dimensions is which."""
+"""Height and width of the trial image. They differ, to tell the two dimensions of a map apart."""
 
 
 class Trunk(nn.Module):
-    """A model reduced to what its taps need, with the initial weights of the library.
+    """A model reduced to the layers that its taps need, with the library's initial weights.
 
     Args:
         library: where the model comes from.
@@ -34,7 +34,7 @@ class Trunk(nn.Module):
         nodes = {tap: str(i) for i, tap in enumerate(taps)}
         whole = make_model(library, model)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torchvision's, of nodes that differ in training: taps do not
+            warnings.simplefilter("ignore", UserWarning)  # torchvision warns of nodes that differ in training
             self.model = create_feature_extractor(whole, return_nodes=nodes)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -75,10 +75,10 @@ def features_of(library: Library, model: str, taps: tuple[str, ...], truncated: 
     try:
         with torch.no_grad():
             whole(image)
-    except Exception as error:  # a library's models raise what they like
+    except Exception as error:  # a library's model can raise anything
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{model} cannot be a trunk: it fails on an image of {SIZE[0]} x {SIZE[1]}: {told}") from None
-    ends = {name: i for i, (name, _) in enumerate(ran)}  # of a module that runs twice, the last time
+    ends = {name: i for i, (name, _) in enumerate(ran)}  # if a module runs twice, the last run counts
     outputs = dict(ran)
     reductions = []
     for tap in taps:
