@@ -99,7 +99,7 @@ class Reported(NamedTuple):
     by: str
     """What networks are compared by: `score` or `expectation`."""
     share: float
-    """True hypervolume of its networks, as a share of that of all networks."""
+    """True hypervolume of the front, divided by the hypervolume of all networks."""
     bias: float
     """How far their accuracies lie above the true ones, on average, in mIoU."""
 
@@ -115,7 +115,6 @@ def reported_fronts(oracle: Oracle, records: Sequence[Record]) -> Iterator[Repor
         scores = np.array([pooled(one).metric("score.miou") for one in several])
         points = np.column_stack([scores, [truth.cost for truth in truths]])
         model = expected(several, search)
-        assert model is not None
         ways = {
             "score": (scores, front(points, BOTH)),
             "expectation": (model.scores["score.miou"], model.on_front),

@@ -331,7 +331,7 @@ def go(process: subprocess.Popen[str]) -> None:
 
 def told(process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
-    assert process.stdout.readline(), "a training failed; what it says is above"
+    assert process.stdout.readline(), "a training process failed; its output is above"
 
 
 def work(spec: RunSpec) -> None:

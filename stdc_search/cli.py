@@ -33,8 +33,8 @@ def _folder(help: str, default: str) -> Any:
     return typer.Option(help=help, show_default=default)
 
 
-def _repeatable(legal: Any, help: str, default: str) -> Any:
-    """An option with closed choices that may be given several times; Typer does not support `list[Literal[...]]`."""
+def _choice(legal: Any, help: str, default: str | bool = True) -> Any:
+    """An option with closed choices. Typer takes no `list[Literal]`, and starts its messages with "Value error"."""
     choices = get_args(legal)
 
     def parse(word: str) -> str:
@@ -42,8 +42,7 @@ def _repeatable(legal: Any, help: str, default: str) -> Any:
             raise typer.BadParameter(f"{word!r} is not one of {', '.join(map(repr, choices))}.")
         return word
 
-    metavar = f"<{'|'.join(choices)}>"
-    return typer.Option(parser=parse, metavar=metavar, help=f"{help}; repeatable.", show_default=default)
+    return typer.Option(parser=parse, metavar=f"<{'|'.join(choices)}>", help=help, show_default=default)
 
 
 Spec = Annotated[Path, typer.Argument(help="Spec file, YAML or JSON.", show_default=False)]
@@ -171,8 +170,8 @@ def cost_command(
 @app.command("time")
 def time_command(
     specs: Specs,
-    runtime: Annotated[list[str] | None, _repeatable(Runtime, "Runtime", AS_IN_SPEC)] = None,
-    precision: Annotated[list[str] | None, _repeatable(Precision, "Precision", AS_IN_SPEC)] = None,
+    runtime: Annotated[list[str] | None, _choice(Runtime, "Runtime; repeatable.", AS_IN_SPEC)] = None,
+    precision: Annotated[list[str] | None, _choice(Precision, "Precision; repeatable.", AS_IN_SPEC)] = None,
     threads: Threads = None,
     data_root: DataRoot = None,
     out: Out = Path("runs/time"),
@@ -201,8 +200,8 @@ def time_command(
 @app.command("calibrate")
 def calibrate_command(
     spec: Spec,
-    runtime: Annotated[ProfiledRuntime | None, typer.Option(help="Runtime.", show_default=AS_IN_SPEC)] = None,
-    precision: Annotated[FloatPrecision | None, typer.Option(help="Precision.", show_default=AS_IN_SPEC)] = None,
+    runtime: Annotated[ProfiledRuntime | None, _choice(ProfiledRuntime, "Runtime.", AS_IN_SPEC)] = None,
+    precision: Annotated[FloatPrecision | None, _choice(FloatPrecision, "Precision.", AS_IN_SPEC)] = None,
     threads: Threads = None,
     out: Annotated[Path | None, _folder("Output folder.", "runs/calibrate/NAME of the spec file and runtime")] = None,
 ) -> None:
@@ -232,8 +231,8 @@ def calibrate_command(
 def score_command(
     spec: Spec,
     weights: Weights,
-    runtime: Annotated[list[str] | None, _repeatable(Runtime, "Runtime", "eager")] = None,
-    precision: Annotated[list[str] | None, _repeatable(Precision, "Precision", "fp32")] = None,
+    runtime: Annotated[list[str] | None, _choice(Runtime, "Runtime; repeatable.", "eager")] = None,
+    precision: Annotated[list[str] | None, _choice(Precision, "Precision; repeatable.", "fp32")] = None,
     data_root: DataRoot = None,
     out: Out = Path("runs/score"),
 ) -> None:
@@ -283,7 +282,7 @@ def predict_command(
 def export_command(
     spec: Spec,
     weights: Weights,
-    to: Annotated[Format, typer.Option(help="File format.")] = "onnx",
+    to: Annotated[Format, _choice(Format, "File format.")] = "onnx",
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantize to int8, calibrated on training images of `data`.")
     ] = False,
@@ -402,7 +401,7 @@ def _load_search(path: Path, instead: str) -> tuple[RunSpec, SearchSpec]:
 
     run = load(path)
     if run.search is None:
-        raise UserError(f"{path}: there is no section `search`; add one, or {instead}")
+        raise UserError(f"{path}: the section `search` is missing; add one, or {instead}")
     return run, run.search
 
 

@@ -68,7 +68,7 @@ def test_the_version_is_the_packages():
 def test_a_word_that_is_not_legal_is_refused_with_the_legal_ones(arguments, legal):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert f"'{arguments[-1]}' is not one of {legal}." in result.output
+    assert f"Invalid value for '{arguments[-2]}': '{arguments[-1]}' is not one of {legal}." in result.output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "specs/stdc1_seg50.yaml"], ["schema"], ["--version"]])
@@ -256,7 +256,7 @@ def test_data_that_cannot_be_opened_is_one_error(tmp_path, mine):
 def test_data_of_a_spec_without_data_says_what_to_add(tmp_path):
     done = stdc_search("data", "specs/stdc1.yaml", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "specs/stdc1.yaml: there is no section `data`; add one, such as `data: {kind: camvid}`" in done.stderr
+    assert "specs/stdc1.yaml: the section `data` is missing; add one, such as `data: {kind: camvid}`" in done.stderr
 
 
 def test_two_files_of_one_name_have_two_rows(tmp_path):
@@ -294,7 +294,7 @@ def test_runtimes_and_precisions_of_the_command_line_take_the_place_of_the_specs
 def test_a_precision_that_a_runtime_lacks_is_refused_with_those_that_it_has(tmp_path):
     done = stdc_search("time", "specs/stdc1.yaml", "--runtime", "eager", "--precision", "int8", "--out", tmp_path)
     assert done.returncode == 2
-    assert "eager has no int8; use one of fp32, bf16, fp16, or another runtime" in done.stderr
+    assert "--precision: eager does not support int8; use one of fp32, bf16, fp16, or another runtime" in done.stderr
 
 
 def test_export_writes_a_file_with_an_example(tmp_path):
@@ -316,7 +316,7 @@ def test_space_tabulates_a_search_and_refuses_a_single_network(tmp_path):
     assert len(pd.read_csv(tmp_path / "space" / "networks.csv")) == 9
     refused = stdc_search("space", "specs/stdc1.yaml")
     assert refused.returncode == 2
-    assert "there is no section `search`" in refused.stderr
+    assert "the section `search` is missing" in refused.stderr
 
 
 def test_weights_turns_a_released_checkpoint_into_ours(tmp_path):

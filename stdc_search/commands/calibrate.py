@@ -81,7 +81,7 @@ def calibrate(
     check_profiled(runtime)
     if runtime.precision == "int8":
         raise UserError(
-            "int8 times cannot be predicted: each network has int8 ranges of its own; use `stdc-search time`"
+            "int8 times cannot be predicted: the int8 ranges differ between networks; use `stdc-search time`"
         )
     runtime = RuntimeSpec(**runtime.model_dump(include=set(RuntimeSpec.model_fields)))  # without how it is measured
     drawn = draw(spec, DRAWN)

@@ -50,7 +50,7 @@ def inspect_data(
     """
     spec = load(path)
     if spec.data is None:
-        raise UserError(f"{path}: there is no section `data`; add one, such as `data: {{kind: camvid}}`")
+        raise UserError(f"{path}: the section `data` is missing; add one, such as `data: {{kind: camvid}}`")
     opened, problems = open_what_can_be(spec.data, data_root)
     if not opened:
         raise UserError("\n".join(problems))

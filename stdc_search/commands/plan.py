@@ -29,7 +29,7 @@ def plan(
         yield f"Space: {space} of {len(spec.search.vary)} varied parameters, before limits."
     if spec.training is None or datasets is None:
         if spec.data is not None:
-            yield "`data` is not used for training, because there is no section `training`."
+            yield "`data` is not used for training, because the section `training` is missing."
         return
     done = sum(record.state != "rejected" for record in records)
     if candidates <= 0:
@@ -40,7 +40,7 @@ def plan(
         seconds, basis = mean(taken), "the mean so far"
     else:
         seconds = estimate_seconds(spec, spec.training, datasets)
-        basis = "estimated from the file's own network; larger networks take longer"
+        basis = "as for the file's own network; smaller networks are faster"
     yield (
         f"Candidates: {done} trained, up to {candidates} left, "
         f"about {seconds * candidates / max(slots, 1) / 60:.0f} minutes in all "

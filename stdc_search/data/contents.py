@@ -43,7 +43,7 @@ class File(NamedTuple):
 
 
 Files = Mapping[str, tuple[File, ...]]
-"""Files of each sample, by the path of its image."""
+"""The files of each sample, keyed by image path."""
 
 
 class Contents(BaseModel):

@@ -62,7 +62,7 @@ class LabelledFiles:
 
 
 def _misfit(sample: Sample, image: Sequence[int], label: Sequence[int]) -> str:
-    """The message if (height, width) of an image and of its label differ."""
+    """The error message for an image and a label whose (height, width) differ."""
     message = (
         f"{sample.label}: is {label[0]} x {label[1]} (height x width), but its image {sample.image} is "
         f"{image[0]} x {image[1]}"

@@ -86,7 +86,7 @@ def _from_folders(spec: FolderSpec, split: Split, root: Path, problems: list[str
         case SplitByShare():
             names = split_by_share(sorted(images), spec.split.val, spec.split.seed, folder)
         case SplitByColumn():
-            raise AssertionError("without `pairs` there is no split by column")
+            raise AssertionError("a split by column needs `pairs`")
         case _:
             assert_never(spec.split)
     orphans = sorted(str(mask) for mask in {*found.values()} - {masks[name] for name in images if name in masks})
@@ -150,7 +150,9 @@ def _pairs(
     if problems is not None:
         keep_paired(samples.values(), problems)  # checks all lines, including those of test
     elif lost := [str(file) for _, *pair in samples.values() for file in pair if not file.is_file()]:
-        raise DataError(f"{path}: lists {len(lost)} files that do not exist: {several(lost)}{hint(Path(lost[0]))}")
+        raise DataError(
+            f"{path}: {len(lost)} of the listed files cannot be found: {several(lost)}{hint(Path(lost[0]))}"
+        )
     return samples, splits
 
 

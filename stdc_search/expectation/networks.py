@@ -24,7 +24,7 @@ FEWEST = 4
 """Networks of which a process is fitted."""
 DRAWS = 2000
 """Joint draws of the scores of all networks, for the probability of being on the front."""
-LIMITS = 1.96
+DEVIATIONS = 1.96
 """Standard deviations to each side that hold 95 % of a normal distribution."""
 
 
@@ -71,58 +71,52 @@ def _mean(values: Sequence[Any], weights: Sequence[int]) -> Any:
     return None if None in values else fmean(values, weights)
 
 
-def expected(several: Sequence[Sequence[Record]], search: SearchSpec) -> Expected | None:
-    """Expected scores of the networks of a search.
+def expected(several: Sequence[Sequence[Record]], search: SearchSpec) -> Expected:
+    """Expected scores of the networks of a search, and their front.
 
     Args:
-        several: complete records of each network, as `networks` gives them; none is a reference.
+        several: complete records of each network, as `networks` gives them, at least one; none is a reference.
         search: its varied parameters and objectives.
 
     Returns:
-        None where no score is an objective, or of too few networks.
+        No expected scores if no objective is a score or if there are fewer than FEWEST networks; then the front is the
+        one of mean scores.
     """
-    scored = [name for name in search.objectives if name.startswith("score.")]
-    if not scored or len(several) < FEWEST:
-        return None
-    places = features(several, search)
-    trained = np.repeat(np.arange(len(several)), [len(records) for records in several])
-    scores, intervals, noise, draws = {}, {}, {}, {}
-    rng = np.random.default_rng(0)
-    for name in scored:
-        values = np.array([record.metric(name) for records in several for record in records])
-        process = GaussianProcess(places[trained], values)
-        mean, covariance = process.means(places), process.covariance(places, places)
-        scores[name] = mean
-        intervals[name] = LIMITS * np.sqrt(np.diag(covariance))
-        noise[name] = process.noise
-        draws[name] = rng.multivariate_normal(mean, covariance, DRAWS, method="eigh")
+    scored = [name for name in search.objectives if name.startswith("score.") and len(several) >= FEWEST]
     known = {
-        name: np.array([records[0].metric(name) for records in several])
+        name: np.array([pooled(records).metric(name) for records in several])
         for name in search.objectives
         if name not in scored
     }
     directions: list[Direction] = [*search.objectives.values()]
 
-    def front_of(found: Mapping[str, Floats]) -> NDArray[np.bool_]:
+    def front_with(found: Mapping[str, Floats]) -> NDArray[np.bool_]:
         return front(np.column_stack([{**found, **known}[name] for name in search.objectives]), directions)
 
-    chances = np.mean([front_of({name: draws[name][i] for name in scored}) for i in range(DRAWS)], axis=0)
-    return Expected(scores, intervals, noise, front_of(scores), chances)
+    scores, intervals, noise, draws = {}, {}, {}, {}
+    rng = np.random.default_rng(0)
+    for name in scored:
+        places = features(several, search)
+        trained = np.repeat(np.arange(len(several)), [len(records) for records in several])
+        values = np.array([record.metric(name) for records in several for record in records])
+        process = GaussianProcess(places[trained], values)
+        scores[name], covariance = process.means(places), process.covariance(places, places)
+        intervals[name] = DEVIATIONS * np.sqrt(np.diag(covariance).clip(0))
+        noise[name] = process.noise
+        draws[name] = rng.multivariate_normal(scores[name], covariance, DRAWS, check_valid="ignore", method="eigh")
+    fronts = [front_with({name: draws[name][i] for name in scored}) for i in range(DRAWS if scored else 1)]
+    return Expected(scores, intervals, noise, front_with(scores), np.mean(fronts, axis=0))
 
 
 def front_of(records: Sequence[Record], search: SearchSpec) -> set[int]:
-    """Numbers of the networks on the front, by expected scores where there are any.
+    """Numbers of the networks on the front, by expected scores if there are any.
 
     Args:
         records: complete ones.
-        search: its objectives.
+        search: its varied parameters and objectives.
     """
     several = [one for one in networks(records) if one[0].origin != "reference"]
-    if (model := expected(several, search)) is not None:
-        on_front = model.on_front
-    else:
-        points = [[pooled(one).metric(name) for name in search.objectives] for one in several]
-        on_front = front(points, [*search.objectives.values()]) if points else []
+    on_front = expected(several, search).on_front if several else []
     return {one[0].number for one, its in zip(several, on_front, strict=True) if its}
 
 

@@ -15,6 +15,8 @@ from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
 JITTER = 1e-8
+LEARNT = 200
+"""Points that a kernel is learnt from, at most."""
 NOISE, OWN = (np.log(0.3), 1.0), (np.log(0.03), 1.0)
 """Mean and deviation of the logarithms of two variances before there is data, as shares of all variance: of the noise,
 and of what a point has of its own. Where no point is measured twice, nothing else tells them apart. Trainings of
@@ -43,14 +45,15 @@ class GaussianProcess:
     Args:
         points: [points, dimensions], each dimension about 0 to 1.
         values: [points].
-        kernel: default: learnt from these.
+        kernel: default: learnt from at most LEARNT of these.
     """
 
     def __init__(self, points: Floats, values: Floats, kernel: Kernel | None = None) -> None:
         self.points = points
         self.mean, self.scale = values.mean(), values.std() or 1.0
         scaled = (values - self.mean) / self.scale
-        self.kernel = kernel or learn(points, scaled)
+        some = spread(len(points), LEARNT)
+        self.kernel = kernel or learn(points[some], scaled[some])
         covariances = self.kernel.between(points, points)
         covariances[np.diag_indices_from(covariances)] += self.kernel.noise + JITTER
         self.factor = cho_factor(covariances, lower=True)
@@ -79,6 +82,11 @@ class GaussianProcess:
     def noise(self) -> float:
         """Standard deviation of a value measured again."""
         return float(self.scale * np.sqrt(self.kernel.noise))
+
+
+def spread(count: int, most: int) -> NDArray[np.intp]:
+    """Indices of at most `most` of `count` points, evenly spread."""
+    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.intp)
 
 
 def learn(points: Floats, values: Floats, steps: int = 60) -> Kernel:

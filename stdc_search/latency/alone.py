@@ -52,7 +52,7 @@ def alone() -> Iterator[None]:
     try:
         with _open("entrance") as entrance, _open("room") as room:
             with _said(
-                f"a training on this machine has not paused for {PATIENCE:g} s; waiting for it. Was it stopped?"
+                f"training on this machine has not paused for {PATIENCE:g} s; still waiting. Is that process suspended?"
             ):
                 _lock(entrance, EXCLUSIVE)
                 _lock(room, EXCLUSIVE)
@@ -66,7 +66,7 @@ def beside() -> Iterator[Callable[[], None]]:
     """For a training: gives a function to call between steps, which waits while another process measures.
 
     Many are in the room at a time. Each leaves it for a moment between steps and comes back through the entrance, where
-    whoever wants to measure stands until the room is empty.
+    a process that wants to measure waits until the room is empty.
     """
     with _open("entrance") as entrance, _open("room") as room:
 

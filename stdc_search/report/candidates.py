@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from stdc_search.expectation import LIMITS, expected, networks, pooled
+from stdc_search.expectation import DEVIATIONS, expected, networks, pooled
 from stdc_search.ranking import front
 from stdc_search.records import METRICS, Direction, Record
 from stdc_search.report.tables import MARK
@@ -62,21 +62,22 @@ def candidates(
     )
     inside = frame["origin"] != "reference"
     on_front = inside.copy()
-    if objectives:
-        points = frame.loc[inside, list(objectives)].to_numpy(dtype=float)
-        on_front[inside] = front(points, list(objectives.values()))
     within = [one for one in several if one[0].origin != "reference"]
-    model = expected(within, run.search) if run is not None and run.search is not None else None
-    if model is not None:
+    if run is not None and run.search is not None and within:
+        model = expected(within, run.search)
         on_front[inside] = model.on_front
         for name, scores in model.scores.items():
             # A reference has no neighbours in the space: nothing but its own trainings is known of it.
             frame[f"expected.{name}"] = frame[name]
-            frame[f"interval.{name}"] = LIMITS * model.noise[name] / frame["seeds"] ** 0.5
+            frame[f"interval.{name}"] = DEVIATIONS * model.noise[name] / frame["seeds"] ** 0.5
             frame[f"noise.{name}"] = model.noise[name]
             frame.loc[inside, f"expected.{name}"] = scores
             frame.loc[inside, f"interval.{name}"] = model.intervals[name]
-        frame.loc[inside, "probability"] = model.probability
+        if model.scores:
+            frame.loc[inside, "probability"] = model.probability
+    elif objectives:
+        points = frame.loc[inside, list(objectives)].to_numpy(dtype=float)
+        on_front[inside] = front(points, list(objectives.values()))
     frame.insert(2, "front", on_front)
     by = first(objectives, "minimize") or next(iter(objectives), "number")
     return frame.sort_values([by, "number"], ascending=objectives.get(by) != "maximize", ignore_index=True)

@@ -73,6 +73,8 @@ def conditions(records: Sequence[Record], machines: Mapping[str, Machine]) -> st
     ]
     guessed = sum(record.latency is not None and record.latency.source == "predicted" for record in records)
     parts += [f"{guessed} of {len(records)} times predicted"] if guessed else []
+    precisions = sorted({record.precision for record in records if record.precision is not None})
+    parts += [f"trained in {' and '.join(precisions)}"] if precisions else []
     used = {record.machine for record in records}
     parts += [device(machine) for name, machine in machines.items() if name in used]
     return " · ".join(dict.fromkeys(parts))

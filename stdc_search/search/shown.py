@@ -65,9 +65,11 @@ def measure_shown(
 
 
 def _shown(candidates: Candidates, search: SearchSpec) -> list[Record]:
+    """The networks of the report, except those whose folders were removed."""
     complete = candidates.complete
     on_front = front_of(complete, search)
-    return [record for record in complete if record.number in on_front or (record.name and record.repeats is None)]
+    shown = [record for record in complete if record.number in on_front or (record.name and record.repeats is None)]
+    return [record for record in shown if (candidate_folder(candidates.folder, record.number) / SPEC).exists()]
 
 
 def _apart(records: list[Record]) -> bool:

@@ -118,7 +118,7 @@ class CityscapesSpec(Spec):
 
 class SplitByList(Spec):
     """Two text files with one image per line: its name, or its path from `images` or `root`, with or without the
-    extension. The path of its mask may follow on the same line."""
+    extension. A line may also name the path of the mask."""
 
     kind: Literal["list"]
     train: FilePath = Path("train.txt")
@@ -200,9 +200,8 @@ class FolderSpec(Spec):
     images: FilePath = Path("images")
     """Folder of images, relative to `root`."""
     masks: FilePath = Path("masks")
-    """Folder of masks (PNG, BMP or lossless TIFF), relative to `root`. A mask has the name of its image,
-    or that name and a suffix such as `_mask`, the same for all. It may be the folder of the images if these are JPEG or
-    WebP files."""
+    """Folder of masks (PNG, BMP or lossless TIFF), relative to `root`. The name of a mask is that of its image; all
+    masks may add one suffix, such as `_mask`. It may be the folder of the images if these are JPEG or WebP files."""
     pairs: FilePath | None = None
     """CSV file with the columns `image` and `mask`, and optionally `split`, in place of the two folders. Its path and
     the paths in it are absolute, or relative to `root`."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
 from stdc_search.spec.base import RelativePath, replace
 from stdc_search.spec.choices import PRECISIONS, Precision, Runtime
-from stdc_search.spec.problems import Problem
+from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.rules import Spec, rule
 
 Side = Annotated[int, Field(ge=32)]
@@ -37,7 +37,9 @@ class RuntimeSpec(Spec):
     def _runtime_has_the_precision(self) -> Iterator[Problem]:
         if self.precision not in (theirs := PRECISIONS[self.runtime]):
             have = ", ".join(theirs)
-            yield Problem("precision", f"{self.runtime} has no {self.precision}; use one of {have}, or another runtime")
+            yield Problem(
+                "precision", f"{self.runtime} does not support {self.precision}; use one of {have}, or another runtime"
+            )
 
     @rule
     def _runtime_has_the_device(self) -> Iterator[Problem]:
@@ -69,11 +71,21 @@ class LatencySpec(RuntimeSpec):
 def varied(
     spec: LatencySpec, runtimes: Sequence[str] | None, precisions: Sequence[str] | None, threads: int | None
 ) -> list[RuntimeSpec]:
-    """The runtimes of a spec; those given here replace its own, each in each of the given precisions.
+    """The runtimes of a spec; the command line's replace them, each in each of the given precisions.
 
     Raises:
         SpecError: a runtime or precision does not exist, or a runtime does not support a precision.
     """
+
+    def changed(one: RuntimeSpec, change: dict[str, Any]) -> RuntimeSpec:
+        try:
+            return replace(one, change)
+        except SpecError as error:
+            options = {"precision": precisions, "runtime": runtimes, "threads": threads}
+            raise SpecError(
+                *(Problem(f"--{it.path}", it.message) if options.get(it.path) else it for it in error.problems)
+            ) from None
+
     base = [spec, *spec.also] if runtimes is None else [spec]
     changes = [
         {
@@ -84,7 +96,7 @@ def varied(
         for runtime in runtimes or [None]
         for precision in precisions or [None]
     ]
-    return [replace(one, change) for one in base for change in changes]
+    return [changed(one, change) for one in base for change in changes]
 
 
 class WindowSpec(Spec):

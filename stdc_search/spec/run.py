@@ -72,7 +72,7 @@ class RunSpec(Spec):
             SpecError: there is none.
         """
         if self.search is None:
-            raise SpecError.of("there is no section `search`; add one")
+            raise SpecError.of("the section `search` is missing; add one")
         return self.search
 
     @property

@@ -146,7 +146,7 @@ class OhemSpec(Spec):
     """Online hard example mining: only the hardest pixels have a loss."""
 
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    """A pixel is hard if the probability of its class is lower."""
+    """Pixels whose class has a lower probability are hard."""
     min_kept: Annotated[float, Field(gt=0, le=1)] = 1 / 16
     """Share of the pixels of a batch that always have a loss."""
 

@@ -82,7 +82,7 @@ class Training:
 
     def __init__(self, spec: RunSpec, datasets: Datasets | None) -> None:
         if spec.training is None or datasets is None:
-            raise ValueError("a training needs the section `training` and its open data sets")
+            raise ValueError("training needs the section `training` and open data sets")
         self.spec, self.how, self.datasets = spec, spec.training, datasets
         self.task = task_of(spec)
 

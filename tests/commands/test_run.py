@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -279,7 +280,7 @@ def test_data_without_a_training_is_left_alone_and_said_to_be(tmp_path):
     spec = replace(tiny_search().without_search(), {"training": None, "data.kind": "scenes"})
     console = Console(file=io.StringIO(), width=200)
     report = run(spec, tmp_path / "run", console=console)
-    assert "`data` is not used for training, because there is no section `training`." in console.file.getvalue()
+    assert "`data` is not used for training, because the section `training` is missing." in console.file.getvalue()
     assert report.title == "Network at 48 × 64"
     assert read(tmp_path / "run" / "results.jsonl")[0].score is None
 
@@ -422,5 +423,17 @@ def test_times_of_another_machine_stay(tmp_path):
     records = [record.model_copy(update={"machine": "another", "latency": ALONE}) for record in read(path)]
     path.write_text("".join(record.model_dump_json() + "\n" for record in records), "utf-8")
     before = path.read_bytes()
+    run(spec, tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_finished_search_whose_candidates_folders_were_removed_reports(tmp_path):
+    spec = tiny_search(latency={"runtime": "eager", "repeats": 3}, objectives=TIMED, trials=4)
+    run(spec, tmp_path)
+    path = tmp_path / "results.jsonl"
+    records = [record.model_copy(update={"latency": ALONE}) for record in read(path)]  # as an older version left it
+    path.write_text("".join(record.model_dump_json() + "\n" for record in records), "utf-8")
+    before = path.read_bytes()
+    shutil.rmtree(tmp_path / "networks")
     run(spec, tmp_path)
     assert path.read_bytes() == before

@@ -371,7 +371,7 @@ def test_a_list_of_pairs_without_splits_is_split_by_share(folder: Writer) -> Non
         ("image,mask\nimages/a.jpg,\n", r"pairs\.csv:2: lacks an image or a mask"),
         (
             "image,mask\nimages/a.jpg,masks/z.png\n",
-            r"lists 1 files that do not exist: .*z\.png; did you mean `[ab].png`",
+            r"1 of the listed files cannot be found: .*z\.png; did you mean `[ab].png`",
         ),
         ("image,mask,split\nimages/a.jpg,masks/a.png,training\n", "unknown split 'training'; use train, val or test"),
         (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stdc_search.expectation import expected, networks, pooled
+from stdc_search.expectation import expected, networks, pooled, process
 from stdc_search.expectation.networks import features
 from stdc_search.ranking import front
 from stdc_search.records import Record
@@ -96,10 +96,28 @@ def test_pooled_scores_are_means_over_all_seeds():
     assert found.score.images == first.score.images
 
 
-def test_of_few_networks_or_no_score_nothing_is_expected(trained):
-    assert expected(networks(trained[:3]), SEARCH) is None
+def test_few_networks_or_objectives_without_a_score_have_the_front_of_their_own_figures(trained):
+    few = expected(networks(trained[:3]), SEARCH)
+    points = [[record.metric(name) for name in SEARCH.objectives] for record in trained[:3]]
+    assert few.scores == {}
+    assert few.on_front.tolist() == front(points, ["maximize", "minimize"]).tolist()
     costs_alone = SEARCH.model_copy(update={"objectives": {"cost.macs": "minimize"}})
-    assert expected(networks(trained), costs_alone) is None
+    found = expected(networks(trained), costs_alone)
+    assert found.scores == {}
+    assert found.on_front.nonzero()[0].tolist() == [0]
+
+
+def test_a_kernel_is_learnt_from_some_of_many_networks(monkeypatch):
+    learnt = []
+    monkeypatch.setattr(
+        process,
+        "learn",
+        lambda points, values, learn=process.learn: (learnt.append(len(points)), learn(points, values))[1],
+    )
+    rng = np.random.default_rng(0)
+    many = [one(i, 1 + i % 12, 16, 40 + rng.normal()) for i in range(500)]
+    assert len(expected(networks(many), SEARCH).scores["score.miou"]) == 500
+    assert learnt == [process.LEARNT]
 
 
 def test_networks_are_compared_by_what_varies_and_by_their_costs():

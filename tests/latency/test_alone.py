@@ -72,7 +72,7 @@ def test_a_training_that_was_stopped_is_waited_for_with_a_word(tmp_path, monkeyp
         assert trainer.stdout.readline() == b"begun\n"
         trainer.send_signal(signal.SIGSTOP)
         threading.Timer(1, trainer.send_signal, [signal.SIGCONT]).start()
-        with pytest.warns(UserWarning, match="a training on this machine has not paused for 0.3 s"), alone():
+        with pytest.warns(UserWarning, match="training on this machine has not paused for 0.3 s"), alone():
             pass
         trainer.kill()
 

@@ -11,8 +11,8 @@ from stdc_search.spec.problems import SpecError
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"runtime": "eager", "precision": "int8"}, "precision: eager has no int8; use one of fp32, bf16, fp16"),
-        ({"runtime": "onnxruntime", "precision": "bf16"}, "precision: onnxruntime has no bf16; use one of fp32, fp16"),
+        ({"runtime": "eager", "precision": "int8"}, "precision: eager does not support int8; use one of fp32, bf16"),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "precision: onnxruntime does not support bf16; use one of"),
         ({"runtime": "eager", "device": "tensorrt"}, "device: only onnxruntime runs networks in TensorRT"),
         (
             {"runtime": "openvino", "device": "cuda"},
@@ -47,6 +47,11 @@ def test_others_take_their_place_in_each_precision():
 def test_a_precision_alone_is_asked_of_the_specs_own_runtimes():
     spec = LatencySpec(runtime="openvino", also=(RuntimeSpec(runtime="onnxruntime"),))
     assert [one.precision for one in varied(spec, None, ["int8"], None)] == ["int8", "int8"]
+
+
+def test_a_precision_from_the_command_line_is_named_as_its_option():
+    with pytest.raises(SpecError, match=r"^--precision: eager does not support int8"):
+        varied(LatencySpec(), ["eager"], ["int8"], None)
 
 
 def test_each_runtime_has_fp32():

@@ -249,7 +249,7 @@ def test_values_that_are_illegal_together_make_no_candidate() -> None:
 
 def test_a_run_without_a_search_has_no_candidates() -> None:
     run = run_with({"training.batch": IntRange(kind="int", low=2, high=4)}).without_search()
-    with pytest.raises(SpecError, match="there is no section `search`; add one"):
+    with pytest.raises(SpecError, match="the section `search` is missing; add one"):
         run.candidate({"training.batch": 2})
 
 

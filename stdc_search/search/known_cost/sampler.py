@@ -18,15 +18,15 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import norm, qmc
 
-from stdc_search.expectation.process import Floats, GaussianProcess, Kernel
+from stdc_search.expectation.process import LEARNT, Floats, GaussianProcess, Kernel, spread
 from stdc_search.search.known_cost.improvement import beyond, expected_improvement, undominated, volumes
 from stdc_search.search.known_cost.pool import LOOKED_AT, Pool, Row, Space
 
 Known = Callable[[Mapping[str, Any]], "Sequence[float | None] | None"]
 """Parameters -> a value an objective, in the study's order, None where it is unknown; None for what is not wanted."""
 
-FITTED, LEARNT = 1_000, 200
-"""Trials that predictions, and length scales and noise, are made from, at most."""
+FITTED = 1_000
+"""Trials that predictions are made from, at most."""
 STARTUP = 8
 """Trials before there is a model."""
 CLIMBS, BEST = 4, 4
@@ -203,7 +203,7 @@ class _Model:
             running, their = history.running, np.zeros((0, costs.shape[1]))
         points = pool.features(rows, costs)
         pending = pool.features(running, their)
-        kept = _kept(len(rows), FITTED)
+        kept = spread(len(rows), FITTED)
         self.processes, means = [], []
         for i in pool.unknown:
             kernel = _kernel(points, values[:, i], i, kernels)
@@ -267,8 +267,7 @@ class _Model:
         if new is not None:
             levels = np.column_stack([levels, new[0] + OUTCOMES * new[1]])
             spots = np.concatenate([spots, new[2][None]])
-        now = volumes(self.level[None, self.near], self.spots[self.near], self.worst, self.reference)
-        return float((volumes(levels, spots, self.worst, self.reference) - now).mean())
+        return float(volumes(levels, spots, self.worst, self.reference).mean() - self.volume)
 
     def _moves(self, points: Floats, deviation: Floats) -> Floats:
         """Standard deviation of the change that a trial of each point makes to the expected level of each network:
@@ -278,6 +277,11 @@ class _Model:
     def _told(self, deviation: Floats) -> Floats:
         """Standard deviation of the change that a trial makes to the expected value of its own point."""
         return deviation**2 / np.hypot(deviation, self.processes[0].noise)
+
+    @cached_property
+    def volume(self) -> float:
+        """Hypervolume of the expected front."""
+        return float(volumes(self.front_level[None], self.front_spots, self.worst, self.reference)[0])
 
     @cached_property
     def near(self) -> NDArray[np.bool_]:
@@ -293,12 +297,7 @@ def _kernel(points: Floats, values: Floats, objective: int, kernels: dict[tuple[
     while (more := count + 1 if count < LEARNT / 2 else int(1.1 * count)) <= len(points):
         count = more
     if (objective, count) not in kernels:
-        kept = _kept(count, LEARNT)
+        kept = spread(count, LEARNT)
         chosen = GaussianProcess(points[kept], values[kept])
         kernels[objective, count] = chosen.kernel
     return kernels[objective, count]
-
-
-def _kept(count: int, most: int) -> NDArray[np.intp]:
-    """Indices of at most `most` trials, evenly spread."""
-    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.intp)
