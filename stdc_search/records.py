@@ -247,7 +247,7 @@ Origin = Literal["base", "start", "reference", "sampler"]
 
 
 class Record(_Value):
-    """One candidate, finished one way or another."""
+    """One candidate and how it ended."""
 
     format: Literal[1] = 1
     number: int

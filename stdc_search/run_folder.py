@@ -1,9 +1,9 @@
-"""The files of a run: their names, the folder's lock, and the candidate that is being tried.
+"""The files of a run: their names, the lock of the folder, and the records of unfinished candidates.
 
 runs/NAME/
     spec.yaml  machine.json  data.json  results.jsonl  study.db  .lock
     report/             table.csv, .md, .tex; front.png, .svg; overlay.png
-    networks/0042/      a candidate: spec.yaml; running.json and tries.txt until it has ended; error.txt
+    networks/0042/      a candidate: spec.yaml; until it ends, running.json and tries.txt; error.txt if it failed
         ...             the training of its first seed: weights.safetensors, curve.csv, checkpoint.pt, sample/, ...
         seed-1/         the same files of another seed
 """

@@ -1,4 +1,4 @@
-"""A search space -> the time of each part of its networks on this machine, from whole networks that are measured."""
+"""Search space -> a table of the times of its networks' parts on this machine, learnt from whole networks."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from stdc_search.spec.run import RunSpec
 from stdc_search.storage import write_atomically
 
 DRAWN = 1000
-"""Networks that parts are looked for in."""
+"""Random networks, in which parts are looked for."""
 HELD_OUT = 30
 TOGETHER = 6
-"""Networks that take turns."""
+"""Networks that are measured side by side."""
 WARMUP, REPEATS = 15, 30
 MEASURED, TABLE = "measured.jsonl", "times.json"
 
@@ -42,21 +42,21 @@ Progress = Callable[[int, int], None]
 
 
 class Measured(BaseModel):
-    """A network that was measured, as it is written when it was."""
+    """A measured network, as `measured.jsonl` keeps it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     """Machine, runtime, size and network."""
     turn: int
-    """0, or 1 where it was measured before."""
+    """0 for its first measurement, 1 for its second."""
     device: str
     reference_ms: float
-    """The time of the spec's own network, which takes turns with all others."""
+    """Time of the spec's own network, which is measured beside all others."""
     ratio: float
-    """How many times as long it takes: the median over the rounds."""
+    """Its time as a multiple of that: the median over the rounds."""
     parts: tuple[tuple[str, float], ...]
-    """Words of each part, and the share of the time that it takes."""
+    """Words of each part, and its share of the time."""
 
 
 def calibrate(
@@ -68,8 +68,8 @@ def calibrate(
 
     Args:
         spec: a run with a search.
-        runtime: ONNX Runtime or OpenVINO, in floats.
-        folder: gets both files, and what machine it is.
+        runtime: ONNX Runtime or OpenVINO, not in int8.
+        folder: for both files and the description of the machine.
         progress: called with the number of measurements done and of all.
 
     Returns:
@@ -150,7 +150,7 @@ class _Session:
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             try:
                 one = Measured.model_validate_json(line)
-            except ValidationError:  # cut off as it was written
+            except ValidationError:  # a torn line
                 continue
             self.done[one.key, one.turn] = one
 
@@ -158,7 +158,7 @@ class _Session:
         return self.done.get((self._key(run), turn))
 
     def times(self, run: RunSpec, turn: int) -> tuple[float, list[tuple[str, float]]]:
-        """Milliseconds of a network and of its parts, had the machine been as it was on average."""
+        """Milliseconds of a network and of its parts, corrected to the average speed of the machine."""
         one = self.done[self._key(run), turn]
         usual = median(each.reference_ms for each in self.done.values())
         time = one.ratio * usual

@@ -1,4 +1,4 @@
-"""A trained network for other people's programs: a file, what it says of itself, and an example that runs it."""
+"""Exports a trained network: a file that needs none of this package, its description, and an example that runs it."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def deliver(
     """Write a network with weights as a file that needs none of this package, `about.json` and an example.
 
     Args:
-        spec: a run; its image size is the file's, its data name the classes.
+        spec: a run. The file has its image size and the class names of its data.
         weights: any file that `load_weights` takes.
-        to: the file's format.
-        out: folder that gets all files or none.
-        int8: of weights and features, calibrated on training images.
-        data_root: where the root of its data starts.
+        to: format of the file.
+        out: folder for the files; it gets all of them or none.
+        int8: whether to quantise weights and features, calibrated on training images.
+        data_root: where a relative `data.root` starts.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: the weights do not fit, a package is missing, or the file labels an image otherwise than the network.
+        UserError: the weights do not fit, a package is missing, or the file and the network label an image differently.
     """
     if int8 and to == "torch":
         raise UserError("int8 is available for onnx and openvino only; choose one of them with --to")
@@ -77,7 +77,7 @@ def deliver(
 
 
 def describe(spec: RunSpec, weights: Path) -> dict[str, Any]:
-    """What a file says of itself."""
+    """The content of `about.json`."""
     data, network = spec.data, spec.network
     if data is None or isinstance(data, ImagenetSpec):
         classes = tuple(f"class {i}" for i in range(network.classes))
@@ -99,7 +99,7 @@ def describe(spec: RunSpec, weights: Path) -> dict[str, Any]:
 
 @contextmanager
 def _all_or_nothing(out: Path) -> Iterator[Path]:
-    """A temporary folder; its files move to the target once all of them exist."""
+    """A temporary folder whose files move to the target when all of them exist."""
     folder = out.with_name(f".{out.name}.{os.getpid()}")
     folder.mkdir(parents=True)
     try:

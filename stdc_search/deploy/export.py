@@ -205,7 +205,7 @@ def _onnx(network: nn.Module, example: Tensor, output: Output) -> onnx.ModelProt
 
 
 def _name_after_modules(model: onnx.ModelProto) -> None:
-    """Put before the name of each node, and of what it gives, the module that it is of: `network.head.out/conv2d`."""
+    """Prefix the names of each node and its outputs with the name of their module: `network.head.out/conv2d`."""
     kept = {output.name for output in model.graph.output}
     names: dict[str, str] = {}
     for node in model.graph.node:

@@ -1,4 +1,4 @@
-"""A machine to oneself: one measurement at a time, on cores of its own, while trainings pause between two steps.
+"""The exclusive use of a machine: one measurement at a time, on its own cores, while trainings pause between steps.
 
 All by locks on files, which the system frees when the process that holds them is killed.
 """
@@ -63,10 +63,10 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def beside() -> Iterator[Callable[[], None]]:
-    """For a training: gives a function to call between steps, which waits while another process measures.
+    """Yield a function that a training calls between steps; it waits while another process measures.
 
-    Many are in the room at a time. Each leaves it for a moment between steps and comes back through the entrance, where
-    a process that wants to measure waits until the room is empty.
+    Many trainings may be in the room. Each leaves it for a moment between steps and comes back through the entrance. A
+    process that wants to measure stands in the entrance until the room is empty.
     """
     with _open("entrance") as entrance, _open("room") as room:
 
@@ -90,7 +90,7 @@ def _said(text: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-        timer.join()  # it is no thread that is to be pinned
+        timer.join()  # its thread must not be pinned with the others
 
 
 def _lock_file(name: str) -> Path:

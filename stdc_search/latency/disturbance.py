@@ -84,9 +84,9 @@ class ReferenceTime(NamedTuple):
     """How long fixed work took, in milliseconds."""
 
     mean: float
-    """Not the median: a call is so short that a busy machine interrupts only some of them."""
+    """The mean and not the median, because a busy machine interrupts only some of these short calls."""
     fastest: float
-    """Of all calls in this process: even on a busy machine some calls are not interrupted."""
+    """The shortest call in this process; even on a busy machine some calls are not interrupted."""
 
 
 _fastest: dict[str, float] = {}

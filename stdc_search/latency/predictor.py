@@ -1,4 +1,4 @@
-"""The time of a network as the sum of the times of its parts, learnt on this machine."""
+"""Predicts the time of a network as the sum of the times of its parts, which were learnt on this machine."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ def load_table(path: Path, runtime: RuntimeSpec) -> TimeTable:
 def fit(seen: Sequence[Sequence[tuple[str, float]]], measured: Sequence[float]) -> dict[str, float]:
     """Milliseconds of each part from whole networks: what profiles say on average, then corrected.
 
-    The correction is the least one, in the sense of least squares, that makes the sums what was measured: a ridge
-    regression on how far each part's time is off.
+    A ridge regression corrects the times of the parts, as little as possible, so that the sums agree with the measured
+    times.
 
     Args:
-        seen: of each network the words and milliseconds of each of its parts, some of which may be alike.
-        measured: of each network its milliseconds.
+        seen: for each network, the words and milliseconds of its parts; a part may occur several times.
+        measured: milliseconds of each network.
     """
     times = defaultdict(list)
     for parts in seen:

@@ -67,7 +67,7 @@ def _onnxruntime(spec: RuntimeSpec, content: bytes, images: Tensor, threads: int
         folder.cleanup()
         runs: list[Nodes] = [[]]
         for event in events:
-            if event["name"] == "model_run":  # the last of its run
+            if event["name"] == "model_run":  # ends a run
                 runs.append([])
             elif event["cat"] == "Node":
                 runs[-1].append((event["name"], event["dur"] / 1e3))

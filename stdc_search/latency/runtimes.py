@@ -184,7 +184,7 @@ def onnxruntime_session(
     options.log_severity_level = 3  # errors
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
-    # Idle threads otherwise spin on for a while, and slow down the next network that is timed.
+    # Otherwise idle threads spin for a while and slow down the next network.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     lower = {"trt_fp16_enable": str(spec.precision == "fp16"), "trt_int8_enable": str(spec.precision == "int8")}
     chain: dict[str, list[Any]] = {

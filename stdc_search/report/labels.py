@@ -1,4 +1,4 @@
-"""Where labels go beside crowded dots: geometry alone."""
+"""Finds places for labels beside crowded dots."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def place_label(
     bounds: NDArray[np.float64],
     better: tuple[int, int],
 ) -> tuple[NDArray[np.float64], bool, float]:
-    """Find the place beside a dot where a label covers least.
+    """Find the place beside a dot where a label covers the least.
 
     Of equally free places the nearest is used, and of these the one towards the better corner, where a front
     has no dots. All lengths are pixels, boxes are left, bottom, right, top.
 
     Args:
         gaps: Distances from the dot's centre to the label to be tried, nearest first.
-        taken: [boxes, 4] that had better stay visible.
+        taken: [boxes, 4] that a label should not cover.
         bounds: Box to stay in.
         better: Signs of the direction of the better corner.
 
     Returns:
-        The label's box, whether it is further away than the first gap, the share of it that covers something.
+        The label's box, whether it is further away than the first gap, and the share of it that covers something.
     """
     sides = np.array([side for side in product((-1, 0, 1), repeat=2) if any(side)])
     sides = sides[np.argsort(-sides @ np.array(better), kind="stable")]

@@ -1,4 +1,4 @@
-"""A tabulated space in a table, a sentence and a picture."""
+"""A table of a whole space as quantiles, a sentence and a picture."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUANTILES = {
 def show_space(
     table: pd.DataFrame, landmarks: Mapping[str, tuple[int, ...]], search: SearchSpec, folder: Path, title: str
 ) -> None:
-    """Print a space's table and save it, every network and the picture beside it."""
+    """Print and save the quantiles of a space, and save all its networks and a picture."""
     note = space_note(table, search.size, search.limits)
     frame = quantile_frame(table, landmarks)
     paths = [*save_table(frame, folder / "quantiles", caption=f"{title}: {note}"), folder / "networks.csv"]
@@ -52,7 +52,7 @@ def quantile_frame(table: pd.DataFrame, landmarks: Mapping[str, tuple[int, ...]]
     """Quantiles of the legal networks' costs, then the landmarks, with the share of networks that cost less.
 
     Args:
-        table: of `search.space.tabulate`.
+        table: from `search.space.tabulate`.
         landmarks: parameters, macs, fvcore_flops and paper_flops by name.
     """
     macs, parameters = _legal(table, "cost.macs"), _legal(table, "cost.parameters")
@@ -78,7 +78,7 @@ def quantile_frame(table: pd.DataFrame, landmarks: Mapping[str, tuple[int, ...]]
 
 
 def space_note(table: pd.DataFrame, size: float, limits: Mapping[Limited, LimitSpec]) -> str:
-    """How many networks there are, are legal, and lie inside the limits."""
+    """How many combinations there are, how many are legal, and how many lie inside the limits."""
     whole = f"all {len(table):,}" if len(table) == size else f"a sample of {len(table):,}"
     of = f" of {size:,.0f}" if len(table) != size and np.isfinite(size) else ""
     legal, inside = (int(np.sum(np.asarray(table[name]))) for name in (LEGAL, INSIDE))
@@ -97,7 +97,7 @@ def draw_space(
     limits: Mapping[Limited, LimitSpec],
     title: str,
 ) -> Figure:
-    """Where the networks lie, multiply-adds along x and parameters along y, both on the logarithm."""
+    """The density of the networks, with multiply-adds along x and parameters along y, both on logarithmic scales."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure

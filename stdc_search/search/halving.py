@@ -74,8 +74,8 @@ class Halving:
             passed.add(number)
 
     def promote(self) -> tuple[int, int | None] | None:
-        """The next candidate to continue, and until which epoch (None: to the end); None if there is no such
-        candidate."""
+        """The next candidate to continue and the epoch until which it is trained (None: to the end); None if there is
+        none."""
         trust = self.trust
         for i, rung in reversed([*enumerate(self.rungs)]):
             if trust is None:

@@ -20,7 +20,7 @@ STEPS = 200
 
 
 def ladder(spec: RunSpec, rungs: int) -> list[dict[str, Any]]:
-    """Varied values of `count` networks, ordered by cost; fewer if the space has fewer.
+    """Varied values of `rungs` networks, ordered by cost; fewer if the space has fewer.
 
     What has an order goes from its least value to its greatest, all at once. Anything else, and what is no part of the
     network, keeps the value of the file's own network if that lies in the space, else its first or its middle one.

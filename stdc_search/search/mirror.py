@@ -179,7 +179,7 @@ class Mirror:
 
 
 def _key(trial: FrozenTrial) -> tuple[int | None, str | None]:
-    """Of one record among those of all runs; of nobody's, where another program wrote it."""
+    """Tells the records of all runs apart; None, None for a trial that another program wrote."""
     return trial.user_attrs.get("record"), trial.user_attrs.get("started")
 
 

@@ -40,9 +40,9 @@ class WeightsFile(Spec):
     """A file of weights as it was when the spec that names it was read."""
 
     path: Path
-    """Where it lies."""
+    """Its path."""
     digest: str
-    """SHA-256 of its content; its path if there is no such file, since a spec can be looked at without its files."""
+    """SHA-256 of its content, or its path if the file does not exist: a spec can be read without its files."""
 
 
 def _read_weights_file(path: Any, info: ValidationInfo) -> Any:
@@ -64,18 +64,18 @@ WeightsPath = Annotated[
     BeforeValidator(_read_weights_file, json_schema_input_type=str),
     PlainSerializer(lambda file: file.path.as_posix(), return_type=str, when_used="json"),
 ]
-"""A file of weights, written relative to the spec's; it is hashed once, so that a spec that was read is a value."""
+"""A file of weights, by its path from the spec's folder. It is hashed once, when the spec is read."""
 
 AnySpec = TypeVar("AnySpec", bound=BaseModel)
 
 
 def default_kind(kind: str) -> Callable[[Any], Any]:
-    """Discriminator of a union whose members are told apart by `kind`, which need not be written for one of them."""
+    """Discriminator of a union by `kind`, which one of its members may omit."""
     return lambda value: value.get("kind", kind) if isinstance(value, Mapping) else getattr(value, "kind", None)
 
 
 def load(path: str | Path, spec_class: type[AnySpec]) -> AnySpec:
-    """Read a spec from a YAML or JSON file; what is absent gets its default.
+    """Read a spec from a YAML or JSON file; omitted fields get their defaults.
 
     Raises:
         SpecError: with every problem that was found, by file, line and dotted path.
@@ -129,7 +129,7 @@ def replace(spec: AnySpec, changes: Mapping[str, Any]) -> AnySpec:
 
 
 def misfits(spec: Spec, changes: Mapping[str, Any]) -> tuple[Problem, ...]:
-    """What `replace` would find wrong, without what is wrong anyway with a spec that is still being checked."""
+    """Problems that `replace` would find, without those that a spec which is still being checked has anyway."""
     try:
         _grown(spec, _planted(spec, changes), changed)
     except SpecError as error:
@@ -220,13 +220,13 @@ def _validated(spec_class: type[AnySpec], values: Any, context: dict[str, Any] |
 
 
 class _Leaf(NamedTuple):
-    """A value to be set, told from the mappings on the way to it."""
+    """A value to set; the class tells it from the mappings on its path."""
 
     value: Any
 
 
 def _planted(spec: Any, changes: Mapping[str, Any]) -> dict[Any, Any]:
-    """Tree of keys of the values that are to be set by dotted path."""
+    """A tree of the values to set, from their dotted paths."""
     tree: dict[Any, Any] = {}
     problems: list[Problem] = []
     for path, value in changes.items():

@@ -44,15 +44,15 @@ class _Place:
 
     path: str
     owner: type[BaseModel] | None
-    """The spec that has the path's last name as a field, or should have."""
+    """The spec in which the path's last name is, or should be, a field."""
     field: FieldInfo | None
-    """The nearest field around."""
+    """The innermost field that encloses it."""
     annotation: Any
     """Type of the value there."""
 
     @classmethod
     def of(cls, spec: type[BaseModel], loc: tuple[int | str, ...]) -> _Place:
-        """Follow the types along pydantic's location and leave out what is no key of the file."""
+        """Follow the types along pydantic's location, without the parts that are not keys of the file."""
         path: list[str] = []
         annotation: Any = spec
         around: Any = None
@@ -61,7 +61,7 @@ class _Place:
             specs = specs_in(annotation)
             if key in (tagged := members_by_tag(annotation)):
                 annotation = tagged[key]
-            elif len(specs) > 1:  # pydantic names the union's member before what is inside of it
+            elif len(specs) > 1:  # pydantic puts the union's member before its fields
                 annotation = next((spec for spec in specs if key in kinds_of(spec)), Any)
             elif key == "[key]":  # the key of a mapping is wrong, not its value
                 annotation = get_args(around)[0]

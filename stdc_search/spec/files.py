@@ -202,7 +202,11 @@ class _Reader:
 
     def _aliased(self, event: AliasEvent, path: str) -> Any:
         if event.anchor not in self._anchors:
-            raise self._wrong(event, f"*{event.anchor} has no &{event.anchor} that ends before it", path)
+            raise self._wrong(
+                event,
+                f"*{event.anchor} refers to no value: no anchor &{event.anchor} ends before it",
+                path,
+            )
         value, count = self._anchors[event.anchor]
         self._count += count
         return value
@@ -231,7 +235,7 @@ class _Reader:
         start = error.context_mark
         since = f" {error.context} from line {start.line + 1}" if start and start.line != mark.line else ""
         hint = next((hint for part, hint in _HINTS.items() if part in error.problem), "")
-        return self._wrong(mark.line + 1, f"no YAML: {error.problem}{since}{hint}")
+        return self._wrong(mark.line + 1, f"is not YAML: {error.problem}{since}{hint}")
 
 
 def _line(event: Any) -> int:

@@ -58,9 +58,9 @@ class LatencySpec(RuntimeSpec):
     """How `latency.median_ms` is measured."""
 
     warmup: PositiveInt = 5
-    """Least number of runs before the first that counts; warming up goes on until runs stop getting faster."""
+    """Least number of warm-up rounds, which are not counted; more follow until rounds stop getting faster."""
     repeats: Annotated[int, Field(ge=3)] = 30
-    """Number of runs that count; several networks take turns."""
+    """Number of measured rounds; several networks take turns in each."""
     also: tuple[RuntimeSpec, ...] = ()
     """Further runtimes, reported beside the first."""
     table: RelativePath | None = None

@@ -1,6 +1,6 @@
 """The samples of each step: order and batches of every epoch, and the loader that makes them.
 
-All of it is a function of seed and epoch, so that a training that was cut sees the rest of what an uncut one does.
+Everything is a function of seed and epoch, so a resumed training sees the same samples as an uninterrupted one.
 """
 
 from __future__ import annotations

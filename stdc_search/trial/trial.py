@@ -1,7 +1,8 @@
-"""RunSpec -> Record: count, time, train, score one network. Cheap things first: a broken limit ends it early.
+"""RunSpec -> Record: count, time, train and score one network. The cheap steps come first, so a broken limit ends it
+early.
 
-A trial has two halves: what is known without building the network (`examine`), and all else, which may be done
-elsewhere (`run_trial`). What a trial has found before its training lies in its folder until it is over.
+A trial has two halves: `examine` does what needs no network, and `run_trial` does the rest, perhaps in another process.
+What a trial finds before its training is kept in its folder until it ends.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class _Trial:
 
     def train(self, training: Training) -> None:
         """Train with each seed, then score all of them together."""
-        self.stopwatch.seconds.pop("train", None)  # its curve has those before a pause, too
+        self.stopwatch.seconds.pop("train", None)  # the curve also counts the seconds before a pause
         folder, until = self.job.folder, self.job.until
         with beside() as give_way:
             counts = [

@@ -124,21 +124,21 @@ def test_every_key_and_item_has_its_line(tmp_path: Path) -> None:
         (b"1: a\n", "run.yaml:1: 1: this key is not text; fix the name, or quote it"),
         (b"a: {true: 1}\n", "run.yaml:1: a.true: this key is not text; fix the name, or quote it"),
         (b"a: 1\n? [b]\n: 2\n", "run.yaml:2: a key is not text; write `name: value`"),
-        (b"a: *b\n", "run.yaml:1: a: *b has no &b that ends before it"),
-        (b"a: &a [1, *a]\n", "run.yaml:1: a.1: *a has no &a that ends before it"),
+        (b"a: *b\n", "run.yaml:1: a: *b refers to no value: no anchor &b ends before it"),
+        (b"a: &a [1, *a]\n", "run.yaml:1: a.1: *a refers to no value: no anchor &a ends before it"),
         (b"a: .inf\n", "run.yaml:1: a: '.inf' cannot be read as a finite number"),
         (
             b"a: [1, 2\nb: 3\n",
-            "run.yaml:2: no YAML: expected ',' or ']', but got ':' while parsing a flow sequence from line 1",
+            "run.yaml:2: is not YAML: expected ',' or ']', but got ':' while parsing a flow sequence from line 1",
         ),
         (
             b"a: b: c\n",
-            "run.yaml:1: no YAML: mapping values are not allowed here; quote text that contains `: `, "
+            "run.yaml:1: is not YAML: mapping values are not allowed here; quote text that contains `: `, "
             "or fix the indentation",
         ),
         (
             b"a: @b\n",
-            "run.yaml:1: no YAML: found character '@' that cannot start any token; quote the text",
+            "run.yaml:1: is not YAML: found character '@' that cannot start any token; quote the text",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Where trials run: in this process, in processes beside it, or on a cluster. A further one is a class like these."""
+"""Where trials run: in this process, in other processes of this machine, or on a cluster."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Executor", "GivenUp", "Lost", "Outcome", "make_executor"]
 
 
 def make_executor(spec: ExecutorSpec, datasets: Datasets | None, told: Told) -> Executor:
-    """What a spec names.
+    """The executor that a spec names.
 
     Args:
-        spec: an executor's.
-        datasets: for this process; others open their own.
-        told: of trials in this process.
+        spec: of the executor.
+        datasets: for trials in this process; other processes open their own.
+        told: shows the progress of trials in this process.
     """
     match spec:
         case InProcessSpec():

@@ -1,4 +1,4 @@
-"""Machines that Ray joins."""
+"""Runs trials on the machines of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stdc_search.trial.trial import TrialJob
 
 
 class Cluster:
-    """Machines that Ray joins. What a lost one did is done again on another, from its last checkpoint."""
+    """The machines of a Ray cluster. Where one is lost, another resumes its trial from the last checkpoint."""
 
     def __init__(self, spec: RaySpec) -> None:
         try:

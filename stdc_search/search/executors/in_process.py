@@ -1,4 +1,4 @@
-"""One trial at a time, in this process."""
+"""Runs one trial at a time in this process."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ KILLED = 3
 
 
 Told = Callable[[TrialJob], AbstractContextManager[Progress]]
-"""What tells a person of a trial in this process."""
+"""Shows the progress of a trial in this process."""
 
 
 class InProcess:
-    """One trial at a time, here.
+    """Runs one trial at a time in this process.
 
-    A trial that kills this process, for want of memory say, would be the first to be gone on with at the next start,
-    for ever; so it is noted that it is being done.
+    A trial may kill this process, for example for lack of memory. The next start would resume it first and be killed
+    again, so a file in its folder counts the tries.
     """
 
     slots = 1
@@ -48,7 +48,7 @@ class InProcess:
         try:
             with self.told(job) as progress:
                 future.set_result((run_trial(job, self.datasets, progress), this_machine()))
-        finally:  # an error, or a person's interrupt, is no kill
+        finally:  # an error or a person's interrupt does not count
             mark.unlink(missing_ok=True)
         return future
 

@@ -1,4 +1,4 @@
-"""Processes of this machine, beside one another."""
+"""Runs trials in several processes of this machine."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from stdc_search.trial.trial import TrialJob
 
 
 class Processes:
-    """Processes of this machine, each with threads of its own. They end with the process that started them."""
+    """Processes of this machine, each with its own threads. They end with the process that started them."""
 
     def __init__(self, spec: ProcessesSpec) -> None:
         self.spec = spec
         self.slots = spec.workers or max(torch.get_num_threads() // spec.threads, 1)
         self.pool = self._begin()
         self.worked = False
-        """Whether a process has ever come as far as a candidate."""
+        """Whether any process has begun a candidate."""
 
     def _begin(self) -> ProcessPool:
-        context = multiprocessing.get_context("spawn")  # torch has threads, which a fork would not take along
+        context = multiprocessing.get_context("spawn")  # a fork would lose torch's threads
         return ProcessPool(self.slots, initializer=_begin_worker, initargs=(self.spec.threads,), context=context)
 
     def submit(self, job: TrialJob) -> Future[Outcome]:
@@ -50,7 +50,7 @@ class Processes:
 
     def _meaning(self, error: BaseException) -> BaseException:
         match error:
-            case TimeoutError():  # only Pebble's: `_work` lets no other one through
+            case TimeoutError():  # Pebble's own: `_work` translates all others
                 return GivenUp(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
             case ProcessExpired():
                 return Lost(f"its process ended with exit code {error.exitcode}; out of memory?")
@@ -69,7 +69,7 @@ class Processes:
 
 
 def _work(job: TrialJob, sharers: int) -> Outcome:
-    """A trial in a worker. Pebble reports its own timeout as `TimeoutError`, so a file system's gets another type."""
+    """Run a trial in a worker. `TimeoutError` is Pebble's own timeout, so that of a file system becomes `OSError`."""
     try:
         return work(job, sharers)
     except TimeoutError as error:
@@ -79,7 +79,7 @@ def _work(job: TrialJob, sharers: int) -> Outcome:
 def _begin_worker(threads: int) -> None:
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore", WaitsForMeasurement)  # workers take turns
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's interrupt is the first process's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process handles a person's interrupt
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -87,4 +87,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])
-    os._exit(1)  # what it does goes on elsewhere, in the same folder
+    os._exit(1)  # another process may already go on with this candidate, in the same folder

@@ -1,4 +1,4 @@
-"""A trial in a process that does nothing else: what processes and clusters run."""
+"""The function that worker processes and machines of a cluster run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stdc_search.trial.trial import TrialJob, run_trial
 
 
 def work(job: TrialJob, sharers: int = 1) -> Outcome:
-    """A trial in a process that does nothing else.
+    """Run a trial in a process that does nothing else.
 
     Args:
         job: the trial.
@@ -28,4 +28,4 @@ def work(job: TrialJob, sharers: int = 1) -> Outcome:
 
 
 _DATASETS: dict[tuple[Any, ...], Datasets] = {}
-"""Of this process, for all its trials."""
+"""Data sets that this process has opened, for all its trials."""
