@@ -87,6 +87,7 @@ def run_command(
     Each section of the spec enables a step: cost, latency, training, search. Run again with the same folder to
     resume; results that are already there are kept.
     """
+    _load(spec)
     from rich.console import Console
 
     from stdc_search.commands.run import run
@@ -125,6 +126,7 @@ def data_command(
     Reads every image and label. Prints sizes and class shares, names every broken file, and draws training images
     with the crop and augmentation of the spec.
     """
+    _load(spec)
     from stdc_search.commands.inspect import inspect_data
     from stdc_search.report.survey import class_frame, notes
     from stdc_search.report.tables import show_table
@@ -151,11 +153,11 @@ def cost_command(
 
     Saves the tables as CSV, Markdown and LaTeX.
     """
+    runs = _load_all(specs)
     from stdc_search.network.cost import count, count_parts, warn_of_trunk
     from stdc_search.report.costs import cost_frame, parts_frame
     from stdc_search.report.tables import show_table
 
-    runs = _load_all(specs)
     for run in runs.values():
         warn_of_trunk(run.network)
     if parts:
@@ -181,13 +183,14 @@ def time_command(
     Measures as the section `latency` of each spec says. The networks take turns, so that the load of the machine
     affects all of them. Networks with the same rank do not differ significantly.
     """
+    runs = _load_all(specs)
     from stdc_search.commands.timing import time_networks
     from stdc_search.latency import note_machine
     from stdc_search.report.costs import latency_frame
     from stdc_search.report.tables import show_table
     from stdc_search.report.words import device, doubts, ties
 
-    timings = time_networks(_load_all(specs), runtime, precision, threads, data_root=data_root)
+    timings = time_networks(runs, runtime, precision, threads, data_root=data_root)
     frame = latency_frame(timings)
     out.mkdir(parents=True, exist_ok=True)
     show_table(frame, out / "time", title=f"Latency on {device(note_machine(out / 'machine.json'))}")
@@ -210,13 +213,13 @@ def calibrate_command(
     Measures networks of a search space on this machine, learns the latency of each part, and reports how well the
     sums predict other networks. `latency.table` of a spec takes the table that this command writes.
     """
+    run, _ = _load_search(spec, "use `stdc-search time` to measure a single network")
     from stdc_search.commands.calibrate import TABLE, calibrate
     from stdc_search.report.costs import held_out_frame
     from stdc_search.report.tables import show_table
     from stdc_search.report.words import trust
     from stdc_search.spec.measurement import LatencySpec, varied
 
-    run, _ = _load_search(spec, "use `stdc-search time` to measure a single network")
     wanted = (run.latency or LatencySpec()).model_copy(update={"also": ()})
     (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads)
     folder = out or Path("runs/calibrate") / f"{spec.stem}_{how.runtime}"
@@ -240,15 +243,15 @@ def score_command(
 
     Runs the network in PyTorch, or on the runtimes and in the precisions that it will be deployed with.
     """
+    run = _load(spec)
     from stdc_search.commands.score import score
     from stdc_search.report.scores import score_frame
     from stdc_search.report.tables import show_table
     from stdc_search.spec.measurement import LatencySpec, varied
-    from stdc_search.spec.run import load
 
     runtimes = varied(LatencySpec(), runtime, precision, None)
     with _progress("images") as progress:
-        scores = score(load(spec), weights, runtimes, data_root=data_root, progress=progress)
+        scores = score(run, weights, runtimes, data_root=data_root, progress=progress)
     frame = score_frame(zip(runtimes, scores, strict=True))
     show_table(frame, out / "score", title=f"{weights.name} on the validation images of {spec.name}")
 
@@ -270,11 +273,11 @@ def predict_command(
 
     Writes a label map and an overlay for each image, and an overlay for each video.
     """
+    run = _load(spec)
     from stdc_search.commands.predict import predict
-    from stdc_search.spec.run import load
 
     with _progress("images and frames") as progress:
-        written = predict(load(spec), weights, images, out, label_ids=label_ids, progress=progress)
+        written = predict(run, weights, images, out, label_ids=label_ids, progress=progress)
     typer.echo(f"{len(written)} files in {out}")
 
 
@@ -293,11 +296,11 @@ def export_command(
 
     Writes a file that runs without this package, and an example program that runs it.
     """
+    run = _load(spec)
     from stdc_search.commands.deliver import deliver
-    from stdc_search.spec.run import load
 
     folder = out or Path("runs/export") / spec.stem
-    for path in deliver(load(spec), weights, to, folder, int8=int8, data_root=data_root):
+    for path in deliver(run, weights, to, folder, int8=int8, data_root=data_root):
         typer.echo(f"saved: {path}")
 
 
@@ -312,10 +315,10 @@ def weights_command(
 
     Reads checkpoints of this package, of the released STDC code and of mmsegmentation.
     """
+    run = _load(spec)
     from stdc_search.commands.convert import convert
-    from stdc_search.spec.run import load
 
-    loaded = convert(load(spec), checkpoint, out, partial=partial)
+    loaded = convert(run, checkpoint, out, partial=partial)
     typer.echo("\n".join((str(loaded), *loaded.misfits, f"saved: {out}")))
 
 
@@ -333,10 +336,10 @@ def space_command(
 
     Counts every network of the space, or a sample, and shows where STDC1 and STDC2 lie among them.
     """
+    run, search = _load_search(spec, "use `stdc-search cost` to count a single network")
     from stdc_search.report.space import show_space
     from stdc_search.search.space import landmarks, tabulate
 
-    run, search = _load_search(spec, "use `stdc-search cost` to count a single network")
     with _progress("networks") as progress:
         table = tabulate(run, sample, seed=seed, progress=progress)
     show_space(table, landmarks(run), search, out or Path("runs/space") / spec.stem, title=spec.stem)
@@ -385,6 +388,13 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
+def _load(path: Path) -> RunSpec:
+    """A spec. Commands load it before they import torch, which takes seconds, so that a mistake is told at once."""
+    from stdc_search.spec.run import load
+
+    return load(path)
+
+
 def _load_all(paths: list[Path]) -> dict[str, RunSpec]:
     """Specs by the stem of their file; files with equal stems by their path, in a form that can be a file name."""
     from stdc_search.spec.run import load_several
@@ -397,9 +407,8 @@ def _load_all(paths: list[Path]) -> dict[str, RunSpec]:
 
 def _load_search(path: Path, instead: str) -> tuple[RunSpec, SearchSpec]:
     from stdc_search.errors import UserError
-    from stdc_search.spec.run import load
 
-    run = load(path)
+    run = _load(path)
     if run.search is None:
         raise UserError(f"{path}: the section `search` is missing; add one, or {instead}")
     return run, run.search

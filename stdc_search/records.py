@@ -215,6 +215,8 @@ class TimeTable(_Value):
     """Errors of the predictions for the held-out networks."""
     repeatability: Errors
     """Errors of measuring the held-out networks a second time; no prediction can be better."""
+    disturbed: int = 0
+    """Measurements during which other processes used much of the CPU; 0 in tables that are older than it."""
 
 
 class Machine(_Value):

@@ -6,6 +6,7 @@ runs/NAME/
     networks/0042/      a candidate: spec.yaml; until it ends, running.json and tries.txt; error.txt if it failed
         ...             the training of its first seed: weights.safetensors, curve.csv, checkpoint.pt, sample/, ...
         seed-1/         the same files of another seed
+    finals/             the run of the finals: a folder like this one, whose networks have the same numbers
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ SPEC = "spec.yaml"
 
 MACHINES, CONTENTS, RESULTS, STUDY, LOCK = "machine.json", "data.json", "results.jsonl", "study.db", ".lock"
 """Files of a run. CONTENTS lists the files and labels of its data at the start of the run."""
+FINALS = "finals"
+"""Folder of a run's finals."""
 TABLE, FRONT, OVERLAY = "report/table", "report/front", "report/overlay.png"
 """Files of a report. The table and the front are written in several formats, each with its own extension."""
 

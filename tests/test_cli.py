@@ -280,13 +280,13 @@ def test_times_come_with_their_machine(tmp_path):
 
 def test_runtimes_and_precisions_of_the_command_line_take_the_place_of_the_specs(tmp_path):
     dump(tiny_search().without_search(), tmp_path / "tiny.yaml")
-    asked = ("--runtime", "onnxruntime", "--runtime", "openvino", "--precision", "fp32", "--precision", "int8")
+    asked = ("--runtime", "onnxruntime", "--runtime", "openvino", "--precision", "fp32")
     done = stdc_search("time", tmp_path / "tiny.yaml", *asked, "--threads", 1, "--out", tmp_path / "times")
     assert done.returncode == 0, done.stderr
     assert "Places: by the ratio of times in the same round" in done.stdout
     table = pd.read_csv(tmp_path / "times" / "time.csv")
     found = {*zip(table["runtime"], table["precision"], table["threads"], strict=True)}
-    assert found == {(name, kind, 1) for name in ("onnxruntime", "openvino") for kind in ("fp32", "int8")}
+    assert found == {(name, "fp32", 1) for name in ("onnxruntime", "openvino")}
     assert table["median ms"].is_monotonic_increasing
     assert table["place"].is_monotonic_increasing
 

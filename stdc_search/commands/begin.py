@@ -30,6 +30,8 @@ from stdc_search.trial.training import Datasets
 
 FREE = ("search.trials", "search.executor", "search.storage", "data.root", *(f"training.{name}" for name in MEANS))
 """What may differ from the spec that began a run folder."""
+SEARCH_FREE = (*FREE, "search.finals")
+"""The same for a search, whose finals have a folder of their own."""
 
 
 def check_machine(spec: RunSpec, datasets: Datasets | None, source: Path | None = None) -> None:
@@ -111,8 +113,10 @@ def look_at_data(
     return contents
 
 
-def begin_folder(folder: Path, spec: RunSpec, contents: Contents | None) -> RunSpec:
-    """Write `spec.yaml` and `data.json`, or check that those that are there say the same.
+def begin_folder(
+    folder: Path, spec: RunSpec, contents: Contents | None, free: tuple[str, ...] = SEARCH_FREE
+) -> RunSpec:
+    """Write `spec.yaml` and `data.json`, or check that those that are there say the same, but for what is free.
 
     Returns:
         The spec, whose training keeps the precision that the folder began with if it leaves the choice open.
@@ -125,7 +129,7 @@ def begin_folder(folder: Path, spec: RunSpec, contents: Contents | None) -> RunS
     if path.exists() and _is_begun(folder):
         spec = _in_the_precision_of(load(path), spec)
         different = _differences(load(path).model_dump(mode="json"), spec.model_dump(mode="json"))
-        different = [line for name, line in different if not name.startswith(FREE)]
+        different = [line for name, line in different if not name.startswith(free)]
         what = "another spec"
         if not different and contents and before:
             different = differences(before.files, contents.files, _used(folder))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stdc_search.errors import UserError
 from stdc_search.latency import note_machine
 from stdc_search.latency.alone import alone, pinned
+from stdc_search.latency.disturbance import cpu_time, load_of_others
 from stdc_search.latency.loop import Run, interleave, warm
 from stdc_search.latency.machine import physical_cores
 from stdc_search.latency.parts import words_of
@@ -24,6 +25,7 @@ from stdc_search.latency.typical import with_regions
 from stdc_search.network.builder import build
 from stdc_search.network.cost import count, named_parts, pieces
 from stdc_search.records import HeldOut, TimeTable, append
+from stdc_search.report.words import BUSY
 from stdc_search.run_folder import MACHINES
 from stdc_search.search.space import draw
 from stdc_search.spec.measurement import RuntimeSpec
@@ -57,6 +59,8 @@ class Measured(BaseModel):
     """Its time as a multiple of that: the median over the rounds."""
     parts: tuple[tuple[str, float], ...]
     """Words of each part, and its share of the time."""
+    other_load: float | None = None
+    """Share of the cores' time that other processes took; none outside Linux."""
 
 
 def calibrate(
@@ -120,6 +124,7 @@ def calibrate(
         held_out=len(held_out),
         errors=errors_of([row.predicted_ms for row in rows], true),
         repeatability=errors_of([row.again_ms for row in rows], true),
+        disturbed=sum((one.other_load or 0) > BUSY for job in jobs if (one := session.find(*job))),
     )
     write_atomically(folder / TABLE, table.model_dump_json(indent=2) + "\n")
     return table, rows
@@ -166,6 +171,7 @@ class _Session:
 
     def measure(self, jobs: Sequence[tuple[RunSpec, int]]) -> None:
         with alone(), pinned(self.threads), torch.inference_mode():
+            before = cpu_time()
             plain: list[Run] = []
             profiles, device = [], ""
             for run in (self.spec, *(run for run, _ in jobs)):
@@ -180,6 +186,7 @@ class _Session:
             runs = [*plain, *(one.run for one in profiles)]
             warm(runs, most=WARMUP)
             samples = interleave(runs, repeats=REPEATS)
+            load = load_of_others(before, cpu_time())
         reference, *others = samples[: len(plain)]
         for (run, turn), times, profiled in zip(jobs, others, profiles[1:], strict=True):
             parts = {name: words_of(part) for name, part in named_parts(run.network, run.image_size).items()}
@@ -191,6 +198,7 @@ class _Session:
                 reference_ms=median(reference),
                 ratio=compare(times, reference).median,
                 parts=tuple((words, shares[name]) for name, words in parts.items()),
+                other_load=load,
             )
             append(self.path, one)
             self.done[one.key, one.turn] = one

@@ -7,14 +7,21 @@ from statistics import mean
 
 from stdc_search.records import Record
 from stdc_search.spec.run import RunSpec
+from stdc_search.spec.training import TrainingSpec
+from stdc_search.training.batches import length
 from stdc_search.trial.estimate import estimate_seconds
 from stdc_search.trial.training import Datasets
 
 
 def plan(
-    spec: RunSpec, records: Sequence[Record], datasets: Datasets | None, candidates: int, slots: int = 1
+    spec: RunSpec,
+    records: Sequence[Record],
+    datasets: Datasets | None,
+    candidates: int,
+    slots: int = 1,
+    finals: Sequence[Record] = (),
 ) -> Iterator[str]:
-    """Lines on the space, on the candidates that are done and left, and on the minutes that they take.
+    """Lines on the space, on the candidates that are done and left, on the finals, and on the minutes that they take.
 
     Args:
         spec: the run.
@@ -22,6 +29,7 @@ def plan(
         datasets: where networks are trained.
         candidates: that are still to be trained, at most.
         slots: how many at a time.
+        finals: records of finals that are done.
     """
     if spec.search is not None:
         size = spec.search.size
@@ -32,17 +40,32 @@ def plan(
             yield "`data` is not used for training, because the section `training` is missing."
         return
     done = sum(record.state != "rejected" for record in records)
-    if candidates <= 0:
-        yield f"Candidates: {done} trained, none left."
-        return
     taken = [sum(record.seconds.values()) for record in records if record.state == "complete"]
     if taken:
         seconds, basis = mean(taken), "the mean so far"
     else:
         seconds = estimate_seconds(spec, spec.training, datasets)
         basis = "as for the file's own network; smaller networks are faster"
-    yield (
-        f"Candidates: {done} trained, up to {candidates} left, "
-        f"about {seconds * candidates / max(slots, 1) / 60:.0f} minutes in all "
-        f"({seconds / 60:.1f} each{f', {slots} at a time' if slots > 1 else ''}, {basis})."
-    )
+    if candidates <= 0:
+        yield f"Candidates: {done} trained, none left."
+    else:
+        yield (
+            f"Candidates: {done} trained, up to {candidates} left, "
+            f"about {seconds * candidates / max(slots, 1) / 60:.0f} minutes in all "
+            f"({seconds / 60:.1f} each{f', {slots} at a time' if slots > 1 else ''}, {basis})."
+        )
+    search = spec.search
+    if search is not None and search.finals is not None and search.finals.networks:
+        how = spec.finals.training or spec.training
+        left = max(search.finals.networks + len(search.networks) + search.ladder - len(finals), 0)
+        each = seconds * _passes(how, datasets) / _passes(spec.training, datasets)
+        yield (
+            f"Finals: {len(finals)} networks trained, up to {left} left, "
+            f"about {each * left / max(slots, 1) / 60:.0f} minutes more ({each / 60:.1f} each)."
+        )
+
+
+def _passes(training: TrainingSpec, datasets: Datasets) -> float:
+    """Images that a network sees in all its trainings."""
+    steps, _ = length(training, len(datasets.train))
+    return steps * training.batch * len(training.seeds)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
-from stdc_search.commands.begin import begin_folder, check_machine, look_at_data
+from stdc_search.commands.begin import FREE, begin_folder, check_machine, look_at_data
 from stdc_search.commands.plan import plan
 from stdc_search.commands.screen import Screen, line
 from stdc_search.data.contents import Contents
@@ -15,10 +17,12 @@ from stdc_search.latency.forecast import Forecast
 from stdc_search.records import Record
 from stdc_search.report import Report, write_report
 from stdc_search.report.survey import summary
-from stdc_search.run_folder import locked
+from stdc_search.report.words import label
+from stdc_search.run_folder import FINALS, locked
 from stdc_search.search.candidates import Candidates
 from stdc_search.search.driver import Driver
 from stdc_search.search.executors import make_executor
+from stdc_search.search.finals import Finals, finalists
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.shown import measure_shown
 from stdc_search.search.study import Proposal, Study
@@ -82,7 +86,8 @@ def run(
             finished = lambda record: screen.say(line(record, folder))  # noqa: E731
             candidates = Candidates(spec, folder, finished, predict=forecast, data_root=root)
             if spec.search is not None:
-                _search(spec, spec.search, candidates, datasets, forecast, screen)
+                with _begun_finals(spec, folder, contents, screen, root) as finals:
+                    _search(spec, spec.search, candidates, finals, datasets, forecast, screen)
             elif not candidates.complete:
                 _try_one(spec, candidates, datasets, screen)
             report = write_report(folder)
@@ -115,28 +120,40 @@ def _try_one(spec: RunSpec, candidates: Candidates, datasets: Datasets | None, s
             candidates.finish(run_trial(job, datasets, progress))
 
 
+@contextmanager
+def _begun_finals(
+    spec: RunSpec, folder: Path, contents: Contents | None, screen: Screen, data_root: Path | None
+) -> Iterator[Candidates | None]:
+    """The finals in their folder; none without finals. A spec that differs from theirs is refused before the search."""
+    if spec.required_search.finals is None or not spec.required_search.finals.networks:
+        yield None
+        return
+    with locked(folder / FINALS) as place:
+        finals = begin_folder(place, spec.finals, contents, FREE)
+        yield Candidates(finals, place, lambda record: screen.say(line(record, place)), data_root=data_root)
+
+
 def _search(
     spec: RunSpec,
     search: SearchSpec,
     candidates: Candidates,
+    finals: Candidates | None,
     datasets: Datasets | None,
     forecast: Forecast | None,
     screen: Screen,
 ) -> None:
-    """Try candidates until all trials are done, then measure the networks of the report."""
+    """Try candidates until all trials are done, measure the networks of the report, and run the finals."""
     if forecast is not None:
         forecast.check(spec)
     study = Study(spec, candidates.records, forecast)
     mirror = Mirror(study, candidates.folder)
     most = search.size + len(search.networks)  # references are no combinations of the space
-    executor = make_executor(search.executor, datasets, screen.bar)
-    try:
+    with closing(make_executor(search.executor, datasets, screen.bar)) as executor:
         left = int(min(search.trials, most)) - study.trained
-        for text in plan(spec, candidates.records, datasets, left, executor.slots):
+        done = finals.records if finals is not None else ()
+        for text in plan(spec, candidates.records, datasets, left, executor.slots, done):
             screen.say(text)
         Driver(study, executor, candidates, screen.say, lambda: mirror.add(candidates.records)).run()
-    finally:
-        executor.close()
     if spec.latency and measure_shown(candidates, search, spec.latency, datasets, forecast, screen.say):
         mirror.rewrite(candidates.records)  # it has the times of before
     mirror.add(candidates.records, last=True)
@@ -148,3 +165,22 @@ def _search(
         )
     elif study.trained < search.trials:
         screen.say(f"The space is exhausted: every network was tried, with {study.trained} trainings.")
+    if finals is not None:
+        _finals(search, candidates, finals, datasets, screen)
+
+
+def _finals(
+    search: SearchSpec, candidates: Candidates, finals: Candidates, datasets: Datasets | None, screen: Screen
+) -> None:
+    """Train the finalists at full length; their times are those of the search."""
+    chosen = finalists(candidates.complete, search)
+    times = {record.number: {"latency": record.latency, "latency_also": record.latency_also} for record in chosen}
+    for record in finals.complete:
+        if (updated := record.model_copy(update=times.get(record.number))) != record:
+            finals.keep(updated)
+    left = [record for record in chosen if record.number not in {one.number for one in finals.records}]
+    if left:
+        screen.say(f"Finals: {', '.join(label(record) for record in left)}.")
+    with closing(make_executor(search.executor, datasets, screen.bar)) as executor:
+        study = Finals(finals.spec, chosen, finals.records, candidates.folder)
+        Driver(study, executor, finals, screen.say, lambda: None).run()

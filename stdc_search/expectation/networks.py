@@ -42,6 +42,8 @@ class Expected:
     """Whether a network is on the front of expected scores: [networks]."""
     probability: Floats
     """Probability that a network is on the front of true scores: [networks]."""
+    draws: NDArray[np.float64]
+    """Objectives that the networks may truly have, in the order of the search: [draws, networks, objectives]."""
 
 
 def networks(records: Sequence[Record]) -> list[list[Record]]:
@@ -90,22 +92,30 @@ def expected(several: Sequence[Sequence[Record]], search: SearchSpec) -> Expecte
     }
     directions: list[Direction] = [*search.objectives.values()]
 
-    def front_with(found: Mapping[str, Floats]) -> NDArray[np.bool_]:
-        return front(np.column_stack([{**found, **known}[name] for name in search.objectives]), directions)
+    def objectives(found: Mapping[str, Floats]) -> Floats:
+        return np.stack(np.broadcast_arrays(*({**found, **known}[name] for name in search.objectives)), axis=-1)
 
-    scores, intervals, noise, draws = {}, {}, {}, {}
+    scores, intervals, noise, drawn = {}, {}, {}, {}
     rng = np.random.default_rng(0)
     for name in scored:
         places = features(several, search)
-        trained = np.repeat(np.arange(len(several)), [len(records) for records in several])
-        values = np.array([record.metric(name) for records in several for record in records])
+        trainings = [[value for record in records for value in _trainings(record, name)] for records in several]
+        trained = np.repeat(np.arange(len(several)), [len(values) for values in trainings])
+        values = np.array([value for values in trainings for value in values])
         process = GaussianProcess(places[trained], values)
         scores[name], covariance = process.means(places), process.covariance(places, places)
         intervals[name] = DEVIATIONS * np.sqrt(np.diag(covariance).clip(0))
         noise[name] = process.noise
-        draws[name] = rng.multivariate_normal(scores[name], covariance, DRAWS, check_valid="ignore", method="eigh")
-    fronts = [front_with({name: draws[name][i] for name in scored}) for i in range(DRAWS if scored else 1)]
-    return Expected(scores, intervals, noise, front_with(scores), np.mean(fronts, axis=0))
+        drawn[name] = rng.multivariate_normal(scores[name], covariance, DRAWS, check_valid="ignore", method="eigh")
+    draws = objectives(drawn) if scored else objectives({})[None]
+    probability = np.mean([front(points, directions) for points in draws], axis=0)
+    return Expected(scores, intervals, noise, front(objectives(scores), directions), probability, draws)
+
+
+def _trainings(record: Record, name: str) -> Sequence[float]:
+    """The score of each training behind a record; of most metrics only the mean is recorded."""
+    its = {"score.miou": "seed_miou", "score.top1": "seed_top1"}
+    return getattr(record.score, its[name]) if name in its else (record.metric(name),)
 
 
 def front_of(records: Sequence[Record], search: SearchSpec) -> set[int]:

@@ -56,10 +56,12 @@ class Forecast:
             return
         ((found, *_),) = measure_together([run], self.latency)
         off = 100 * abs(guess.median_ms / found.median_ms - 1)
+        load = found.other_load
+        others = "" if load is None else f" Other processes used {load:.0%} of the CPU meanwhile."
         if off > ALLOWED * self.table.errors.largest:
             raise UserError(
                 f"{self.latency.table}: predicts {guess.median_ms:.1f} ms for the file's own network, which takes "
                 f"{found.median_ms:.1f} ms; {off:.0f} % is more than twice the largest error that it states "
-                f"({self.table.errors.largest:.1f} %). Is the machine busy, or slower than it was? "
-                "If not, calibrate again: stdc-search calibrate"
+                f"({self.table.errors.largest:.1f} %).{others} If the machine is busy, wait until it is not; otherwise "
+                "calibrate again: stdc-search calibrate"
             )

@@ -23,13 +23,14 @@ from stdc_search.report.words import (
     constant_note,
     doubtful,
     expectation_note,
+    finals_note,
     halving_note,
     heading,
     legend,
     machine_note,
     summary,
 )
-from stdc_search.run_folder import FRONT, MACHINES, OVERLAY, RESULTS, SAMPLE, SPEC, TABLE, candidate_folder
+from stdc_search.run_folder import FINALS, FRONT, MACHINES, OVERLAY, RESULTS, SAMPLE, SPEC, TABLE, candidate_folder
 from stdc_search.spec.data import ImagenetSpec
 from stdc_search.spec.run import load
 from stdc_search.storage import write_atomically
@@ -54,15 +55,26 @@ class Report:
     best: int | None
     """Number of the most accurate network on the front."""
     best_spec: Path | None
-    """Its `spec.yaml`, which can be run alone."""
+    """Its `spec.yaml`, which can be run alone; of the finals where there are some."""
+    finals: Report | None = None
+    """The report of the finals."""
+    agreement: tuple[str, ...] = ()
+    """How well the search predicted its finals."""
 
     def print(self, console: Console | None = None) -> None:
-        """Print the table and the lines below it."""
-        print_table(self.shown, self.title, self.notes, console)
+        """Print the tables, that of the finals first, and the lines below them."""
+        title = self.title
+        if self.finals is not None:
+            notes = [*self.finals.notes, *self.agreement]
+            print_table(self.finals.shown, f"Finals: {self.finals.title}", notes, console)
+            title = f"Search: {title}"
+        print_table(self.shown, title, self.notes, console)
 
 
 def write_report(folder: Path) -> Report:
     """Write `report/` of a run's folder: tables; with a search, the front's picture; with a training, an overlay.
+
+    A search with finals has a second report, in the folder of its finals.
 
     Raises:
         UserError: the folder is not a run folder.
@@ -107,6 +119,9 @@ def write_report(folder: Path) -> Report:
         paths += pictures
         notes.append(f"picture: {pictures[0]}")
 
+    finals = write_report(folder / FINALS) if (folder / FINALS / SPEC).is_file() else None
+    finals = finals if finals is not None and finals.best is not None else None
+    agreement = finals_note(finals.candidates, frame, objectives) if finals is not None else []
     number = best(frame, objectives)
     winner = next((record for record in complete if record.number == number), None)
     spec = None
@@ -122,8 +137,12 @@ def write_report(folder: Path) -> Report:
                 notes.append(f"no overlay: {network / SAMPLE} is missing")
         by = first(objectives, "maximize") or next(iter(objectives), None)
         title_of_best = "expected " * (f"expected.{by}" in frame) + METRICS[by].title.removesuffix(" %") if by else ""
-        notes.append(f"best network by {title_of_best}: {spec}" if by else f"network: {spec}")
-    return Report(frame, table, title, tuple(filter(None, notes)), paths, number, spec)
+        where = "in the search " * (finals is not None)
+        notes.append(f"best network {where}by {title_of_best}: {spec}" if by else f"network: {spec}")
+    if finals is not None:
+        number, spec = finals.best, finals.best_spec
+        notes.append(f"best network in the finals: {spec}")
+    return Report(frame, table, title, tuple(filter(None, notes)), paths, number, spec, finals, tuple(agreement))
 
 
 def _write(figure: Figure, path: Path) -> Path:

@@ -21,8 +21,10 @@ RUNTIMES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
 }
-WIDE, DRIFTING = 0.1, 0.05
-"""Coefficient of variation and drift above which a time is doubtful."""
+UNSURE, DRIFTING = 0.05, 0.05
+"""Share of a median by which its 95 % interval may reach to each side, and drift, above which a time is doubtful."""
+MEDIAN = 1.96 * math.sqrt(math.pi / 2)
+"""Half of the width of the 95 % interval of a median, in standard deviations over the root of the samples' number."""
 BUSY = 0.1
 """Share of the CPU that other processes may use before a time is doubted."""
 SLOWED = 1.5
@@ -44,12 +46,16 @@ def title_of(network: str) -> str:
 
 
 def heading(run: RunSpec, records: Sequence[Record]) -> str:
-    """The heading: what is shown, the data set and the image size."""
+    """The heading: what is shown, the data set, the image size and the length of the training."""
     parts = ["Front" if run.search else "Network"]
     if run.data is not None and run.training is not None:
         parts.append(f"on {_data_set(run.data)}")
     sizes = {record.image_size for record in records}
     parts.append("at {} × {}".format(*sizes.pop()) if len(sizes) == 1 else "at several image sizes")
+    if run.data is not None and run.training is not None:
+        length = {"epochs": run.training.epochs, "steps": run.training.steps}
+        varied = [path for name in run.search.vary for path in run.search.paths(name)] if run.search else []
+        parts += [f"after {n} {unit}" for unit, n in length.items() if n and f"training.{unit}" not in varied]
     return " ".join(parts)
 
 
@@ -90,8 +96,8 @@ def doubts(latency: Latency, fastest_ms: float | None = None) -> str:
     parts = []
     if latency.steady is False:
         parts.append("calls kept getting faster")
-    if latency.cv is not None and latency.cv > WIDE:
-        parts.append(f"samples spread by {latency.cv:.0%}")
+    if latency.cv is not None and (unsure := MEDIAN * latency.cv / math.sqrt(latency.samples)) > UNSURE:
+        parts.append(f"samples spread by {latency.cv:.0%}, so their median may be off by {unsure:.0%}")
     if latency.drift is not None and abs(latency.drift) > DRIFTING:
         parts.append(f"they drifted by {latency.drift:+.0%}")
     if latency.other_load is not None and latency.other_load > BUSY:
@@ -144,6 +150,9 @@ def trust(table: TimeTable) -> str:
             f"  {what}: {errors.mape:.1f} % off on average, {errors.largest:.1f} % at most, "
             f"{errors.within_10:.0f} % of them by at most 10 %; rank correlation {errors.spearman:.3f}"
         )
+    if table.disturbed:
+        busy = f"other processes used more than {BUSY:.0%} of the CPU during {table.disturbed} measurements"
+        lines.append(f"  {busy}; for a better table, stop them and calibrate again with another --out")
     return "\n".join(lines)
 
 
@@ -179,6 +188,30 @@ def expectation_note(frame: pd.DataFrame) -> str:
         "Expected scores come from a Gaussian process over all trained networks, with 95 % intervals; trainings of one "
         f"network differ by {differ} (standard deviation)"
     )
+
+
+def finals_note(finals: pd.DataFrame, search: pd.DataFrame, objectives: Iterable[str]) -> list[str]:
+    """How well the scores of a search predicted those of its finals; a line for each objective that is a score.
+
+    Args:
+        finals: the networks of the finals (`candidates.candidates`).
+        search: those of the search.
+        objectives: names of metrics.
+    """
+    lines = []
+    for name in objectives:
+        if not name.startswith("score."):
+            continue
+        column = f"expected.{name}" if f"expected.{name}" in search else name
+        both = finals.set_index("number")[[name]].join(search.set_index("number")[column].rename("search"), how="inner")
+        title = METRICS[name].title.removesuffix(" %")
+        off = both[name] - both["search"]
+        lines.append(
+            f"Search against finals, {title} of {len(both)} networks: rank correlation "
+            f"{rank_correlation(both['search'], both[name]):.2f}; finals minus search {off.mean():+.1f} points on "
+            f"average, {off.min():+.1f} to {off.max():+.1f} for single networks"
+        )
+    return lines
 
 
 def machine_note(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> str:

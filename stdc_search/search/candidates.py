@@ -74,9 +74,9 @@ class Candidates:
         )
         if spec is None:
             return draft
-        if proposal.repeats is not None:  # its time is known
-            first = next(record for record in self.records if record.number == proposal.repeats)
-            draft = draft.model_copy(update={"latency": first.latency, "latency_also": first.latency_also})
+        if proposal.known is not None:
+            times = {"latency": proposal.known.latency, "latency_also": proposal.known.latency_also}
+            draft = draft.model_copy(update=times)
         limits = self.spec.search.limits if self.spec.search and proposal.trial else {}
         draft = examine(spec, draft, limits, self.predict)
         if draft.state == "rejected":

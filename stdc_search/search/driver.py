@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from statistics import mean
+from typing import Protocol
 
 from stdc_search.records import Record
 from stdc_search.run_folder import running
 from stdc_search.search.candidates import Candidates
 from stdc_search.search.executors import Executor, GivenUp, Lost, Outcome
 from stdc_search.search.halving import Halving, Trust
-from stdc_search.search.study import Proposal, Study
+from stdc_search.search.study import Proposal
+from stdc_search.spec.search import SearchSpec
 from stdc_search.trial.trial import TrialJob
 
 REJECTIONS = 1000
@@ -21,6 +23,21 @@ ATTEMPTS = 2
 """How often a candidate is tried whose process is lost."""
 PATIENCE = 5.0
 """Seconds after which an executor is asked again whether it has become larger."""
+
+
+class Study(Protocol):
+    """Says what comes next: a search (`study.Study`) or its finals."""
+
+    search: SearchSpec
+    records: dict[int, Record]
+
+    def propose(self) -> Proposal | None: ...
+
+    def go_on(self, record: Record) -> Proposal: ...
+
+    def tell(self, proposal: Proposal, record: Record) -> None: ...
+
+    def relearn(self, expected: Mapping[int, Sequence[float]]) -> None: ...
 
 
 class Driver:

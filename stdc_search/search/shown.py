@@ -1,4 +1,4 @@
-"""Times of the networks that a report shows: measured side by side at the end of a search."""
+"""Times of the networks that reports show: measured side by side at the end of a search."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from stdc_search.latency.together import measure_together
 from stdc_search.records import Record
 from stdc_search.run_folder import SPEC, candidate_folder
 from stdc_search.search.candidates import Candidates
+from stdc_search.search.finals import finalists
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import SearchSpec
@@ -29,7 +30,7 @@ def measure_shown(
     forecast: Forecast | None,
     say: Callable[[str], None],
 ) -> bool:
-    """Measure the front and all networks with a name side by side, so that their times can be compared.
+    """Measure the front, the finalists and all networks with a name side by side, so that their times can be compared.
 
     Times that were measured during the search come from different minutes, and may be predicted. Measured times may
     change the front, so it is looked at again until all of it was measured like this. What another machine measured
@@ -65,10 +66,10 @@ def measure_shown(
 
 
 def _shown(candidates: Candidates, search: SearchSpec) -> list[Record]:
-    """The networks of the report, except those whose folders were removed."""
+    """The networks of the report and of the finals, except those whose folders were removed."""
     complete = candidates.complete
-    on_front = front_of(complete, search)
-    shown = [record for record in complete if record.number in on_front or (record.name and record.repeats is None)]
+    numbers = front_of(complete, search) | {record.number for record in finalists(complete, search)}
+    shown = [record for record in complete if record.number in numbers or (record.name and record.repeats is None)]
     return [record for record in shown if (candidate_folder(candidates.folder, record.number) / SPEC).exists()]
 
 

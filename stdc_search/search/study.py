@@ -60,6 +60,8 @@ class Proposal:
     """Why the values give no legal run."""
     repeats: int | None = None
     """Number of the record whose network is trained again, with other seeds."""
+    known: Record | None = None
+    """A record of the same network, whose times hold here too."""
     trial: optuna.Trial | None = field(default=None, compare=False)
     """Optuna's trial; none for a reference."""
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -154,6 +156,7 @@ class Study:
             record.origin,
             record.name,
             repeats=record.repeats,
+            known=self.records.get(record.repeats) if record.repeats is not None else None,
             trial=trial,
             notes=record.sampler_notes,
         )
@@ -336,11 +339,12 @@ class Study:
         if self.known_cost is None or not self.known_cost.repeated:
             return None
         complete = [one for one in self.records.values() if one.state == "complete" and one.repeats is None]
-        first = next((one.number for one in complete if _key(one.values) == _key(values)), None)
+        first = next((one for one in complete if _key(one.values) == _key(values)), None)
         if first is None:
             return None
-        spec = self._with_other_seeds(self.spec.candidate(values), first, number)
-        return Proposal(number, values, spec, "sampler", repeats=first, trial=trial, notes=self._notes(trial))
+        spec = self._with_other_seeds(self.spec.candidate(values), first.number, number)
+        notes = self._notes(trial)
+        return Proposal(number, values, spec, "sampler", repeats=first.number, known=first, trial=trial, notes=notes)
 
     def _with_other_seeds(self, spec: RunSpec, first: int, number: int) -> RunSpec:
         """A run with seeds that no earlier training of its network had."""

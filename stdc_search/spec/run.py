@@ -241,6 +241,40 @@ class RunSpec(Spec):
                 problems = as_far_as_known(_misfits_of_start(run, start, paths, trained))
                 yield from (Problem(f"search.start.{i}", problem.message) for problem in problems)
 
+    @rule
+    def _finals_are_a_longer_training(self) -> Iterator[Problem]:
+        if self.search is None or self.search.finals is None or self.training is None:
+            return
+        changes = self.search.finals.changes
+        for name in self.search.vary:
+            for path in as_far_as_known(iter(self.search.paths(name))):
+                if (field := path.removeprefix("training.").split(".")[0]) in changes and path.startswith("training"):
+                    message = f"the search varies `{path}`, which this would set for all networks; remove one of them"
+                    yield Problem(f"search.finals.{field}", message)
+        run = self.model_copy(update={"search": None})
+        problems = misfits(run, {f"training.{name}": value for name, value in changes.items()})
+        for problem in problems:
+            yield Problem(f"search.finals.{problem.path.removeprefix('training').lstrip('.')}", problem.message)
+        for unit in ("epochs", "steps"):
+            search, finals = getattr(self.training, unit), changes.get(unit)
+            if search and finals and finals < search:
+                message = f"{finals} is less than the {search} of the search; write {search} or more"
+                yield Problem(f"search.finals.{unit}", message)
+
+    @property
+    def finals(self) -> RunSpec:
+        """The run that trains the networks of the finals: a search without early stopping and without finals.
+
+        Raises:
+            SpecError: there are no finals.
+        """
+        finals = self.required_search.finals
+        if finals is None:
+            raise SpecError.of("the section `search.finals` is missing; add one")
+        changes = {f"training.{name}": value for name, value in finals.changes.items()}
+        none = {"networks": 0, "warm_start": finals.warm_start}
+        return replace(self, {"search.finals": none, "search.halving": None, **changes})
+
     def without_search(self) -> RunSpec:
         """The run of the file's own network, which is measured and not predicted."""
         latency = self.latency and self.latency.model_copy(update={"table": None})

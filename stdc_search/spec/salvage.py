@@ -76,7 +76,7 @@ def _salvage(
         else:
             unknown = name in meant or field.is_required()
             known[name] = _UNKNOWN if unknown else field.get_default(call_default_factory=True)
-    spec = spec_class.model_construct(**known)
+    spec = spec_class.model_construct(_fields_set={*values} & {*known}, **known)
     _forget(spec, (name for name, value in known.items() if value is _UNKNOWN))
     if isinstance(spec, Spec):
         broken = broken_rules(spec)

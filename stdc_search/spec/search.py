@@ -18,8 +18,10 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     Tag,
     ValidationInfo,
+    model_serializer,
 )
 
 from stdc_search.records import METRICS, Direction
@@ -27,6 +29,7 @@ from stdc_search.spec.base import default_kind, plain
 from stdc_search.spec.network import NetworkSpec, SegmenterSpec, StageSpec, StdcSpec, network_of
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.training import TrainingSpec
 
 if TYPE_CHECKING:  # which cannot read computed literals
     Objective = Limited = str
@@ -320,6 +323,50 @@ class HalvingSpec(Spec):
             yield Problem("rungs", f"{list(self.rungs)} do not increase; write {sorted(set(self.rungs))}")
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for name, field in schema["properties"].items():
+        if name not in FINALS:
+            field.pop("default", None)
+
+
+class FinalsSpec(TrainingSpec, json_schema_extra=_without_defaults):
+    """The finals: the most promising networks and the start networks are trained again, longer or with more seeds.
+
+    A field of `training` that is given here replaces the search's; all others stay as they are.
+    """
+
+    networks: NonNegativeInt = 6
+    """Number of networks beside the start networks; 0 cancels the finals."""
+    warm_start: bool = False
+    """Whether each network starts from the weights that the search has trained, and not from random ones."""
+
+    @model_serializer(mode="wrap")
+    def _given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if name in self.model_fields_set | FINALS}
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The given fields of `training`."""
+        changes = {name: getattr(self, name) for name in self.model_fields_set - FINALS}
+        if "epochs" in changes or "steps" in changes:  # only one of them can be given
+            changes = {"epochs": None, "steps": None, **changes}
+        return changes
+
+    @rule
+    def _one_length(self) -> Iterator[Problem]:
+        if self.epochs is not None and self.steps is not None:
+            yield Problem("", "both of `epochs` and `steps` are given; give one of them")
+
+    @rule
+    def _one_start(self) -> Iterator[Problem]:
+        if self.warm_start and self.start_from is not None:
+            yield Problem("start_from", "has no effect with `warm_start`; remove one of them")
+
+
+FINALS = {"networks", "warm_start"}
+"""Fields of the finals that are not fields of `training`."""
+
+
 class InProcessSpec(Spec):
     """Candidates are trained one after another in the process that searches."""
 
@@ -393,6 +440,8 @@ class SearchSpec(Spec):
     """The sampler, which proposes candidates after the start networks."""
     halving: HalvingSpec | None = None
     """Early stopping; default: none."""
+    finals: FinalsSpec | None = None
+    """A longer training of the best networks at the end; default: none."""
     executor: ExecutorSpec = InProcessSpec()
     """Where to train candidates."""
     storage: DatabaseUrl | None = None
@@ -416,6 +465,13 @@ class SearchSpec(Spec):
             yield Problem(
                 "trials", f"{self.trials} is fewer than the {count} networks of `start`; give at least as many"
             )
+
+    @rule
+    def _enough_networks_for_the_finals(self) -> Iterator[Problem]:
+        given = self.finals is not None and "networks" in self.finals.model_fields_set
+        if self.finals is not None and given and self.finals.networks > self.trials:
+            message = f"{self.finals.networks} is more than the {self.trials} networks that the search trains"
+            yield Problem("finals.networks", f"{message} (`trials`); write {self.trials} or less")
 
     def paths(self, name: str) -> tuple[str, ...]:
         """Dotted paths that an entry of `vary` sets."""

@@ -59,7 +59,7 @@ def test_what_is_printed_ends_with_where_things_are(folder, report):
     console = Console(file=io.StringIO(), width=200)
     report.print(console)
     lines = console.file.getvalue().rstrip().splitlines()
-    assert lines[0].strip() == "Front on CamVid val at 360 × 480"
+    assert lines[0].strip() == "Front on CamVid val at 360 × 480 after 40 epochs"
     assert lines[-4:] == [
         "candidates: 4 complete, 1 rejected by limits; 52.0 minutes",
         f"picture: {folder}/report/front.png",

@@ -35,12 +35,12 @@ def test_a_candidate_is_called_by_its_name_else_by_its_folder(changes, name):
 
 
 def test_the_heading_names_data_and_image_size():
-    assert heading(spec(), [record(0)]) == "Front on CamVid val at 360 × 480"
-    assert heading(spec(search=False), [record(0)]) == "Network on CamVid val at 360 × 480"
+    assert heading(spec(), [record(0)]) == "Front on CamVid val at 360 × 480 after 40 epochs"
+    assert heading(spec(search=False), [record(0)]) == "Network on CamVid val at 360 × 480 after 40 epochs"
 
 
 def test_the_heading_names_no_image_size_where_it_varies():
-    assert heading(spec(), [record(0), record(1, image_size=(180, 240))]).endswith("at several image sizes")
+    assert heading(spec(), [record(0), record(1, image_size=(180, 240))]).endswith("at several image sizes after 40 epochs")
 
 
 def test_conditions_name_the_runtime_and_each_machine_that_was_used():
@@ -84,7 +84,10 @@ def test_a_time_is_doubted_where_it_spreads_drifts_or_was_not_warm():
     assert timed is not None
     assert doubts(timed) == doubts(timed.model_copy(update={"cv": 0.02, "drift": 0.01, "steady": True})) == ""
     shaky = timed.model_copy(update={"cv": 0.21, "drift": -0.08, "steady": False})
-    assert doubts(shaky) == "calls kept getting faster, samples spread by 21%, they drifted by -8%"
+    assert doubts(shaky) == (
+        "calls kept getting faster, samples spread by 21%, so their median may be off by 9%, they drifted by -8%"
+    )
+    assert "spread" not in doubts(shaky.model_copy(update={"samples": 200}))
 
 
 def timed(number=0, machine=HERE, name=None, **changes):
@@ -127,7 +130,7 @@ def test_doubtful_networks_are_named_with_the_reason():
     records = [timed(1), timed(2, other_load=0.5), timed(3, name="stdc1", cv=0.3)]
     assert doubtful(records, records) == {
         "0002": "other processes used 50% of the CPU while this was measured",
-        "STDC1": "samples spread by 30%",
+        "STDC1": "samples spread by 30%, so their median may be off by 13%",
     }
 
 

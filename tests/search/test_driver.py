@@ -113,7 +113,8 @@ def test_one_that_is_too_slow_among_the_first_is_replaced(tmp_path, monkeypatch)
         ), ()
 
     monkeypatch.setattr(trial, "measure_network", measured)
-    limited = halved(halving=HALVING, limits={"latency.median_ms": {"at_most": 50}}, latency={"runtime": "eager"})
+    how = {"runtime": "eager", "warmup": 1, "repeats": 3}
+    limited = halved(halving=HALVING, limits={"latency.median_ms": {"at_most": 50}}, latency=how)
     run(limited, tmp_path)
     records = sorted(read(tmp_path / "results.jsonl"), key=lambda record: record.number)
     assert [record.state for record in records[:5]] == ["complete", "rejected", *["complete"] * 3]

@@ -239,7 +239,10 @@ LARGE = {f"network.backbone.stages.{i}.width": {"kind": "int", "low": 16, "high"
 """A space that several processes count."""
 
 
-@pytest.mark.parametrize("more", [{"executor": PROCESSES}, {"sampler": {"kind": "known_cost"}, "vary": LARGE}])
+ALSO = {"sampler": {"kind": "known_cost"}, "vary": LARGE}
+
+
+@pytest.mark.parametrize("more", [{"executor": PROCESSES}, pytest.param(ALSO, marks=pytest.mark.slow)])
 def test_a_script_without_a_guard_is_told_what_it_needs(tmp_path, more):
     dump(tiny_search(trials=2, **{"sampler": {"kind": "random"}, "start": [], **more}), tmp_path / "tiny.yaml")
     script = tmp_path / "mine.py"
@@ -260,6 +263,7 @@ def test_a_timeout_of_a_file_system_is_not_the_searchs(tmp_path, monkeypatch):
     assert not isinstance(raised.value, TimeoutError)
 
 
+@pytest.mark.slow
 def test_a_candidate_in_another_process_may_load_its_images_in_processes_of_its_own(tmp_path):
     run(replace(search(trials=1, executor=PROCESSES), {"training.workers": 1}), tmp_path)
     assert [record.state for record in read(tmp_path / "results.jsonl")] == ["complete"]

@@ -95,6 +95,7 @@ def test_two_processes_train_to_the_weights_and_scores_of_one(spec: Path, tmp_pa
     assert two.seed_miou == pytest.approx(one.seed_miou, abs=0.2)  # a pixel may fall to the other side
 
 
+@pytest.mark.slow
 def test_two_processes_halve_a_search_together(spec: Path, tmp_path: Path) -> None:
     spec.write_text(SPEC.replace("seeds: [0, 1]", "seeds: [0]") + HALVED_SEARCH, encoding="utf-8")
     done = run(spec, tmp_path / "out", 2)

@@ -1,0 +1,125 @@
+"""The finals of a search: which networks are trained again at full length, and what is left to train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stdc_search.errors import UserError
+from stdc_search.expectation import expected, networks
+from stdc_search.expectation.process import Floats
+from stdc_search.ranking import hypervolume
+from stdc_search.records import Direction, Record
+from stdc_search.run_folder import WEIGHTS, candidate_folder
+from stdc_search.search.study import Proposal
+from stdc_search.spec.base import replace
+from stdc_search.spec.run import RunSpec
+from stdc_search.spec.search import SearchSpec
+
+DRAWS = 100
+"""Draws of the scores of all networks that the choice of finalists looks at."""
+
+
+def finalists(records: Sequence[Record], search: SearchSpec) -> list[Record]:
+    """The networks of a search's finals, in the order of their numbers: those with a name, and the most promising.
+
+    Networks are chosen one by one. The next one is always that which is expected to add most to the hypervolume of the
+    networks that are chosen already, so they are accurate and spread over the front.
+
+    Args:
+        records: complete ones.
+        search: a search with finals, or without: then there are no finalists.
+    """
+    if search.finals is None or not search.finals.networks:
+        return []
+    several = networks(records)
+    chosen = [one[0] for one in several if one[0].origin == "reference"]
+    inside = [one for one in several if one[0].origin != "reference"]
+    if inside:
+        named = [i for i, one in enumerate(inside) if one[0].name]
+        found = expected(inside, search)
+        directions: list[Direction] = [*search.objectives.values()]
+        picked = _most_promising(found.draws, found.probability, directions, named, search.finals.networks)
+        chosen += [inside[i][0] for i in picked]
+    return sorted(chosen, key=lambda record: record.number)
+
+
+def _most_promising(
+    draws: Floats, probability: Floats, directions: Sequence[Direction], chosen: Sequence[int], count: int
+) -> list[int]:
+    """Indices of the chosen networks and of further ones.
+
+    Args:
+        draws: [draws, networks, objectives].
+        probability: of being on the front, [networks].
+        directions: of the objectives.
+        chosen: networks that are chosen already.
+        count: of further ones.
+    """
+    some = draws[:: max(len(draws) // DRAWS, 1)]
+    for i, direction in enumerate(directions):
+        if direction == "minimize" and (some[..., i] > 0).all():
+            some = np.concatenate([some[..., :i], np.log(some[..., i : i + 1]), some[..., i + 1 :]], axis=-1)
+    lowest, highest = some.min((0, 1)), some.max((0, 1))
+    margin = 0.1 * (highest - lowest)
+    minimized = np.array([direction == "minimize" for direction in directions])
+    reference = np.where(minimized, highest + margin, lowest - margin).tolist()
+
+    def volume(indices: Sequence[int]) -> float:
+        return sum(hypervolume(points[[*indices]], reference, directions) for points in some)
+
+    picked = [*chosen]
+    left = [i for i in range(draws.shape[1]) if i not in picked]
+    for _ in range(min(count, len(left))):
+        best = max(left, key=lambda i: (volume([*picked, i]), probability[i]))
+        picked.append(best)
+        left.remove(best)
+    return picked
+
+
+class Finals:
+    """The finals to the driver, as `Study` is the search: it proposes each finalist once.
+
+    Args:
+        spec: the run of the finals.
+        finalists: records of the search.
+        records: of finals that are done.
+        folder: of the search's run, where the weights are that networks start from.
+    """
+
+    def __init__(self, spec: RunSpec, finalists: Sequence[Record], records: Iterable[Record], folder: Path) -> None:
+        self.spec, self.search, self.folder = spec, spec.required_search, folder
+        self.finalists = {record.number: record for record in finalists}
+        self.records = {record.number: record for record in records}
+        self.begun = {*self.records}
+
+    def propose(self) -> Proposal | None:
+        """The next finalist; none if all are done or tried now."""
+        left = (record for number, record in self.finalists.items() if number not in self.begun)
+        return self.go_on(record) if (record := next(left, None)) else None
+
+    def go_on(self, record: Record) -> Proposal:
+        """The proposal of a finalist, by its record of the search or of the finals."""
+        self.begun.add(record.number)
+        known = self.finalists.get(record.number)
+        return Proposal(record.number, record.values, self._run(record), record.origin, record.name, known=known)
+
+    def tell(self, proposal: Proposal, record: Record) -> None:
+        """Note a finalist that is done."""
+        self.records[record.number] = record
+
+    def relearn(self, expected: Mapping[int, Sequence[float]]) -> None:
+        """Nothing: the finals learn nothing."""
+
+    def _run(self, record: Record) -> RunSpec:
+        start = next((start for start in self.search.networks if start.name == record.name), None)
+        reference = record.origin == "reference" and start is not None
+        run = self.spec.start_candidate(start) if reference else self.spec.candidate(record.values)
+        if self.search.finals is None or not self.search.finals.warm_start:
+            return run
+        weights = candidate_folder(self.folder, record.number) / WEIGHTS
+        if not weights.is_file():
+            raise UserError(f"{weights} is missing; the finals start from it because of `warm_start`")
+        return replace(run, {"training.start_from": weights.absolute()})

@@ -1,0 +1,249 @@
+"""The finals of a search: who is chosen, that they are trained as declared, once, and what the report says of them."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from stdc_search.commands.run import run
+from stdc_search.records import Record, read
+from stdc_search.report import write_report
+from stdc_search.search.executors import in_process
+from stdc_search.search.finals import _most_promising, finalists
+from stdc_search.spec.base import dump, replace
+from stdc_search.spec.problems import SpecError
+from stdc_search.spec.run import RunSpec, load
+from stdc_search.spec.search import SearchSpec
+from tests.report.fakes import record
+from tests.search_specs import tiny_search
+
+FINALS = {"networks": 2, "epochs": 2, "seeds": [0, 1]}
+TIMED = {"runtime": "eager", "warmup": 1, "repeats": 3}
+NAMED = {"name": "small", "network": tiny_search().candidate({"network.detail": None}).network}
+
+
+def with_finals(trials: int = 5, finals: dict | None = FINALS, **search) -> RunSpec:
+    both = {"score.miou": "maximize", "latency.median_ms": "minimize"}
+    search = {"objectives": both, "start": [NAMED, "stdc1"], **search}
+    return tiny_search(trials=trials, latency=TIMED, finals=finals, **search)
+
+
+def said_by(spec: RunSpec, folder) -> str:
+    console = Console(file=io.StringIO(), width=250)
+    run(spec, folder, console=console)
+    return console.file.getvalue()
+
+
+def results(folder) -> dict[int, Record]:
+    return {record.number: record for record in read(folder / "results.jsonl")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    return folder, said_by(with_finals(), folder)
+
+
+def test_start_networks_and_as_many_others_are_trained_as_the_finals_say(finished):
+    folder, _ = finished
+    search, finals = results(folder), results(folder / "finals")
+    names = [record.name for record in finals.values()]
+    assert sorted(names, key=str) == [None, None, "small", "stdc1"]
+    for number, one in finals.items():
+        assert one.state == "complete" and len(one.score.seed_miou) == 2
+        assert (one.values, one.origin) == (search[number].values, search[number].origin)
+        network = folder / "finals" / "networks" / f"{number:04d}"
+        spec, before = load(network / "spec.yaml"), load(folder / "networks" / f"{number:04d}" / "spec.yaml")
+        assert spec.network == before.network
+        assert spec.training == before.training.model_copy(update={"epochs": 2, "seeds": (0, 1)})
+        assert (network / "weights.safetensors").exists() and (network / "seed-1" / "weights.safetensors").exists()
+
+
+def test_the_times_of_the_finals_are_those_of_the_search(finished):
+    folder, _ = finished
+    search, finals = results(folder), results(folder / "finals")
+    assert all(finals[number].latency == search[number].latency for number in finals)
+    assert all(record.latency.beside for record in finals.values())
+
+
+def test_the_first_table_is_that_of_the_finals_and_the_agreement_stands_between(finished):
+    folder, said = finished
+    first, between, second = (
+        said.index(text) for text in ("Finals: Front on", "Search against finals, mIoU of 4 networks:", "Search: Front")
+    )
+    assert first < between < second
+    report = write_report(folder)
+    assert report.finals is not None and "after 2 epochs" in report.finals.title and "after 1 epochs" in report.title
+    assert (report.best, report.best_spec) == (report.finals.best, report.finals.best_spec)
+    assert report.best_spec.is_relative_to(folder / "finals")
+    assert said.rstrip().endswith(f"best network in the finals: {report.best_spec}")
+    assert (folder / "finals" / "report" / "front.png").exists()
+
+
+def test_the_plan_says_what_the_finals_add(finished):
+    _, said = finished
+    assert "Finals: 0 networks trained, up to 4 left, about " in said
+
+
+def test_run_again_nothing_is_trained_and_nothing_changes(finished, monkeypatch):
+    folder, _ = finished
+    before = (folder / "finals" / "results.jsonl").read_bytes()
+    monkeypatch.setattr(in_process, "run_trial", lambda *_: pytest.fail("a network was trained again"))
+    assert "Finals: 4 networks trained, up to 0 left" in said_by(with_finals(), folder)
+    assert (folder / "finals" / "results.jsonl").read_bytes() == before
+
+
+def test_more_finalists_join_and_other_finals_are_refused(finished):
+    folder, _ = finished
+    before = results(folder / "finals")
+    run(with_finals(finals={**FINALS, "networks": 3}), folder)
+    after = results(folder / "finals")
+    assert len(after) == 5 and all(after[number].score == record.score for number, record in before.items())
+    with pytest.raises(SpecError, match=r"finals: was started with another spec.*\n.*training\.epochs: 2 there, 3"):
+        run(with_finals(finals={**FINALS, "epochs": 3}), folder)
+    with pytest.raises(SpecError, match=r"search\.finals\.warm_start: false there, true here"):
+        run(with_finals(finals={**FINALS, "warm_start": True}), folder)
+
+
+def test_a_search_that_ended_without_finals_gets_them_later_and_0_networks_cancel_them(tmp_path):
+    run(with_finals(finals=None), tmp_path)
+    search = (tmp_path / "results.jsonl").read_bytes()
+    run(with_finals(finals={**FINALS, "networks": 0}), tmp_path)
+    assert not (tmp_path / "finals").exists()
+    run(with_finals(), tmp_path)
+    kept = (tmp_path / "results.jsonl").read_bytes()
+    assert kept.startswith(search) and len(results(tmp_path / "finals")) == 4
+
+
+def test_cut_at_any_training_the_finals_end_as_if_they_had_not_been(tmp_path, monkeypatch):
+    run_trial = in_process.run_trial
+    for calls in (6, 1, 1):  # each begins where the last was cut
+        left = iter(range(calls))
+
+        def cut(*arguments, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return run_trial(*arguments)
+
+        monkeypatch.setattr(in_process, "run_trial", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(timeless(), tmp_path / "cut")
+    monkeypatch.undo()
+    run(timeless(), tmp_path / "cut")
+    run(timeless(), tmp_path / "uncut")
+    ends = [
+        {n: (one.values, one.score) for n, one in results(tmp_path / name / "finals").items()}
+        for name in ("cut", "uncut")
+    ]
+    assert ends[0] == ends[1]
+
+
+def timeless(**search) -> RunSpec:
+    return tiny_search(trials=5, start=[NAMED, "stdc1"], finals=FINALS, **search)
+
+
+def test_a_warm_start_begins_with_the_weights_of_the_search(tmp_path):
+    run(timeless(), tmp_path / "cold")
+    run(replace(timeless(), {"search.finals": {**FINALS, "warm_start": True}}), tmp_path / "warm")
+    for one in results(tmp_path / "warm" / "finals").values():
+        assert one.started_from.file == "weights.safetensors"
+        assert one.started_from.taken == one.started_from.tensors
+    cold, warm = ({n: one.score for n, one in results(tmp_path / name / "finals").items()} for name in ("cold", "warm"))
+    assert cold.keys() == warm.keys() and cold != warm
+
+
+@pytest.mark.slow
+def test_processes_train_the_same_finals(tmp_path):
+    one = timeless(sampler={"kind": "random"})
+    run(one, tmp_path / "one")
+    run(replace(one, {"search.executor": {"kind": "processes", "workers": 2}}), tmp_path / "two")
+    values = [{n: r.values for n, r in results(tmp_path / name / "finals").items()} for name in ("one", "two")]
+    assert len(values[0]) == len(values[1]) == 4 and not list((tmp_path / "two").rglob("running.json"))
+
+
+def test_a_final_that_fails_is_a_record_and_the_others_go_on(tmp_path, monkeypatch):
+    from stdc_search.trial import training
+
+    train, calls = training.train, itertools.count(1)
+
+    def breaks_once(*arguments, **options):
+        if next(calls) == 6:
+            raise MemoryError("no memory left")
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(training, "train", breaks_once)
+    said = said_by(timeless(), tmp_path)
+    assert [one.state for one in results(tmp_path / "finals").values()] == ["failed", *["complete"] * 3]
+    assert "Search against finals, mIoU of 3 networks" in said
+
+
+def test_the_declared_finals_survive_a_file(tmp_path):
+    spec = timeless()
+    dump(spec, tmp_path / "spec.yaml")
+    assert load(tmp_path / "spec.yaml") == spec
+    assert load(tmp_path / "spec.yaml").search.finals.changes == {"epochs": 2, "steps": None, "seeds": (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("finals", "message"),
+    [
+        ({"epochs": 1}, r"search\.finals\.epochs: 1 is less than the 3 of the search; write 3 or more"),
+        ({"networks": 9}, r"search\.finals\.networks: 9 is more than the 5 networks .*; write 5 or less"),
+        ({"epoch": 9}, r"search\.finals\.epoch: .*`epochs`"),
+        ({"epochs": 6, "steps": 90}, r"search\.finals: both of `epochs` and `steps` are given"),
+        ({"loss": {"class_weights": [1.0, 2.0]}}, r"search\.finals\.loss\.class_weights: 2 numbers for 11 classes"),
+        ({"batch": 1}, r"search\.finals\.batch"),
+        ({"seeds": [1, 1]}, r"search\.finals\.seeds: .*twice"),
+        ({"warm_start": True, "start_from": "w.pt"}, r"search\.finals\.start_from: has no effect with `warm_start`"),
+    ],
+)
+def test_finals_that_cannot_be_meant_are_refused(finals, message):
+    spec = replace(tiny_search(trials=5), {"training.epochs": 3})
+    with pytest.raises((SpecError, ValueError), match=message):
+        replace(spec, {"search.finals": finals})
+
+
+def test_finals_cannot_set_what_the_search_varies():
+    rate = {"training.optimizer.learning_rate": {"kind": "float", "low": 0.001, "high": 0.1}}
+    finals = {"optimizer": {"kind": "sgd", "learning_rate": 0.1}}
+    with pytest.raises((SpecError, ValueError), match=r"the search varies `training\.optimizer\.learning_rate`"):
+        tiny_search(vary=rate, finals=finals)
+
+
+SEARCH = SearchSpec.model_validate(
+    {
+        "vary": {"depth": {"kind": "int", "low": 1, "high": 40, "sets": ["network.backbone.stages.0.depth"]}},
+        "trials": 40,
+        "finals": {"networks": 4},
+    }
+)
+
+
+def test_finalists_are_accurate_spread_and_start_networks_are_among_them():
+    rng = np.random.default_rng(0)
+    trained = [
+        record(i, 40 + 5 * np.log(depth) + rng.normal(), float(depth), values={"depth": depth})
+        for i, depth in enumerate(range(1, 41))
+    ]
+    trained[20] = trained[20].model_copy(update={"origin": "start", "name": "stdc1"})
+    bad = record(50, 20.0, 12.5, values={"depth": 30})
+    chosen = finalists([*trained, bad], SEARCH)
+    assert len(chosen) == 5 and 20 in {one.number for one in chosen} and bad not in chosen
+    depths = sorted(one.values["depth"] for one in chosen)
+    assert depths[0] <= 8 and depths[-1] >= 30, depths
+
+
+def test_networks_are_chosen_by_what_they_add_to_the_hypervolume():
+    points = np.array([[10.0, 1.0], [20.0, 4.0], [21.0, 4.2], [30.0, 16.0], [5.0, 16.0]])  # score, cost
+    on_front = np.array([1.0, 1, 1, 1, 0])
+    picked = _most_promising(points[None], on_front, ["maximize", "minimize"], [1], 3)
+    assert picked[0] == 1 and set(picked[1:3]) == {0, 3} and picked[3] == 2
+
+
+def test_repeats_are_one_finalist():
+    again = record(3, 60.0, 10.0, values={"depth": 5}, repeats=0)
+    assert [one.number for one in finalists([record(0, 50.0, 10.0, values={"depth": 5}), again], SEARCH)] == [0]
