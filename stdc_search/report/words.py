@@ -203,7 +203,7 @@ def finals_note(finals: pd.DataFrame, search: pd.DataFrame, objectives: Iterable
         if not name.startswith("score."):
             continue
         column = f"expected.{name}" if f"expected.{name}" in search else name
-        both = finals.set_index("number")[[name]].join(search.set_index("number")[column].rename("search"), how="inner")
+        both = finals.merge(search[["number", column]].set_axis(["number", "search"], axis=1), on="number")
         title = METRICS[name].title.removesuffix(" %")
         off = both[name] - both["search"]
         lines.append(

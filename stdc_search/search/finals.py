@@ -114,9 +114,11 @@ class Finals:
         """Nothing: the finals learn nothing."""
 
     def _run(self, record: Record) -> RunSpec:
-        start = next((start for start in self.search.networks if start.name == record.name), None)
-        reference = record.origin == "reference" and start is not None
-        run = self.spec.start_candidate(start) if reference else self.spec.candidate(record.values)
+        starts = {start.name: start for start in self.search.networks}
+        if record.origin == "reference" and record.name in starts:
+            run = self.spec.start_candidate(starts[record.name])
+        else:
+            run = self.spec.candidate(record.values)
         if self.search.finals is None or not self.search.finals.warm_start:
             return run
         weights = candidate_folder(self.folder, record.number) / WEIGHTS

@@ -247,10 +247,7 @@ class RunSpec(Spec):
             return
         changes = self.search.finals.changes
         for name in self.search.vary:
-            for path in as_far_as_known(iter(self.search.paths(name))):
-                if (field := path.removeprefix("training.").split(".")[0]) in changes and path.startswith("training"):
-                    message = f"the search varies `{path}`, which this would set for all networks; remove one of them"
-                    yield Problem(f"search.finals.{field}", message)
+            yield from as_far_as_known(_misfits_with_finals(self.search.paths(name), changes))
         run = self.model_copy(update={"search": None})
         problems = misfits(run, {f"training.{name}": value for name, value in changes.items()})
         for problem in problems:
@@ -339,6 +336,14 @@ def _misfits_with_halving(name: str, paths: Iterable[str], length: set[str]) -> 
     if length.intersection(paths):
         message = "cannot vary with `halving`, which compares candidates after the same number of epochs; remove one"
         yield Problem(f"search.vary.{name}", message)
+
+
+def _misfits_with_finals(paths: Iterable[str], changes: Iterable[str]) -> Iterator[Problem]:
+    for path in paths:
+        section, _, field = path.partition(".")
+        if section == "training" and (name := field.split(".")[0]) in changes:
+            message = f"the search varies `{path}`, which this would set for all networks; remove one of them"
+            yield Problem(f"search.finals.{name}", message)
 
 
 def _misfits_of_vary(run: RunSpec, search: SearchSpec, name: str, setters: dict[str, str]) -> Iterator[Problem]:

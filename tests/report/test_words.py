@@ -40,7 +40,9 @@ def test_the_heading_names_data_and_image_size():
 
 
 def test_the_heading_names_no_image_size_where_it_varies():
-    assert heading(spec(), [record(0), record(1, image_size=(180, 240))]).endswith("at several image sizes after 40 epochs")
+    assert heading(spec(), [record(0), record(1, image_size=(180, 240))]).endswith(
+        "at several image sizes after 40 epochs"
+    )
 
 
 def test_conditions_name_the_runtime_and_each_machine_that_was_used():
