@@ -162,6 +162,8 @@ class ImageScore(_Value):
 PIXEL_METRICS = tuple(name for name in METRICS if name.removeprefix("score.") in Score.model_fields)
 IMAGE_METRICS = tuple(name for name in METRICS if name.removeprefix("score.") in ImageScore.model_fields)
 """Scores of a segmenter and of a classifier."""
+SEEDED = {"score.miou": "seed_miou", "score.top1": "seed_top1"}
+"""The metrics that are known for each training of a network, with the fields of `score` that have them."""
 
 
 class StartedFrom(_Value):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stdc_search.expectation.process import Floats, GaussianProcess
 from stdc_search.ranking import front
-from stdc_search.records import Direction, Record
+from stdc_search.records import SEEDED, Direction, Record
 from stdc_search.spec.search import SearchSpec
 
 FEWEST = 4
@@ -114,8 +114,7 @@ def expected(several: Sequence[Sequence[Record]], search: SearchSpec) -> Expecte
 
 def _trainings(record: Record, name: str) -> Sequence[float]:
     """The score of each training behind a record; of most metrics only the mean is recorded."""
-    its = {"score.miou": "seed_miou", "score.top1": "seed_top1"}
-    return getattr(record.score, its[name]) if name in its else (record.metric(name),)
+    return getattr(record.score, SEEDED[name]) if name in SEEDED else (record.metric(name),)
 
 
 def front_of(records: Sequence[Record], search: SearchSpec) -> set[int]:

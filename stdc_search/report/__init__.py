@@ -89,7 +89,7 @@ def write_report(folder: Path) -> Report:
 
     objectives: dict[str, Direction] = {**run.search.objectives} if run.search else {}
     frame = candidates(complete, objectives, run)
-    table = shown(frame, objectives)
+    table = shown(frame, objectives, every=folder.resolve().name == FINALS)
     title = heading(run, complete)
     numbers = {int(number) for number in table["network"]}
     shaky = doubtful([record for record in complete if record.number in numbers], found)

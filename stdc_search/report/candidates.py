@@ -12,7 +12,7 @@ import pandas as pd
 
 from stdc_search.expectation import DEVIATIONS, expected, networks, pooled
 from stdc_search.ranking import front
-from stdc_search.records import METRICS, Direction, Record
+from stdc_search.records import METRICS, SEEDED, Direction, Record
 from stdc_search.report.tables import MARK
 from stdc_search.report.words import REFERENCE, label, short_titles
 from stdc_search.spec.run import RunSpec
@@ -83,10 +83,10 @@ def candidates(
     return frame.sort_values([by, "number"], ascending=objectives.get(by) != "maximize", ignore_index=True)
 
 
-def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> pd.DataFrame:
-    """The front and, beside it, every network that has a name; columns titled with their units."""
+def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction], *, every: bool = False) -> pd.DataFrame:
+    """The front and all networks that have a name, or every network; columns titled with their units."""
     named = frame["origin"] != "sampler"
-    frame = frame.loc[frame["front"] | named]
+    frame = frame.loc[every | frame["front"] | named]
     columns: dict[str, Any] = {"network": frame["number"].map("{:04d}".format)}
     if objectives:
         if set(frame["origin"]) != {"sampler"}:
@@ -102,8 +102,10 @@ def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> pd.DataFr
             columns["P(front) %"] = 100 * frame["probability"]
         if name in frame:
             columns[METRICS[name].title] = frame[name] / METRICS[name].scale
-            if name.startswith("score.") and "seeds" in frame and len(set(frame["seeds"])) > 1:
+            if name.startswith("score.") and "error" in frame:
                 columns["seeds"] = frame["seeds"]
+            if name in SEEDED and "error" in frame:
+                columns["SE %"] = frame["error"]
     for name in frame:
         if name.startswith("latency_also.") and name.endswith(".median_ms"):
             columns[f"{name.split('.')[1]} ms"] = frame[name]

@@ -205,10 +205,11 @@ def finals_note(finals: pd.DataFrame, search: pd.DataFrame, objectives: Iterable
         column = f"expected.{name}" if f"expected.{name}" in search else name
         both = finals.merge(search[["number", column]].set_axis(["number", "search"], axis=1), on="number")
         title = METRICS[name].title.removesuffix(" %")
-        off = both[name] - both["search"]
+        before, after = both["search"].to_numpy(), both[name].to_numpy()
+        off = after - before
         lines.append(
             f"Search against finals, {title} of {len(both)} networks: rank correlation "
-            f"{rank_correlation(both['search'], both[name]):.2f}; finals minus search {off.mean():+.1f} points on "
+            f"{rank_correlation(before, after):.2f}; finals minus search {off.mean():+.1f} points on "
             f"average, {off.min():+.1f} to {off.max():+.1f} for single networks"
         )
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -76,7 +77,9 @@ def test_the_first_table_is_that_of_the_finals_and_the_agreement_stands_between(
         said.index(text) for text in ("Finals: Front on", "Search against finals, mIoU of 4 networks:", "Search: Front")
     )
     assert first < between < second
+    assert re.search(r"mIoU of 4 networks: rank correlation -?[01]\.\d\d; finals minus search [+-]\d", said)
     report = write_report(folder)
+    assert len(report.finals.shown) == 4 and set(report.finals.shown["seeds"]) == {2}
     assert report.finals is not None and "after 2 epochs" in report.finals.title and "after 1 epochs" in report.title
     assert (report.best, report.best_spec) == (report.finals.best, report.finals.best_spec)
     assert report.best_spec.is_relative_to(folder / "finals")
