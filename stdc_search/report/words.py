@@ -13,7 +13,8 @@ from stdc_search.records import METRICS, Direction, ImageScore, Latency, Machine
 from stdc_search.report.tables import MARK
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import PRESETS, HalvingSpec
+from stdc_search.spec.search import HalvingSpec
+from stdc_search.spec.start import PRESETS
 
 RUNTIMES = {
     "eager": "PyTorch eager",

@@ -25,8 +25,8 @@ PATIENCE = 5.0
 """Seconds after which an executor is asked again whether it has become larger."""
 
 
-class Study(Protocol):
-    """Says what comes next: a search (`study.Study`) or its finals."""
+class Proposer(Protocol):
+    """Says what comes next: a search (`Study`) or its finals (`Finals`)."""
 
     search: SearchSpec
     records: dict[int, Record]
@@ -53,7 +53,7 @@ class Driver:
 
     def __init__(
         self,
-        study: Study,
+        study: Proposer,
         executor: Executor,
         candidates: Candidates,
         say: Callable[[str], None],

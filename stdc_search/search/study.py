@@ -34,7 +34,8 @@ from stdc_search.search.space import values_in_space
 from stdc_search.spec.base import replace
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import Choice, FloatRange, IntRange, Objective, OwnSampler, VarySpec
+from stdc_search.spec.search import Objective, OwnSampler
+from stdc_search.spec.vary import Choice, FloatRange, IntRange, VarySpec
 
 PROPOSALS_OF_THE_SAMPLER = 10
 """Proposals already seen, in a row, after which the sampler is not asked again and one is drawn at random."""

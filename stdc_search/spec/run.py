@@ -18,7 +18,8 @@ from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec, StdcSpec
 from stdc_search.spec.problems import Problem, SpecError, shown
 from stdc_search.spec.rules import Spec, as_far_as_known, rule
-from stdc_search.spec.search import SearchSpec, StartSpec
+from stdc_search.spec.search import SearchSpec
+from stdc_search.spec.start import StartSpec
 from stdc_search.spec.training import MEANS, SegmentationLossSpec, TrainingSpec
 
 LATER_FIELDS = {"data": {"style": "camvid"}}

@@ -9,7 +9,7 @@ from stdc_search.network.builder import build
 from stdc_search.network.cost import count, count_parts, count_with_fvcore
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec
-from stdc_search.spec.search import PRESETS
+from stdc_search.spec.start import PRESETS
 from tests.random_networks import networks
 
 

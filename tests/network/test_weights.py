@@ -15,7 +15,7 @@ from stdc_search.network.builder import build
 from stdc_search.network.weights import WeightsError, load_weights, save_weights
 from stdc_search.spec.base import replace
 from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
-from stdc_search.spec.search import PRESETS
+from stdc_search.spec.start import PRESETS
 from tests.released import Released, as_mmsegmentation, classification, segmentation
 from tests.search_specs import tiny_search
 

@@ -29,9 +29,9 @@ from stdc_search.search.executors import processes
 from stdc_search.search.executors.executor import Outcome, translated
 from stdc_search.search.executors.processes import Processes
 from stdc_search.spec.base import dump, replace
+from stdc_search.spec.executor import ProcessesSpec
 from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import ProcessesSpec
 from stdc_search.trial import training
 from stdc_search.trial.trial import TrialJob, begin, examine
 from tests.search_specs import tiny_search

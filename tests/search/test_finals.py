@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import io
 import itertools
+import random
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -250,3 +255,35 @@ def test_networks_are_chosen_by_what_they_add_to_the_hypervolume():
 def test_repeats_are_one_finalist():
     again = record(3, 60.0, 10.0, values={"depth": 5}, repeats=0)
     assert [one.number for one in finalists([record(0, 50.0, 10.0, values={"depth": 5}), again], SEARCH)] == [0]
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_finals_lose_and_repeat_nothing(tmp_path):
+    spec = tiny_search(trials=4, finals={"networks": 3, "epochs": 60, "seeds": [*range(6)], "checkpoint_every": 5})
+    dump(spec, tmp_path / "tiny.yaml")
+    out, rng = tmp_path / "out", random.Random(0)
+    run(replace(spec, {"search.finals": None}), out)
+    before = (out / "results.jsonl").read_bytes()
+    command = [sys.executable, "-m", "stdc_search", "run", str(tmp_path / "tiny.yaml"), "--out", str(out)]
+    kept: list[str] = []
+    for kill in range(20):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        begun = time.time()
+        while kill % 4 and process.poll() is None:  # the others in the midst of starting
+            curves = (out / "finals").glob("networks/*/**/curve.csv")
+            if any(file.stat().st_mtime > begun for file in curves):
+                break
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 2))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "the finals ended by themselves"
+        lines = (out / "finals" / "results.jsonl").read_text("utf-8").splitlines() if kept else []
+        assert lines[: len(kept)] == kept
+        if (out / "finals" / "results.jsonl").exists():
+            kept = [one.model_dump_json() for one in read(out / "finals" / "results.jsonl")]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert (out / "results.jsonl").read_bytes() == before
+    run(spec, tmp_path / "uncut")
+    ends = [{n: one.score for n, one in results(folder / "finals").items()} for folder in (out, tmp_path / "uncut")]
+    assert ends[0] == ends[1] and len(ends[0]) == 3
+    assert not list(out.rglob("running.json")) and not list(out.rglob("checkpoint.pt"))

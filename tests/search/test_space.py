@@ -11,7 +11,7 @@ from stdc_search.search.space import COSTS, INSIDE, LEGAL, landmarks, tabulate
 from stdc_search.spec.base import replace
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import load
-from stdc_search.spec.search import PRESETS
+from stdc_search.spec.start import PRESETS
 from tests.search_specs import tiny_search
 
 VARY = {

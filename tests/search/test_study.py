@@ -7,7 +7,7 @@ import pytest
 
 from stdc_search.records import Cost, Record, Score
 from stdc_search.search.study import Proposal, Study
-from stdc_search.spec.search import FloatRange
+from stdc_search.spec.vary import FloatRange
 from tests.search_specs import tiny_search
 
 SAMPLERS = ["known_cost", "stratified", "tpe", "multivariate_tpe", "nsgaii", "nsgaiii", "gp", "random"]

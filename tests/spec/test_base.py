@@ -16,7 +16,7 @@ from stdc_search.spec.base import dump, replace, replacer, value_at
 from stdc_search.spec.network import DetailSpec, HeadSpec, SegmenterSpec, StageSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load, schema
-from stdc_search.spec.search import PRESETS
+from stdc_search.spec.start import PRESETS
 
 RUN = """\
 image_size: [64, 96]

@@ -33,7 +33,8 @@ from stdc_search.spec.network import (
 )
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
-from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, LimitSpec, SearchSpec, StartSpec
+from stdc_search.spec.search import LimitSpec, SearchSpec
+from stdc_search.spec.start import PRESETS, StartSpec
 from stdc_search.spec.training import (
     AdamwSpec,
     ClassificationLossSpec,
@@ -47,6 +48,7 @@ from stdc_search.spec.training import (
     SgdSpec,
     TrainingSpec,
 )
+from stdc_search.spec.vary import Choice, FloatRange, IntRange
 from tests.random_networks import classifiers, networks, segmenters
 
 Complaints = Callable[..., list[str]]

@@ -15,7 +15,9 @@ from stdc_search.spec.base import dump
 from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
-from stdc_search.spec.search import PRESETS, Choice, FloatRange, IntRange, LimitSpec, SearchSpec, VarySpec, broken
+from stdc_search.spec.search import LimitSpec, SearchSpec, broken
+from stdc_search.spec.start import PRESETS
+from stdc_search.spec.vary import Choice, FloatRange, IntRange, VarySpec
 
 Complaints = Callable[..., list[str]]
 RUN = """\

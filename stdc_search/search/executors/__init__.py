@@ -8,7 +8,7 @@ from stdc_search.search.executors.cluster import Cluster
 from stdc_search.search.executors.executor import Executor, GivenUp, Lost, Outcome
 from stdc_search.search.executors.in_process import InProcess, Told
 from stdc_search.search.executors.processes import Processes
-from stdc_search.spec.search import ExecutorSpec, InProcessSpec, ProcessesSpec, RaySpec
+from stdc_search.spec.executor import ExecutorSpec, InProcessSpec, ProcessesSpec, RaySpec
 from stdc_search.trial.training import Datasets
 
 __all__ = ["Executor", "GivenUp", "Lost", "Outcome", "make_executor"]

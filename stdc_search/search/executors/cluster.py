@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from stdc_search.errors import UserError, brief
 from stdc_search.search.executors.executor import GivenUp, Lost, Outcome, translated
 from stdc_search.search.executors.work import work
-from stdc_search.spec.search import RaySpec
+from stdc_search.spec.executor import RaySpec
 from stdc_search.trial.trial import TrialJob
 
 

@@ -19,7 +19,7 @@ from stdc_search.errors import UserError
 from stdc_search.latency.alone import WaitsForMeasurement
 from stdc_search.search.executors.executor import GivenUp, Lost, Outcome, translated
 from stdc_search.search.executors.work import work
-from stdc_search.spec.search import ProcessesSpec
+from stdc_search.spec.executor import ProcessesSpec
 from stdc_search.trial.trial import TrialJob
 
 

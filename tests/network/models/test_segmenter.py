@@ -7,7 +7,7 @@ from torch import nn
 from stdc_search.network.builder import build
 from stdc_search.network.models.decoder import AttentionRefinement, FeatureFusion
 from stdc_search.spec.network import ClassifierSpec, DetailSpec, SegmenterSpec, StageSpec, StdcSpec
-from stdc_search.spec.search import PRESETS
+from stdc_search.spec.start import PRESETS
 
 
 @pytest.fixture(scope="module")
