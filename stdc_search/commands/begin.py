@@ -14,6 +14,7 @@ from stdc_search.commands.screen import Screen
 from stdc_search.data.contents import Contents, differences, look
 from stdc_search.data.dataset import Split
 from stdc_search.data.survey import SPLITS, faults
+from stdc_search.errors import UserError
 from stdc_search.records import read
 from stdc_search.run_folder import CHECKPOINT, CONTENTS, RESULTS, SPEC, candidate_folders, running
 from stdc_search.spec.base import dump, located, replace
@@ -81,6 +82,22 @@ def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
                 f"(`training.steps` makes {epochs}); use a smaller one"
             )
             yield Problem("search.halving.rungs", message)
+        if spec.search is not None and spec.search.finals is not None:
+            yield from _misfits_of_finals(spec, steps * spec.training.batch, len(datasets.train))
+
+
+def _misfits_of_finals(spec: RunSpec, images_seen: int, images: int) -> Iterator[Problem]:
+    """What shows only with the data: a batch that is larger than it, and the lengths of epochs and steps."""
+    if (finals := spec.finals.training) is None:
+        return
+    try:
+        steps, _ = length(finals, images)
+    except UserError as error:
+        yield Problem("search.finals", str(error))
+        return
+    if (seen := steps * finals.batch) < images_seen:
+        message = f"a network sees {seen} images in its training, fewer than the {images_seen} of the search"
+        yield Problem("search.finals", f"{message}; use more epochs or steps")
 
 
 def look_at_data(

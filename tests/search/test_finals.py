@@ -215,6 +215,20 @@ def test_finals_that_cannot_be_meant_are_refused(finals, message):
         replace(spec, {"search.finals": finals})
 
 
+@pytest.mark.parametrize(
+    ("finals", "message"),
+    [
+        ({"steps": 3}, r"search\.finals: a network sees 12 images in its training, fewer than the 24 of the search"),
+        ({"epochs": 9, "batch": 16}, r"search\.finals: `training\.batch` 16 is more than the 8 training images"),
+    ],
+)
+def test_finals_that_do_not_fit_the_data_are_refused_before_the_search(tmp_path, finals, message):
+    spec = replace(tiny_search(trials=5), {"training.epochs": 3, "search.finals": finals})
+    with pytest.raises(SpecError, match=message):
+        run(spec, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_finals_cannot_set_what_the_search_varies():
     rate = {"training.optimizer.learning_rate": {"kind": "float", "low": 0.001, "high": 0.1}}
     finals = {"optimizer": {"kind": "sgd", "learning_rate": 0.1}}
