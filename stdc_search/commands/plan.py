@@ -57,7 +57,7 @@ def plan(
     search = spec.search
     if search is not None and search.finals is not None and search.finals.networks:
         how = spec.finals.training or spec.training
-        left = max(search.finals.networks + len(search.networks) + search.ladder - len(finals), 0)
+        left = max(search.finals.networks + len(search.networks) - len(finals), 0)
         each = seconds * _passes(how, datasets) / _passes(spec.training, datasets)
         yield (
             f"Finals: {len(finals)} networks trained, up to {left} left, "

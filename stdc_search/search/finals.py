@@ -23,10 +23,10 @@ DRAWS = 100
 
 
 def finalists(records: Sequence[Record], search: SearchSpec) -> list[Record]:
-    """The networks of a search's finals, in the order of their numbers: those with a name, and the most promising.
+    """The networks of a search's finals, in the order of their numbers: its start networks, and the most promising.
 
     Networks are chosen one by one. The next one is always that which is expected to add most to the hypervolume of the
-    networks that are chosen already, so they are accurate and spread over the front.
+    networks that are chosen already, so they are accurate and spread over the front. Rungs of a ladder compete, too.
 
     Args:
         records: complete ones.
@@ -38,7 +38,8 @@ def finalists(records: Sequence[Record], search: SearchSpec) -> list[Record]:
     chosen = [one[0] for one in several if one[0].origin == "reference"]
     inside = [one for one in several if one[0].origin != "reference"]
     if inside:
-        named = [i for i, one in enumerate(inside) if one[0].name]
+        starts = {start.name for start in search.networks}
+        named = [i for i, one in enumerate(inside) if one[0].name in starts]
         found = expected(inside, search)
         directions: list[Direction] = [*search.objectives.values()]
         picked = _most_promising(found.draws, found.probability, directions, named, search.finals.networks)

@@ -91,6 +91,8 @@ class RunSpec(Spec):
         if self.search is not None:
             size = f"{self.search.size:,}" if self.search.size != float("inf") else "infinitely many"
             does.append(f"search of {size} combinations with {self.search.trials} candidates")
+            if (finals := self.search.finals) is not None and finals.networks:
+                does.append(f"finals of {finals.networks} networks and the start networks")
         return "; ".join(does)
 
     @rule

@@ -95,7 +95,7 @@ class FinalsSpec(TrainingSpec, json_schema_extra=_without_defaults):
     """
 
     networks: NonNegativeInt = 6
-    """Number of networks beside the start networks; 0 cancels the finals."""
+    """Number of networks beside those of `start` (rungs of a ladder are not among those); 0 cancels the finals."""
     warm_start: bool = False
     """Whether each network starts from the weights that the search has trained, and not from random ones."""
 

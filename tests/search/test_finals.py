@@ -240,6 +240,7 @@ SEARCH = SearchSpec.model_validate(
     {
         "vary": {"depth": {"kind": "int", "low": 1, "high": 40, "sets": ["network.backbone.stages.0.depth"]}},
         "trials": 40,
+        "start": ["stdc1", {"ladder": 2}],
         "finals": {"networks": 4},
     }
 )
@@ -252,6 +253,7 @@ def test_finalists_are_accurate_spread_and_start_networks_are_among_them():
         for i, depth in enumerate(range(1, 41))
     ]
     trained[20] = trained[20].model_copy(update={"origin": "start", "name": "stdc1"})
+    trained[0] = trained[0].model_copy(update={"origin": "start", "name": "ladder 1"})
     bad = record(50, 20.0, 12.5, values={"depth": 30})
     chosen = finalists([*trained, bad], SEARCH)
     assert len(chosen) == 5 and 20 in {one.number for one in chosen} and bad not in chosen
