@@ -66,7 +66,7 @@ GOAL = 0.95
 KEPT = HERE / "curves.csv"
 KEYS = ["oracle", "sampler", "ladder"]
 REPORTED_AT = (20, 40, 80, 120)
-REPORTED = HERE / "reported.csv"
+REPORTED = HERE / "reported_seeds.csv"
 COUNTS = [str(count) for count in range(1, TRAININGS + 1)]
 
 
@@ -247,10 +247,10 @@ def main(
     show_table(compared(curves), out / "samplers", title="Shares of the hypervolume, medians over the seeds")
     rows = [(*(getattr(one, key) for key in KEYS), one.seed, *point) for one in ours for point in courses[one].reported]
     fronts = pd.DataFrame(rows, columns=[*KEYS, "seed", *Reported._fields]).round(4)
-    before = [path for path in (out / "reported.csv", REPORTED) if path.exists()]
+    before = [path for path in (out / "reported_seeds.csv", REPORTED) if path.exists()]
     kept = [frame[~frame["sampler"].isin(chosen)] for frame in map(pd.read_csv, before[:1])]
     fronts = pd.concat([*kept, fronts]).sort_values([*KEYS, "trainings", "by", "seed"])
-    fronts.to_csv(out / "reported.csv", index=False)
+    fronts.to_csv(out / "reported_seeds.csv", index=False)
     show_table(summarised(fronts), out / "reported", title="Reported fronts, means over the seeds with standard errors")
     if halvings := {label: [courses[one] for one in several] for label, several in groupby(halved, _halving)}:
         rows = [(label, *point) for label, several in halvings.items() for point in _points(several)]
