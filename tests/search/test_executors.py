@@ -161,6 +161,7 @@ def starts(spec: RunSpec, folder: Path, when: str) -> list[int]:
     return codes
 
 
+@pytest.mark.slow
 def test_a_candidate_that_kills_the_search_itself_again_and_again_fails_and_the_search_goes_on(tmp_path):
     spec = varied("training.epochs", 1, 6, 2)
     assert starts(spec, tmp_path, "before") == [-signal.SIGKILL] * 3 + [0]
@@ -242,7 +243,8 @@ LARGE = {f"network.backbone.stages.{i}.width": {"kind": "int", "low": 16, "high"
 ALSO = {"sampler": {"kind": "known_cost"}, "vary": LARGE}
 
 
-@pytest.mark.parametrize("more", [{"executor": PROCESSES}, pytest.param(ALSO, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{"executor": PROCESSES}, ALSO])
 def test_a_script_without_a_guard_is_told_what_it_needs(tmp_path, more):
     dump(tiny_search(trials=2, **{"sampler": {"kind": "random"}, "start": [], **more}), tmp_path / "tiny.yaml")
     script = tmp_path / "mine.py"

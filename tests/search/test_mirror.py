@@ -199,6 +199,7 @@ def test_a_damaged_file_is_made_anew(tmp_path):
     assert stored(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_file_that_someone_else_writes_to_is_left_alone_and_the_run_goes_on(tmp_path, monkeypatch):
     study = Study(tiny_search(trials=2))
