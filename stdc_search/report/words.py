@@ -30,6 +30,8 @@ BUSY = 0.1
 """Share of the CPU that other processes may use before a time is doubted."""
 SLOWED = 1.5
 """How many times its shortest time the fixed work may take before a time is doubted."""
+FEWEST = 3
+"""Networks of which a rank correlation is told."""
 REFERENCE = "reference"
 DOUBTFUL = "doubtful"
 
@@ -56,7 +58,8 @@ def heading(run: RunSpec, records: Sequence[Record]) -> str:
     if run.data is not None and run.training is not None:
         length = {"epochs": run.training.epochs, "steps": run.training.steps}
         varied = [path for name in run.search.vary for path in run.search.paths(name)] if run.search else []
-        parts += [f"after {n} {unit}" for unit, n in length.items() if n and f"training.{unit}" not in varied]
+        fixed = {unit: n for unit, n in length.items() if n and f"training.{unit}" not in varied}
+        parts += [f"after {n} {unit if n > 1 else unit.removesuffix('s')}" for unit, n in fixed.items()]
     return " ".join(parts)
 
 
@@ -208,10 +211,13 @@ def finals_note(finals: pd.DataFrame, search: pd.DataFrame, objectives: Iterable
         title = METRICS[name].title.removesuffix(" %")
         before, after = both["search"].to_numpy(), both[name].to_numpy()
         off = after - before
+        if len(both) >= FEWEST:
+            ranks = f"rank correlation {rank_correlation(before, after):.2f}"
+        else:
+            ranks = "too few for a rank correlation"
         lines.append(
-            f"Search against finals, {title} of {len(both)} networks: rank correlation "
-            f"{rank_correlation(before, after):.2f}; finals minus search {off.mean():+.1f} points on "
-            f"average, {off.min():+.1f} to {off.max():+.1f} for single networks"
+            f"Search against finals, {title} of {len(both)} network{'s' * (len(both) != 1)}: {ranks}; finals minus "
+            f"search {off.mean():+.1f} points on average, {off.min():+.1f} to {off.max():+.1f} for single networks"
         )
     return lines
 

@@ -45,7 +45,7 @@ def measure_shown(
         changed = True
         guessed |= (new := _predicted(shown))
         note = f"; {len(new)} of them have predicted times" if new else ""
-        say(f"Measuring the {len(shown)} networks of the report side by side{note}.")
+        say(f"Measuring the networks of the report ({len(shown)}) side by side{note}.")
         runs = [load(candidate_folder(candidates.folder, one.number) / SPEC) for one in shown]
         times = measure_together(runs, latency, [_calibration(run, latency, datasets) for run in runs])
         for record, (first, *also) in zip(shown, times, strict=True):

@@ -92,7 +92,7 @@ class RunSpec(Spec):
             size = f"{self.search.size:,}" if self.search.size != float("inf") else "infinitely many"
             does.append(f"search of {size} combinations with {self.search.trials} candidates")
             if (finals := self.search.finals) is not None and finals.networks:
-                does.append(f"finals of {finals.networks} networks and the start networks")
+                does.append(f"finals of {finals.networks} network{'s' * (finals.networks > 1)} and the start networks")
         return "; ".join(does)
 
     @rule

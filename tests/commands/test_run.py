@@ -407,7 +407,7 @@ def test_a_search_measures_its_front_side_by_side_once(tmp_path):
     spec = tiny_search(latency={"runtime": "eager", "repeats": 3}, objectives=TIMED, trials=4)
     console = Console(file=io.StringIO(), width=200)
     report = run(spec, tmp_path, console=console)
-    assert "networks of the report side by side." in console.file.getvalue()
+    assert "Measuring the networks of the report (" in console.file.getvalue()
     shown = [int(number) for number in report.shown["network"]]
     beside = {record.number: record.latency.beside for record in read(tmp_path / "results.jsonl")}
     assert all(beside[number] for number in shown)

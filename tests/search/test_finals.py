@@ -87,7 +87,7 @@ def test_the_first_table_is_that_of_the_finals_and_the_agreement_stands_between(
     assert re.search(r"mIoU of 4 networks: rank correlation -?[01]\.\d\d; finals minus search [+-]\d", said)
     report = write_report(folder)
     assert len(report.finals.shown) == 4 and set(report.finals.shown["seeds"]) == {2}
-    assert report.finals is not None and "after 2 epochs" in report.finals.title and "after 1 epochs" in report.title
+    assert report.finals is not None and "after 2 epochs" in report.finals.title and "after 1 epoch" in report.title
     assert (report.best, report.best_spec) == (report.finals.best, report.finals.best_spec)
     assert report.best_spec.is_relative_to(folder / "finals")
     assert said.rstrip().endswith(f"best network in the finals: {report.best_spec}")
@@ -188,7 +188,7 @@ def test_a_final_that_fails_is_a_record_and_the_others_go_on(tmp_path, monkeypat
     monkeypatch.setattr(training, "train", breaks_once)
     said = said_by(timeless(), tmp_path)
     assert [one.state for one in results(tmp_path / "finals").values()] == ["failed", "complete", "complete"]
-    assert "Search against finals, mIoU of 2 networks" in said
+    assert "Search against finals, mIoU of 2 networks: too few for a rank correlation; finals minus" in said
 
 
 def test_the_declared_finals_survive_a_file(tmp_path):
