@@ -255,7 +255,8 @@ def _plant(tree: dict[Any, Any], spec: Any, path: str, value: Any, whole: str) -
 
 def _updated(old: BaseModel, new: Mapping[str, Any]) -> BaseModel:
     """A legal spec with other values of some fields."""
-    return _validated(type(old), {**old.__dict__, **new})
+    given = {name: getattr(old, name) for name in old.model_fields_set}  # some specs tell given from omitted fields
+    return _validated(type(old), {**given, **new})
 
 
 Update = Callable[[Any, Mapping[str, Any]], BaseModel]

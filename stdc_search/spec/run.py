@@ -343,6 +343,11 @@ def _misfits_with_halving(name: str, paths: Iterable[str], length: set[str]) -> 
 
 def _misfits_with_finals(paths: Iterable[str], changes: Iterable[str]) -> Iterator[Problem]:
     for path in paths:
+        if path == "training" and changes:
+            yield Problem(
+                "search.finals", "the search varies `training` as a whole; vary single fields of it, or remove these"
+            )
+            return
         section, _, field = path.partition(".")
         if section == "training" and (name := field.split(".")[0]) in changes:
             message = f"the search varies `{path}`, which this would set for all networks; remove one of them"

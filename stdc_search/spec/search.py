@@ -184,8 +184,7 @@ class SearchSpec(Spec):
 
     @rule
     def _enough_networks_for_the_finals(self) -> Iterator[Problem]:
-        given = self.finals is not None and "networks" in self.finals.model_fields_set
-        if self.finals is not None and given and self.finals.networks > self.trials:
+        if self.finals is not None and self.finals.networks > self.trials:
             message = f"{self.finals.networks} is more than the {self.trials} networks that the search trains"
             yield Problem("finals.networks", f"{message} (`trials`); write {self.trials} or less")
 

@@ -202,7 +202,7 @@ def test_the_declared_finals_survive_a_file(tmp_path):
     ("finals", "message"),
     [
         ({"epochs": 1}, r"search\.finals\.epochs: 1 is less than the 3 of the search; write 3 or more"),
-        ({"networks": 9}, r"search\.finals\.networks: 9 is more than the 5 networks .*; write 5 or less"),
+        ({"networks": 9}, r"search\.finals\.networks: 9 is more than the 6 networks .*; write 6 or less"),
         ({"epoch": 9}, r"search\.finals\.epoch: .*`epochs`"),
         ({"epochs": 6, "steps": 90}, r"search\.finals: both of `epochs` and `steps` are given"),
         ({"loss": {"class_weights": [1.0, 2.0]}}, r"search\.finals\.loss\.class_weights: 2 numbers for 11 classes"),
@@ -212,7 +212,7 @@ def test_the_declared_finals_survive_a_file(tmp_path):
     ],
 )
 def test_finals_that_cannot_be_meant_are_refused(finals, message):
-    spec = replace(tiny_search(trials=5), {"training.epochs": 3})
+    spec = replace(tiny_search(trials=6), {"training.epochs": 3})
     with pytest.raises((SpecError, ValueError), match=message):
         replace(spec, {"search.finals": finals})
 
@@ -225,7 +225,7 @@ def test_finals_that_cannot_be_meant_are_refused(finals, message):
     ],
 )
 def test_finals_that_do_not_fit_the_data_are_refused_before_the_search(tmp_path, finals, message):
-    spec = replace(tiny_search(trials=5), {"training.epochs": 3, "search.finals": finals})
+    spec = replace(tiny_search(trials=6), {"training.epochs": 3, "search.finals": finals})
     with pytest.raises(SpecError, match=message):
         run(spec, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -235,7 +235,27 @@ def test_finals_cannot_set_what_the_search_varies():
     rate = {"training.optimizer.learning_rate": {"kind": "float", "low": 0.001, "high": 0.1}}
     finals = {"optimizer": {"kind": "sgd", "learning_rate": 0.1}}
     with pytest.raises((SpecError, ValueError), match=r"the search varies `training\.optimizer\.learning_rate`"):
-        tiny_search(vary=rate, finals=finals)
+        tiny_search(trials=6, vary=rate, finals=finals)
+
+
+def test_finals_cannot_set_what_varies_with_the_whole_training():
+    training = tiny_search().training.model_dump()
+    whole = {"training": {"kind": "choice", "of": [training, {**training, "batch": 2}]}}
+    with pytest.raises((SpecError, ValueError), match="the search varies `training` as a whole"):
+        tiny_search(trials=6, vary=whole, finals={"epochs": 9})
+
+
+def test_the_default_number_of_finalists_is_checked_too():
+    """A spec that is accepted is written into the run folder, and must be read there again."""
+    with pytest.raises((SpecError, ValueError), match="6 is more than the 5 networks"):
+        tiny_search(trials=5, finals={"epochs": 9})
+
+
+def test_a_variant_of_finals_has_no_field_that_nobody_gave(tmp_path):
+    spec = replace(timeless(), {"search.finals.networks": 3})
+    assert spec.search.finals.changes == timeless().search.finals.changes
+    dump(spec, tmp_path / "spec.yaml")
+    assert load(tmp_path / "spec.yaml").search.finals.changes == spec.search.finals.changes
 
 
 SEARCH = SearchSpec.model_validate(
