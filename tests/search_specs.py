@@ -1,7 +1,13 @@
-"""Small specs for tests of a search."""
+"""Small specs for tests of a search, and their runs."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from stdc_search.commands.run import run
+from stdc_search.search.executors import in_process
 from stdc_search.spec.run import RunSpec
 
 
@@ -55,3 +61,21 @@ def tiny_search(epochs: int = 1, latency: dict[str, Any] | None = None, **search
             },
         }
     )
+
+
+def run_with_cuts(spec: RunSpec, folder: Path, calls: Sequence[int]) -> None:
+    """Run to the end, interrupted each time before a trial: after so many trials since the last interruption."""
+    run_trial = in_process.run_trial
+    for count in calls:
+        left = iter(range(count))
+
+        def cut(*arguments: Any, left: Any = left) -> Any:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return run_trial(*arguments)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(in_process, "run_trial", cut)
+            with pytest.raises(KeyboardInterrupt):
+                run(spec, folder)
+    run(spec, folder)

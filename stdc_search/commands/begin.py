@@ -14,14 +14,13 @@ from stdc_search.commands.screen import Screen
 from stdc_search.data.contents import Contents, differences, look
 from stdc_search.data.dataset import Split
 from stdc_search.data.survey import SPLITS, faults
-from stdc_search.errors import UserError
 from stdc_search.records import read
-from stdc_search.run_folder import CHECKPOINT, CONTENTS, RESULTS, SPEC, candidate_folders, running
+from stdc_search.run_folder import CHECKPOINT, CONTENTS, FINALS, RESULTS, SPEC, candidate_folders, running
 from stdc_search.spec.base import dump, located, replace
 from stdc_search.spec.data import DataSpec
 from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec, load
-from stdc_search.spec.training import MEANS
+from stdc_search.spec.training import MEANS, TrainingSpec
 from stdc_search.storage import write_atomically
 from stdc_search.training.batches import length
 from stdc_search.training.loop import check
@@ -32,7 +31,7 @@ from stdc_search.trial.training import Datasets
 FREE = ("search.trials", "search.executor", "search.storage", "data.root", *(f"training.{name}" for name in MEANS))
 """What may differ from the spec that began a run folder."""
 SEARCH_FREE = (*FREE, "search.finals")
-"""The same for a search, whose finals have a folder of their own."""
+"""FREE and the finals, which are checked in their own folder."""
 
 
 def check_machine(spec: RunSpec, datasets: Datasets | None, source: Path | None = None) -> None:
@@ -43,8 +42,8 @@ def check_machine(spec: RunSpec, datasets: Datasets | None, source: Path | None 
     """
     if problems := list(_misfits(spec, datasets)):
         raise located(problems, source)
-    if datasets is not None and spec.training is not None:
-        check(spec.training)
+    for training in _trainings(spec).values() if datasets is not None else ():
+        check(training)
     if "bf16" in _precisions(spec) and not bf16_is_native():
         warnings.warn(
             f"`precision: bf16`: this device has no instructions for bf16; a training step took {EMULATED} times as "
@@ -53,9 +52,17 @@ def check_machine(spec: RunSpec, datasets: Datasets | None, source: Path | None 
         )
 
 
+def _trainings(spec: RunSpec) -> dict[str, TrainingSpec]:
+    """The trainings that a run does, by their place in the file."""
+    finals = None
+    if spec.search is not None and spec.search.finals is not None and spec.search.finals.networks:
+        finals = spec.finals_run.training
+    both = {"training": spec.training, "search.finals": finals}
+    return {place: training for place, training in both.items() if training is not None}
+
+
 def _precisions(spec: RunSpec) -> Iterator[str]:
-    if spec.training is not None:
-        yield spec.training.precision
+    yield from (training.precision for training in _trainings(spec).values())
     if spec.latency is not None:
         yield from (one.precision for one in (spec.latency, *spec.latency.also))
 
@@ -66,38 +73,41 @@ def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
             "starts its own processes, but another program (torchrun?) started several; start one, or use in_process"
         )
         yield Problem("search.executor.kind", message)
-    if spec.training is None:
-        return
-    teacher = getattr(spec.training.loss, "distillation", None)
-    files = {"start_from": spec.training.start_from, "loss.distillation.weights": teacher and teacher.weights}
-    for name, file in files.items():
-        if file is not None and not file.path.is_file():
-            yield Problem(f"training.{name}", f"{file.path} does not exist; give a weights file")
-    if datasets is not None:
-        steps, epoch_steps = length(spec.training, len(datasets.train))  # an error if a batch is larger than the data
-        halving = spec.search and spec.search.halving
-        if halving and halving.rungs[-1] >= (epochs := ceil(steps / epoch_steps)):
-            message = (
-                f"a rung after {halving.rungs[-1]} epochs is not before the last epoch "
-                f"(`training.steps` makes {epochs}); use a smaller one"
-            )
-            yield Problem("search.halving.rungs", message)
-        if spec.search is not None and spec.search.finals is not None:
-            yield from _misfits_of_finals(spec, steps * spec.training.batch, len(datasets.train))
+    missing: set[Path] = set()
+    for place, training in _trainings(spec).items():
+        teacher = getattr(training.loss, "distillation", None)
+        files = {"start_from": training.start_from, "loss.distillation.weights": teacher and teacher.weights}
+        for name, file in files.items():
+            if file is not None and not file.path.is_file() and file.path not in missing:
+                missing.add(file.path)
+                yield Problem(f"{place}.{name}", f"{file.path} does not exist; give a weights file")
+    if datasets is not None and spec.training is not None:
+        yield from _misfits_of_lengths(spec, spec.training, len(datasets.train))
 
 
-def _misfits_of_finals(spec: RunSpec, images_seen: int, images: int) -> Iterator[Problem]:
-    """What shows only with the data: a batch that is larger than it, and the lengths of epochs and steps."""
-    if (finals := spec.finals.training) is None:
+def _misfits_of_lengths(spec: RunSpec, training: TrainingSpec, images: int) -> Iterator[Problem]:
+    """Problems that need the data: a batch larger than the data set, a long warm-up, late rungs, short finals."""
+    steps: dict[str, int] = {}
+    for place, one in _trainings(spec).items():
+        try:
+            steps[place], _ = length(one, images)
+        except SpecError as error:
+            yield from (Problem(it.path.replace("training", place, 1), it.message) for it in error.problems)
+    if "training" not in steps:
         return
-    try:
-        steps, _ = length(finals, images)
-    except UserError as error:
-        yield Problem("search.finals", str(error))
-        return
-    if (seen := steps * finals.batch) < images_seen:
-        message = f"a network sees {seen} images in its training, fewer than the {images_seen} of the search"
-        yield Problem("search.finals", f"{message}; use more epochs or steps")
+    halving = spec.search and spec.search.halving
+    if halving and halving.rungs[-1] >= (epochs := ceil(steps["training"] / (images // training.batch))):
+        message = (
+            f"a rung after {halving.rungs[-1]} epochs is not before the last epoch "
+            f"(`training.steps` makes {epochs}); use a smaller one"
+        )
+        yield Problem("search.halving.rungs", message)
+    finals = _trainings(spec).get("search.finals")
+    if finals is not None and "search.finals" in steps and not (finals.epochs and training.epochs):
+        seen, before = steps["search.finals"] * finals.batch, steps["training"] * training.batch
+        if seen < before:
+            message = f"the finals train on {seen} images in all, fewer than the search's {before}; train longer"
+            yield Problem("search.finals", message)
 
 
 def look_at_data(
@@ -133,34 +143,47 @@ def look_at_data(
 def begin_folder(
     folder: Path, spec: RunSpec, contents: Contents | None, free: tuple[str, ...] = SEARCH_FREE
 ) -> RunSpec:
-    """Write `spec.yaml` and `data.json`, or check that those that are there say the same, but for what is free.
+    """Write `spec.yaml` and `data.json`, or check that existing ones agree, except for the fields in `free`.
 
     Returns:
         The spec, whose training keeps the precision that the folder began with if it leaves the choice open.
 
     Raises:
-        SpecError: the run began with another spec or other data.
+        SpecError: the run, or its finals, began with another spec or other data. Then nothing is written.
     """
+    spec = _agreed(folder, spec, contents, free)
+    if spec.search is not None and spec.search.finals is not None and spec.search.finals.networks:
+        _agreed(folder / FINALS, spec.finals_run, contents, FREE)
     path, data_path = folder / SPEC, folder / CONTENTS
-    before = Contents.read(data_path)
-    if path.exists() and _is_begun(folder):
-        spec = _in_the_precision_of(load(path), spec)
-        different = _differences(load(path).model_dump(mode="json"), spec.model_dump(mode="json"))
-        different = [line for name, line in different if not name.startswith(free)]
-        what = "another spec"
-        if not different and contents and before:
-            different = differences(before.files, contents.files, _used(folder))
-            what = "other data"
-        if different:
-            raise SpecError.of(
-                f"{folder}: was started with {what}, so its results would not be comparable:\n  "
-                + "\n  ".join(different)
-                + "\nGive a new folder with --out, or change these back."
-            )
-    if contents and contents != before:
+    if contents and contents != Contents.read(data_path):
         write_atomically(data_path, contents.model_dump_json())
-    if not path.exists() or load(path) != spec:  # a person's own file keeps its comments
+    if not path.exists() or dump(load(path)) != dump(spec):  # a person's own file keeps its comments
         write_atomically(path, dump(spec))
+    return spec
+
+
+def _agreed(folder: Path, spec: RunSpec, contents: Contents | None, free: tuple[str, ...]) -> RunSpec:
+    """The spec with which a folder goes on.
+
+    Raises:
+        SpecError: the folder began with another one, or with other data.
+    """
+    path, before = folder / SPEC, Contents.read(folder / CONTENTS)
+    if not (path.exists() and _is_begun(folder)):
+        return spec
+    spec = _in_the_precision_of(load(path), spec)
+    different = _differences(load(path).model_dump(mode="json"), spec.model_dump(mode="json"))
+    different = [line for name, line in different if not name.startswith(free)]
+    what = "another spec"
+    if not different and contents and before:
+        different = differences(before.files, contents.files, _used(folder))
+        what = "other data"
+    if different:
+        raise SpecError.of(
+            f"{folder}: was started with {what}, so its results would not be comparable:\n  "
+            + "\n  ".join(different)
+            + "\nGive a new folder with --out, or change these back."
+        )
     return spec
 
 

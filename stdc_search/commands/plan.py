@@ -21,7 +21,7 @@ def plan(
     slots: int = 1,
     finals: Sequence[Record] = (),
 ) -> Iterator[str]:
-    """Lines on the space, on the candidates that are done and left, on the finals, and on the minutes that they take.
+    """Lines on the space, on the candidates and finals done and left, and on the minutes that they need.
 
     Args:
         spec: the run.
@@ -29,7 +29,7 @@ def plan(
         datasets: where networks are trained.
         candidates: that are still to be trained, at most.
         slots: how many at a time.
-        finals: records of finals that are done.
+        finals: complete records of the finals.
     """
     if spec.search is not None:
         size = spec.search.size
@@ -56,16 +56,18 @@ def plan(
         )
     search = spec.search
     if search is not None and search.finals is not None and search.finals.networks:
-        how = spec.finals.training or spec.training
-        left = max(search.finals.networks + len(search.networks) - len(finals), 0)
-        each = seconds * _passes(how, datasets) / _passes(spec.training, datasets)
+        how = spec.finals_run.training or spec.training
+        most = search.finals.networks + len(search.networks)
+        left = most if candidates > 0 else max(most - len(finals), 0)  # new candidates may be better than old finalists
+        images = len(datasets.train)
+        each = seconds * images_seen(how, images) / images_seen(spec.training, images)
         yield (
             f"Finals: {len(finals)} networks trained, up to {left} left, "
             f"about {each * left / max(slots, 1) / 60:.0f} minutes more ({each / 60:.1f} each)."
         )
 
 
-def _passes(training: TrainingSpec, datasets: Datasets) -> float:
-    """Images that a network sees in all its trainings."""
-    steps, _ = length(training, len(datasets.train))
+def images_seen(training: TrainingSpec, images: int) -> int:
+    """Images that are processed to train a network, over all seeds."""
+    steps, _ = length(training, images)
     return steps * training.batch * len(training.seeds)

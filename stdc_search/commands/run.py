@@ -9,16 +9,16 @@ from pathlib import Path
 from rich.console import Console
 
 from stdc_search.commands.begin import FREE, begin_folder, check_machine, look_at_data
-from stdc_search.commands.plan import plan
+from stdc_search.commands.plan import images_seen, plan
 from stdc_search.commands.screen import Screen, line
 from stdc_search.data.contents import Contents
 from stdc_search.data.survey import remarks
 from stdc_search.latency.forecast import Forecast
-from stdc_search.records import Record
+from stdc_search.records import Record, read_machines
 from stdc_search.report import Report, write_report
 from stdc_search.report.survey import summary
-from stdc_search.report.words import label
-from stdc_search.run_folder import FINALS, locked
+from stdc_search.report.words import label, title_of
+from stdc_search.run_folder import FINALS, MACHINES, locked
 from stdc_search.search.candidates import Candidates
 from stdc_search.search.driver import Driver
 from stdc_search.search.executors import make_executor
@@ -27,6 +27,7 @@ from stdc_search.search.mirror import Mirror
 from stdc_search.search.shown import measure_shown
 from stdc_search.search.study import Proposal, Study
 from stdc_search.spec.data import DataSpec
+from stdc_search.spec.executor import ExecutorSpec, InProcessSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import SearchSpec
@@ -124,13 +125,13 @@ def _try_one(spec: RunSpec, candidates: Candidates, datasets: Datasets | None, s
 def _begun_finals(
     spec: RunSpec, folder: Path, contents: Contents | None, screen: Screen, data_root: Path | None
 ) -> Iterator[Candidates | None]:
-    """The finals in their folder; none without finals. A spec that differs from theirs is refused before the search."""
+    """Open the folder of the finals, and give their candidates; None if there are no finals."""
     if spec.required_search.finals is None or not spec.required_search.finals.networks:
         yield None
         return
     with locked(folder / FINALS) as place:
-        finals = begin_folder(place, spec.finals, contents, FREE)
-        yield Candidates(finals, place, lambda record: screen.say(line(record, place)), data_root=data_root)
+        finals = begin_folder(place, spec.finals_run, contents, FREE)
+        yield Candidates(finals, place, lambda record: screen.say(line(record, place, folder)), data_root=data_root)
 
 
 def _search(
@@ -148,13 +149,14 @@ def _search(
     study = Study(spec, candidates.records, forecast)
     mirror = Mirror(study, candidates.folder)
     most = search.size + len(search.networks)  # references are no combinations of the space
+    done = finals.complete if finals is not None else []
     with closing(make_executor(search.executor, datasets, screen.bar)) as executor:
         left = int(min(search.trials, most)) - study.trained
-        done = finals.records if finals is not None else ()
         for text in plan(spec, candidates.records, datasets, left, executor.slots, done):
             screen.say(text)
         Driver(study, executor, candidates, screen.say, lambda: mirror.add(candidates.records)).run()
-    if spec.latency and measure_shown(candidates, search, spec.latency, datasets, forecast, screen.say):
+    also = [record.number for record in done]
+    if spec.latency and measure_shown(candidates, search, spec.latency, datasets, forecast, screen.say, also):
         mirror.rewrite(candidates.records)  # it has the times of before
     mirror.add(candidates.records, last=True)
     mirror.close()
@@ -166,21 +168,45 @@ def _search(
     elif study.trained < search.trials:
         screen.say(f"The space is exhausted: every network was tried, with {study.trained} trainings.")
     if finals is not None:
-        _finals(search, candidates, finals, datasets, screen)
+        _finals(spec, search, candidates, finals, datasets, screen)
 
 
 def _finals(
-    search: SearchSpec, candidates: Candidates, finals: Candidates, datasets: Datasets | None, screen: Screen
+    spec: RunSpec,
+    search: SearchSpec,
+    candidates: Candidates,
+    finals: Candidates,
+    datasets: Datasets | None,
+    screen: Screen,
 ) -> None:
-    """Train the finalists at full length; their times are those of the search."""
+    """Train the finalists at full length. Their latencies come from the search."""
     chosen = finalists(candidates.complete, search)
-    times = {record.number: {"latency": record.latency, "latency_also": record.latency_also} for record in chosen}
+    if lost := {start.name for start in search.networks} - {record.name for record in chosen}:
+        screen.say(f"No finals for {', '.join(sorted(map(title_of, lost)))}: the search did not complete them.")
+    study = Finals(finals.spec, chosen, finals.records, candidates.folder)
+    if left := [label(record) for record in chosen if record.number not in study.begun]:
+        screen.say(f"Finals: {', '.join(left)}.")
+    if left or finals.unfinished():
+        with closing(make_executor(_patient(search.executor, spec, datasets), datasets, screen.bar)) as executor:
+            Driver(study, executor, finals, screen.say, lambda: None).run()
+    measured = {record.number: record for record in candidates.complete}
+    machines = read_machines(candidates.folder / MACHINES)
     for record in finals.complete:
-        if (updated := record.model_copy(update=times.get(record.number))) != record:
+        if record.latency is None or (timed := measured.get(record.number)) is None:
+            continue
+        times = {"latency": timed.latency, "latency_also": timed.latency_also, "machine": timed.machine}
+        if (updated := record.model_copy(update=times)) != record:
             finals.keep(updated)
-    left = [record for record in chosen if record.number not in {one.number for one in finals.records}]
-    if left:
-        screen.say(f"Finals: {', '.join(label(record) for record in left)}.")
-    with closing(make_executor(search.executor, datasets, screen.bar)) as executor:
-        study = Finals(finals.spec, chosen, finals.records, candidates.folder)
-        Driver(study, executor, finals, screen.say, lambda: None).run()
+            if timed.machine in machines:
+                finals.met(machines[timed.machine])
+
+
+def _patient(executor: ExecutorSpec, spec: RunSpec, datasets: Datasets | None) -> ExecutorSpec:
+    """An executor whose timeout, if it has one, is longer by as much as the trainings of the finals are."""
+    finals = spec.finals_run.training
+    if isinstance(executor, InProcessSpec) or executor.timeout is None or datasets is None:
+        return executor
+    if spec.training is None or finals is None:
+        return executor
+    longer = images_seen(finals, len(datasets.train)) / images_seen(spec.training, len(datasets.train))
+    return executor.model_copy(update={"timeout": executor.timeout * max(longer, 1.0)})

@@ -51,8 +51,8 @@ class Screen:
             )
 
 
-def line(record: Record, run: Path) -> str:
-    """One line on a finished candidate of a run."""
+def line(record: Record, run: Path, top: Path | None = None) -> str:
+    """One line on a finished candidate of a run; paths start from `top`, by default from the run's folder."""
     figures = []
     if record.score:
         name = "score.miou" if isinstance(record.score, Score) else "score.top1"
@@ -69,7 +69,7 @@ def line(record: Record, run: Path) -> str:
     if record.reason:
         figures.append(f"{record.state}: {record.reason}")
     if record.state == "failed" and (file := candidate_folder(run, record.number) / ERROR).exists():
-        figures.append(f"see {file.relative_to(run)}")
+        figures.append(f"see {file.relative_to(top or run)}")
     if record.seconds:
         figures.append(f"{sum(record.seconds.values()):.0f} s")
     return f"{_title(record)}: " + ", ".join(figures)

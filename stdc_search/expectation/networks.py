@@ -43,7 +43,7 @@ class Expected:
     probability: Floats
     """Probability that a network is on the front of true scores: [networks]."""
     draws: NDArray[np.float64]
-    """Objectives that the networks may truly have, in the order of the search: [draws, networks, objectives]."""
+    """Joint posterior draws of the true objectives, in the order of the search: [draws, networks, objectives]."""
 
 
 def networks(records: Sequence[Record]) -> list[list[Record]]:

@@ -55,7 +55,7 @@ class Report:
     best: int | None
     """Number of the most accurate network on the front."""
     best_spec: Path | None
-    """Its `spec.yaml`, which can be run alone; of the finals where there are some."""
+    """Its `spec.yaml`, which runs by itself; from the finals if there are any."""
     finals: Report | None = None
     """The report of the finals."""
     agreement: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Report:
 def write_report(folder: Path) -> Report:
     """Write `report/` of a run's folder: tables; with a search, the front's picture; with a training, an overlay.
 
-    A search with finals has a second report, in the folder of its finals.
+    The finals of a search get a report of their own, in their folder.
 
     Raises:
         UserError: the folder is not a run folder.
@@ -89,7 +89,7 @@ def write_report(folder: Path) -> Report:
 
     objectives: dict[str, Direction] = {**run.search.objectives} if run.search else {}
     frame = candidates(complete, objectives, run)
-    table = shown(frame, objectives, every=folder.resolve().name == FINALS)
+    table = shown(frame, objectives, every=_is_of_finals(folder))
     title = heading(run, complete)
     numbers = {int(number) for number in table["network"]}
     shaky = doubtful([record for record in complete if record.number in numbers], found)
@@ -120,7 +120,7 @@ def write_report(folder: Path) -> Report:
         notes.append(f"picture: {pictures[0]}")
 
     finals = write_report(folder / FINALS) if (folder / FINALS / SPEC).is_file() else None
-    finals = finals if finals is not None and finals.best is not None else None
+    finals = finals if finals is not None and not finals.shown.empty else None
     agreement = finals_note(finals.candidates, frame, objectives) if finals is not None else []
     number = best(frame, objectives)
     winner = next((record for record in complete if record.number == number), None)
@@ -139,10 +139,15 @@ def write_report(folder: Path) -> Report:
         title_of_best = "expected " * (f"expected.{by}" in frame) + METRICS[by].title.removesuffix(" %") if by else ""
         where = "in the search " * (finals is not None)
         notes.append(f"best network {where}by {title_of_best}: {spec}" if by else f"network: {spec}")
-    if finals is not None:
+    if finals is not None and finals.best is not None:
         number, spec = finals.best, finals.best_spec
         notes.append(f"best network in the finals: {spec}")
     return Report(frame, table, title, tuple(filter(None, notes)), paths, number, spec, finals, tuple(agreement))
+
+
+def _is_of_finals(folder: Path) -> bool:
+    """Whether a run folder is that of the finals of another one."""
+    return folder.resolve().name == FINALS and (folder.resolve().parent / SPEC).is_file()
 
 
 def _write(figure: Figure, path: Path) -> Path:

@@ -30,8 +30,8 @@ BUSY = 0.1
 """Share of the CPU that other processes may use before a time is doubted."""
 SLOWED = 1.5
 """How many times its shortest time the fixed work may take before a time is doubted."""
-FEWEST = 3
-"""Networks of which a rank correlation is told."""
+FEWEST_RANKED = 3
+"""Fewest networks for which a rank correlation is reported."""
 REFERENCE = "reference"
 DOUBTFUL = "doubtful"
 
@@ -49,7 +49,7 @@ def title_of(network: str) -> str:
 
 
 def heading(run: RunSpec, records: Sequence[Record]) -> str:
-    """The heading: what is shown, the data set, the image size and the length of the training."""
+    """The heading names the data set, the image size and the length of the training."""
     parts = ["Front" if run.search else "Network"]
     if run.data is not None and run.training is not None:
         parts.append(f"on {_data_set(run.data)}")
@@ -195,7 +195,7 @@ def expectation_note(frame: pd.DataFrame) -> str:
 
 
 def finals_note(finals: pd.DataFrame, search: pd.DataFrame, objectives: Iterable[str]) -> list[str]:
-    """How well the scores of a search predicted those of its finals; a line for each objective that is a score.
+    """How well a search predicted its finals: a line for each objective that is a score.
 
     Args:
         finals: the networks of the finals (`candidates.candidates`).
@@ -211,13 +211,13 @@ def finals_note(finals: pd.DataFrame, search: pd.DataFrame, objectives: Iterable
         title = METRICS[name].title.removesuffix(" %")
         before, after = both["search"].to_numpy(), both[name].to_numpy()
         off = after - before
-        if len(both) >= FEWEST:
+        if len(both) >= FEWEST_RANKED:
             ranks = f"rank correlation {rank_correlation(before, after):.2f}"
         else:
             ranks = "too few for a rank correlation"
         lines.append(
-            f"Search against finals, {title} of {len(both)} network{'s' * (len(both) != 1)}: {ranks}; finals minus "
-            f"search {off.mean():+.1f} points on average, {off.min():+.1f} to {off.max():+.1f} for single networks"
+            f"Search and finals, {title} of {len(both)} network{'s' * (len(both) != 1)}: {ranks}; "
+            f"finals minus search: {off.mean():+.1f} points on average ({off.min():+.1f} to {off.max():+.1f})"
         )
     return lines
 

@@ -26,7 +26,7 @@ PATIENCE = 5.0
 
 
 class Proposer(Protocol):
-    """Says what comes next: a search (`Study`) or its finals (`Finals`)."""
+    """Proposes candidates: `Study` for a search, `Finals` for its finals."""
 
     search: SearchSpec
     records: dict[int, Record]

@@ -1,7 +1,8 @@
-"""The finals of a search: which networks are trained again at full length, and what is left to train."""
+"""The finals of a search: chooses the networks to train again and proposes them to the driver."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,19 +19,22 @@ from stdc_search.spec.base import replace
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import SearchSpec
 
-DRAWS = 100
-"""Draws of the scores of all networks that the choice of finalists looks at."""
+DRAWS = 50
+"""Joint draws of all scores that the choice of finalists looks at."""
+MARGIN = 0.25
+"""Distance of the hypervolume's reference point from the worst values, as a share of their range. With a quarter, the
+ends of the front, among them the most accurate network, count as much as networks in its middle."""
 
 
 def finalists(records: Sequence[Record], search: SearchSpec) -> list[Record]:
-    """The networks of a search's finals, in the order of their numbers: its start networks, and the most promising.
+    """The networks of a search's finals, in the order of their numbers: its start networks and the most promising.
 
-    Networks are chosen one by one. The next one is always that which is expected to add most to the hypervolume of the
-    networks that are chosen already, so they are accurate and spread over the front. Rungs of a ladder compete, too.
+    Networks are chosen one by one. Each has the largest expected gain in hypervolume over those already chosen, so they
+    spread over the front. Rungs of a ladder compete, too.
 
     Args:
         records: complete ones.
-        search: a search with finals, or without: then there are no finalists.
+        search: the search; without finals the result is empty.
     """
     if search.finals is None or not search.finals.networks:
         return []
@@ -57,14 +61,14 @@ def _most_promising(
         probability: of being on the front, [networks].
         directions: of the objectives.
         chosen: networks that are chosen already.
-        count: of further ones.
+        count: number of networks to add.
     """
     some = draws[:: max(len(draws) // DRAWS, 1)]
     for i, direction in enumerate(directions):
         if direction == "minimize" and (some[..., i] > 0).all():
             some = np.concatenate([some[..., :i], np.log(some[..., i : i + 1]), some[..., i + 1 :]], axis=-1)
     lowest, highest = some.min((0, 1)), some.max((0, 1))
-    margin = 0.1 * (highest - lowest)
+    margin = MARGIN * (highest - lowest)
     minimized = np.array([direction == "minimize" for direction in directions])
     reference = np.where(minimized, highest + margin, lowest - margin).tolist()
 
@@ -72,22 +76,32 @@ def _most_promising(
         return sum(hypervolume(points[[*indices]], reference, directions) for points in some)
 
     picked = [*chosen]
-    left = [i for i in range(draws.shape[1]) if i not in picked]
-    for _ in range(min(count, len(left))):
-        best = max(left, key=lambda i: (volume([*picked, i]), probability[i]))
+    gains = {i: math.inf for i in np.argsort(-probability, kind="stable").tolist() if i not in picked}
+    for _ in range(min(count, len(gains))):
+        before, best, most = volume(picked), -1, -1.0
+        for i in sorted(gains, key=lambda i: -gains[i]):
+            # The more is picked, the less a network adds, so an earlier gain is an upper bound.
+            if gains[i] <= most:
+                break
+            gains[i] = volume([*picked, i]) - before
+            if gains[i] > most:
+                best, most = i, gains[i]
         picked.append(best)
-        left.remove(best)
+        del gains[best]
     return picked
 
 
 class Finals:
-    """The finals to the driver, as `Study` is the search: it proposes each finalist once.
+    """Proposes finalists to the driver, each once, as `Study` proposes candidates.
 
     Args:
         spec: the run of the finals.
         finalists: records of the search.
-        records: of finals that are done.
-        folder: of the search's run, where the weights are that networks start from.
+        records: of finished finals.
+        folder: the search's run folder, which has the weights for `warm_start`.
+
+    Raises:
+        UserError: weights for `warm_start` are missing.
     """
 
     def __init__(self, spec: RunSpec, finalists: Sequence[Record], records: Iterable[Record], folder: Path) -> None:
@@ -95,6 +109,10 @@ class Finals:
         self.finalists = {record.number: record for record in finalists}
         self.records = {record.number: record for record in records}
         self.begun = {*self.records}
+        self.warm = self.search.finals is not None and self.search.finals.warm_start
+        for number in self.finalists.keys() - self.begun if self.warm else ():
+            if not (weights := candidate_folder(folder, number) / WEIGHTS).is_file():
+                raise UserError(f"{weights} is missing, and `warm_start` needs it; restore it, or give a new --out")
 
     def propose(self) -> Proposal | None:
         """The next finalist; none if all are done or tried now."""
@@ -108,11 +126,11 @@ class Finals:
         return Proposal(record.number, record.values, self._run(record), record.origin, record.name, known=known)
 
     def tell(self, proposal: Proposal, record: Record) -> None:
-        """Note a finalist that is done."""
+        """Note a finished finalist."""
         self.records[record.number] = record
 
     def relearn(self, expected: Mapping[int, Sequence[float]]) -> None:
-        """Nothing: the finals learn nothing."""
+        """Does nothing, since finals have no sampler."""
 
     def _run(self, record: Record) -> RunSpec:
         starts = {start.name: start for start in self.search.networks}
@@ -120,9 +138,5 @@ class Finals:
             run = self.spec.start_candidate(starts[record.name])
         else:
             run = self.spec.candidate(record.values)
-        if self.search.finals is None or not self.search.finals.warm_start:
-            return run
         weights = candidate_folder(self.folder, record.number) / WEIGHTS
-        if not weights.is_file():
-            raise UserError(f"{weights} is missing; the finals start from it because of `warm_start`")
-        return replace(run, {"training.start_from": weights.absolute()})
+        return replace(run, {"training.start_from": weights.absolute()}) if self.warm else run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from statistics import mean
 
 from torch import Tensor
@@ -29,19 +29,20 @@ def measure_shown(
     datasets: Datasets | None,
     forecast: Forecast | None,
     say: Callable[[str], None],
+    others: Collection[int] = (),
 ) -> bool:
     """Measure the front, the finalists and all networks with a name side by side, so that their times can be compared.
 
     Times that were measured during the search come from different minutes, and may be predicted. Measured times may
     change the front, so it is looked at again until all of it was measured like this. What another machine measured
-    stays.
+    stays. `others` are numbers of further networks, those of earlier finals.
 
     Returns:
         Whether any record has changed.
     """
     guessed: dict[int, float] = {}
     changed = False
-    while _apart(shown := _shown(candidates, search)):
+    while _apart(shown := _shown(candidates, search, others)):
         changed = True
         guessed |= (new := _predicted(shown))
         note = f"; {len(new)} of them have predicted times" if new else ""
@@ -58,17 +59,17 @@ def measure_shown(
         say(f"Their predicted times were off by {off:.1f} % on average; the table states {stated:.1f} %.")
     limit = search.limits.get("latency.median_ms")
     if changed and limit:
-        times_of = {one.number: one.metric("latency.median_ms") for one in _shown(candidates, search)}
+        times_of = {one.number: one.metric("latency.median_ms") for one in _shown(candidates, search, others)}
         if above := [number for number, time in times_of.items() if limit.excess(time) > 0]:
             names = ", ".join(f"{number:04d} ({times_of[number]:.1f} ms)" for number in above)
             say(f"Measured side by side, these are above the limit of {limit.at_most:g} ms: {names}.")
     return changed
 
 
-def _shown(candidates: Candidates, search: SearchSpec) -> list[Record]:
+def _shown(candidates: Candidates, search: SearchSpec, others: Collection[int]) -> list[Record]:
     """The networks of the report and of the finals, except those whose folders were removed."""
     complete = candidates.complete
-    numbers = front_of(complete, search) | {record.number for record in finalists(complete, search)}
+    numbers = front_of(complete, search) | {record.number for record in finalists(complete, search)} | {*others}
     shown = [record for record in complete if record.number in numbers or (record.name and record.repeats is None)]
     return [record for record in shown if (candidate_folder(candidates.folder, record.number) / SPEC).exists()]
 

@@ -62,7 +62,7 @@ class Proposal:
     repeats: int | None = None
     """Number of the record whose network is trained again, with other seeds."""
     known: Record | None = None
-    """A record of the same network, whose times hold here too."""
+    """An earlier record of the same network; its latencies are reused."""
     trial: optuna.Trial | None = field(default=None, compare=False)
     """Optuna's trial; none for a reference."""
     notes: Mapping[str, Any] = field(default_factory=dict)

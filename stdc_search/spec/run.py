@@ -92,7 +92,8 @@ class RunSpec(Spec):
             size = f"{self.search.size:,}" if self.search.size != float("inf") else "infinitely many"
             does.append(f"search of {size} combinations with {self.search.trials} candidates")
             if (finals := self.search.finals) is not None and finals.networks:
-                does.append(f"finals of {finals.networks} network{'s' * (finals.networks > 1)} and the start networks")
+                starts = f" and {len(self.search.networks)} of `start`" if self.search.networks else ""
+                does.append(f"finals of up to {finals.networks} networks{starts}")
         return "; ".join(does)
 
     @rule
@@ -254,7 +255,13 @@ class RunSpec(Spec):
         run = self.model_copy(update={"search": None})
         problems = misfits(run, {f"training.{name}": value for name, value in changes.items()})
         for problem in problems:
-            yield Problem(f"search.finals.{problem.path.removeprefix('training').lstrip('.')}", problem.message)
+            field = problem.path.removeprefix("training").lstrip(".")
+            yield Problem(f"search.finals.{field}".rstrip("."), problem.message)
+        if not problems and self.search.finals.networks and not self.search.finals.warm_start:
+            again = replace(self.training, changes)
+            if again.same_but_for_seeds(self.training) and {*again.seeds} <= {*self.training.seeds}:
+                message = "trains networks exactly as the search has done; give more `epochs` or other `seeds`"
+                yield Problem("search.finals", message)
         for unit in ("epochs", "steps"):
             search, finals = getattr(self.training, unit), changes.get(unit)
             if search and finals and finals < search:
@@ -262,7 +269,7 @@ class RunSpec(Spec):
                 yield Problem(f"search.finals.{unit}", message)
 
     @property
-    def finals(self) -> RunSpec:
+    def finals_run(self) -> RunSpec:
         """The run that trains the networks of the finals: a search without early stopping and without finals.
 
         Raises:
@@ -350,7 +357,7 @@ def _misfits_with_finals(paths: Iterable[str], changes: Iterable[str]) -> Iterat
             return
         section, _, field = path.partition(".")
         if section == "training" and (name := field.split(".")[0]) in changes:
-            message = f"the search varies `{path}`, which this would set for all networks; remove one of them"
+            message = f"the search varies `{path}`, and this would set it for all networks; remove one"
             yield Problem(f"search.finals.{name}", message)
 
 

@@ -84,29 +84,29 @@ class HalvingSpec(Spec):
 
 def _without_defaults(schema: dict[str, Any]) -> None:
     for name, field in schema["properties"].items():
-        if name not in FINALS:
+        if name not in OWN:
             field.pop("default", None)
 
 
 class FinalsSpec(TrainingSpec, json_schema_extra=_without_defaults):
-    """The finals: the most promising networks and the start networks are trained again, longer or with more seeds.
+    """The finals: the most promising networks and the start networks are trained again, longer or with other seeds.
 
-    A field of `training` that is given here replaces the search's; all others stay as they are.
+    A given field of `training` replaces the search's, a section such as `loss` as a whole; all others stay as they are.
     """
 
     networks: NonNegativeInt = 6
-    """Number of networks beside those of `start` (rungs of a ladder are not among those); 0 cancels the finals."""
+    """Number of networks in addition to the named start networks; rungs of a ladder count here. 0: no finals."""
     warm_start: bool = False
-    """Whether each network starts from the weights that the search has trained, and not from random ones."""
+    """Whether networks start from their weights of the search instead of random ones."""
 
     @model_serializer(mode="wrap")
     def _given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in dump(self).items() if name in self.model_fields_set | FINALS}
+        return {name: value for name, value in dump(self).items() if name in self.model_fields_set | OWN}
 
     @property
     def changes(self) -> dict[str, Any]:
         """The given fields of `training`."""
-        changes = {name: getattr(self, name) for name in self.model_fields_set - FINALS}
+        changes = {name: getattr(self, name) for name in self.model_fields_set - OWN}
         if "epochs" in changes or "steps" in changes:  # only one of them can be given
             changes = {"epochs": None, "steps": None, **changes}
         return changes
@@ -122,7 +122,7 @@ class FinalsSpec(TrainingSpec, json_schema_extra=_without_defaults):
             yield Problem("start_from", "has no effect with `warm_start`; remove one of them")
 
 
-FINALS = {"networks", "warm_start"}
+OWN = {"networks", "warm_start"}
 """Fields of the finals that are not fields of `training`."""
 
 
@@ -157,7 +157,7 @@ class SearchSpec(Spec):
     halving: HalvingSpec | None = None
     """Early stopping; default: none."""
     finals: FinalsSpec | None = None
-    """A longer training of the best networks at the end; default: none."""
+    """Training of the best networks again at the end, longer or with other seeds; default: none."""
     executor: ExecutorSpec = InProcessSpec()
     """Where to train candidates."""
     storage: DatabaseUrl | None = None
@@ -184,9 +184,10 @@ class SearchSpec(Spec):
 
     @rule
     def _enough_networks_for_the_finals(self) -> Iterator[Problem]:
-        if self.finals is not None and self.finals.networks > self.trials:
-            message = f"{self.finals.networks} is more than the {self.trials} networks that the search trains"
-            yield Problem("finals.networks", f"{message} (`trials`); write {self.trials} or less")
+        others = self.trials - len(self.networks)
+        if self.finals is not None and self.finals.networks > others:
+            message = f"{self.finals.networks} is more than the {others} networks that the search trains"
+            yield Problem("finals.networks", f"{message} besides the start networks; write {others} or less")
 
     def paths(self, name: str) -> tuple[str, ...]:
         """Dotted paths that an entry of `vary` sets."""

@@ -282,6 +282,11 @@ class TrainingSpec(Spec):
     workers: NonNegativeInt | None = None
     """Processes that load images; default: none on a CPU, one per core (at most 8) with a GPU."""
 
+    def same_but_for_seeds(self, other: TrainingSpec) -> bool:
+        """Whether a seed gives the same network with both."""
+        free = {"seeds", *MEANS}
+        return self.model_dump(exclude=free) == other.model_dump(exclude=free)
+
     @rule
     def _one_length(self) -> Iterator[Problem]:
         if (self.epochs is None) == (self.steps is None):

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from stdc_search.data import DataError
-from stdc_search.errors import UserError
+from stdc_search.spec.problems import at
 from stdc_search.spec.training import TrainingSpec
 
 
@@ -39,19 +39,21 @@ def length(spec: TrainingSpec, images: int) -> tuple[int, int]:
     """Number of optimiser steps in total and per epoch; the last epoch may have fewer.
 
     Raises:
-        UserError: there are fewer images than one batch, or the warm-up is not shorter than the training.
+        SpecError: there are fewer images than one batch, or the warm-up is not shorter than the training.
     """
     epoch_steps = images // spec.batch  # an incomplete batch is dropped
     if epoch_steps == 0:
-        raise UserError(
-            f"`training.batch` {spec.batch} is more than the {images} training images, and incomplete batches are "
-            f"skipped; use {images} or fewer"
+        raise at(
+            "training.batch",
+            f"{spec.batch} is more than the {images} training images, and incomplete batches are skipped; "
+            f"use {images} or fewer",
         )
     steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * epoch_steps
     if spec.schedule.warmup >= steps:
-        raise UserError(
-            f"`training.schedule.warmup` {spec.schedule.warmup} is not less than the {steps} steps of the "
-            f"training ({epoch_steps} per epoch); use {steps - 1} or less, or train longer"
+        raise at(
+            "training.schedule.warmup",
+            f"{spec.schedule.warmup} steps are not fewer than the {steps} of the training ({epoch_steps} per epoch); "
+            f"write `schedule: {{warmup: {steps // 10}}}`, or train longer",
         )
     return steps, epoch_steps
 

@@ -82,7 +82,7 @@ def test_another_spec_on_a_run_folder_is_refused_with_what_differs(finished):
 
 
 def test_a_mistake_that_stops_a_run_before_its_first_training_leaves_no_folder(tmp_path):
-    with pytest.raises(UserError, match=r"`training\.batch` 9 is more than the 8 training images"):
+    with pytest.raises(UserError, match=r"training\.batch: 9 is more than the 8 training images"):
         run(replace(tiny_search(), {"training.batch": 9}), tmp_path / "batch")
     assert not (tmp_path / "batch").exists()
 
@@ -149,7 +149,7 @@ def test_values_that_cannot_be_trained_together_are_rejected(tmp_path):
     records = read(tmp_path / "warm" / "results.jsonl")
     assert sorted(record.state for record in records) == ["complete", "rejected"]
     rejected = next(record for record in records if record.state == "rejected")
-    assert "`training.schedule.warmup` 99 is not less than the" in rejected.reason
+    assert "training.schedule.warmup: 99 steps are not fewer than the" in rejected.reason
 
 
 def test_candidates_start_from_the_tensors_that_fit_and_say_how_many(finished, tmp_path):

@@ -20,7 +20,7 @@ from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import HalvingSpec
 from stdc_search.trial import trial
-from tests.search_specs import tiny_search
+from tests.search_specs import run_with_cuts, tiny_search
 
 HALVING = {"rungs": [1, 2], "probation": 4, "least_correlation": -1}
 
@@ -73,22 +73,9 @@ def test_who_comes_to_the_end_has_the_score_of_an_uncut_training(finished, tmp_p
     assert {str(record.values): record.score for record in records} == {key: one.score for key, one in uncut.items()}
 
 
-def test_cut_at_any_trial_it_ends_as_if_it_had_not_been(finished, tmp_path, monkeypatch):
+def test_cut_before_any_trial_it_ends_as_if_it_had_not_been(finished, tmp_path):
     folder, _, _ = finished
-    run_trial = in_process.run_trial
-    for calls in (3, 5, 4):  # each begins where the last was cut
-        left = iter(range(calls))
-
-        def cut(*arguments, left=left):
-            if next(left, None) is None:
-                raise KeyboardInterrupt
-            return run_trial(*arguments)
-
-        monkeypatch.setattr(in_process, "run_trial", cut)
-        with pytest.raises(KeyboardInterrupt):
-            run(halved(halving=HALVING), tmp_path)
-    monkeypatch.undo()
-    run(halved(halving=HALVING), tmp_path)
+    run_with_cuts(halved(halving=HALVING), tmp_path, (3, 5, 4))
 
     def ends(place):
         return {record.number: (record.values, record.state, record.score) for record in read(place / "results.jsonl")}

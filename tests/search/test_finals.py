@@ -1,4 +1,4 @@
-"""The finals of a search: who is chosen, that they are trained as declared, once, and what the report says of them."""
+"""The finals of a search: choosing networks, training each once as declared, and reporting them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import itertools
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,17 +16,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from stdc_search.commands.run import run
+from stdc_search.commands.begin import check_machine
+from stdc_search.commands.run import _patient, run
+from stdc_search.errors import UserError
 from stdc_search.records import Record, read
 from stdc_search.report import write_report
 from stdc_search.search.executors import in_process
 from stdc_search.search.finals import _most_promising, finalists
 from stdc_search.spec.base import dump, replace
+from stdc_search.spec.executor import InProcessSpec, ProcessesSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import SearchSpec
+from stdc_search.trial.training import Datasets
 from tests.report.fakes import record
-from tests.search_specs import tiny_search
+from tests.search_specs import run_with_cuts, tiny_search
 
 FINALS = {"networks": 2, "epochs": 2, "seeds": [0, 1]}
 TIMED = {"runtime": "eager", "warmup": 1, "repeats": 3}
@@ -81,13 +86,13 @@ def test_the_times_of_the_finals_are_those_of_the_search(finished):
 def test_the_first_table_is_that_of_the_finals_and_the_agreement_stands_between(finished):
     folder, said = finished
     first, between, second = (
-        said.index(text) for text in ("Finals: Front on", "Search against finals, mIoU of 4 networks:", "Search: Front")
+        said.index(text) for text in ("Finals: Front on", "Search and finals, mIoU of 4 networks:", "Search: Front")
     )
     assert first < between < second
-    assert re.search(r"mIoU of 4 networks: rank correlation -?[01]\.\d\d; finals minus search [+-]\d", said)
+    assert re.search(r"mIoU of 4 networks: rank correlation -?[01]\.\d\d; finals minus search: [+-]\d", said)
     report = write_report(folder)
-    assert len(report.finals.shown) == 4 and set(report.finals.shown["seeds"]) == {2}
-    assert report.finals is not None and "after 2 epochs" in report.finals.title and "after 1 epoch" in report.title
+    assert report.finals is not None and len(report.finals.shown) == 4 and set(report.finals.shown["seeds"]) == {2}
+    assert "after 2 epochs" in report.finals.title and "after 1 epoch" in report.title
     assert (report.best, report.best_spec) == (report.finals.best, report.finals.best_spec)
     assert report.best_spec.is_relative_to(folder / "finals")
     assert said.rstrip().endswith(f"best network in the finals: {report.best_spec}")
@@ -109,7 +114,7 @@ def test_run_again_nothing_is_trained_and_nothing_changes(finished, monkeypatch)
 
 def test_more_finalists_join_and_other_finals_are_refused(finished):
     folder, _ = finished
-    before = results(folder / "finals")
+    before, written = results(folder / "finals"), (folder / "spec.yaml").read_text("utf-8")
     run(with_finals(finals={**FINALS, "networks": 3}), folder)
     after = results(folder / "finals")
     assert len(after) == 5 and all(after[number].score == record.score for number, record in before.items())
@@ -117,6 +122,56 @@ def test_more_finalists_join_and_other_finals_are_refused(finished):
         run(with_finals(finals={**FINALS, "epochs": 3}), folder)
     with pytest.raises(SpecError, match=r"search\.finals\.warm_start: false there, true here"):
         run(with_finals(finals={**FINALS, "warm_start": True}), folder)
+    assert (folder / "spec.yaml").read_text("utf-8") == written.replace("networks: 2", "networks: 3")
+
+
+def test_finalists_of_before_are_timed_with_those_that_more_trials_bring(finished, tmp_path):
+    folder, _ = finished
+    grown = shutil.copytree(folder, tmp_path / "grown")
+    said = said_by(with_finals(trials=8), grown)
+    search, finals = results(grown), results(grown / "finals")
+    assert finals.keys() >= results(folder / "finals").keys()
+    for number, one in finals.items():
+        assert (one.latency, one.machine) == (search[number].latency, search[number].machine)
+    assert len({one.latency.beside for one in finals.values()}) == 1
+    assert "Finals: 4 networks trained, up to 4 left" in said or "Finals: 5 networks trained, up to 4 left" in said
+
+
+def test_finals_of_which_only_a_reference_is_done_are_reported(finished, tmp_path):
+    folder, _ = finished
+    half = shutil.copytree(folder, tmp_path / "half")
+    (reference,) = (one for one in results(half / "finals").values() if one.origin == "reference")
+    (half / "finals" / "results.jsonl").write_text(reference.model_dump_json() + "\n", "utf-8")
+    report = write_report(half)
+    assert report.finals is not None and len(report.finals.shown) == 1
+    assert report.best_spec.is_relative_to(half / "networks")
+
+
+def test_a_start_network_without_finals_is_named(tmp_path, monkeypatch):
+    from stdc_search.trial import training
+
+    train, calls = training.train, itertools.count(1)
+
+    def breaks_at_first(*arguments, **options):
+        if next(calls) == 1:
+            raise MemoryError("no memory left")
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(training, "train", breaks_at_first)
+    assert "No finals for small: the search did not complete them." in said_by(timeless(), tmp_path)
+
+
+def test_finals_may_take_as_much_longer_as_they_are():
+    executor = ProcessesSpec(kind="processes", timeout=60.0)
+    spec = tiny_search(trials=6, finals={"epochs": 3, "seeds": [0, 1]})
+    datasets = Datasets.open(spec.data, 1.0, None)
+    assert _patient(executor, spec, datasets).timeout == 60.0 * 6
+    assert _patient(InProcessSpec(), spec, datasets) == InProcessSpec()
+
+
+def test_a_larger_batch_with_the_same_epochs_is_no_shorter_training():
+    spec = tiny_search(epochs=3, trials=6, finals={"epochs": 3, "batch": 3, "seeds": [1]})
+    check_machine(spec, Datasets.open(spec.data, 1.0, None))
 
 
 def test_a_search_that_ended_without_finals_gets_them_later_and_0_networks_cancel_them(tmp_path):
@@ -129,21 +184,8 @@ def test_a_search_that_ended_without_finals_gets_them_later_and_0_networks_cance
     assert len(results(tmp_path / "finals")) == 3
 
 
-def test_cut_at_any_training_the_finals_end_as_if_they_had_not_been(tmp_path, monkeypatch):
-    run_trial = in_process.run_trial
-    for calls in (5, 1):  # each begins where the last was cut
-        left = iter(range(calls))
-
-        def cut(*arguments, left=left):
-            if next(left, None) is None:
-                raise KeyboardInterrupt
-            return run_trial(*arguments)
-
-        monkeypatch.setattr(in_process, "run_trial", cut)
-        with pytest.raises(KeyboardInterrupt):
-            run(timeless(), tmp_path / "cut")
-    monkeypatch.undo()
-    run(timeless(), tmp_path / "cut")
+def test_cut_before_any_training_the_finals_end_as_if_they_had_not_been(tmp_path):
+    run_with_cuts(timeless(), tmp_path / "cut", (5, 1))
     run(timeless(), tmp_path / "uncut")
     ends = [
         {n: (one.values, one.score) for n, one in results(tmp_path / name / "finals").items()}
@@ -188,7 +230,7 @@ def test_a_final_that_fails_is_a_record_and_the_others_go_on(tmp_path, monkeypat
     monkeypatch.setattr(training, "train", breaks_once)
     said = said_by(timeless(), tmp_path)
     assert [one.state for one in results(tmp_path / "finals").values()] == ["failed", "complete", "complete"]
-    assert "Search against finals, mIoU of 2 networks: too few for a rank correlation; finals minus" in said
+    assert "Search and finals, mIoU of 2 networks: too few for a rank correlation; finals minus" in said
 
 
 def test_the_declared_finals_survive_a_file(tmp_path):
@@ -201,6 +243,9 @@ def test_the_declared_finals_survive_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("finals", "message"),
     [
+        ({}, r"search\.finals: trains networks exactly as the search has done"),
+        ({"seeds": [0], "cache_gb": 1.0}, r"search\.finals: trains networks exactly as the search has done"),
+        ({"epochs": None}, r"search\.finals: neither is given of `epochs` and `steps`"),
         ({"epochs": 1}, r"search\.finals\.epochs: 1 is less than the 3 of the search; write 3 or more"),
         ({"networks": 9}, r"search\.finals\.networks: 9 is more than the 6 networks .*; write 6 or less"),
         ({"epoch": 9}, r"search\.finals\.epoch: .*`epochs`"),
@@ -220,13 +265,15 @@ def test_finals_that_cannot_be_meant_are_refused(finals, message):
 @pytest.mark.parametrize(
     ("finals", "message"),
     [
-        ({"steps": 3}, r"search\.finals: a network sees 12 images in its training, fewer than the 24 of the search"),
-        ({"epochs": 9, "batch": 16}, r"search\.finals: `training\.batch` 16 is more than the 8 training images"),
+        ({"steps": 3}, r"search\.finals: the finals train on 12 images in all, fewer than the search's 24"),
+        ({"epochs": 9, "precision": "fp16"}, r"fp16 needs a GPU"),
+        ({"epochs": 9, "start_from": "/nowhere/w.pt"}, r"search\.finals\.start_from: /nowhere/w\.pt does not exist"),
+        ({"epochs": 9, "batch": 16}, r"search\.finals\.batch: 16 is more than the 8 training images"),
     ],
 )
 def test_finals_that_do_not_fit_the_data_are_refused_before_the_search(tmp_path, finals, message):
     spec = replace(tiny_search(trials=6), {"training.epochs": 3, "search.finals": finals})
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(UserError, match=message):
         run(spec, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -274,20 +321,20 @@ def test_finalists_are_accurate_spread_and_start_networks_are_among_them():
         record(i, 40 + 5 * np.log(depth) + rng.normal(), float(depth), values={"depth": depth})
         for i, depth in enumerate(range(1, 41))
     ]
-    trained[20] = trained[20].model_copy(update={"origin": "start", "name": "stdc1"})
+    trained[10] = trained[10].model_copy(update={"origin": "start", "name": "stdc1"})
     trained[0] = trained[0].model_copy(update={"origin": "start", "name": "ladder 1"})
     bad = record(50, 20.0, 12.5, values={"depth": 30})
     chosen = finalists([*trained, bad], SEARCH)
-    assert len(chosen) == 5 and 20 in {one.number for one in chosen} and bad not in chosen
+    assert len(chosen) == 5 and 10 in {one.number for one in chosen} and bad not in chosen
     depths = sorted(one.values["depth"] for one in chosen)
-    assert depths[0] <= 8 and depths[-1] >= 30, depths
+    assert depths[0] <= 8 and depths[-1] >= 25, depths
 
 
 def test_networks_are_chosen_by_what_they_add_to_the_hypervolume():
     points = np.array([[10.0, 1.0], [20.0, 4.0], [21.0, 4.2], [30.0, 16.0], [5.0, 16.0]])  # score, cost
     on_front = np.array([1.0, 1, 1, 1, 0])
-    picked = _most_promising(points[None], on_front, ["maximize", "minimize"], [1], 3)
-    assert picked[0] == 1 and set(picked[1:3]) == {0, 3} and picked[3] == 2
+    _, *picked = _most_promising(points[None], on_front, ["maximize", "minimize"], [1], 3)
+    assert set(picked[:2]) == {0, 3} and picked[2] == 2
 
 
 def test_repeats_are_one_finalist():
