@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from stdc_search.run_folder import spec_name
 from stdc_search.spec.choices import FloatPrecision, Format, Precision, ProfiledRuntime, Runtime
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def data_command(
     from stdc_search.report.survey import class_frame, notes
     from stdc_search.report.tables import show_table
 
-    folder = out or Path("runs/data") / spec.stem
+    folder = out or Path("runs/data") / spec_name(spec)
     with _progress("images") as progress:
         found = inspect_data(spec, folder, data_root=data_root, progress=progress)
     show_table(class_frame(found.surveys), folder / "classes", title=f"Classes in the data of {spec.name}")
@@ -141,6 +142,7 @@ def data_command(
     if found.problems:
         typer.echo("\n".join(found.problems), err=True)
         raise typer.Exit(2)
+    typer.echo("No problems found.")
 
 
 @app.command("cost")
@@ -155,7 +157,7 @@ def cost_command(
     """
     runs = _load_all(specs)
     from stdc_search.network.cost import count, count_parts, warn_of_trunk
-    from stdc_search.report.costs import cost_frame, parts_frame
+    from stdc_search.report.costs import RULES, cost_frame, parts_frame
     from stdc_search.report.tables import show_table
 
     for run in runs.values():
@@ -167,6 +169,7 @@ def cost_command(
     else:
         rows = [(name, run.image_size, count(run.network, run.image_size)) for name, run in runs.items()]
         show_table(cost_frame(rows), out / "cost", title="Cost")
+    typer.echo(RULES)
 
 
 @app.command("time")
@@ -222,7 +225,7 @@ def calibrate_command(
 
     wanted = (run.latency or LatencySpec()).model_copy(update={"also": ()})
     (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads)
-    folder = out or Path("runs/calibrate") / f"{spec.stem}_{how.runtime}"
+    folder = out or Path("runs/calibrate") / f"{spec_name(spec)}_{how.runtime}"
     with _progress("networks measured") as progress:
         table, held_out = calibrate(run, how, folder, progress=progress)
     show_table(held_out_frame(held_out), folder / "held_out", title="Networks that were not used for fitting")
@@ -299,7 +302,7 @@ def export_command(
     run = _load(spec)
     from stdc_search.commands.deliver import deliver
 
-    folder = out or Path("runs/export") / spec.stem
+    folder = out or Path("runs/export") / spec_name(spec)
     for path in deliver(run, weights, to, folder, int8=int8, data_root=data_root):
         typer.echo(f"saved: {path}")
 
@@ -342,7 +345,7 @@ def space_command(
 
     with _progress("networks") as progress:
         table = tabulate(run, sample, seed=seed, progress=progress)
-    show_space(table, landmarks(run), search, out or Path("runs/space") / spec.stem, title=spec.stem)
+    show_space(table, landmarks(run), search, out or Path("runs/space") / spec_name(spec), title=spec_name(spec))
 
 
 @app.command("report")

@@ -27,8 +27,8 @@ SPEC = "spec.yaml"
 
 MACHINES, CONTENTS, RESULTS, STUDY, LOCK = "machine.json", "data.json", "results.jsonl", "study.db", ".lock"
 """Files of a run. CONTENTS lists the files and labels of its data at the start of the run."""
-FINALS = "finals"
-"""Folder of a run's finals."""
+NETWORKS, FINALS = "networks", "finals"
+"""Folders of a run's candidates and finals."""
 TABLE, FRONT, OVERLAY = "report/table", "report/front", "report/overlay.png"
 """Files of a report. The table and the front are written in several formats, each with its own extension."""
 
@@ -45,12 +45,12 @@ SAMPLE_PARTS = ("image", "truth", "prediction")
 
 def candidate_folder(run: Path, number: int) -> Path:
     """The folder of a run's candidate."""
-    return run / "networks" / f"{number:04d}"
+    return run / NETWORKS / f"{number:04d}"
 
 
 def candidate_folders(run: Path) -> dict[int, Path]:
     """The candidates' folders that exist, by number; folders with other names are left out."""
-    numbers = sorted(int(path.name) for path in (run / "networks").glob("*") if path.name.isdecimal())
+    numbers = sorted(int(path.name) for path in (run / NETWORKS).glob("*") if path.name.isdecimal())
     folders = {number: candidate_folder(run, number) for number in numbers}
     return {number: folder for number, folder in folders.items() if folder.is_dir()}
 
@@ -58,6 +58,18 @@ def candidate_folders(run: Path) -> dict[int, Path]:
 def seed_folder(candidate: Path, seed: int, first: int) -> Path:
     """The folder of a seed's training: the candidate's own folder for the first seed."""
     return candidate if seed == first else candidate / f"seed-{seed}"
+
+
+def spec_name(path: Path) -> str:
+    """What files made from a spec are called: as the spec, or, if it lies in a run folder, run and network."""
+    if path.name != SPEC:
+        return path.stem
+    names: list[str] = []
+    for folder in path.absolute().parents:
+        names.append(folder.name)
+        if not (folder.name.isdecimal() or folder.name in (NETWORKS, FINALS)):
+            break
+    return "_".join(name for name in reversed(names) if name != NETWORKS)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The files of a run's folder."""
 
+from pathlib import Path
+
 import pytest
 
 from stdc_search.errors import FolderInUseError
@@ -16,9 +18,23 @@ from stdc_search.run_folder import (
     remove_temporary,
     running,
     seed_folder,
+    spec_name,
 )
 from stdc_search.storage import UNFINISHED
 from tests.report.fakes import record
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("specs/mine.yaml", "mine"),
+        ("runs/demo/spec.yaml", "demo"),
+        ("runs/demo/networks/0008/spec.yaml", "demo_0008"),
+        ("runs/demo/finals/networks/0008/spec.yaml", "demo_finals_0008"),
+    ],
+)
+def test_what_is_made_from_a_spec_has_a_name_of_its_own(path, name):
+    assert spec_name(Path(path)) == name
 
 
 def test_a_locked_folder_keeps_others_out_until_it_is_left(tmp_path):

@@ -23,6 +23,7 @@ from stdc_search.report.words import (
     constant_note,
     doubtful,
     expectation_note,
+    extent,
     finals_note,
     halving_note,
     heading,
@@ -106,10 +107,12 @@ def write_report(folder: Path) -> Report:
     ]
     remarks = [remark for remark in remarks if remark]
     reasons = [f"{name}: doubtful time: {why}" for name, why in shaky.items()]
-    notes = [*remarks, *reasons, legend(table), summary(found)]
+    notes = [*remarks, *reasons, legend(table), extent(frame, table), summary(found)]
     if run.search is not None and run.search.halving is not None:
         notes.append(halving_note(found, run.search.halving, run.search.objectives))
-    caption = " ".join(f"{sentence}." for sentence in [title, *remarks, legend(table)] if sentence)
+    caption = " ".join(
+        f"{sentence}." for sentence in [title, *remarks, legend(table), extent(frame, table)] if sentence
+    )
     paths = save_table(frame, folder / TABLE, caption=caption, drawn=table)
 
     if objectives:

@@ -9,6 +9,12 @@ import pandas as pd
 
 from stdc_search.records import METRICS, Cost, HeldOut, Latency, PartCost
 
+RULES = (
+    "A multiply-add counts as one. fvcore's FLOPs add norms, pooling and interpolation as fvcore counts them; the "
+    "paper's add 2 for a value of a norm, 1 for a ReLU and 1 for a pooled input."
+)
+"""What the columns of costs count."""
+
 
 def cost_frame(networks: Iterable[tuple[str, tuple[int, int], Cost]]) -> pd.DataFrame:
     """A row a network: name, image size, exact counts."""

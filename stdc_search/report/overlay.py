@@ -86,8 +86,10 @@ def overlay(sample: Path, class_names: Sequence[str], score: Score, name: str) -
     image, truth, prediction = (np.asarray(Image.open(file)) for file in files)
     palette = colours(class_names)
     entries = [_entry(name, score) for name in class_names]
+    seeds = len(score.seed_miou)
+    shown = f" over {seeds} seeds; prediction of the first" if seeds > 1 else ""
     return Overlay(
-        title=f"{name}: mIoU {score.miou:.1f} %",
+        title=f"{name}: mIoU {score.miou:.1f} %{shown}",
         panels=(
             ("image", image),
             ("truth", blend(image, truth, palette)),

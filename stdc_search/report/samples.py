@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 4
+NAME = 40
+"""Most characters of a sample's name; longer ones lose their beginning, so that they stay below their image."""
 WIDTH = 12
 """Width of the page, in inches."""
 
@@ -81,7 +83,13 @@ def draw_samples(page: SamplePage) -> Figure:
         axes.set_axis_off()
     for axes, (name, image) in zip(places, page.cells, strict=False):
         axes.imshow(image)
-        axes.text(0.5, -0.02, literal(name), transform=axes.transAxes, ha="center", va="top", size=SMALL_PT, color=INK)
+        axes.text(
+            0.5, -0.02, literal(_short(name)), transform=axes.transAxes, ha="center", va="top", size=SMALL_PT, color=INK
+        )
     if page.legend:
         draw_legend(figure, page.legend, WIDTH, "classes in these images")
     return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME else f"...{name[3 - NAME :]}"

@@ -11,7 +11,7 @@ import pandas as pd
 from stdc_search.ranking import rank_correlation
 from stdc_search.records import METRICS, Direction, ImageScore, Latency, Machine, Record, Score, TimeTable
 from stdc_search.report.tables import MARK
-from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec
+from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import HalvingSpec
 from stdc_search.spec.start import PRESETS
@@ -69,6 +69,8 @@ def _data_set(data: DataSpec) -> str:
             return f"CamVid {data.val}"
         case CityscapesSpec():
             return f"Cityscapes {data.val}"
+        case FolderSpec():
+            return data.root.name or data.images.name
         case _:
             return data.kind
 
@@ -243,6 +245,13 @@ def legend(table: pd.DataFrame) -> str:
     return "; ".join(f"{mark}: {meaning}" for mark, meaning in meanings.items() if mark in used)
 
 
+def extent(frame: pd.DataFrame, table: pd.DataFrame) -> str:
+    """What a drawn table leaves out; empty if it has every network."""
+    if len(table) == len(frame):
+        return ""
+    return f"Shown: the front and the named networks; table.csv has all {len(frame)}"
+
+
 def summary(records: Sequence[Record]) -> str:
     """The number of candidates by their state, and the time that they took."""
     ends = Counter(record.state for record in records)
@@ -270,7 +279,7 @@ def halving_note(records: Sequence[Record], halving: HalvingSpec, objectives: It
     for epochs in halving.rungs:
         there = [record.model_copy(update={"score": record.rungs[epochs]}) for record in firsts]
         early = [[record.metric(name) for name in scores] for record in there]
-        told.append(f"{rank_correlation(early, late):.2f} after {epochs} epochs")
+        told.append(f"{rank_correlation(early, late):.2f} after {epochs} epoch{'s' * (epochs > 1)}")
     return (
         f"Early stopping: rank correlation with the final score, over the first {len(firsts)} candidates: "
         f"{', '.join(told)}; below {halving.least_correlation:g} no candidate is stopped at that rung"

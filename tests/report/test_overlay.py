@@ -42,6 +42,12 @@ def test_the_panels_are_image_truth_and_prediction(tmp_path):
     assert not (panels["prediction"][:4, :4] == 40).all(axis=-1).any()
 
 
+def test_the_title_says_whose_prediction_it_is_where_there_are_several_seeds(tmp_path):
+    write_sample(tmp_path)
+    several = SCORE.model_copy(update={"seed_miou": (20.0, 30.0)})
+    assert overlay(tmp_path, CAMVID_CLASSES, several, "0007").title.endswith("% over 2 seeds; prediction of the first")
+
+
 def test_the_legend_tells_the_iou_of_what_is_in_the_picture(tmp_path):
     write_sample(tmp_path, size=(8, 22))
     legend = [name for name, _ in overlay(tmp_path, CAMVID_CLASSES, SCORE, "0007").legend]

@@ -34,6 +34,15 @@ def test_an_image_of_one_class_has_its_name_and_no_legend():
     assert page.legend == ()
 
 
+def test_a_long_name_does_not_shrink_its_image():
+    def width(name):
+        figure = draw_samples(sample_page("page", [name] * 8, [(GREY, labels(0, 1))] * 8, NAMES))
+        figure.canvas.draw()
+        return figure.axes[0].get_window_extent().width
+
+    assert width("city/" * 30 + "0001") > 0.95 * width("1")
+
+
 @pytest.mark.parametrize("count", [1, 4, 5, 12])
 def test_every_sample_is_drawn_with_its_name(count):
     names = [f"sample {i}" for i in range(count)]

@@ -145,3 +145,15 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
         load(tmp_path / "x.yaml", Whole)
     assert [problem.line for problem in caught.value.problems] == [2, 3, 4, 5]
     assert [problem.path for problem in caught.value.problems] == ["one.rate", "one.colur", "one.colour.depth", "must"]
+
+
+class Needed(Spec):
+    trials: PositiveInt
+    seed: int = 0
+
+
+def test_a_misspelt_field_is_not_also_missing(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("trails: 3\n", "utf-8")
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path / "a.yaml", Needed)
+    assert [problem.message for problem in caught.value.problems] == ["unknown; did you mean `trials`?"]

@@ -25,3 +25,4 @@ if labels.ndim:
     mask = Image.fromarray(labels).resize(image.size, Image.Resampling.NEAREST)
     mask.putpalette([value for colour in about["colours"] for value in colour])
     mask.save("labels.png")
+    print("saved: labels.png")
