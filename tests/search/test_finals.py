@@ -112,8 +112,8 @@ def test_run_again_nothing_is_trained_and_nothing_changes(finished, monkeypatch)
     assert (folder / "finals" / "results.jsonl").read_bytes() == before
 
 
-def test_more_finalists_join_and_other_finals_are_refused(finished):
-    folder, _ = finished
+def test_more_finalists_join_and_other_finals_are_refused(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "more")
     before, written = results(folder / "finals"), (folder / "spec.yaml").read_text("utf-8")
     run(with_finals(finals={**FINALS, "networks": 3}), folder)
     after = results(folder / "finals")
