@@ -88,11 +88,14 @@ def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
 def _misfits_of_lengths(spec: RunSpec, training: TrainingSpec, images: int) -> Iterator[Problem]:
     """Problems that need the data: a batch larger than the data set, a long warm-up, late rungs, short finals."""
     steps: dict[str, int] = {}
+    told: set[str] = set()
     for place, one in _trainings(spec).items():
         try:
             steps[place], _ = length(one, images)
         except SpecError as error:
-            yield from (Problem(it.path.replace("training", place, 1), it.message) for it in error.problems)
+            problems = [problem for problem in error.problems if problem.path not in told]  # finals inherit fields
+            told |= {problem.path for problem in problems}
+            yield from (Problem(it.path.replace("training", place, 1), it.message) for it in problems)
     if "training" not in steps:
         return
     halving = spec.search and spec.search.halving

@@ -84,7 +84,8 @@ class RunSpec(Spec):
         if self.latency is not None:
             does.append("latency")
         if self.training is not None and self.data is not None:
-            length = f"{self.training.epochs} epochs" if self.training.epochs else f"{self.training.steps} steps"
+            epochs, steps = self.training.epochs, self.training.steps
+            length = f"{epochs} epoch{'s' * (epochs > 1)}" if epochs else f"{steps} steps"
             does.append(f"training of {length} on {self.data.kind} and its score")
         elif self.data is not None:
             does.append(f"no training on {self.data.kind}, as there is no `training`")
@@ -273,7 +274,7 @@ class RunSpec(Spec):
         """The run that trains the networks of the finals: a search without early stopping and without finals.
 
         Raises:
-            SpecError: there are no finals.
+            SpecError: the file declares no finals.
         """
         finals = self.required_search.finals
         if finals is None:
