@@ -54,6 +54,7 @@ bench-latency: $(DEV) ## image to label map: our runtimes against the plain ways
 
 bench-search: $(DEV) ## samplers against one another and halving, on kept trainings
 	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.halving
 
 lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (torch: see PAIR)
 	@$(find_python); rm -rf build/lock && "$$python" -m venv build/lock

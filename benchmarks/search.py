@@ -1,4 +1,4 @@
-"""Samplers against one another, and halving, on real trainings and on a model of them. `make bench-search` runs it.
+"""Samplers against one another, on real trainings and on a model of them. `make bench-search` runs it.
 
     python -m benchmarks.search [SAMPLER ...] [--seeds 10] [--out build/bench/search]
 
@@ -19,9 +19,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a search a process
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import groupby, product
+from itertools import product
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,7 +58,6 @@ RUNGS = 6
 """Networks of the ladder."""
 HALVING = {"rungs": [3, 6], "reduction_factor": 2}
 OURS = "known_cost"
-HALVED = ("random", OURS)
 LIMITS = {"cost.macs": {"at_most": 10**9}}
 DATA = {"kind": "scenes", "size": [96, 128], "train": 64, "val": 2}
 """Of the run whose overhead is measured; nothing of it is looked at."""
@@ -221,7 +220,7 @@ def main(
         Path, typer.Option(help="for tables, pictures and curves.csv; samplers that are not named are as they are kept")
     ] = Path("build/bench/search"),
 ) -> None:
-    """Replay samplers and halving, and measure what the search itself takes."""
+    """Replay samplers, and measure what the search itself takes."""
     chosen = samplers or [sampler for sampler in SAMPLERS if sampler not in SLOW]
     whole = table()
     timed(), surrogate()  # the processes get all
@@ -229,13 +228,8 @@ def main(
         Search(oracle, sampler, ladder, False, SLOW.get(sampler, TRAININGS), seed)
         for sampler, oracle, ladder, seed in product(chosen, ORACLES, (False, True), range(seeds))
     ]
-    halved = [
-        Search("table", sampler, False, halving, len(whole.truths), seed)
-        for sampler, halving, seed in product(HALVED, (False, True), range(seeds))
-        if sampler in chosen
-    ]
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
-        courses = dict(zip([*ours, *halved], pool.map(replay, [*ours, *halved]), strict=True))
+        courses = dict(zip(ours, pool.map(replay, ours), strict=True))
     heads = pd.DataFrame(ours)[[*KEYS, "seed"]]
     curves = pd.concat([heads, pd.DataFrame([courses[one].shares for one in ours]).round(4)], axis=1)
     curves = curves.rename(columns={i: count for i, count in enumerate(COUNTS)}).reindex(columns=[*heads, *COUNTS])
@@ -252,14 +246,6 @@ def main(
     fronts = pd.concat([*kept, fronts]).sort_values([*KEYS, "trainings", "by", "seed"])
     fronts.to_csv(out / "reported_seeds.csv", index=False)
     show_table(summarised(fronts), out / "reported", title="Reported fronts, means over the seeds with standard errors")
-    if halvings := {label: [courses[one] for one in several] for label, several in groupby(halved, _halving)}:
-        rows = [(label, *point) for label, several in halvings.items() for point in _points(several)]
-        pd.DataFrame(rows, columns=["search", "seed", "epochs", "share"]).to_csv(
-            out / "halving_curves.csv", index=False
-        )
-        draw_halving(halvings).savefig(out / "halving.png", dpi=150)
-        every = len(whole.truths) * len(next(iter(whole.truths.values())).curve)
-        show_table(epochs_needed(halvings, every), out / "halving", title="Epochs to 95 %, medians over the seeds")
     error, ranks = left_out()
     report(
         "search",
@@ -282,8 +268,8 @@ def compared(curves: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, several in curves.groupby(KEYS, sort=False):
         shares = several[COUNTS].dropna(axis=1).to_numpy()
-        reached = [_reached(one, range(1, len(one) + 1)) for one in shares]
-        low, middle, high = (_told(count, shares.shape[1]) for count in _quartiles(reached))
+        reached = [reached(one, range(1, len(one) + 1)) for one in shares]
+        low, middle, high = (_told(count, shares.shape[1]) for count in quartiles(reached))
         medians = {f"at {count} %": 100 * several[str(count)].median() for count in (20, 40, 80, 120)}
         rows.append(
             {**dict(zip(KEYS, key, strict=True)), "to 95 %": middle, "quartiles": f"{low} to {high}", **medians}
@@ -317,35 +303,7 @@ def behind(curves: pd.DataFrame) -> dict[str, int]:
     return found
 
 
-def epochs_needed(halvings: Mapping[str, Sequence[Course]], every: int) -> pd.DataFrame:
-    """A row a way to search: epochs to the goal, and their share of those of all trainings."""
-    rows = []
-    for label, several in halvings.items():
-        low, middle, high = _quartiles([_reached(course.shares, course.epochs) for course in several])
-        rows.append(
-            {
-                "search": label,
-                "epochs to 95 %": round(middle),
-                "quartiles": f"{low:.0f} to {high:.0f}",
-                "of all epochs %": 100 * middle / every,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _points(several: Sequence[Course]) -> Iterator[tuple[int, int, float]]:
-    """Seed, epochs and share, where the share grows."""
-    for seed, course in enumerate(several):
-        for i, (epochs, share) in enumerate(zip(course.epochs, course.shares, strict=True)):
-            if not i or share > course.shares[i - 1]:
-                yield seed, epochs, round(share, 4)
-
-
-def _halving(search: Search) -> str:
-    return f"{search.sampler}{', halving' * search.halving}"
-
-
-def _quartiles(values: Sequence[float]) -> list[float]:
+def quartiles(values: Sequence[float]) -> list[float]:
     """Lower, median, upper; some values are infinite, between which nothing can be interpolated but the middle."""
     low, high = np.quantile(values, (0.25, 0.75), method="inverted_cdf")
     return [float(low), float(np.median(values)), float(high)]
@@ -355,7 +313,7 @@ def _told(count: float, most: int) -> str:
     return f"{count:g}" if count < inf else f"> {most}"
 
 
-def _reached(shares: Sequence[float], spent: Sequence[int]) -> float:
+def reached(shares: Sequence[float], spent: Sequence[int]) -> float:
     """What was spent when the goal was reached."""
     return next((cost for share, cost in zip(shares, spent, strict=True) if share >= GOAL), inf)
 
@@ -371,7 +329,7 @@ def draw_samplers(curves: pd.DataFrame) -> Figure:
             chosen = curves.query("oracle == @oracle and sampler == @sampler and ladder == @ladder")
             if len(chosen):
                 shares = 100 * chosen[COUNTS].to_numpy()
-                _band(axes, np.arange(1, TRAININGS + 1), shares, sampler, f"C{i}")
+                band(axes, np.arange(1, TRAININGS + 1), shares, sampler, f"C{i}")
         axes.set_ylim(50, 100)
         axes.grid(alpha=0.3)
     for axes in panels[:, 0]:
@@ -382,26 +340,7 @@ def draw_samplers(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_halving(halvings: Mapping[str, Sequence[Course]]) -> Figure:
-    """Median share by epochs of training, with the middle half of the seeds."""
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots()
-    for i, (label, several) in enumerate(halvings.items()):
-        grid = np.arange(1, max(course.epochs[-1] for course in several) + 1)
-        shares = np.array(
-            [np.r_[0.0, course.shares][np.searchsorted(course.epochs, grid, "right")] for course in several]
-        )
-        _band(axes, grid, 100 * shares, label, f"C{i}")
-    axes.set(
-        xlabel="epochs trained, of all candidates", ylabel="hypervolume, % of that of all networks", ylim=(50, 100)
-    )
-    axes.axhline(100 * GOAL, color="grey", linewidth=0.8)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
-    return figure
-
-
-def _band(axes: Axes, spent: NDArray[Any], shares: NDArray[np.float64], label: str, colour: str) -> None:
+def band(axes: Axes, spent: NDArray[Any], shares: NDArray[np.float64], label: str, colour: str) -> None:
     low, median, high = np.quantile(shares, (0.25, 0.5, 0.75), axis=0)
     axes.plot(spent, median, color=colour, label=label.replace("_", " "))
     axes.fill_between(spent, low, high, color=colour, alpha=0.15, linewidth=0)

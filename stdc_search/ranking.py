@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 
 from stdc_search.records import Direction
 
@@ -100,3 +103,39 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
     """
     ranks = pd.DataFrame(first).rank(), pd.DataFrame(second).rank()
     return float(ranks[0].corrwith(ranks[1]).min(skipna=False))
+
+
+class Correlation(NamedTuple):
+    """A rank correlation with the ends of its 95 % interval; NaN and -1 to 1 where nothing is known."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def partial_rank_correlation(first: ArrayLike, second: ArrayLike, beside: ArrayLike) -> Correlation:
+    """Spearman's rank correlation of what other values leave unexplained in both.
+
+    The interval is Fisher's, with the variance that Fieller, Hartley and Pearson (1957) give for ranks.
+
+    Args:
+        first: [candidates].
+        second: [candidates].
+        beside: [candidates, others]; may have no columns.
+    """
+    ranks = [rankdata(column) for column in np.asarray(beside, dtype=float).T]
+    design = np.column_stack([np.ones(len(rankdata(first))), *ranks])
+    left = [
+        ranked - design @ np.linalg.lstsq(design, ranked, rcond=None)[0] for ranked in map(rankdata, (first, second))
+    ]
+    freedom = len(design) - design.shape[1] - 2
+    lengths = [np.linalg.norm(one) for one in left]
+    if freedom < 1 or min(lengths) < 1e-6 * len(design):
+        return Correlation(math.nan, -1.0, 1.0)
+    value = float(np.clip(left[0] @ left[1] / (lengths[0] * lengths[1]), -1, 1))
+    middle = np.arctanh(np.clip(value, -1 + 1e-9, 1 - 1e-9))
+    reach = 1.96 * math.sqrt(1.06 / freedom)
+    return Correlation(value, float(np.tanh(middle - reach)), float(np.tanh(middle + reach)))

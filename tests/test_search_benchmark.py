@@ -6,8 +6,9 @@ from itertools import product
 import pandas as pd
 import pytest
 
+from benchmarks.halving import epochs_needed
 from benchmarks.oracles import HERE, noise, surrogate, table, timed
-from benchmarks.search import COUNTS, OURS, Course, Search, _quartiles, ask, behind, epochs_needed, overhead, replay
+from benchmarks.search import COUNTS, OURS, Course, Search, ask, behind, overhead, quartiles, replay
 from stdc_search.network.cost import count_quickly
 from stdc_search.search.study import Study
 from stdc_search.spec.run import load
@@ -57,8 +58,8 @@ def test_a_replayed_search_finds_more_and_more_and_the_same_again(oracle, sample
 
 
 def test_a_median_is_the_middle_also_beside_what_never_came():
-    assert _quartiles([9, 1, 2, 3, 4, 5, 6, 7, 8, math.inf]) == [3, 5.5, 8]
-    assert _quartiles([1, math.inf, math.inf, math.inf]) == [1, math.inf, math.inf]
+    assert quartiles([9, 1, 2, 3, 4, 5, 6, 7, 8, math.inf]) == [3, 5.5, 8]
+    assert quartiles([1, math.inf, math.inf, math.inf]) == [1, math.inf, math.inf]
 
 
 def test_being_behind_is_counted_by_quartiles_and_by_medians():

@@ -11,6 +11,7 @@ import pandas as pd
 from stdc_search.ranking import rank_correlation
 from stdc_search.records import METRICS, Direction, ImageScore, Latency, Machine, Record, Score, TimeTable
 from stdc_search.report.tables import MARK
+from stdc_search.search.halving import Halving
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import HalvingSpec
@@ -267,22 +268,20 @@ def summary(records: Sequence[Record]) -> str:
     return f"candidates: {', '.join(parts)}; {_duration(seconds)}"
 
 
-def halving_note(records: Sequence[Record], halving: HalvingSpec, objectives: Iterable[str]) -> str:
-    """The rank correlation of rungs with final scores, over the first candidates."""
-    ended = (record for record in records if record.state in ("complete", "stopped") and record.origin != "reference")
-    firsts = sorted(ended, key=lambda record: record.number)[: halving.probation]
-    if len(firsts) < halving.probation or any(record.state != "complete" for record in firsts):
+def halving_note(records: Iterable[Record], spec: HalvingSpec, objectives: Mapping[str, Direction]) -> str:
+    """How well rungs predict final scores."""
+    halving = Halving(spec, objectives)
+    for record in sorted(records, key=lambda record: record.number):
+        halving.note(record)
+    if (trust := halving.trust) is None:
         return "Early stopping: too few candidates finished to compare rungs with final scores; none was stopped"
-    scores = [name for name in objectives if name.startswith("score.")]
-    late = [[record.metric(name) for name in scores] for record in firsts]
-    told = []
-    for epochs in halving.rungs:
-        there = [record.model_copy(update={"score": record.rungs[epochs]}) for record in firsts]
-        early = [[record.metric(name) for name in scores] for record in there]
-        told.append(f"{rank_correlation(early, late):.2f} after {epochs} epoch{'s' * (epochs > 1)}")
+    told = [
+        f"{one.correlation} after {one.epochs} epoch{'s' * (one.epochs > 1)} over {one.candidates} candidates"
+        for one in trust
+    ]
     return (
-        f"Early stopping: rank correlation with the final score, over the first {len(firsts)} candidates: "
-        f"{', '.join(told)}; below {halving.least_correlation:g} no candidate is stopped at that rung"
+        f"Early stopping: rank correlation with the final score of what costs do not explain: {'; '.join(told)}; "
+        f"candidates are stopped at a rung whose interval lies above {spec.least_correlation:g}"
     )
 
 

@@ -65,12 +65,10 @@ class Driver:
         self.unfinished: list[Proposal] = []
         self.standing: dict[int, TrialJob] = {}
         """Who waits at a rung, with what they were last tried as."""
-        self.objectives = list(study.search.objectives)
         self.trusts: list[Trust] = []
         self.halving = None
         if study.search.halving is not None:
-            scored = [i for i, name in enumerate(self.objectives) if name.startswith("score.")]
-            self.halving = Halving(study.search.halving, list(study.search.objectives.values()), scored)
+            self.halving = Halving(study.search.halving, study.search.objectives)
 
     def run(self) -> None:
         """Try candidates until there is nothing left to try, first those that a stopped run was trying."""
@@ -159,33 +157,21 @@ class Driver:
         self.learnt()
 
     def _climb(self, record: Record) -> None:
-        """Note how far a candidate has come."""
-        if self.halving is None or record.origin == "reference" or record.repeats is not None:
+        """Note how far a candidate has come, and tell what that changes."""
+        if self.halving is None:
             return
-        if record.state == "rejected":
-            if record.number in self.halving.begun:  # by its measured time
-                self.halving.end(record.number, None)
+        self.halving.note(record)
+        if (trust := self.halving.trust) is None:
             return
-        if record.number not in self.halving.begun:
-            self.halving.begin(record.number)
-        for epochs, score in record.rungs.items():
-            if epochs in self.halving.spec.rungs:
-                self.halving.reach(record.number, epochs, self._values(record.model_copy(update={"score": score})))
-        if record.state in ("complete", "failed"):
-            self.halving.end(record.number, self._values(record) if record.state == "complete" else None)
-        elif record.state == "stopped":
-            self.halving.leave(record.number)
-        if not self.trusts and (trust := self.halving.trust) is not None:
-            self.trusts = trust
-            for rung in trust:
-                verdict = "so early stopping is active there" if rung.trusted else "too low for early stopping there"
+        before = {rung.epochs: rung.trusted for rung in self.trusts}
+        self.trusts = trust
+        for rung in trust:
+            if before.get(rung.epochs) != rung.trusted:
+                verdict = "early stopping is active there" if rung.trusted else "no candidate is stopped there yet"
                 self.say(
-                    f"Scores after {rung.epochs} epochs have a rank correlation of {rung.correlation:.2f} with the "
-                    f"final scores, over {rung.candidates} candidates: {verdict}."
+                    f"Rung after {rung.epochs} epoch{'s' * (rung.epochs > 1)}: rank correlation {rung.correlation} "
+                    f"with final scores of what costs do not explain, over {rung.candidates} candidates; {verdict}."
                 )
-
-    def _values(self, record: Record) -> list[float]:
-        return [record.metric(name) for name in self.objectives]
 
     def _expected(self, halving: Halving) -> dict[int, list[float]]:
         """Expected final objectives of candidates that have not finished: those at their last rung, plus the average

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stdc_search.ranking import front, rank_correlation
-from stdc_search.records import Direction
+from stdc_search.ranking import Correlation, front, partial_rank_correlation
+from stdc_search.records import Direction, Record
 from stdc_search.spec.search import HalvingSpec
 
 
@@ -20,30 +21,57 @@ class Trust(NamedTuple):
 
     epochs: int
     candidates: int
-    correlation: float
-    """Spearman's, of scores at the rung and at the end, of the least of several; NaN where all are equal."""
+    correlation: Correlation
+    """Of scores at the rung and at the end, beside the objectives that training does not change; that of the score
+    with the lowest interval. Costs are known without training, so a rung must tell more than they do."""
     trusted: bool
 
 
 class Halving:
     """Candidates, by their numbers, on their way from rung to rung.
 
-    The first candidates are always trained to the end; they show how well rungs predict final scores.
-    Until then the others wait on their first rung, and where a rung is not trusted all pass it.
+    The first candidates are always trained to the end; they show how well rungs predict final scores. Until then the
+    others wait on their first rung. All pass a rung that is not trusted, so they show more.
 
     Args:
         spec: the rungs, and the share of candidates that continues at each.
-        directions: of the objectives.
-        scored: indices of the objectives that training changes.
+        objectives: of the search.
     """
 
-    def __init__(self, spec: HalvingSpec, directions: Sequence[Direction], scored: Sequence[int]) -> None:
-        self.spec, self.directions, self.scored = spec, list(directions), scored
+    def __init__(self, spec: HalvingSpec, objectives: Mapping[str, Direction]) -> None:
+        self.spec, self.objectives = spec, [*objectives]
+        self.directions: list[Direction] = [*objectives.values()]
+        self.scored = [i for i, name in enumerate(objectives) if name.startswith("score.")]
+        """Indices of the objectives that training changes."""
         self.rungs: list[dict[int, Sequence[float]]] = [{} for _ in spec.rungs]
         """Objectives of the candidates that reached it."""
         self.ended: dict[int, Sequence[float]] = {}
         self.passed: list[set[int]] = [set() for _ in spec.rungs]
         self.begun: list[int] = []
+        self.judged: list[Trust] = []
+        self.looked = 0
+        """Number of candidates that rungs were judged by."""
+
+    def note(self, record: Record) -> None:
+        """Note how far a candidate has come. References and repeats are not compared."""
+        if record.origin == "reference" or record.repeats is not None:
+            return
+        if record.state == "rejected":
+            if record.number in self.begun:  # by its measured time
+                self.end(record.number, None)
+            return
+        if record.number not in self.begun:
+            self.begin(record.number)
+        for epochs, score in record.rungs.items():
+            if epochs in self.spec.rungs:
+                self.reach(record.number, epochs, self._values(record.model_copy(update={"score": score})))
+        if record.state in ("complete", "failed"):
+            self.end(record.number, self._values(record) if record.state == "complete" else None)
+        elif record.state == "stopped":
+            self.leave(record.number)
+
+    def _values(self, record: Record) -> list[float]:
+        return [record.metric(name) for name in self.objectives]
 
     def begin(self, number: int) -> None:
         """Note a new candidate, which is trained up to the first rung at first."""
@@ -99,18 +127,26 @@ class Halving:
 
     @property
     def trust(self) -> list[Trust] | None:
-        """Whether each rung predicts final scores well enough; None until the first candidates have finished."""
-        if len(self.firsts) < self.spec.probation or not self.ended.keys() >= {*self.firsts}:
-            return None
-        return [self._trust(epochs, rung) for epochs, rung in zip(self.spec.rungs, self.rungs, strict=True)]
+        """Whether each rung predicts final scores well enough; None until the first candidates have finished.
 
-    def _trust(self, epochs: int, rung: Mapping[int, Sequence[float]]) -> Trust:
-        early, late = ([values[number] for number in self.firsts] for values in (rung, self.ended))
-        correlation = rank_correlation(
-            [[values[i] for i in self.scored] for values in early],
-            [[values[i] for i in self.scored] for values in late],
-        )
-        return Trust(epochs, len(early), correlation, correlation >= self.spec.least_correlation)
+        Judged by the candidates that began before the first one that is not at the end, since later ones are chosen by
+        their scores at rungs; again with each further one, until the rung is trusted.
+        """
+        ended = [*takewhile(self.ended.__contains__, self.begun)]
+        for count in range(max(self.spec.probation, self.looked + 1), len(ended) + 1):
+            old = self.judged or [None] * len(self.rungs)
+            self.judged = [
+                one if one and one.trusted else self._judge(place, ended[:count]) for place, one in enumerate(old)
+            ]
+            self.looked = count
+        return self.judged or None
+
+    def _judge(self, place: int, ended: Sequence[int]) -> Trust:
+        early, late = (np.array([values[number] for number in ended]) for values in (self.rungs[place], self.ended))
+        costs = np.delete(late, self.scored, axis=1)
+        several = [partial_rank_correlation(early[:, i], late[:, i], costs) for i in self.scored]
+        least = min(several, key=lambda correlation: correlation.low)
+        return Trust(self.spec.rungs[place], len(ended), least, least.low >= self.spec.least_correlation)
 
 
 def by_rank(values: Sequence[Sequence[float]], directions: Sequence[Direction]) -> list[int]:

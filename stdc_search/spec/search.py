@@ -72,9 +72,10 @@ class HalvingSpec(Spec):
     reduction_factor: Annotated[float, Field(gt=1)] = 2.0
     """Of the candidates at a rung, one in `reduction_factor` continues."""
     probation: Annotated[int, Field(ge=4)] = 8
-    """Number of first candidates that are trained to the end, to compare scores at the rungs with final scores."""
+    """Number of first candidates that are trained to the end in any case, which shows how well rungs predict."""
     least_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.5
-    """Rank correlation between a rung and the end below which no candidate is stopped at that rung."""
+    """Candidates are stopped at a rung once its rank correlation with final scores is certainly above this: its 95 %
+    interval, of what costs do not explain."""
 
     @rule
     def _upwards(self) -> Iterator[Problem]:
