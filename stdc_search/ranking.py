@@ -46,47 +46,47 @@ def _undominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
     return mask
 
 
-def hypervolume(points: ArrayLike, reference: Sequence[float], directions: Sequence[Direction]) -> float:
-    """Volume of what the points dominate, up to the reference.
+def hypervolume(points: ArrayLike, reference: Sequence[float], directions: Sequence[Direction]) -> NDArray[np.float64]:
+    """Volumes of what sets of points dominate, up to the reference.
 
-    Exact, by slicing along the last objective: for n points on the front n log n steps with two objectives, n
-    times as many for each further one.
+    Exact, by slicing along the last objective: for n points n log n steps with two objectives, n times as many for
+    each further one.
 
     Args:
-        points: [points, objectives]; those that do not beat the reference in every objective add nothing.
-        reference: One value per objective; worse points add nothing.
+        points: [..., points, objectives]; those that do not beat the reference in every objective add nothing.
+        reference: One value per objective.
         directions: One an objective.
+
+    Returns:
+        [...]; of one set a single number.
     """
-    costs = _to_minimize(points, directions)
     bounds = _to_minimize([reference], directions)[0]
-    return _dominated_volume(costs[(costs < bounds).all(axis=1)], bounds)
+    costs = np.fmin(_to_minimize(points, directions), bounds)  # a NaN counts as the reference
+    if costs.ndim == 2:
+        costs = costs[front(costs, ["minimize"] * len(bounds))]  # saves time: most of many points are dominated
+    return _dominated_volume(costs, bounds)
 
 
-def _dominated_volume(costs: NDArray[np.float64], bounds: NDArray[np.float64]) -> float:
-    """The same for costs, all within the bounds."""
-    if not len(costs):
-        return 0.0
+def _dominated_volume(costs: NDArray[np.float64], bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same for costs, none above the bounds."""
+    if not costs.shape[-2]:
+        return np.zeros(costs.shape[:-2])
     if len(bounds) == 1:
-        return float(bounds[0] - costs.min())
-    directions: list[Direction] = ["minimize"] * len(bounds)
-    costs = costs[front(costs, directions)]
-    costs = costs[np.argsort(costs[:, -1])]
-    heights = np.diff(costs[:, -1], append=bounds[-1])
+        return bounds[0] - costs[..., 0].min(-1)
+    costs = np.take_along_axis(costs, np.argsort(costs[..., -1:], axis=-2, kind="stable"), axis=-2)
+    heights = np.diff(costs[..., -1], append=np.full([*costs.shape[:-2], 1], bounds[-1]))
     if len(bounds) == 2:
-        return float(heights @ (bounds[0] - np.minimum.accumulate(costs[:, 0])))
-    return sum(
-        height * _dominated_volume(costs[: i + 1, :-1], bounds[:-1])
-        for i, height in enumerate(heights.tolist())
-        if height
-    )
+        return (heights * (bounds[0] - np.minimum.accumulate(costs[..., 0], axis=-1))).sum(-1)
+    slices = [_dominated_volume(costs[..., : i + 1, :-1], bounds[:-1]) for i in range(costs.shape[-2])]
+    return (heights * np.stack(slices, axis=-1)).sum(-1)
 
 
 def _to_minimize(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.float64]:
-    """Points with maximised objectives negated: [points, objectives], smaller is better."""
+    """Points with maximised objectives negated: [..., points, objectives], smaller is better."""
     values = np.asarray(points, dtype=np.float64)
-    if not values.size:
+    if values.shape == (0,):
         return np.empty((0, len(directions)))
-    if values.ndim != 2 or values.shape[1] != len(directions):
+    if values.ndim < 2 or values.shape[-1] != len(directions):
         raise ValueError(
             f"points of shape {list(values.shape)} do not fit {len(directions)} directions; "
             f"give [points, {len(directions)}]"

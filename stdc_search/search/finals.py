@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -73,21 +72,12 @@ def _most_promising(
     reference = np.where(minimized, highest + margin, lowest - margin).tolist()
 
     def volume(indices: Sequence[int]) -> float:
-        return sum(hypervolume(points[[*indices]], reference, directions) for points in some)
+        return float(hypervolume(some[:, [*indices]], reference, directions).sum())
 
     picked = [*chosen]
-    gains = {i: math.inf for i in np.argsort(-probability, kind="stable").tolist() if i not in picked}
-    for _ in range(min(count, len(gains))):
-        before, best, most = volume(picked), -1, -1.0
-        for i in sorted(gains, key=lambda i: -gains[i]):
-            # The more is picked, the less a network adds, so an earlier gain is an upper bound.
-            if gains[i] <= most:
-                break
-            gains[i] = volume([*picked, i]) - before
-            if gains[i] > most:
-                best, most = i, gains[i]
-        picked.append(best)
-        del gains[best]
+    left = np.argsort(-probability, kind="stable").tolist()
+    for _ in range(min(count, len(left) - len(picked))):
+        picked.append(max((i for i in left if i not in picked), key=lambda i: volume([*picked, i])))
     return picked
 
 
