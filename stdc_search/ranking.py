@@ -61,10 +61,10 @@ def hypervolume(points: ArrayLike, reference: Sequence[float], directions: Seque
         [...]; of one set a single number.
     """
     bounds = _to_minimize([reference], directions)[0]
-    costs = np.fmin(_to_minimize(points, directions), bounds)  # a NaN counts as the reference
-    if costs.ndim == 2:
-        costs = costs[front(costs, ["minimize"] * len(bounds))]  # saves time: most of many points are dominated
-    return _dominated_volume(costs, bounds)
+    costs = _to_minimize(points, directions)
+    if costs.ndim == 2:  # of many points most are dominated
+        costs = costs[front(points, directions)]
+    return _dominated_volume(np.fmin(costs, bounds), bounds)  # a NaN counts as the reference
 
 
 def _dominated_volume(costs: NDArray[np.float64], bounds: NDArray[np.float64]) -> NDArray[np.float64]:

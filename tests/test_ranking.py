@@ -4,11 +4,12 @@ from itertools import product
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stdc_search.ranking import front, hypervolume, rank_correlation
+from stdc_search.ranking import front, hypervolume, partial_rank_correlation, rank_correlation
 from stdc_search.records import Direction
 
 SIDE = 5
@@ -59,6 +60,16 @@ def test_dominated_points_add_no_volume(cloud):
     assert hypervolume(undominated, worst, directions) == hypervolume(points, worst, directions)
 
 
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_volumes_of_many_sets_are_those_of_each(objectives):
+    sets = np.random.default_rng(0).uniform(0, 1.2, (4, 9, objectives)).round(1)
+    directions = ["maximize", *["minimize"] * (objectives - 1)]
+    reference = [0.1, *[1.1] * (objectives - 1)]
+    assert hypervolume(sets, reference, directions) == pytest.approx(
+        [hypervolume(s, reference, directions) for s in sets]
+    )
+
+
 def test_equal_points_stay_on_the_front_together():
     assert front([[1, 2], [1, 2], [2, 2]], ["minimize", "maximize"]).tolist() == [True, True, False]
 
@@ -105,3 +116,35 @@ def test_of_several_scores_the_least_correlation_counts() -> None:
 def test_equal_scores_have_no_correlation_even_beside_others() -> None:
     assert np.isnan(rank_correlation([1, 1, 1], [1, 2, 3]))
     assert np.isnan(rank_correlation([[1, 1], [2, 1]], [[1, 1], [2, 2]]))
+
+
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_a_partial_rank_correlation_is_that_of_residuals(others):
+    rng = np.random.default_rng(others)
+    beside = rng.normal(size=(30, others))
+    shared = rng.normal(size=30)
+    first, second = shared + beside.sum(1), shared + rng.normal(size=30) + beside.sum(1)
+    found = partial_rank_correlation(first, second, beside)
+    table = pd.DataFrame(np.column_stack([first, second, beside])).rank()
+    inverse = np.linalg.inv(table.corr())
+    assert found.value == pytest.approx(-inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1]))
+    assert -1 < found.low < found.value < found.high < 1
+
+
+def test_a_partial_rank_correlation_of_too_few_or_equal_values_is_not_known():
+    for first, second in (([1, 2, 3], [1, 2, 4]), ([1, 1, 1, 1, 1, 1], [1, 2, 3, 4, 5, 6])):
+        found = partial_rank_correlation(first, second, np.arange(len(first))[:, None] ** 2)
+        assert np.isnan(found.value) and (found.low, found.high) == (-1, 1)
+
+
+def test_the_interval_holds_the_truth_in_95_of_100_samples():
+    rng, rho = np.random.default_rng(0), 0.7
+    truth = 6 / np.pi * np.arcsin(rho / 2)  # Spearman's of a normal distribution
+    inside = 0
+    for _ in range(400):
+        first = rng.normal(size=25)
+        found = partial_rank_correlation(
+            first, rho * first + np.sqrt(1 - rho**2) * rng.normal(size=25), np.empty((25, 0))
+        )
+        inside += found.low <= truth <= found.high
+    assert 0.92 <= inside / 400 <= 0.98

@@ -17,7 +17,7 @@ from stdc_search.latency import predicted
 from stdc_search.network.cost import count
 from stdc_search.ranking import hypervolume
 from stdc_search.search.known_cost import sampler as known_cost
-from stdc_search.search.known_cost.improvement import expected_improvement, volumes
+from stdc_search.search.known_cost.improvement import expected_improvement
 from stdc_search.search.known_cost.sampler import STARTUP, KnownCostSampler
 from stdc_search.search.study import Study
 from stdc_search.spec.measurement import RuntimeSpec
@@ -126,16 +126,6 @@ def test_nothing_is_proposed_twice_until_there_is_nothing_else():
     assert len({tuple(trial.params.items()) for trial in study.trials}) == 32
     run(study, 2)
     assert len(study.trials) == 34
-
-
-@pytest.mark.parametrize("known", range(3))
-def test_volumes_of_sets_that_differ_in_one_objective_are_their_hypervolumes(known):
-    rng = np.random.default_rng(known)
-    levels, spots = rng.uniform(0, 1.2, (5, 9)), rng.uniform(0, 1.2, (9, known)).round(1)
-    found = volumes(levels, spots, 1.1, np.ones(known))
-    directions = ["minimize"] * (known + 1)
-    exact = [hypervolume(np.column_stack([level, spots]), [1.1, *np.ones(known)], directions) for level in levels]
-    assert found == pytest.approx(exact)
 
 
 def test_a_trial_is_worth_the_mean_growth_of_the_front_that_it_moves():

@@ -48,33 +48,6 @@ def expected_improvement(
     return (weights * gains[:, cell]).sum(1)
 
 
-def volumes(levels: Floats, spots: Floats, worst: float, reference: Floats) -> Floats:
-    """Hypervolumes of sets of points that differ in the unknown objective only; all are minimised.
-
-    Args:
-        levels: unknown objective, [sets, points].
-        spots: known objectives, [points, known].
-        worst: reference of the unknown objective.
-        reference: of the known ones, [known].
-
-    Returns:
-        [sets].
-    """
-    inside = (spots < reference).all(1)
-    levels, spots = levels[:, inside].clip(max=worst), spots[inside]
-    edges = [np.unique(column) for column in spots.T]
-    cells = np.full((len(levels), *map(len, edges)), worst)
-    place = tuple(np.searchsorted(each, column) for each, column in zip(edges, spots.T, strict=True))
-    sets = np.broadcast_to(np.arange(len(levels))[:, None], levels.shape)
-    np.minimum.at(cells, (sets, *place), levels)
-    heights = worst - cells
-    for axis in range(1, heights.ndim):
-        heights = np.maximum.accumulate(heights, axis=axis)
-    for each, end in zip(reversed(edges), reversed(reference), strict=True):
-        heights = heights @ np.diff(each, append=end)
-    return heights
-
-
 def undominated(known: Floats, level: Floats) -> NDArray[np.bool_]:
     """Which points no other dominates, in the known objectives and the unknown one."""
     points = np.column_stack([known, level])

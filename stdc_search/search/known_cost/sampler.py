@@ -19,7 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import norm, qmc
 
 from stdc_search.expectation.process import LEARNT, Floats, GaussianProcess, Kernel, spread
-from stdc_search.search.known_cost.improvement import beyond, expected_improvement, undominated, volumes
+from stdc_search.ranking import hypervolume
+from stdc_search.records import Direction
+from stdc_search.search.known_cost.improvement import beyond, expected_improvement, undominated
 from stdc_search.search.known_cost.pool import LOOKED_AT, Pool, Row, Space
 
 Known = Callable[[Mapping[str, Any]], "Sequence[float | None] | None"]
@@ -267,7 +269,13 @@ class _Model:
         if new is not None:
             levels = np.column_stack([levels, new[0] + OUTCOMES * new[1]])
             spots = np.concatenate([spots, new[2][None]])
-        return float(volumes(levels, spots, self.worst, self.reference).mean() - self.volume)
+        return float(self._volumes(levels, spots).mean() - self.volume)
+
+    def _volumes(self, levels: Floats, spots: Floats) -> Floats:
+        """Hypervolumes of sets of points with levels [sets, points] and other objectives [points, others]."""
+        points = np.concatenate([levels[..., None], np.broadcast_to(spots, (len(levels), *spots.shape))], axis=-1)
+        directions: list[Direction] = ["minimize"] * points.shape[-1]
+        return hypervolume(points, [self.worst, *self.reference], directions)
 
     def _moves(self, points: Floats, deviation: Floats) -> Floats:
         """Standard deviation of the change that a trial of each point makes to the expected level of each network:
@@ -281,7 +289,7 @@ class _Model:
     @cached_property
     def volume(self) -> float:
         """Hypervolume of the expected front."""
-        return float(volumes(self.front_level[None], self.front_spots, self.worst, self.reference)[0])
+        return float(self._volumes(self.front_level[None], self.front_spots)[0])
 
     @cached_property
     def near(self) -> NDArray[np.bool_]:
