@@ -95,6 +95,11 @@ class FrontPicture:
         return [] if self.third else sorted((dot.x, dot.y) for dot in self.dots if dot.on_front)
 
     @property
+    def bars(self) -> list[tuple[Dot, float, float]]:
+        """The front and the named networks, each with the ends of its interval, if there are intervals."""
+        return [(dot, dot.y - dot.interval, dot.y + dot.interval) for dot in self.dots if dot.label and dot.interval]
+
+    @property
     def constant_in_view(self) -> bool:
         """Whether a line at `constant` leaves the dots at least half of the height."""
         heights = [dot.y for dot in self.dots]
@@ -246,9 +251,7 @@ def _draw_frame(axes: Axes, picture: FrontPicture) -> None:
             **small,
         )
     _scale(axes.xaxis, axes.set_xscale, axes.set_xlim, picture.x, [dot.x for dot in picture.dots])
-    heights += [
-        dot.y + sign * dot.interval for dot in picture.dots if dot.interval and dot.on_front for sign in (-1, 1)
-    ]
+    heights += [end for _, low, high in picture.bars for end in (low, high)]
     _scale(axes.yaxis, axes.set_yscale, axes.set_ylim, picture.y, heights)
 
 
@@ -284,10 +287,8 @@ def _draw_dots(axes: Axes, picture: FrontPicture) -> dict[str, Artist]:
         x, y = zip(*_corners(picture), strict=True)
         axes.plot(x, y, color=SEARCHED, linewidth=1.4, alpha=0.75, zorder=2)
     colour_of = _third_colours(axes, picture)
-    sure = [dot for dot in picture.dots if dot.on_front and dot.interval]
-    if sure:
-        x, y, interval = ([getattr(dot, name) for dot in sure] for name in ("x", "y", "interval"))
-        axes.errorbar(x, y, interval, fmt="none", ecolor=SEARCHED, elinewidth=1, alpha=0.5, zorder=2)
+    for dot, low, high in picture.bars:
+        axes.vlines(dot.x, low, high, colors=LOOKS[dot.kind].colour, linewidth=1, alpha=0.5, zorder=2)
     given = sorted((dot for dot in picture.dots if dot.kind in ("start", "reference")), key=lambda dot: dot.number)
     markers = dict(zip(given, cycle(GIVEN_MARKERS), strict=False))
     groups: dict[tuple[str, str], list[Dot]] = defaultdict(list)

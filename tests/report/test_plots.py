@@ -63,9 +63,19 @@ def test_a_search_is_drawn_by_expected_scores_with_their_intervals():
     assert [dot.y for dot in shown.dots] == frame["expected.score.miou"].tolist()
     assert [dot.interval for dot in shown.dots] == frame["interval.score.miou"].tolist()
     assert {dot.label for dot in shown.dots if dot.number == 0} == {"0?"}
-    sure = [dot for dot in shown.dots if dot.on_front]
-    (bars,) = [c for c in draw_front(shown).axes[0].collections if type(c).__name__ == "LineCollection"]
-    assert len(bars.get_segments()) == len(sure)
+    bars = [c for c in draw_front(shown).axes[0].collections if type(c).__name__ == "LineCollection"]
+    assert len(bars) == len([dot for dot in shown.dots if dot.on_front]) > 0
+
+
+def test_a_named_network_beside_the_front_has_its_interval_too():
+    records = [record(number, 40.0 + number, 50.0 + 8 * number) for number in range(8)]
+    records[7] = record(7, 30.0, 120.0, origin="reference", name="stdc1")
+    (bar,) = [
+        bar
+        for bar in front_picture(candidates(records, OBJECTIVES, spec()), OBJECTIVES, "", "").bars
+        if bar[0].number == 7
+    ]
+    assert bar[1] < 30.0 < bar[2]
 
 
 def test_the_line_joins_the_front_and_passes_by_references():
