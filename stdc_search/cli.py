@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -93,6 +94,7 @@ def run_command(
 
     from stdc_search.commands.run import run
 
+    gc.freeze()  # each candidate collects garbage; without all that is imported this takes 0.9 s less
     run(spec, out, data_root=data_root, console=Console())
 
 

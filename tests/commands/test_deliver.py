@@ -101,7 +101,8 @@ def test_the_example_of_each_format_labels_an_image_as_the_network_does(to, scen
     with Image.open(tmp_path / "out" / "labels.png") as mask:
         assert np.array_equal(np.asarray(mask), labels_of(scenes, weights, picture))
         assert mask.getpalette()[:33] == colours(CAMVID_CLASSES).flatten().tolist()
-    assert all(line.split(":")[0] in CAMVID_CLASSES for line in printed.splitlines())
+    *shares, saved = printed.splitlines()
+    assert all(line.split(":")[0] in CAMVID_CLASSES for line in shares) and saved == "saved: labels.png"
 
 
 @pytest.mark.parametrize("to", get_args(Format))
