@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from math import log
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -194,9 +195,11 @@ class Answers:
         pass
 
 
-def scored(miou: float) -> Score:
-    """A score of which only this counts."""
-    return Score(miou=miou, pixel_accuracy=0, iou={}, constant_miou=0, images=1, seed_miou=(miou,))
+def scored(*seeds: float) -> Score:
+    """A score of which only the mIoU of each seed counts."""
+    return Score(
+        miou=fmean(seeds), pixel_accuracy=0, iou={}, constant_miou=0, images=1, seed_miou=tuple(map(float, seeds))
+    )
 
 
 class Pad:

@@ -8,7 +8,8 @@ between, with the noise that second seeds showed. What a search has found counts
 the logarithm of the cost, as a share of what all networks of the space have together.
 
 A user deploys what a report calls the front. So on the surrogate, whose true accuracies are known without luck,
-reported fronts count too: by their true hypervolume, and by how far their accuracies lie above the true ones.
+reported fronts count too, also after finals: by their true hypervolume, and by how far their accuracies lie above the
+true ones.
 """
 
 from __future__ import annotations
@@ -37,17 +38,32 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.bench import report
-from benchmarks.oracles import BOTH, HERE, Answers, Oracle, Pad, left_out, noise, surrogate, table, timed
+from benchmarks.oracles import (
+    BOTH,
+    HERE,
+    Answers,
+    Oracle,
+    Pad,
+    Truth,
+    left_out,
+    noise,
+    scored,
+    surrogate,
+    table,
+    timed,
+)
 from stdc_search.commands import run as runner
 from stdc_search.expectation import expected, networks, pooled
 from stdc_search.ranking import front
 from stdc_search.records import Record
 from stdc_search.report.tables import show_table
 from stdc_search.search.driver import Driver
+from stdc_search.search.finals import finalists
 from stdc_search.search.known_cost.sampler import KnownCostSampler
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.study import Study, distribution
 from stdc_search.spec.base import replace
+from stdc_search.spec.search import FinalsSpec
 
 ORACLES: dict[str, Callable[[], Oracle]] = {"table": table, "timed": timed, "surrogate": surrogate}
 SAMPLERS = ("random", "stratified", "tpe", "multivariate_tpe", "nsgaii", "gp", "known_cost")
@@ -65,6 +81,8 @@ GOAL = 0.95
 KEPT = HERE / "curves.csv"
 KEYS = ["oracle", "sampler", "ladder"]
 REPORTED_AT = (20, 40, 80, 120)
+FINALISTS, FINAL_SEEDS = 6, 3
+"""Of finals: networks, and trainings of each. They come on top of those of the search."""
 REPORTED = HERE / "reported_seeds.csv"
 COUNTS = [str(count) for count in range(1, TRAININGS + 1)]
 
@@ -96,32 +114,44 @@ class Reported(NamedTuple):
 
     trainings: int
     by: str
-    """What networks are compared by: `score` or `expectation`."""
+    """What networks are compared by: `score` or `expectation`; or `finals`, after which they are trained again."""
     share: float
     """True hypervolume of the front, divided by the hypervolume of all networks."""
     bias: float
     """How far their accuracies lie above the true ones, on average, in mIoU."""
 
 
-def reported_fronts(oracle: Oracle, records: Sequence[Record]) -> Iterator[Reported]:
-    """The fronts of the first records of a search, by scores and by expectation."""
-    search = oracle.spec.required_search
+def reported_fronts(oracle: Oracle, records: Sequence[Record], seed: int = 0) -> Iterator[Reported]:
+    """The fronts of the first records of a search, by scores and by expectation, and those of its finals."""
+    search, rng = oracle.spec.required_search, np.random.default_rng([seed, 2])
+    with_finals = search.model_copy(update={"finals": FinalsSpec(networks=FINALISTS)})
     for trainings in REPORTED_AT:
         if trainings > len(records):
             return
-        several = networks(records[:trainings])
-        truths = [oracle.truths[tuple(one[0].values.values())] for one in several]
-        scores = np.array([pooled(one).metric("score.miou") for one in several])
-        points = np.column_stack([scores, [truth.cost for truth in truths]])
-        model = expected(several, search)
-        ways = {
-            "score": (scores, front(points, BOTH)),
-            "expectation": (model.scores["score.miou"], model.on_front),
-        }
-        for by, (claimed, chosen) in ways.items():
-            shown = [truth for truth, its in zip(truths, chosen, strict=True) if its]
-            off = claimed[chosen] - [truth.curve[-1] for truth in shown]
-            yield Reported(trainings, by, oracle.share(shown), float(off.mean()))
+        some = records[:trainings]
+        for by in ("score", "expectation"):
+            yield Reported(trainings, by, *_reported(oracle, some, by))
+        chosen = finalists(some, with_finals)
+        scores = [_truth(oracle, one).curve[-1] + oracle.noise * rng.normal(size=FINAL_SEEDS) for one in chosen]
+        trained = [one.model_copy(update={"score": scored(*its)}) for one, its in zip(chosen, scores, strict=True)]
+        yield Reported(trainings, "finals", *_reported(oracle, trained, "expectation", some))
+
+
+def _reported(oracle: Oracle, records: Sequence[Record], by: str, before: Sequence[Record] = ()) -> tuple[float, float]:
+    """Share of the hypervolume, and bias, of the front of some records, which may be the finals of those before."""
+    several = networks(records)
+    truths = [_truth(oracle, one[0]) for one in several]
+    model = expected(several, oracle.spec.required_search, networks(before))
+    scores = np.array([pooled(one).metric("score.miou") for one in several])
+    claimed = model.scores["score.miou"] if by == "expectation" else scores
+    on_front = front(np.column_stack([claimed, [truth.cost for truth in truths]]), BOTH)
+    shown = [truth for truth, its in zip(truths, on_front, strict=True) if its]
+    off = claimed[on_front] - [truth.curve[-1] for truth in shown]
+    return oracle.share(shown), float(off.mean())
+
+
+def _truth(oracle: Oracle, record: Record) -> Truth:
+    return oracle.truths[tuple(record.values.values())]
 
 
 def replay(search: Search) -> Course:
@@ -145,7 +175,9 @@ def replay(search: Search) -> Course:
     Driver(study, answers, pad, lambda _: None, lambda: None).run()
     seconds = time.perf_counter() - start
     shares = [oracle.share(answers.found[: i + 1]) for i in range(len(answers.found))]
-    return Course(shares, answers.epochs, seconds, [*reported_fronts(oracle, pad.records)] if oracle.noise else [])
+    return Course(
+        shares, answers.epochs, seconds, [*reported_fronts(oracle, pad.records, search.seed)] if oracle.noise else []
+    )
 
 
 def overhead(trials: int = 1000) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stdc_search.expectation.longer import longer
 from stdc_search.expectation.process import Floats, GaussianProcess
 from stdc_search.ranking import front
 from stdc_search.records import SEEDED, Direction, Record
@@ -73,18 +74,25 @@ def _mean(values: Sequence[Any], weights: Sequence[int]) -> Any:
     return None if None in values else fmean(values, weights)
 
 
-def expected(several: Sequence[Sequence[Record]], search: SearchSpec) -> Expected:
+def expected(
+    several: Sequence[Sequence[Record]], search: SearchSpec, before: Sequence[Sequence[Record]] = ()
+) -> Expected:
     """Expected scores of the networks of a search, and their front.
 
     Args:
         several: complete records of each network, as `networks` gives them, at least one; none is a reference.
         search: its varied parameters and objectives.
+        before: the same of the search, if these are its finals: what it says of a network counts, too.
 
     Returns:
         No expected scores if no objective is a score or if there are fewer than FEWEST networks; then the front is the
         one of mean scores.
     """
-    scored = [name for name in search.objectives if name.startswith("score.") and len(several) >= FEWEST]
+    rows = {records[0].number: i for i, records in enumerate(before)}
+    chosen = [rows[records[0].number] for records in several if records[0].number in rows]
+    if len(before) < FEWEST or len(chosen) < len(several):
+        before, chosen = several, [*range(len(several))]
+    scored = [name for name in search.objectives if name.startswith("score.") and len(before) >= FEWEST]
     known = {
         name: np.array([pooled(records).metric(name) for records in several])
         for name in search.objectives
@@ -98,18 +106,25 @@ def expected(several: Sequence[Sequence[Record]], search: SearchSpec) -> Expecte
     scores, intervals, noise, drawn = {}, {}, {}, {}
     rng = np.random.default_rng(0)
     for name in scored:
-        places = features(several, search)
-        trainings = [[value for record in records for value in _trainings(record, name)] for records in several]
-        trained = np.repeat(np.arange(len(several)), [len(values) for values in trainings])
-        values = np.array([value for values in trainings for value in values])
-        process = GaussianProcess(places[trained], values)
-        scores[name], covariance = process.means(places), process.covariance(places, places)
+        every = features(before, search)
+        places = every[chosen]
+        process = GaussianProcess(*_trained(before, every, name))
+        if before is several:
+            scores[name], covariance = process.means(places), process.covariance(places, places)
+            noise[name] = process.noise
+        else:
+            scores[name], covariance, noise[name] = longer(process, *_trained(several, places, name), places)
         intervals[name] = DEVIATIONS * np.sqrt(np.diag(covariance).clip(0))
-        noise[name] = process.noise
         drawn[name] = rng.multivariate_normal(scores[name], covariance, DRAWS, check_valid="ignore", method="eigh")
     draws = objectives(drawn) if scored else objectives({})[None]
     probability = np.mean([front(points, directions) for points in draws], axis=0)
     return Expected(scores, intervals, noise, front(objectives(scores), directions), probability, draws)
+
+
+def _trained(several: Sequence[Sequence[Record]], places: Floats, name: str) -> tuple[Floats, Floats]:
+    """Place and score of each training: [trainings, features] and [trainings]."""
+    scores = [[value for record in records for value in _trainings(record, name)] for records in several]
+    return np.repeat(places, [len(values) for values in scores], axis=0), np.concatenate(scores)
 
 
 def _trainings(record: Record, name: str) -> Sequence[float]:

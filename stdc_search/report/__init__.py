@@ -89,7 +89,8 @@ def write_report(folder: Path) -> Report:
         return Report(pd.DataFrame(), pd.DataFrame(), "Nothing to show", (summary(found),), (), None, None)
 
     objectives: dict[str, Direction] = {**run.search.objectives} if run.search else {}
-    frame = candidates(complete, objectives, run)
+    before = records.read(folder.parent / RESULTS) if _is_of_finals(folder) else []
+    frame = candidates(complete, objectives, run, [record for record in before if record.state == "complete"])
     table = shown(frame, objectives, every=_is_of_finals(folder))
     title = heading(run, complete)
     numbers = {int(number) for number in table["network"]}
@@ -100,7 +101,7 @@ def write_report(folder: Path) -> Report:
         table.insert(table.columns.tolist().index("median ms"), "time", marks)
     remarks = [
         conditions(complete, records.read_machines(folder / MACHINES)),
-        expectation_note(frame),
+        expectation_note(frame, finals=bool(before)),
         constant_note(complete),
         machine_note(frame, objectives),
         f"Doubtful times; do not rank by them: {', '.join(shaky)}" if shaky else "",

@@ -30,7 +30,10 @@ ALWAYS = (
 
 
 def candidates(
-    records: Sequence[Record], objectives: Mapping[str, Direction], run: RunSpec | None = None
+    records: Sequence[Record],
+    objectives: Mapping[str, Direction],
+    run: RunSpec | None = None,
+    before: Sequence[Record] = (),
 ) -> pd.DataFrame:
     """Every network with every figure, in full precision.
 
@@ -50,6 +53,7 @@ def candidates(
         records: Complete ones, at least one.
         objectives: Of the search.
         run: With a search, whose networks are modelled.
+        before: Complete records of the search, if these are of its finals.
     """
     several = networks(records)
     rows = [_row(pooled(one)) for one in several]
@@ -62,9 +66,9 @@ def candidates(
     )
     inside = frame["origin"] != "reference"
     on_front = inside.copy()
-    within = [one for one in several if one[0].origin != "reference"]
+    within, earlier = _within(several), _within(networks(before))
     if run is not None and run.search is not None and within:
-        model = expected(within, run.search)
+        model = expected(within, run.search, earlier)
         on_front[inside] = model.on_front
         for name, scores in model.scores.items():
             # A reference has no neighbours in the space: nothing but its own trainings is known of it.
@@ -81,6 +85,11 @@ def candidates(
     frame.insert(2, "front", on_front)
     by = first(objectives, "minimize") or next(iter(objectives), "number")
     return frame.sort_values([by, "number"], ascending=objectives.get(by) != "maximize", ignore_index=True)
+
+
+def _within(several: Sequence[list[Record]]) -> list[list[Record]]:
+    """The networks within the space."""
+    return [one for one in several if one[0].origin != "reference"]
 
 
 def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction], *, every: bool = False) -> pd.DataFrame:

@@ -183,7 +183,7 @@ def constant_note(records: Sequence[Record]) -> str:
     return f"Predicting the most common class for every image gives top-1 {max(images):.1f} %" if images else ""
 
 
-def expectation_note(frame: pd.DataFrame) -> str:
+def expectation_note(frame: pd.DataFrame, *, finals: bool = False) -> str:
     """What expected scores are; empty where there are none."""
     noises = {name.removeprefix("noise."): frame[name].max() for name in frame if name.startswith("noise.")}
     if not noises:
@@ -192,8 +192,8 @@ def expectation_note(frame: pd.DataFrame) -> str:
         f"{noise:.1f} points of {METRICS[name].title.removesuffix(' %')}" for name, noise in noises.items()
     )
     return (
-        "Expected scores come from a Gaussian process over all trained networks, with 95 % intervals; trainings of one "
-        f"network differ by {differ} (standard deviation)"
+        f"Expected scores come from a Gaussian process over all trained networks{' of search and finals' * finals}, "
+        f"with 95 % intervals; trainings of one network differ by {differ} (standard deviation)"
     )
 
 
