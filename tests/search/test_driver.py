@@ -73,6 +73,7 @@ def test_who_comes_to_the_end_has_the_score_of_an_uncut_training(finished, tmp_p
     assert {str(record.values): record.score for record in records} == {key: one.score for key, one in uncut.items()}
 
 
+@pytest.mark.slow
 def test_cut_before_any_trial_it_ends_as_if_it_had_not_been(finished, tmp_path):
     folder, _, _ = finished
     run_with_cuts(halved(halving=HALVING), tmp_path, (3, 5, 4))
@@ -90,6 +91,7 @@ def test_every_sampler_learns_from_those_that_wait(kind, tmp_path):
     assert len(records) == 6 == len({record.identity for record in records})
 
 
+@pytest.mark.slow
 def test_one_that_is_too_slow_among_the_first_is_replaced(tmp_path, monkeypatch):
     times = iter([10.0, 100.0, *[10.0] * 20])
 
@@ -109,6 +111,7 @@ def test_one_that_is_too_slow_among_the_first_is_replaced(tmp_path, monkeypatch)
     assert later == {"complete", "stopped"}
 
 
+@pytest.mark.slow
 def test_a_reference_is_trained_to_its_end_and_compared_with_nobody(tmp_path):
     run(halved(trials=8, halving=HALVING, start=["stdc1"]), tmp_path)
     (reference,) = (record for record in read(tmp_path / "results.jsonl") if record.origin == "reference")

@@ -174,6 +174,7 @@ def test_a_larger_batch_with_the_same_epochs_is_no_shorter_training():
     check_machine(spec, Datasets.open(spec.data, 1.0, None))
 
 
+@pytest.mark.slow
 def test_a_search_that_ended_without_finals_gets_them_later_and_0_networks_cancel_them(tmp_path):
     run(timeless(finals=None), tmp_path)
     search = (tmp_path / "results.jsonl").read_bytes()
@@ -184,6 +185,7 @@ def test_a_search_that_ended_without_finals_gets_them_later_and_0_networks_cance
     assert len(results(tmp_path / "finals")) == 3
 
 
+@pytest.mark.slow
 def test_cut_before_any_training_the_finals_end_as_if_they_had_not_been(tmp_path):
     run_with_cuts(timeless(), tmp_path / "cut", (5, 1))
     run(timeless(), tmp_path / "uncut")
