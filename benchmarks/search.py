@@ -122,7 +122,7 @@ class Reported(NamedTuple):
 
 
 def reported_fronts(oracle: Oracle, records: Sequence[Record], seed: int = 0) -> Iterator[Reported]:
-    """The fronts of the first records of a search, by scores and by expectation, and those of its finals."""
+    """Reported fronts after some trainings: by scores, by expectation, and after finals."""
     search, rng = oracle.spec.required_search, np.random.default_rng([seed, 2])
     with_finals = search.model_copy(update={"finals": FinalsSpec(networks=FINALISTS)})
     for trainings in REPORTED_AT:

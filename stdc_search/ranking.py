@@ -106,7 +106,7 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
 
 
 class Correlation(NamedTuple):
-    """A rank correlation with the ends of its 95 % interval; NaN and -1 to 1 where nothing is known."""
+    """A rank correlation and the ends of its 95 % interval. If it is unknown: NaN, -1 and 1."""
 
     value: float
     low: float
@@ -117,7 +117,7 @@ class Correlation(NamedTuple):
 
 
 def partial_rank_correlation(first: ArrayLike, second: ArrayLike, beside: ArrayLike) -> Correlation:
-    """Spearman's rank correlation of what other values leave unexplained in both.
+    """Spearman's rank correlation of two columns after removing what others explain.
 
     The interval is Fisher's, with the variance that Fieller, Hartley and Pearson (1957) give for ranks.
 

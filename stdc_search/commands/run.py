@@ -125,7 +125,7 @@ def _try_one(spec: RunSpec, candidates: Candidates, datasets: Datasets | None, s
 def _begun_finals(
     spec: RunSpec, folder: Path, contents: Contents | None, screen: Screen, data_root: Path | None
 ) -> Iterator[Candidates | None]:
-    """Open the folder of the finals, and give their candidates; None if there are no finals."""
+    """Open the folder of the finals and give their candidates, or None without finals."""
     if spec.required_search.finals is None or not spec.required_search.finals.networks:
         yield None
         return

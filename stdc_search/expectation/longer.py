@@ -19,7 +19,7 @@ SHARES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 NOISES = (0.1, 0.3, 1.0, 3.0)
 """Variances between trainings of a network that are tried, as shares of those of shorter ones."""
 USUAL = (0.1, 1.5), (1.0, 1.0)
-"""Of both, before there is data: the median, and the deviation of the logarithm."""
+"""Priors of both: the median, and the standard deviation of the logarithm."""
 
 
 class Longer(NamedTuple):
@@ -28,7 +28,7 @@ class Longer(NamedTuple):
     means: Floats
     """[places]."""
     covariance: Floats
-    """Of the means: [places, places]."""
+    """Covariance of the means: [places, places]."""
     noise: float
     """Standard deviation between trainings of a network."""
 

@@ -82,7 +82,7 @@ def expected(
     Args:
         several: complete records of each network, as `networks` gives them, at least one; none is a reference.
         search: its varied parameters and objectives.
-        before: the same of the search, if these are its finals: what it says of a network counts, too.
+        before: the same of the search, for networks of its finals.
 
     Returns:
         No expected scores if no objective is a score or if there are fewer than FEWEST networks; then the front is the

@@ -53,7 +53,7 @@ def candidates(
         records: Complete ones, at least one.
         objectives: Of the search.
         run: With a search, whose networks are modelled.
-        before: Complete records of the search, if these are of its finals.
+        before: Complete records of the search, for a report of its finals.
     """
     several = networks(records)
     rows = [_row(pooled(one)) for one in several]

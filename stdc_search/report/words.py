@@ -280,7 +280,7 @@ def halving_note(records: Iterable[Record], spec: HalvingSpec, objectives: Mappi
         for one in trust
     ]
     return (
-        f"Early stopping: rank correlation with the final score of what costs do not explain: {'; '.join(told)}; "
+        f"Early stopping: rank correlation with final scores after removing what costs explain: {'; '.join(told)}; "
         f"candidates are stopped at a rung whose interval lies above {spec.least_correlation:g}"
     )
 

@@ -170,7 +170,8 @@ class Driver:
                 verdict = "early stopping is active there" if rung.trusted else "no candidate is stopped there yet"
                 self.say(
                     f"Rung after {rung.epochs} epoch{'s' * (rung.epochs > 1)}: rank correlation {rung.correlation} "
-                    f"with final scores of what costs do not explain, over {rung.candidates} candidates; {verdict}."
+                    "with final scores after removing what costs explain, "
+                    f"over {rung.candidates} candidates; {verdict}."
                 )
 
     def _expected(self, halving: Halving) -> dict[int, list[float]]:

@@ -74,8 +74,8 @@ class HalvingSpec(Spec):
     probation: Annotated[int, Field(ge=4)] = 8
     """Number of first candidates that are trained to the end in any case, which shows how well rungs predict."""
     least_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.5
-    """Candidates are stopped at a rung once its rank correlation with final scores is certainly above this: its 95 %
-    interval, of what costs do not explain."""
+    """Candidates are stopped at a rung if the 95 % interval of its rank correlation with final scores lies above this.
+    What costs explain is removed first."""
 
     @rule
     def _upwards(self) -> Iterator[Problem]:

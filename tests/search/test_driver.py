@@ -60,7 +60,7 @@ def test_candidates_are_stopped_at_rungs_and_the_first_are_not(finished):
 
 def test_the_report_says_how_far_the_rungs_can_be_trusted(finished):
     _, report, said = finished
-    assert "Early stopping: rank correlation with the final score of what costs do not explain: " in said
+    assert "Early stopping: rank correlation with final scores after removing what costs explain: " in said
     assert "stopped early" in said
     assert len(report.candidates) < 12
 

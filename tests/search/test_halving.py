@@ -128,6 +128,14 @@ def test_how_often_a_rung_is_trusted_within_20_candidates(rho, few, many):
     assert few <= trusted / 100 <= many
 
 
+def test_one_correlation_of_eight_would_trust_a_rung_that_tells_only_the_costs():
+    rng, trusted = np.random.default_rng(0), 0
+    for _ in range(300):
+        cost, early, late = rng.normal(size=(3, 8))
+        trusted += rank_correlation(cost + early, cost + late) >= 0.5
+    assert 0.4 < trusted / 300 < 0.6
+
+
 def test_equal_scores_tell_nothing():
     scores, costs = curves(10, noise=0.5)
     scores[:, 0] = 1.0
