@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -13,21 +13,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from stdc_search.expectation.process import GaussianProcess
+from stdc_search.expectation.process import Floats, GaussianProcess
 from stdc_search.latency import predicted, this_machine
 from stdc_search.ranking import hypervolume, rank_correlation
 from stdc_search.records import Cost, Direction, Machine, Record, Score
+from stdc_search.search.driver import Driver
 from stdc_search.search.executors import Outcome
 from stdc_search.search.space import tabulate
-from stdc_search.search.study import Proposal
+from stdc_search.search.study import Proposal, Study
 from stdc_search.spec.base import replace
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.trial.trial import TrialJob
 
 HERE = Path("experiments/search_benchmark")
+SEEDS = Path("experiments/proxies/trainings.csv")
+"""Networks of the table, each trained with several seeds."""
 BOTH: list[Direction] = ["maximize", "minimize"]
 
 
@@ -37,6 +39,8 @@ class Truth(NamedTuple):
     curve: tuple[float, ...]
     """mIoU after each epoch, without noise in a model."""
     macs: int
+    losses: tuple[float, ...] = ()
+    """Training loss of each epoch; none in the table, which does not have them."""
     ms: float | None = None
     """Its time, which a search has to measure; it is the cost where it is there."""
 
@@ -56,8 +60,19 @@ class Oracle:
 
     spec: RunSpec
     truths: Mapping[tuple[Any, ...], Truth]
-    noise: float
-    """Standard deviation of what one training gives; 0 where the truth is that of one."""
+    luck: Floats | None = None
+    """Covariances, [2 x epochs, 2 x epochs], of what a training adds to its network's curve, and then to the logarithms
+    of its losses; None where the truth is that of one training."""
+
+    @property
+    def epochs(self) -> int:
+        """Of a full training."""
+        return len(next(iter(self.truths.values())).curve)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of mIoU between full trainings of one network."""
+        return 0.0 if self.luck is None else float(self.luck[self.epochs - 1, self.epochs - 1] ** 0.5)
 
     @cached_property
     def reference(self) -> tuple[float, float]:
@@ -69,6 +84,18 @@ class Oracle:
     def whole(self) -> float:
         """Hypervolume of all networks."""
         return self._volume([*self.truths.values()])
+
+    def trained(
+        self, truth: Truth, seeds: int, epochs: int, rng: np.random.Generator, looked_at: int | None = None
+    ) -> tuple[Score, tuple[float, ...]]:
+        """What trainings of a network score, and their losses over the second half of the first epochs."""
+        if self.luck is None:
+            return scored(*[truth.curve[epochs - 1]] * seeds), ()
+        nothing, looked_at = np.zeros(len(self.luck)), looked_at or epochs
+        luck = rng.multivariate_normal(nothing, self.luck, seeds, check_valid="ignore", method="eigh")
+        losses = np.array(truth.losses) * np.exp(luck[:, self.epochs :])
+        its = losses[:, looked_at // 2 : looked_at].mean(1).tolist()
+        return scored(*(truth.curve[epochs - 1] + luck[:, epochs - 1])), tuple(its)
 
     def share(self, found: list[Truth]) -> float:
         """Hypervolume of some networks, as a share of that of all. Costs count by their ratios."""
@@ -91,7 +118,7 @@ def table() -> Oracle:
             strict=True,
         )
     }
-    return Oracle(load(HERE / "table.yaml"), truths, 0.0)
+    return Oracle(load(HERE / "table.yaml"), truths)
 
 
 @cache
@@ -101,29 +128,75 @@ def timed() -> Oracle:
     times = {tuple(values): ms for *values, ms in frame.itertuples(index=False, name=None)}
     changes = {"search.objectives": {"score.miou": "maximize", "latency.median_ms": "minimize"}, "latency": {}}
     truths = {values: truth._replace(ms=times[values]) for values, truth in whole.truths.items()}
-    return Oracle(replace(whole.spec, changes), truths, whole.noise)
+    return Oracle(replace(whole.spec, changes), truths)
 
 
 @cache
 def surrogate() -> Oracle:
-    """What lies between the networks of the table, answered for by a Gaussian process that is fitted to it."""
+    """What lies between the networks of the table, answered for by Gaussian processes, one an epoch. Those of mIoU are
+    fitted to the table and its second seeds, those of losses to the networks with several seeds."""
     frame = pd.read_csv(HERE / "table.csv")
     names, spec = _varied(frame), load(HERE / "surrogate.yaml")
     space = tabulate(spec, processes=1).rename(columns={"cost.macs": "macs"})
-    scaled, scores = _scaled(frame, names)
-    means = GaussianProcess(scaled(frame), scores).means(scaled(space))
+    scaled, _ = _scaled(frame, names)
+    trained = pd.concat([frame, pd.read_csv(HERE / "seeds.csv")])
+    points, places = scaled(trained), scaled(space)
+    curves = [GaussianProcess(points, scores).means(places) for scores in trained.filter(like="miou_").to_numpy().T]
+    seeds = several_seeds()
+    logs = seeds.assign(loss=np.log(seeds["loss"])).groupby([*names, "epoch"])["loss"].mean().unstack("epoch")
+    points = scaled(logs.reset_index().merge(frame[[*names, "macs"]]))
+    losses = [np.exp(GaussianProcess(points, its).means(places)) for its in logs.to_numpy().T]
     truths = {
-        tuple(values): Truth((mean,), int(macs))
-        for values, mean, macs in zip(space[names].to_numpy().tolist(), means.tolist(), space["macs"], strict=True)
+        tuple(values): Truth(tuple(curve), macs, tuple(its))
+        for values, curve, macs, its in zip(
+            space[names].to_numpy().tolist(),
+            np.transpose(curves).tolist(),
+            space["macs"].astype(int).tolist(),
+            np.transpose(losses).tolist(),
+            strict=True,
+        )
     }
-    return Oracle(spec, truths, noise())
+    return Oracle(spec, truths, luck())
 
 
-def noise() -> float:
-    """Standard deviation of a network's mIoU between trainings, by those that were trained with a second seed."""
-    frame, again = pd.read_csv(HERE / "table.csv"), pd.read_csv(HERE / "seeds.csv")
-    both = frame.merge(again, on=_varied(frame))
-    return float((both[f"{_last(frame)}_x"] - both[f"{_last(again)}_y"]).std() / np.sqrt(2))
+@cache
+def formula() -> Oracle:
+    """The surrogate's space with made-up accuracies, so that no model of ours has an advantage.
+
+    Returns of width and depth diminish, the stage with the least of them limits the network, three blocks are best, and
+    each network has a share of its own. Large networks learn later, and losses do not tell everything.
+    """
+    whole = surrogate()
+    values = np.array([*whole.truths], dtype=float)
+    low, high = values.min(0), values.max(0)
+    widths = np.log(values[:, :3] / low[:3]) / np.log(high[:3] / low[:3])
+    depths = (values[:, 3:6] - low[3:6]) / (high[3:6] - low[3:6])
+    stages = 1 - np.exp(-2.5 * (0.6 * widths + 0.4 * depths))
+    ample = stages @ [1.2, 2.4, 3.6] - 0.6 * (values[:, 6] - 3) ** 2
+    ends = 24 + ample + 2 * stages.min(1) + 0.4 * np.random.default_rng(0).standard_normal(len(values))
+    epochs = np.arange(1, whole.epochs + 1)
+    late = np.exp(-epochs / 4) - np.exp(-whole.epochs / 4)
+    curves = ends[:, None] - late * (12 + 2 * ample[:, None])
+    losses = np.exp(0.8 + 0.5 * late - 0.03 * (ample - ample.mean())[:, None])
+    truths = {
+        key: truth._replace(curve=tuple(curve), losses=tuple(its))
+        for (key, truth), curve, its in zip(whole.truths.items(), curves.tolist(), losses.tolist(), strict=True)
+    }
+    return Oracle(whole.spec, truths, whole.luck)
+
+
+def several_seeds() -> pd.DataFrame:
+    """Networks of the table, each trained with several seeds: a row an epoch."""
+    return pd.read_csv(SEEDS).query("schedule == 'decay'")
+
+
+def luck() -> Floats:
+    """Covariances, [2 x epochs, 2 x epochs], between trainings of one network: of the mIoU after each epoch, and of the
+    logarithm of its loss."""
+    seeds = several_seeds().assign(loss=lambda frame: np.log(frame["loss"]))
+    curves = seeds.pivot(index=["network", "seed"], columns="epoch", values=["miou", "loss"])
+    apart = curves - curves.groupby("network").transform("mean")
+    return (apart.T @ apart / (len(curves) - curves.index.unique("network").size)).to_numpy()
 
 
 def left_out() -> tuple[float, float]:
@@ -148,10 +221,10 @@ def _last(frame: pd.DataFrame) -> str:
     return frame.columns[-1]
 
 
-def _scaled(frame: pd.DataFrame, names: list[str]) -> tuple[Any, NDArray[np.float64]]:
+def _scaled(frame: pd.DataFrame, names: list[str]) -> tuple[Callable[[pd.DataFrame], Floats], Floats]:
     """How a frame becomes points, logarithms from 0 to 1 in the first one; and its scores."""
 
-    def logs(some: pd.DataFrame) -> NDArray[np.float64]:
+    def logs(some: pd.DataFrame) -> Floats:
         return np.log(some[[*names, "macs"]].to_numpy(float))
 
     low, span = logs(frame).min(0), np.ptp(logs(frame), axis=0)
@@ -164,12 +237,13 @@ class Answers:
     Args:
         oracle: what it looks up in.
         seed: of the noise.
+        losses: whether records have them.
     """
 
     slots = 1
 
-    def __init__(self, oracle: Oracle, seed: int) -> None:
-        self.oracle, self.rng = oracle, np.random.default_rng([seed, 1])
+    def __init__(self, oracle: Oracle, seed: int, *, losses: bool = True) -> None:
+        self.oracle, self.seed, self.losses = oracle, seed, losses
         self.found: list[Truth] = []
         self.epochs: list[int] = []
         """Trained in all, when each of those came to its end."""
@@ -177,9 +251,11 @@ class Answers:
 
     def submit(self, job: TrialJob) -> Future[Outcome]:
         truth = self.oracle.truths[tuple(job.draft.values.values())]
-        epochs = job.until or len(truth.curve)
+        assert job.spec.training is not None and job.spec.training.epochs is not None
+        epochs = job.until or job.spec.training.epochs
         self.trained += epochs - max(job.draft.rungs, default=0)
-        score = scored(truth.curve[epochs - 1] + self.oracle.noise * self.rng.normal())
+        rng = np.random.default_rng([self.seed, 1, job.draft.number])  # the same at each rung
+        score, losses = self.oracle.trained(truth, 1, epochs, rng, job.looked_at)
         if job.until is None:
             self.found.append(truth)
             self.epochs.append(self.trained)
@@ -187,12 +263,37 @@ class Answers:
         rungs = {**job.draft.rungs, **({job.until: score} if job.until else {})}
         state = "running" if job.until else "complete"
         future: Future[Outcome] = Future()
-        found = {"state": state, "score": score, "rungs": rungs, "latency": latency}
+        found = {
+            "state": state,
+            "score": score,
+            "rungs": rungs,
+            "latency": latency,
+            "training_loss": (self.losses and losses) or None,
+        }
         future.set_result((job.draft.model_copy(update=found), this_machine()))
         return future
 
     def close(self) -> None:
         pass
+
+
+def searched(oracle: Oracle, changes: Mapping[str, Any], seed: int, *, losses: bool = True) -> tuple[Answers, Pad]:
+    """Do a search without a training, by the driver that does the real ones.
+
+    Args:
+        oracle: what it searches in.
+        changes: to the oracle's run.
+        seed: of the luck of its trainings.
+        losses: whether it learns from training losses, too.
+    """
+    study = Study(replace(oracle.spec, changes))
+    if study.known_cost is not None:  # its costs were counted for the oracle
+        study.known_cost.known_of_many = lambda many: [
+            oracle.truths[tuple(study.values(one).values())].known for one in many
+        ]
+    answers, pad = Answers(oracle, seed, losses=losses), Pad(oracle)
+    Driver(study, answers, pad, lambda _: None, lambda: None).run()
+    return answers, pad
 
 
 def scored(*seeds: float) -> Score:

@@ -6,10 +6,6 @@ The table has every network of a small space, really trained (experiments/search
 measured times, which a search does not know beforehand, in place of multiply-adds; the surrogate answers for what lies
 between, with the noise that second seeds showed. What a search has found counts by the true hypervolume of accuracy and
 the logarithm of the cost, as a share of what all networks of the space have together.
-
-A user deploys what a report calls the front. So on the surrogate, whose true accuracies are known without luck,
-reported fronts count too, also after finals: by their true hypervolume, and by how far their accuracies lie above the
-true ones.
 """
 
 from __future__ import annotations
@@ -20,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a search a process
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from math import inf
@@ -39,31 +35,21 @@ from numpy.typing import NDArray
 
 from benchmarks.bench import report
 from benchmarks.oracles import (
-    BOTH,
     HERE,
     Answers,
     Oracle,
-    Pad,
-    Truth,
     left_out,
-    noise,
-    scored,
+    searched,
     surrogate,
     table,
     timed,
 )
 from stdc_search.commands import run as runner
-from stdc_search.expectation import expected, networks, pooled
-from stdc_search.ranking import front
-from stdc_search.records import Record
 from stdc_search.report.tables import show_table
-from stdc_search.search.driver import Driver
-from stdc_search.search.finals import finalists
 from stdc_search.search.known_cost.sampler import KnownCostSampler
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.study import Study, distribution
 from stdc_search.spec.base import replace
-from stdc_search.spec.search import FinalsSpec
 
 ORACLES: dict[str, Callable[[], Oracle]] = {"table": table, "timed": timed, "surrogate": surrogate}
 SAMPLERS = ("random", "stratified", "tpe", "multivariate_tpe", "nsgaii", "gp", "known_cost")
@@ -80,10 +66,6 @@ DATA = {"kind": "scenes", "size": [96, 128], "train": 64, "val": 2}
 GOAL = 0.95
 KEPT = HERE / "curves.csv"
 KEYS = ["oracle", "sampler", "ladder"]
-REPORTED_AT = (20, 40, 80, 120)
-FINALISTS, FINAL_SEEDS = 6, 3
-"""Of finals: networks, and trainings of each. They come on top of those of the search."""
-REPORTED = HERE / "reported_seeds.csv"
 COUNTS = [str(count) for count in range(1, TRAININGS + 1)]
 
 
@@ -106,52 +88,6 @@ class Course(NamedTuple):
     epochs: list[int]
     """Trained until then, those of candidates that were stopped included."""
     seconds: float
-    reported: Sequence[Reported] = ()
-
-
-class Reported(NamedTuple):
-    """A front as a report shows it."""
-
-    trainings: int
-    by: str
-    """What networks are compared by: `score` or `expectation`; or `finals`, after which they are trained again."""
-    share: float
-    """True hypervolume of the front, divided by the hypervolume of all networks."""
-    bias: float
-    """How far their accuracies lie above the true ones, on average, in mIoU."""
-
-
-def reported_fronts(oracle: Oracle, records: Sequence[Record], seed: int = 0) -> Iterator[Reported]:
-    """Reported fronts after some trainings: by scores, by expectation, and after finals."""
-    search, rng = oracle.spec.required_search, np.random.default_rng([seed, 2])
-    with_finals = search.model_copy(update={"finals": FinalsSpec(networks=FINALISTS)})
-    for trainings in REPORTED_AT:
-        if trainings > len(records):
-            return
-        some = records[:trainings]
-        for by in ("score", "expectation"):
-            yield Reported(trainings, by, *_reported(oracle, some, by))
-        chosen = finalists(some, with_finals)
-        scores = [_truth(oracle, one).curve[-1] + oracle.noise * rng.normal(size=FINAL_SEEDS) for one in chosen]
-        trained = [one.model_copy(update={"score": scored(*its)}) for one, its in zip(chosen, scores, strict=True)]
-        yield Reported(trainings, "finals", *_reported(oracle, trained, "expectation", some))
-
-
-def _reported(oracle: Oracle, records: Sequence[Record], by: str, before: Sequence[Record] = ()) -> tuple[float, float]:
-    """Share of the hypervolume, and bias, of the front of some records, which may be the finals of those before."""
-    several = networks(records)
-    truths = [_truth(oracle, one[0]) for one in several]
-    model = expected(several, oracle.spec.required_search, networks(before))
-    scores = np.array([pooled(one).metric("score.miou") for one in several])
-    claimed = model.scores["score.miou"] if by == "expectation" else scores
-    on_front = front(np.column_stack([claimed, [truth.cost for truth in truths]]), BOTH)
-    shown = [truth for truth, its in zip(truths, on_front, strict=True) if its]
-    off = claimed[on_front] - [truth.curve[-1] for truth in shown]
-    return oracle.share(shown), float(off.mean())
-
-
-def _truth(oracle: Oracle, record: Record) -> Truth:
-    return oracle.truths[tuple(record.values.values())]
 
 
 def replay(search: Search) -> Course:
@@ -164,20 +100,11 @@ def replay(search: Search) -> Course:
         "search.start": [{"ladder": RUNGS}] if search.ladder else [],
         "search.halving": HALVING if search.halving else None,
     }
-    study = Study(replace(oracle.spec, changes))
-    if study.known_cost is not None:  # its costs were counted for the oracle
-        study.known_cost.known_of_many = lambda many: [
-            oracle.truths[tuple(study.values(one).values())].known for one in many
-        ]
-    answers = Answers(oracle, search.seed)
     start = time.perf_counter()
-    pad = Pad(oracle)
-    Driver(study, answers, pad, lambda _: None, lambda: None).run()
+    answers, _ = searched(oracle, changes, search.seed)
     seconds = time.perf_counter() - start
     shares = [oracle.share(answers.found[: i + 1]) for i in range(len(answers.found))]
-    return Course(
-        shares, answers.epochs, seconds, [*reported_fronts(oracle, pad.records, search.seed)] if oracle.noise else []
-    )
+    return Course(shares, answers.epochs, seconds)
 
 
 def overhead(trials: int = 1000) -> float:
@@ -271,20 +198,13 @@ def main(
     curves.to_csv(out / "curves.csv", index=False)
     draw_samplers(curves).savefig(out / "samplers.png", dpi=150)
     show_table(compared(curves), out / "samplers", title="Shares of the hypervolume, medians over the seeds")
-    rows = [(*(getattr(one, key) for key in KEYS), one.seed, *point) for one in ours for point in courses[one].reported]
-    fronts = pd.DataFrame(rows, columns=[*KEYS, "seed", *Reported._fields]).round(4)
-    before = [path for path in (out / "reported_seeds.csv", REPORTED) if path.exists()]
-    kept = [frame[~frame["sampler"].isin(chosen)] for frame in map(pd.read_csv, before[:1])]
-    fronts = pd.concat([*kept, fronts]).sort_values([*KEYS, "trainings", "by", "seed"])
-    fronts.to_csv(out / "reported_seeds.csv", index=False)
-    show_table(summarised(fronts), out / "reported", title="Reported fronts, means over the seeds with standard errors")
     error, ranks = left_out()
     report(
         "search",
         {
             "networks_in_table": len(whole.truths),
             "networks_in_surrogate": len(surrogate().truths),
-            "noise_miou": noise(),
+            "noise_miou": surrogate().noise,
             "surrogate_left_out_rmse_miou": error,
             "surrogate_left_out_rank_correlation": ranks,
             **behind(curves),
@@ -307,20 +227,6 @@ def compared(curves: pd.DataFrame) -> pd.DataFrame:
             {**dict(zip(KEYS, key, strict=True)), "to 95 %": middle, "quartiles": f"{low} to {high}", **medians}
         )
     return pd.DataFrame(rows)
-
-
-def summarised(fronts: pd.DataFrame) -> pd.DataFrame:
-    """A row a sampler, ladder, number of trainings and way to compare."""
-    several = fronts.groupby([*KEYS, "trainings", "by"])
-    table = pd.DataFrame(
-        {
-            "true hypervolume %": 100 * several["share"].mean(),
-            "± %": 100 * several["share"].sem(),
-            "bias mIoU": several["bias"].mean().round(2),
-            "±": several["bias"].sem().round(2),
-        }
-    )
-    return table.reset_index()
 
 
 def behind(curves: pd.DataFrame) -> dict[str, int]:

@@ -277,6 +277,9 @@ class Record(_Value):
     latency_also: tuple[Latency, ...] = ()
     precision: Literal["fp32", "bf16", "fp16"] | None = None
     """The precision that its training computed in; none without a training, and in older records."""
+    training_loss: tuple[float, ...] | None = None
+    """Mean loss over the second half of the epochs, with early stopping of those before the first rung, of each of
+    `training.seeds`; none in records that are older."""
     score: Score | ImageScore | None = None
     rungs: dict[int, Score | ImageScore] = {}
     """With early stopping, the score at each rung, by its epochs."""

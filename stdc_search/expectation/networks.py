@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stdc_search.expectation.longer import longer
+from stdc_search.expectation.linked import Linked, beside_losses, longer
 from stdc_search.expectation.process import Floats, GaussianProcess
 from stdc_search.ranking import front
 from stdc_search.records import SEEDED, Direction, Record
@@ -108,17 +109,33 @@ def expected(
     for name in scored:
         every = features(before, search)
         places = every[chosen]
-        process = GaussianProcess(*_trained(before, every, name))
-        if before is several:
-            scores[name], covariance = process.means(places), process.covariance(places, places)
-            noise[name] = process.noise
-        else:
-            scores[name], covariance, noise[name] = longer(process, *_trained(several, places, name), places)
+        process = _process(before, every, name, search)
+        if before is not several:
+            process = longer(process, *_trained(several, places, name))
+        scores[name], covariance, noise[name] = process.means(places), process.covariance(places, places), process.noise
         intervals[name] = DEVIATIONS * np.sqrt(np.diag(covariance).clip(0))
         drawn[name] = rng.multivariate_normal(scores[name], covariance, DRAWS, check_valid="ignore", method="eigh")
     draws = objectives(drawn) if scored else objectives({})[None]
     probability = np.mean([front(points, directions) for points in draws], axis=0)
     return Expected(scores, intervals, noise, front(objectives(scores), directions), probability, draws)
+
+
+def _process(
+    several: Sequence[Sequence[Record]], places: Floats, name: str, search: SearchSpec
+) -> GaussianProcess | Linked:
+    """What trainings say of scores, with their losses if all have comparable ones."""
+    points, scores = _trained(several, places, name)
+    losses = [skills(record) for records in several for record in records]
+    if not search.losses_compare or None in losses:
+        return GaussianProcess(points, scores)
+    each = [one if name in SEEDED else (fmean(one),) for one in losses if one is not None]
+    return beside_losses(GaussianProcess(points, np.concatenate(each)), points, scores)
+
+
+def skills(record: Record) -> tuple[float, ...] | None:
+    """Logarithms of reciprocal training losses, the higher the better; none if a loss is missing or not positive."""
+    losses = record.training_loss
+    return None if losses is None or min(losses) <= 0 else tuple(-log(loss) for loss in losses)
 
 
 def _trained(several: Sequence[Sequence[Record]], places: Floats, name: str) -> tuple[Floats, Floats]:

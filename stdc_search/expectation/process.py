@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
 
 Floats = NDArray[np.float64]
 JITTER = 1e-8
@@ -36,7 +37,8 @@ class Kernel(NamedTuple):
 
     def between(self, x: Floats, y: Floats) -> Floats:
         """Covariances of the noiseless values at [points, dimensions] each."""
-        return self.signal * _matern(_distances(x / self.lengths, y / self.lengths)) + self.own * _same(x, y)
+        distances = cdist(x / self.lengths, y / self.lengths)
+        return self.signal * _matern(distances) + self.own * (distances == 0)
 
 
 class GaussianProcess:
@@ -49,7 +51,7 @@ class GaussianProcess:
     """
 
     def __init__(self, points: Floats, values: Floats, kernel: Kernel | None = None) -> None:
-        self.points = points
+        self.points, self.values = points, values
         self.mean, self.scale = values.mean(), values.std() or 1.0
         scaled = (values - self.mean) / self.scale
         some = spread(len(points), LEARNT)
@@ -78,6 +80,30 @@ class GaussianProcess:
         )
         return self.scale**2 * (self.kernel.between(some, others) - first.T @ second)
 
+    def after(self, points: Floats) -> GaussianProcess:
+        """The process if further measurements gave what is expected of them."""
+        values = np.concatenate([self.values, self.means(points)])
+        return GaussianProcess(np.concatenate([self.points, points]), values, self.kernel)
+
+    def moves(self, places: Floats, points: Floats) -> Floats:
+        """Standard deviations of the changes that a measurement at each point makes to the means at places: [places,
+        points]."""
+        return self.covariance(places, points) / np.hypot(self.predict(points)[1], self.noise)
+
+    def outlook(self, points: Floats) -> tuple[Floats, Floats, Floats]:
+        """What `predict` gives, and what `moves` gives of each point itself: [points] each."""
+        means, deviations = self.predict(points)
+        return means, deviations, deviations**2 / np.hypot(deviations, self.noise)
+
+    def between(self, x: Floats, y: Floats) -> Floats:
+        """Correlations of values of which neighbours share half: [x, y]."""
+        return self.kernel._replace(signal=0.5, own=0.5).between(x, y)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of what neighbours share."""
+        return float(self.scale * np.sqrt(self.kernel.signal))
+
     @property
     def noise(self) -> float:
         """Standard deviation of a value measured again."""
@@ -93,7 +119,7 @@ def learn(points: Floats, values: Floats, steps: int = 60) -> Kernel:
     """The most likely kernel of values of mean 0 and variance 1, given what kernels are like (Rasmussen, 2006, 5.4)."""
     count, dimensions = points.shape
     squares = (points[:, None, :] - points[None, :, :]) ** 2
-    same = _same(points, points)
+    same = ~squares.any(-1)
     usual = np.r_[np.full(dimensions, 0.5 * np.log(dimensions)), 0.0, OWN[0], NOISE[0]]
     spread = np.r_[np.full(dimensions + 1, SCALES), OWN[1], NOISE[1]]
 
@@ -122,17 +148,6 @@ def learn(points: Floats, values: Floats, steps: int = 60) -> Kernel:
     return Kernel(np.exp(logs[:-3]), *np.exp(logs[-3:]).tolist())
 
 
-def _same(x: Floats, y: Floats) -> NDArray[np.bool_]:
-    """Which points are equal: [x, y]."""
-    _, place = np.unique(np.concatenate([x, y]), axis=0, return_inverse=True)
-    return place[: len(x), None] == place[None, len(x) :]
-
-
 def _matern(distances: Floats) -> Floats:
     scaled = np.sqrt(5) * distances
     return (1 + scaled + scaled**2 / 3) * np.exp(-scaled)
-
-
-def _distances(x: Floats, y: Floats) -> Floats:
-    squares = (x**2).sum(1)[:, None] + (y**2).sum(1)[None, :] - 2 * x @ y.T
-    return np.sqrt(squares.clip(0))

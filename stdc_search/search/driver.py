@@ -37,7 +37,7 @@ class Proposer(Protocol):
 
     def tell(self, proposal: Proposal, record: Record) -> None: ...
 
-    def relearn(self, expected: Mapping[int, Sequence[float]]) -> None: ...
+    def relearn(self, expected: Mapping[int, Sequence[float]], waiting: Mapping[int, Record]) -> None: ...
 
 
 class Driver:
@@ -105,7 +105,8 @@ class Driver:
             return False
         else:
             if self.halving is not None:
-                self.study.relearn(self._expected(self.halving))
+                waiting = {number: job.draft for number, job in self.standing.items()}
+                self.study.relearn(self._expected(self.halving), waiting)
             proposal = self.study.propose()
         if proposal is None:
             return False
@@ -121,7 +122,10 @@ class Driver:
             self.candidates.finish(job)
             self.study.tell(proposal, job)
             return None
-        if self.halving is None or proposal.origin == "reference" or proposal.repeats is not None:
+        if self.halving is None:
+            return job
+        job = replace(job, looked_at=self.halving.spec.rungs[0])
+        if proposal.origin == "reference" or proposal.repeats is not None:
             return job
         if proposal.number not in self.halving.begun:
             self.halving.begin(proposal.number)

@@ -119,7 +119,7 @@ class Finals:
         """Note a finished finalist."""
         self.records[record.number] = record
 
-    def relearn(self, expected: Mapping[int, Sequence[float]]) -> None:
+    def relearn(self, expected: Mapping[int, Sequence[float]], waiting: Mapping[int, Record]) -> None:
         """Does nothing, since finals have no sampler."""
 
     def _run(self, record: Record) -> RunSpec:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import fmean
 from typing import Any, get_args
 
 import optuna
@@ -25,6 +26,7 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from stdc_search.expectation import skills
 from stdc_search.records import Latency, Origin, Record
 from stdc_search.search.known_cost.objectives import KnownObjectives
 from stdc_search.search.known_cost.sampler import STARTUP, KnownCostSampler
@@ -44,6 +46,8 @@ ENUMERABLE = 20_000
 RANDOM_DRAWS = 2_000
 """Draws without anything new after which a larger space counts as exhausted."""
 _PLAIN = bool, int, float, str, type(None)
+SKILL = "minus_log_training_loss"
+"""User attribute of Optuna's trials."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,9 @@ class Study:
             self.running[proposal.number] = proposal
         return proposal
 
-    def relearn(self, expected: Mapping[int, Sequence[float]]) -> None:
-        """Take objectives for granted that are not known yet, of candidates that are tried or were stopped."""
+    def relearn(self, expected: Mapping[int, Sequence[float]], waiting: Mapping[int, Record]) -> None:
+        """Take objectives for granted that are not known yet, of candidates that are tried or were stopped; `waiting`
+        has the records of those that wait at rungs."""
         self.optuna_study = self._empty()
         if self.known_cost is not None:
             self.known_cost.forget()
@@ -127,14 +132,16 @@ class Study:
             if record is not None and record.origin != "reference":
                 self.optuna_study.add_trial(self.frozen(record, expected.get(number)))
             elif proposal is not None and proposal.trial is not None:
-                self.optuna_study.add_trial(self._unfinished(proposal, expected.get(number)))
+                record = waiting.get(number)
+                self.optuna_study.add_trial(self._unfinished(proposal, expected.get(number), record))
 
-    def _unfinished(self, proposal: Proposal, expected: Sequence[float] | None) -> FrozenTrial:
+    def _unfinished(self, proposal: Proposal, expected: Sequence[float] | None, record: Record | None) -> FrozenTrial:
         return create_trial(
             state=TrialState.RUNNING if expected is None else TrialState.COMPLETE,
             values=expected,
             params={name: self._parameter(name, value) for name, value in proposal.values.items()},
             distributions=self.distributions,
+            user_attrs={} if record is None else _skill(record),
             system_attrs=dict(proposal.notes),
         )
 
@@ -173,6 +180,8 @@ class Study:
         frozen = self.frozen(record)
         for name, violation in frozen.constraints.items():
             proposal.trial.set_constraint(name, violation)
+        for name, attribute in frozen.user_attrs.items():
+            proposal.trial.set_user_attr(name, attribute)
         values = frozen.values if frozen.state == TrialState.COMPLETE else None
         self.optuna_study.tell(proposal.trial, values, frozen.state)
 
@@ -221,6 +230,7 @@ class Study:
                 "name": record.name,
                 "state": record.state,
                 "started": record.started,
+                **_skill(record),
             },
             system_attrs=dict(record.sampler_notes),  # Optuna adds the constraints to it
             constraints=constraints,
@@ -311,6 +321,7 @@ class Study:
             for name, vary in self.search.vary.items()
             if not vary.ordered  # Optuna sees their indices
         }
+        scored = [i for i, name in enumerate(self.search.objectives) if name.startswith("score.")]
         sampler = self.search.sampler
         return KnownCostSampler(
             self.distributions,
@@ -319,6 +330,7 @@ class Study:
             unordered=unordered,
             startup=self.search.trials if sampler.kind == "stratified" else STARTUP,
             repeats=sampler.kind == "known_cost",
+            proxies=dict.fromkeys(scored, SKILL) if self.search.losses_compare else {},
             seed=sampler.seed,
         )
 
@@ -390,6 +402,11 @@ def distribution(vary: VarySpec) -> BaseDistribution:
             return FloatDistribution(vary.low, vary.high, log=vary.log)
         case Choice():
             return CategoricalDistribution(range(len(vary.of)))
+
+
+def _skill(record: Record) -> dict[str, float]:
+    """What its losses say, if it has some."""
+    return {SKILL: fmean(several)} if (several := skills(record)) else {}
 
 
 def _key(values: Any) -> str:

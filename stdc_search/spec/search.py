@@ -138,6 +138,10 @@ def _url(text: str) -> str:
 DatabaseUrl = Annotated[str, AfterValidator(_url)]
 
 
+ARCHITECTURE = tuple(f"network.{part}" for part in ("backbone", "decoder", "head", "width", "hidden", "pooling"))
+"""Paths below which a network varies, but not its losses."""
+
+
 class SearchSpec(Spec):
     """A search around the file's own network."""
 
@@ -193,6 +197,11 @@ class SearchSpec(Spec):
     def paths(self, name: str) -> tuple[str, ...]:
         """Dotted paths that an entry of `vary` sets."""
         return self.vary[name].sets or (name,)
+
+    @property
+    def losses_compare(self) -> bool:
+        """Whether training losses of candidates compare: nothing varies that changes what a training minimises."""
+        return all(path.startswith(ARCHITECTURE) for name in self.vary for path in self.paths(name))
 
     @property
     def networks(self) -> tuple[StartSpec, ...]:

@@ -44,6 +44,15 @@ class Datasets:
         return cls(*(Cached(data, share * len(data)) for data in opened))
 
 
+class Trained(NamedTuple):
+    """One training."""
+
+    counts: Counts
+    """What the network got right, in the form of its task."""
+    losses: list[float]
+    """Of each epoch so far."""
+
+
 class Initial(NamedTuple):
     """A network before its training."""
 
@@ -95,7 +104,7 @@ class Training:
         *,
         give_way: Callable[[], None] = lambda: None,
         until: int | None = None,
-    ) -> Counts:
+    ) -> Trained:
         """Train with one seed, or resume an interrupted training, and score the network.
 
         Args:
@@ -106,9 +115,6 @@ class Training:
             give_way: called between steps. Only the first of several processes may wait there, since the others wait
                 for it within a step.
             until: epochs after which the training waits at a rung; default: none.
-
-        Returns:
-            What the network got right, in the form of its task.
 
         Raises:
             TrainingDiverged: the loss is not finite.
@@ -152,7 +158,7 @@ class Training:
             save_weights(module, its_folder / WEIGHTS)
         if first and leads():
             self.task.save_sample(module, val_data, folder / SAMPLE)
-        return found[-1]
+        return Trained(found[-1], [point.loss for point in curve])
 
     def score(self, counts: list[Counts]) -> Score | ImageScore:
         """The score of all seeds."""

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from torch import nn
@@ -54,6 +55,8 @@ class TrialJob:
     """Where a relative `data.root` starts, for a process that opens data sets of its own."""
     until: int | None = None
     """Epochs after which the training waits at a rung; default: none."""
+    looked_at: int | None = None
+    """The first epochs, whose losses are recorded; default: all."""
 
 
 def examine(spec: RunSpec, draft: Record, limits: Limits, predict: Callable[[RunSpec], Latency | None]) -> Record:
@@ -163,12 +166,14 @@ class _Trial:
         self.stopwatch.seconds.pop("train", None)  # the curve also counts the seconds before a pause
         folder, until = self.job.folder, self.job.until
         with beside() as give_way:
-            counts = [
+            trained = [
                 training.run(seed, self.initial(seed), folder, self.stopwatch, give_way=give_way, until=until)
                 for seed in training.how.seeds
             ]
         self.found["precision"] = precision_here(training.how.precision)
-        self.found["score"] = score = training.score(counts)
+        losses = [one.losses[: self.job.looked_at] for one in trained]
+        self.found["training_loss"] = tuple(fmean(its[len(its) // 2 :]) for its in losses)
+        self.found["score"] = score = training.score([one.counts for one in trained])
         if until is not None:
             self.found["rungs"] = {**self.job.draft.rungs, until: score}
             self.note()

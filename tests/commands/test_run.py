@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 import torch
 from rich.console import Console
@@ -20,6 +22,7 @@ from stdc_search.commands.begin import check_machine
 from stdc_search.commands.run import run
 from stdc_search.errors import DamagedError, FolderInUseError, UserError
 from stdc_search.records import Latency, read
+from stdc_search.run_folder import running
 from stdc_search.spec.base import dump, replace
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.problems import SpecError
@@ -276,6 +279,33 @@ def test_killed_at_any_moment_a_run_loses_no_finished_candidate_and_repeats_none
     assert [(one.values, one.score) for one in records] == [(one.values, one.score) for one in uncut]
 
 
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_of_repeats_a_search_loses_and_repeats_nothing_else(tmp_path):
+    spec, out, rng = tiny_search(trials=200), tmp_path / "out", random.Random(0)
+    command = [sys.executable, "-m", "stdc_search", "run", str(tmp_path / "tiny.yaml"), "--out", str(out)]
+    dump(spec, tmp_path / "tiny.yaml")
+    kept: list[str] = []
+    for _ in range(20):
+        process, begun = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), time.time()
+        while process.poll() is None:
+            drafts = [running(file.parent) for file in out.glob("networks/*/running.json")]
+            if time.time() > begun + 2 and any(draft is not None and draft.repeats is not None for draft in drafts):
+                break
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 1))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "the search ended by itself"
+        assert (out / "results.jsonl").read_text("utf-8").splitlines()[: len(kept)] == kept
+        kept = [one.model_dump_json() for one in read(out / "results.jsonl")]
+    spec = replace(spec, {"search.trials": len(kept) + 2})
+    run(spec, out)
+    run(spec, tmp_path / "uncut")
+    ends = [read(folder / "results.jsonl") for folder in (out, tmp_path / "uncut")]
+    first, second = ([(one.number, one.values, one.repeats, one.score) for one in records] for records in ends)
+    assert first == second
+    assert len([one for one in ends[0] if one.repeats is not None]) > 2
+
+
 def test_data_without_a_training_is_left_alone_and_said_to_be(tmp_path):
     spec = replace(tiny_search().without_search(), {"training": None, "data.kind": "scenes"})
     console = Console(file=io.StringIO(), width=200)
@@ -392,6 +422,14 @@ def test_a_folder_that_began_in_a_precision_goes_on_in_it_where_the_spec_leaves_
 def test_a_record_says_in_which_precision_its_network_was_trained(finished):
     _, folder, _ = finished
     assert {record.precision for record in read(folder / "results.jsonl")} == {"fp32"}
+
+
+def test_a_record_has_the_loss_of_the_second_half_of_the_epochs_for_each_seed(tmp_path):
+    run(replace(tiny_search(epochs=3).without_search(), {"training.seeds": [5, 2]}), tmp_path / "run")
+    (record,) = read(tmp_path / "run" / "results.jsonl")
+    network = tmp_path / "run" / "networks" / "0000"
+    curves = [pd.read_csv(folder / "curve.csv")["loss"] for folder in (network, network / "seed-2")]
+    assert record.training_loss == pytest.approx([curve[1:].mean() for curve in curves])
 
 
 @pytest.mark.parametrize(("path", "value"), [("training.precision", "bf16"), ("latency", {"precision": "bf16"})])

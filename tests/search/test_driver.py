@@ -6,6 +6,7 @@ import io
 import re
 import shutil
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -50,6 +51,8 @@ def test_candidates_are_stopped_at_rungs_and_the_first_are_not(finished):
     assert 1 <= len(stopped) <= 8  # how many depends on the scores, and so on the CPU
     for record in records:
         assert epochs(folder, record) == (4 if record.state == "complete" else max(record.rungs))
+        curve = pd.read_csv(folder / "networks" / f"{record.number:04d}" / "curve.csv")
+        assert record.training_loss == pytest.approx([curve["loss"][0]])  # so losses of all compare
     assert all(
         record.reason == f"stopped after {max(record.rungs)} epochs because others had better Pareto ranks"
         for record in stopped

@@ -39,6 +39,11 @@ def accuracy(parameters) -> float:
     return np.log(cost(parameters)) - 0.4 * (parameters["depth"] - 2.5) ** 2 + (parameters["kind"] == "wide")
 
 
+def every():
+    """All points of the space."""
+    return product(range(1, 5), [8, 16, 32, 64], ["plain", "wide"])
+
+
 def study_of(sampler) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
@@ -133,7 +138,7 @@ def test_a_trial_is_worth_the_mean_growth_of_the_front_that_it_moves():
     study = study_of(KnownCostSampler(SPACE, known))
     run(study, 14)
     sampler = study.sampler
-    history = known_cost._History(sampler.space, study, study.trials[-1], {})
+    history = known_cost._History(sampler.space, study, study.trials[-1], {}, {})
     model = known_cost._Model(sampler._pool, history, {}, np.random.default_rng(0))
     process, draws = model.processes[0], norm.ppf((np.arange(500) + 0.5) / 500)
     reference = [model.worst, *model.reference]
@@ -172,12 +177,39 @@ def test_points_are_tried_again_where_luck_hides_which_is_best():
     assert not any(repeated[:STARTUP])
 
 
+def told(sampler, trials=24, *, missing=False):
+    """A study of noisy accuracies, whose trials also have what they would be without noise."""
+    rng, study = np.random.default_rng(0), study_of(sampler)
+    for i in range(trials):
+        trial = study.ask(SPACE)
+        if not missing or i:
+            trial.set_user_attr("told", accuracy(trial.params) / 3 + 7)
+        study.tell(trial, [accuracy(trial.params) + 2 * rng.normal(), cost(trial.params)])
+    return study
+
+
+def test_with_a_proxy_that_tells_the_truth_the_best_is_found_sooner():
+    def found(**how):
+        return max(accuracy(trial.params) for trial in told(KnownCostSampler(SPACE, known, **how), 16).trials)
+
+    best = max(accuracy(dict(zip(SPACE, one, strict=True))) for one in every())
+    seeds = range(5)
+    without = [found(seed=seed) for seed in seeds]
+    with_it = [found(seed=seed, proxies={0: "told"}) for seed in seeds]
+    assert sum(one == best for one in with_it) > sum(one == best for one in without)
+
+
+def test_a_proxy_that_one_trial_lacks_does_not_count():
+    def tried(**how):
+        return [trial.params for trial in told(KnownCostSampler(SPACE, known, **how), missing=True).trials]
+
+    assert tried(proxies={0: "told"}) == tried()
+    assert [one.params for one in told(KnownCostSampler(SPACE, known, proxies={0: "told"})).trials] != tried()
+
+
 def test_what_is_not_wanted_is_never_proposed():
     study = study_of(KnownCostSampler(SPACE, lambda one: None if cost(one) > 60 else known(one)))
-    legal = sum(
-        cost(dict(zip(SPACE, one, strict=True))) <= 60
-        for one in product(range(1, 5), [8, 16, 32, 64], ["plain", "wide"])
-    )
+    legal = sum(cost(dict(zip(SPACE, one, strict=True))) <= 60 for one in every())
     run(study, legal)
     assert all(trial.values[1] <= 60 for trial in study.trials)
     assert len({tuple(trial.params.items()) for trial in study.trials}) == legal

@@ -18,12 +18,15 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import norm, qmc
 
+from stdc_search.expectation.linked import Link, Linked, beside_losses
 from stdc_search.expectation.process import LEARNT, Floats, GaussianProcess, Kernel, spread
 from stdc_search.ranking import hypervolume
 from stdc_search.records import Direction
 from stdc_search.search.known_cost.improvement import beyond, expected_improvement, undominated
 from stdc_search.search.known_cost.pool import LOOKED_AT, Pool, Row, Space
 
+Learnt = dict[tuple[int, int, bool], tuple[Kernel, Link | None]]
+"""Settings of processes, by the objective, the number of trials and whether there is a proxy."""
 Known = Callable[[Mapping[str, Any]], "Sequence[float | None] | None"]
 """Parameters -> a value an objective, in the study's order, None where it is unknown; None for what is not wanted."""
 
@@ -58,6 +61,8 @@ class KnownCostSampler(BaseSampler):
         unordered: names of parameters whose values are numbers without an order, such as indices of choices.
         startup: trials before there is a model, which are drawn evenly over the known objectives; at least 2.
         repeats: whether points may be proposed again before all others were.
+        proxies: of unknown objectives, by their indices, a user attribute of trials: a number that is less noisy, and
+            that is high where the objective is. It helps from the day that all complete trials have it.
         seed: of draws.
     """
 
@@ -70,6 +75,7 @@ class KnownCostSampler(BaseSampler):
         unordered: Collection[str] = (),
         startup: int = STARTUP,
         repeats: bool = False,
+        proxies: Mapping[int, str] | None = None,
         seed: int = 0,
     ) -> None:
         self.startup = max(startup, 2)
@@ -80,9 +86,10 @@ class KnownCostSampler(BaseSampler):
         self.known_of_many = known_of_many or (lambda many: [known(one) for one in many])
         self.seed = seed
         self._independent = RandomSampler(seed=seed)
+        self.proxies = proxies or {}
         self._pool: Pool | None = None
         self._rows: dict[int, Row] = {}
-        self._kernels: dict[tuple[int, int], Kernel] = {}
+        self._learnt: Learnt = {}
 
     def forget(self) -> None:
         """Take the trials of the next study for others than those of the last, with the same pool."""
@@ -103,7 +110,7 @@ class KnownCostSampler(BaseSampler):
             return {}
         self.repeated = False
         rng = np.random.default_rng([self.seed, trial.number])
-        history = _History(self.space, study, trial, self._rows)
+        history = _History(self.space, study, trial, self._rows, self.proxies)
         if self._pool is None:
             rows = self.space.rows(np.random.default_rng(self.seed))
             self._pool = Pool(self.space, study.directions, rows, self.known_of_many)
@@ -129,7 +136,7 @@ class KnownCostSampler(BaseSampler):
 
     def _best(self, pool: Pool, history: _History, rng: np.random.Generator) -> Row:
         """The one from which the front is expected to gain most."""
-        model = _Model(pool, history, self._kernels, rng)
+        model = _Model(pool, history, self._learnt, rng)
         chosen = history.fresh_among(pool.rows, pool.stratified(rng))
         rows, values = pool.rows[chosen], model.improvement(pool.rows[chosen], pool.costs[chosen])
         around = model.networks[model.on_front]
@@ -155,9 +162,12 @@ class KnownCostSampler(BaseSampler):
 class _History:
     """What was tried; of trials that are done their rows are remembered."""
 
-    def __init__(self, space: Space, study: Study, current: FrozenTrial, known: dict[int, Row]) -> None:
+    def __init__(
+        self, space: Space, study: Study, current: FrozenTrial, known: dict[int, Row], proxies: Mapping[int, str]
+    ) -> None:
         self.seen: set[bytes] = set()
         rows, values, running = [], [], []
+        told: dict[int, list[float | None]] = {i: [] for i in proxies}
         names = set(space.distributions)
         for trial in study.get_trials(deepcopy=False):
             if trial.number == current.number or not names <= set(trial.params):
@@ -173,10 +183,14 @@ class _History:
             elif trial.state == TrialState.COMPLETE and all(value <= 0 for value in trial.constraints.values()):
                 rows.append(row)
                 values.append(trial.values)
+                for i, name in proxies.items():
+                    told[i].append(trial.user_attrs.get(name))
         width = len(names)
         self.rows = np.array(rows, dtype=np.intp).reshape(-1, width)
         self.values = np.array(values, dtype=float)
         self.running = np.array(running, dtype=np.intp).reshape(-1, width)
+        self.proxies = {i: np.array(its, dtype=float) for i, its in told.items() if None not in its}
+        """Those that all have."""
 
     def fresh(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which rows were not tried."""
@@ -193,9 +207,7 @@ class _History:
 class _Model:
     """A model of the points and of the front."""
 
-    def __init__(
-        self, pool: Pool, history: _History, kernels: dict[tuple[int, int], Kernel], rng: np.random.Generator
-    ) -> None:
+    def __init__(self, pool: Pool, history: _History, learnt: Learnt, rng: np.random.Generator) -> None:
         self.pool = pool
         rows, values = history.rows, history.values * pool.signs
         costs = pool.scaled(history.values[:, pool.given])
@@ -208,11 +220,11 @@ class _Model:
         kept = spread(len(rows), FITTED)
         self.processes, means = [], []
         for i in pool.unknown:
-            kernel = _kernel(points, values[:, i], i, kernels)
-            process = GaussianProcess(points[kept], values[kept, i], kernel)
+            told = None if i not in history.proxies else history.proxies[i] * pool.signs[i]
+            settings = _settings(points, values[:, i], told, i, learnt)
+            process = _process(points[kept], values[kept, i], None if told is None else told[kept], *settings)
             if len(pending):
-                believed = np.concatenate([values[kept, i], process.predict(pending)[0]])
-                process = GaussianProcess(np.concatenate([points[kept], pending]), believed, kernel)
+                process = process.after(pending)
             self.processes.append(process)
             means.append(process.means(np.concatenate([points, pending])))
         places = np.concatenate([rows, running])
@@ -235,28 +247,29 @@ class _Model:
         if not len(rows):
             return np.zeros(0)
         points = self.pool.features(rows, costs)
-        (mean, deviation), *others = [process.predict(points) for process in self.processes]
+        mean, _, told = self.processes[0].outlook(points)
+        others = [process.predict(points) for process in self.processes[1:]]
         total = np.zeros(len(rows))
         for draw in self.draws:
             guessed = [m + s * z for (m, s), z in zip(others, draw, strict=True)]
             spots = np.concatenate([costs, np.stack(guessed, 1)], axis=1) if guessed else costs
             total += expected_improvement(
-                mean, self._told(deviation), spots, self.front_level, self.front_spots, self.worst, self.reference
+                mean, told, spots, self.front_level, self.front_spots, self.worst, self.reference
             )
         return total / len(self.draws)
 
     def worth(self, rows: NDArray[np.intp], costs: Floats) -> Floats:
         """The same growth, with what a trial of each point says about the points of the front."""
         points = self.pool.features(rows, costs)
-        (mean, deviation), *others = [process.predict(points) for process in self.processes]
+        mean, _, own = self.processes[0].outlook(points)
+        others = [process.predict(points) for process in self.processes[1:]]
         spots = np.concatenate([costs, *(guessed[:, None] for guessed, _ in others)], axis=1)
-        moves = self._moves(points, deviation)
-        own = self._told(deviation)
+        moves = self.processes[0].moves(self.places, points)
         return np.array([self._growth(moves[:, i], (mean[i], own[i], spots[i])) for i in range(len(rows))])
 
     def worth_of_repeats(self) -> Floats:
         """The same for another trial of each network that was tried; none of one that is running or far behind."""
-        moves = self._moves(self.places, self.processes[0].predict(self.places)[1])
+        moves = self.processes[0].moves(self.places, self.places)
         growth = np.full(len(self.networks), -np.inf)
         for i in np.flatnonzero(self.trained & self.near):
             growth[i] = self._growth(moves[:, i])
@@ -277,15 +290,6 @@ class _Model:
         directions: list[Direction] = ["minimize"] * points.shape[-1]
         return hypervolume(points, [self.worst, *self.reference], directions)
 
-    def _moves(self, points: Floats, deviation: Floats) -> Floats:
-        """Standard deviation of the change that a trial of each point makes to the expected level of each network:
-        [networks, points]."""
-        return self.processes[0].covariance(self.places, points) / np.hypot(deviation, self.processes[0].noise)
-
-    def _told(self, deviation: Floats) -> Floats:
-        """Standard deviation of the change that a trial makes to the expected value of its own point."""
-        return deviation**2 / np.hypot(deviation, self.processes[0].noise)
-
     @cached_property
     def volume(self) -> float:
         """Hypervolume of the expected front."""
@@ -299,13 +303,28 @@ class _Model:
         return ~behind.any(1)
 
 
-def _kernel(points: Floats, values: Floats, objective: int, kernels: dict[tuple[int, int], Kernel]) -> Kernel:
-    """Learnt from the trials there were at the last of some milestones, so that it is the same after a stop."""
+def _settings(
+    points: Floats, values: Floats, proxy: Floats | None, objective: int, learnt: Learnt
+) -> tuple[Kernel, Link | None]:
+    """Learnt from the trials there were at the last of some milestones, so that they are the same after a stop."""
     count = STARTUP
     while (more := count + 1 if count < LEARNT / 2 else int(1.1 * count)) <= len(points):
         count = more
-    if (objective, count) not in kernels:
+    key = objective, count, proxy is not None
+    if key not in learnt:
         kept = spread(count, LEARNT)
-        chosen = GaussianProcess(points[kept], values[kept])
-        kernels[objective, count] = chosen.kernel
-    return kernels[objective, count]
+        process = _process(points[kept], values[kept], None if proxy is None else proxy[kept])
+        base = process.base if isinstance(process, Linked) else process
+        assert isinstance(base, GaussianProcess)
+        learnt[key] = base.kernel, process.link if isinstance(process, Linked) else None
+    return learnt[key]
+
+
+def _process(
+    points: Floats, values: Floats, proxy: Floats | None, kernel: Kernel | None = None, link: Link | None = None
+) -> GaussianProcess | Linked:
+    """What is known of an objective, with its proxy if there is one."""
+    base = GaussianProcess(points, values if proxy is None else proxy, kernel)
+    if proxy is None:
+        return base
+    return beside_losses(base, points, values) if link is None else Linked(base, points, values, link)
