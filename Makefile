@@ -52,8 +52,9 @@ bench-train: $(DEV) ## training: ours against the released way, a step, samples,
 bench-latency: $(DEV) ## image to label map: our runtimes against the plain ways
 	$(BIN)/python -m benchmarks.latency
 
-bench-search: $(DEV) ## samplers against one another and halving, on kept trainings
+bench-search: $(DEV) ## samplers against one another, reported fronts and halving, on kept trainings
 	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.reported
 	$(BIN)/python -m benchmarks.halving
 
 lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (torch: see PAIR)

@@ -3,11 +3,13 @@
 import math
 from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import reported
 from benchmarks.halving import epochs_needed
-from benchmarks.oracles import HERE, surrogate, table, timed
+from benchmarks.oracles import HERE, formula, surrogate, table, timed
 from benchmarks.search import COUNTS, OURS, Course, Search, ask, behind, overhead, quartiles, replay
 from stdc_search.network.cost import count_quickly
 from stdc_search.search.study import Study
@@ -55,6 +57,33 @@ def test_a_replayed_search_finds_more_and_more_and_the_same_again(oracle, sample
     if not halving:
         assert course.epochs == [12 * (i + 1) for i in range(20)]
     assert course._replace(seconds=0) == replay(search)._replace(seconds=0)
+
+
+def test_trainings_of_one_network_differ_as_real_ones_did():
+    oracle = formula()
+    truth = oracle.truths[next(iter(oracle.truths))]
+    score, losses = oracle.trained(truth, 4000, 8, np.random.default_rng(0))
+    assert score.miou == pytest.approx(truth.curve[7], abs=0.2)
+    assert np.std(score.seed_miou) == pytest.approx(oracle.luck[7, 7] ** 0.5, rel=0.1)
+    assert np.mean(losses) == pytest.approx(np.mean(truth.losses[4:8]), rel=0.01)
+    _, first = oracle.trained(truth, 4000, 8, np.random.default_rng(0), looked_at=2)
+    assert np.mean(first) == pytest.approx(truth.losses[1], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        reported.Way(by_score=True, losses=False),
+        reported.Way(epochs=4, finals=True),
+        reported.Way(halving={"rungs": [4], "reduction_factor": 3}),
+    ],
+)
+def test_reported_fronts_are_judged_after_the_same_epochs_those_of_finals_included(monkeypatch, way):
+    monkeypatch.setattr(reported, "BUDGETS", (144, 180))
+    found = reported.fronts("formula", way, 0)
+    assert [one.epochs for one in found] == [144, 180]
+    assert all(0 < one.share <= 1 and abs(one.bias) < 10 for one in found)
+    assert found == reported.fronts("formula", way, 0)
 
 
 def test_a_median_is_the_middle_also_beside_what_never_came():

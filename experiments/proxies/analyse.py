@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from experiments.proxies.measure import HERE, base, networks
+from stdc_search.expectation.linked import beside_losses
+from stdc_search.expectation.process import GaussianProcess
 from stdc_search.network.cost import count
 from stdc_search.report.tables import print_table, save_table
 
@@ -34,6 +36,8 @@ class Proxy(NamedTuple):
     """[networks, seeds]; the more, the better. One column if it has no seed."""
     epochs: int
     """Of training that it takes."""
+    seconds: float = 0.0
+    """For a network and seed."""
 
 
 def measured(schedule: str) -> dict[int, pd.DataFrame]:
@@ -42,8 +46,11 @@ def measured(schedule: str) -> dict[int, pd.DataFrame]:
     whole = whole[whole["schedule"] == schedule]
     seeds = whole[whole["epoch"] == whole["epoch"].max()].groupby("network")["seed"].nunique()
     whole = whole[whole["network"].isin(seeds.index[seeds == seeds.max()])]
+    whole = whole.sort_values(["network", "seed", "epoch"])
     losses = whole.groupby(["network", "seed"])["loss"]
-    whole = whole.assign(recent_loss=losses.transform(lambda loss: loss.rolling(3, 1).mean()))
+    whole["recent_loss"] = losses.transform(
+        lambda loss: [loss.iloc[i // 2 : i].mean() for i in range(1, len(loss) + 1)]
+    )
     return {epoch: rows for epoch, rows in whole.groupby("epoch")}
 
 
@@ -109,7 +116,7 @@ def proxies(by_epoch: dict[int, pd.DataFrame]) -> list[Proxy]:
         "cross-entropy, weights not averaged": ("raw_cross_entropy", -1),
         "pixel accuracy": ("pixel_accuracy", 1),
         "boundary F": ("boundary_f", 1),
-        "training loss of 3 epochs": ("recent_loss", -1),
+        "training loss": ("recent_loss", -1),
     }
     return [
         Proxy(f"{name} after {epoch}", sign * grid(rows, column), epoch)
@@ -117,6 +124,19 @@ def proxies(by_epoch: dict[int, pd.DataFrame]) -> list[Proxy]:
         for epoch, rows in by_epoch.items()
         if epoch in EPOCHS and rows[column].notna().all()
     ]
+
+
+def left_out(points: Floats, losses: Floats, scores: Floats) -> tuple[Floats, Floats]:
+    """What trainings of all other networks with the same seed say of each network: by their scores, and with their
+    losses: [networks, seeds] each."""
+    by_scores, by_both = np.zeros_like(scores), np.zeros_like(scores)
+    for i, seed in np.ndindex(scores.shape):
+        others = np.arange(len(scores)) != i
+        known, some, its = points[others], scores[others, seed], points[i : i + 1]
+        by_scores[i, seed] = GaussianProcess(known, some).means(its)[0]
+        base = GaussianProcess(known, -np.log(losses[others, seed]))
+        by_both[i, seed] = beside_losses(base, known, some).means(its)[0]
+    return by_scores, by_both
 
 
 def short(schedule: str, epochs: int, names: Sequence[int]) -> list[Proxy]:
@@ -140,10 +160,11 @@ def shared_weights(names: Sequence[int]) -> list[Proxy]:
     frame = frame[frame["network"].isin(names)].sort_values("network")
     found = []
     for (epochs, soft, random, epoch, tuned), rows in frame.groupby(["epochs", "soft", "random", "epoch", "tuned"]):
+        seconds = rows["seconds"].mean()
         words = f"inherited, {epoch} of {epochs} epochs, {soft} distilled, {random} random"
         for name, column, sign in (("mIoU", "miou", 1), ("cross-entropy", "cross_entropy", -1)):
             values = sign * rows[[column]].to_numpy(float)
-            found.append(Proxy(f"{name} {words}{f', {tuned} of its own' if tuned else ''}", values, tuned))
+            found.append(Proxy(f"{name} {words}{f', {tuned} of its own' if tuned else ''}", values, 0, seconds))
     return found
 
 
@@ -160,24 +181,37 @@ def main() -> None:
     zero = zero[zero["network"].isin(numbers) & zero["seed"].isin(last["seed"].unique())]
     several = [Proxy(name, logs[:, [i]], 0) for i, name in enumerate(("multiply-adds", "parameters"))]
     several.append(Proxy("latency", latency[:, None], 0))
-    several += [Proxy(name, grid(zero, name), 0) for name in ("naswot", "synflow", "gradient_norm")]
+    for name in ("naswot", "synflow", "gradient_norm"):
+        several.append(Proxy(name, grid(zero, name), 0, zero[f"seconds_{name}"].mean()))
     several += proxies(by_epoch)
+    points = np.column_stack([np.log([[*values[number].values()] for number in numbers]), logs[:, 0]])
+    points = (points - points.min(0)) / np.ptp(points, axis=0)
+    for epochs in (4, 12):
+        rows = by_epoch[epochs]
+        unseen = left_out(points, grid(rows, "recent_loss"), grid(rows, "miou"))
+        names = (f"other networks' {what} after {epochs}" for what in ("mIoU", "mIoU and training loss"))
+        several += [Proxy(name, found, 0) for name, found in zip(names, unseen, strict=True)]
     several += [*short("decay_4", 4, numbers), *short("constant", 12, numbers), *shared_weights(numbers)]
     rng, everyone = np.random.default_rng(0), np.arange(len(truth))
     samples = [rng.integers(len(truth), size=len(truth)) for _ in range(DRAWS)]
     rows = []
-    for name, grid_, epochs in several:
-        low, high = np.nanquantile([agreement(grid_, truth, some) for some in samples], (0.025, 0.975))
+    epoch_seconds = pd.concat(by_epoch.values())["seconds_train"].mean()
+    for name, grid_, epochs, seconds in several:
+        drawn = [(agreement(grid_, truth, some), correlation(grid_, truth, some)) for some in samples]
+        (low, lowest), (high, highest) = np.nanquantile(drawn, (0.025, 0.975), axis=0)
         seeded = grid_.shape[1] > 1
         rows.append(
             {
                 "proxy": name,
                 "epochs": epochs,
+                "seconds": seconds + epochs * epoch_seconds,
                 "tau": agreement(grid_, truth, everyone),
                 "from": low,
                 "to": high,
                 "tau beside costs": agreement(grid_, truth, everyone, logs) if name not in KNOWN else None,
                 "r": correlation(grid_, truth, everyone),
+                "r from": lowest,
+                "r to": highest,
                 "r for 12 epochs": correlation(grid_, truth, everyone, FULL / epochs) if seeded and epochs else None,
                 "seed to seed": reliability(grid_) if seeded else None,
                 "with its own end": own_end(grid_, truth) if grid_.shape == truth.shape else None,

@@ -55,6 +55,11 @@ class Linked:
         return float(np.hypot(self.link.slope * self.base.spread, np.sqrt(self.link.unlike)))
 
     @property
+    def explained(self) -> float:
+        """Share of the variance between points that the other values explain."""
+        return (self.link.slope * self.base.spread / self.spread) ** 2
+
+    @property
     def noise(self) -> float:
         """Standard deviation of a value measured again."""
         return float(np.sqrt(self.link.noise))

@@ -40,6 +40,8 @@ class Expected:
     """By the metric, half of the width of its 95 % interval: [networks]."""
     noise: Mapping[str, float]
     """By the metric, the standard deviation between trainings of one network."""
+    explained: Mapping[str, float]
+    """By the metric, the share of the variance between networks that training losses explain; none without losses."""
     on_front: NDArray[np.bool_]
     """Whether a network is on the front of expected scores: [networks]."""
     probability: Floats
@@ -104,12 +106,14 @@ def expected(
     def objectives(found: Mapping[str, Floats]) -> Floats:
         return np.stack(np.broadcast_arrays(*({**found, **known}[name] for name in search.objectives)), axis=-1)
 
-    scores, intervals, noise, drawn = {}, {}, {}, {}
+    scores, intervals, noise, explained, drawn = {}, {}, {}, {}, {}
     rng = np.random.default_rng(0)
     for name in scored:
         every = features(before, search)
         places = every[chosen]
         process = _process(before, every, name, search)
+        if isinstance(process, Linked):
+            explained[name] = process.explained
         if before is not several:
             process = longer(process, *_trained(several, places, name))
         scores[name], covariance, noise[name] = process.means(places), process.covariance(places, places), process.noise
@@ -117,7 +121,7 @@ def expected(
         drawn[name] = rng.multivariate_normal(scores[name], covariance, DRAWS, check_valid="ignore", method="eigh")
     draws = objectives(drawn) if scored else objectives({})[None]
     probability = np.mean([front(points, directions) for points in draws], axis=0)
-    return Expected(scores, intervals, noise, front(objectives(scores), directions), probability, draws)
+    return Expected(scores, intervals, noise, explained, front(objectives(scores), directions), probability, draws)
 
 
 def _process(

@@ -37,7 +37,7 @@ class Kernel(NamedTuple):
 
     def between(self, x: Floats, y: Floats) -> Floats:
         """Covariances of the noiseless values at [points, dimensions] each."""
-        distances = cdist(x / self.lengths, y / self.lengths)
+        distances = cdist(x / self.lengths, y / self.lengths).astype(np.float64, copy=False)
         return self.signal * _matern(distances) + self.own * (distances == 0)
 
 

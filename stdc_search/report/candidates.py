@@ -42,7 +42,8 @@ def candidates(
 
     - `seeds`: trainings behind a score, and `error`: the standard error of its mean, from two on.
     - `expected.score.miou`, `interval.score.miou`: what a model of all networks expects of it, and half of the width of
-      its 95 % interval; `noise.score.miou`: standard deviation between trainings of one network.
+      its 95 % interval; `noise.score.miou`: standard deviation between trainings of one network; with training losses,
+      `explained.score.miou`: share of the variance between networks that they explain.
     - `front`: no other network of the space dominates it in the objectives, by expected scores where there are some. A
       reference is outside of the space, so never on its front.
     - `probability`: of being on the front of true scores.
@@ -75,6 +76,8 @@ def candidates(
             frame[f"expected.{name}"] = frame[name]
             frame[f"interval.{name}"] = DEVIATIONS * model.noise[name] / frame["seeds"] ** 0.5
             frame[f"noise.{name}"] = model.noise[name]
+            if name in model.explained:
+                frame[f"explained.{name}"] = model.explained[name]
             frame.loc[inside, f"expected.{name}"] = scores
             frame.loc[inside, f"interval.{name}"] = model.intervals[name]
         if model.scores:

@@ -191,9 +191,13 @@ def expectation_note(frame: pd.DataFrame, *, finals: bool = False) -> str:
     differ = ", ".join(
         f"{noise:.1f} points of {METRICS[name].title.removesuffix(' %')}" for name, noise in noises.items()
     )
+    shares = [frame[name].max() for name in frame if name.startswith("explained.")]
+    learnt = "scores and training losses" if shares else "scores"
+    losses = f"; losses explain {100 * min(shares):.0f} % of the variance between networks" if shares else ""
     return (
-        f"Expected scores come from a Gaussian process over all trained networks{' of search and finals' * finals}, "
-        f"with 95 % intervals; trainings of one network differ by {differ} (standard deviation)"
+        f"Expected scores come from a Gaussian process over the {learnt} of all trained networks"
+        f"{' of search and finals' * finals}, with 95 % intervals; trainings of one network differ by {differ} "
+        f"(standard deviation){losses}"
     )
 
 
