@@ -145,7 +145,7 @@ def short(schedule: str, epochs: int, names: Sequence[int]) -> list[Proxy]:
     rows = by_epoch.get(epochs)
     if rows is None or sorted(rows["network"].unique()) != [*names]:
         return []
-    ways = {"mIoU": ("miou", 1), "cross-entropy": ("cross_entropy", -1), "boundary F": ("boundary_f", 1)}
+    ways = {"mIoU": ("miou", 1), "cross-entropy": ("cross_entropy", -1), "training loss": ("recent_loss", -1)}
     return [
         Proxy(f"{name}, {schedule}, {epochs}", sign * grid(rows, column), epochs)
         for name, (column, sign) in ways.items()
