@@ -112,10 +112,10 @@ def _reported(
             continue
         search = oracle.spec.required_search.model_copy(update={"finals": FinalsSpec(networks=count)})
         chosen = finalists(some, search)
-        trained = [oracle.trained(_truth(oracle, one), SEEDS, FULL, rng) for one in chosen]
+        finals = [oracle.trained(_truth(oracle, one), SEEDS, FULL, rng) for one in chosen]
         again = [
             one.model_copy(update={"score": score, "training_loss": losses})
-            for one, (score, losses) in zip(chosen, trained, strict=True)
+            for one, (score, losses) in zip(chosen, finals, strict=True)
         ]
         yield Reported(budget, *_judged(oracle, again, some))
 
