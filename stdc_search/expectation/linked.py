@@ -88,8 +88,10 @@ class Linked:
 
     def after(self, points: Floats) -> Linked:
         """The process if further measurements of both values gave what is expected of them."""
-        values = np.concatenate([self.values, self.means(points)])
-        return Linked(self.base.after(points), np.concatenate([self.points, points]), values, self.link)
+        values, base = np.concatenate([self.values, self.means(points)]), self.base.after(points)
+        # The same array, if it was: then its covariances are remembered.
+        every = base.points if self.points is self.base.points else np.concatenate([self.points, points])
+        return Linked(base, every, values, self.link)
 
     def moves(self, places: Floats, points: Floats) -> Floats:
         """Standard deviations of the changes that a training at each point makes to the means at places: [places,

@@ -26,6 +26,8 @@ FEWEST = 4
 """Networks of which a process is fitted."""
 DRAWS = 2000
 """Joint draws of the scores of all networks, for the probability of being on the front."""
+WITH_LOSSES = 2_000
+"""Trainings up to which losses count: with more, scores say enough, and two processes need much memory."""
 DEVIATIONS = 1.96
 """Standard deviations to each side that hold 95 % of a normal distribution."""
 
@@ -130,7 +132,7 @@ def _process(
     """What trainings say of scores, with their losses if all have comparable ones."""
     points, scores = _trained(several, places, name)
     losses = [skills(record) for records in several for record in records]
-    if not search.losses_compare or None in losses:
+    if not search.losses_compare or None in losses or len(scores) > WITH_LOSSES:
         return GaussianProcess(points, scores)
     each = [one if name in SEEDED else (fmean(one),) for one in losses if one is not None]
     return beside_losses(GaussianProcess(points, np.concatenate(each)), points, scores)

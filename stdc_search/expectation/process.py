@@ -6,6 +6,7 @@ measurements of the point have in common. Noise differs from one measurement to 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -74,11 +75,16 @@ class GaussianProcess:
 
     def covariance(self, some: Floats, others: Floats) -> Floats:
         """Covariances of the noiseless values at further points: [some, others]."""
-        first, second = (
-            solve_triangular(self.factor[0], self.kernel.between(points, self.points).T, lower=True)
-            for points in (some, others)
-        )
+        first, second = (self._own if points is self.points else self._solved(points) for points in (some, others))
         return self.scale**2 * (self.kernel.between(some, others) - first.T @ second)
+
+    def _solved(self, points: Floats) -> Floats:
+        return solve_triangular(self.factor[0], self.kernel.between(points, self.points).T, lower=True)
+
+    @cached_property
+    def _own(self) -> Floats:
+        """The same of its own points, which linked processes ask for again and again."""
+        return self._solved(self.points)
 
     def after(self, points: Floats) -> GaussianProcess:
         """The process if further measurements gave what is expected of them."""
