@@ -61,12 +61,12 @@ class Oracle:
     spec: RunSpec
     truths: Mapping[tuple[Any, ...], Truth]
     luck: Floats | None = None
-    """Covariances, [2 x epochs, 2 x epochs], of what a training adds to its network's curve, and then to the logarithms
-    of its losses; None where the truth is that of one training."""
+    """Covariances, [2 x epochs, 2 x epochs], of the noise of one training: in mIoU after each epoch, then in the
+    logarithm of the loss. None if the table has one training a network, which counts as the truth."""
 
     @property
     def epochs(self) -> int:
-        """Of a full training."""
+        """Number of epochs of a full training."""
         return len(next(iter(self.truths.values())).curve)
 
     @property
@@ -163,8 +163,8 @@ def surrogate() -> Oracle:
 def formula() -> Oracle:
     """The surrogate's space with made-up accuracies, so that no model of ours has an advantage.
 
-    Returns of width and depth diminish, the stage with the least of them limits the network, three blocks are best, and
-    each network has a share of its own. Large networks learn later, and losses do not tell everything.
+    Wider and deeper stages add less and less, the weakest stage limits the network, and three blocks are best. Each
+    network has a random share of its own. Large networks learn later. Losses miss the weakest stage and the share.
     """
     whole = surrogate()
     values = np.array([*whole.truths], dtype=float)
@@ -283,7 +283,7 @@ def searched(oracle: Oracle, changes: Mapping[str, Any], seed: int, *, losses: b
     Args:
         oracle: what it searches in.
         changes: to the oracle's run.
-        seed: of the luck of its trainings.
+        seed: random seed of the noise of its trainings.
         losses: whether it learns from training losses, too.
     """
     study = Study(replace(oracle.spec, changes))

@@ -278,8 +278,8 @@ class Record(_Value):
     precision: Literal["fp32", "bf16", "fp16"] | None = None
     """The precision that its training computed in; none without a training, and in older records."""
     training_loss: tuple[float, ...] | None = None
-    """Mean loss over the second half of the epochs, with early stopping of those before the first rung, of each of
-    `training.seeds`; none in records that are older."""
+    """Mean loss over the second half of the epochs, of each of `training.seeds`; none in older records. With early
+    stopping, only epochs before the first rung count."""
     score: Score | ImageScore | None = None
     rungs: dict[int, Score | ImageScore] = {}
     """With early stopping, the score at each rung, by its epochs."""

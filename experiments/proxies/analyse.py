@@ -191,7 +191,7 @@ def main() -> None:
         unseen = left_out(points, grid(rows, "recent_loss"), grid(rows, "miou"))
         names = (f"other networks' {what} after {epochs}" for what in ("mIoU", "mIoU and training loss"))
         several += [Proxy(name, found, 0) for name, found in zip(names, unseen, strict=True)]
-    several += [*short("decay_4", 4, numbers), *short("constant", 12, numbers), *shared_weights(numbers)]
+    several += [*short("decay_4", 4, numbers), *shared_weights(numbers)]
     rng, everyone = np.random.default_rng(0), np.arange(len(truth))
     samples = [rng.integers(len(truth), size=len(truth)) for _ in range(DRAWS)]
     rows = []

@@ -89,8 +89,9 @@ def scored(elastic: nn.Module, spec: RunSpec, datasets: Datasets, samples: Train
 def tuned(elastic: nn.Module, spec: RunSpec, datasets: Datasets, samples: TrainingSamples) -> pd.DataFrame:
     """The same, after a training of each network."""
     short = replace(spec, {"training.epochs": TUNED, "training.score_every": None})
-    loss, how, rows = task_of(short).loss(spec_loss(short), datasets.train), short.training, []
+    how = short.training
     assert how is not None
+    loss, rows = task_of(short).loss(how.loss, datasets.train), []
     for number, values in enumerate(networks()):
         begin = perf_counter()
         module = inherited(values, elastic, short, samples)
@@ -100,11 +101,6 @@ def tuned(elastic: nn.Module, spec: RunSpec, datasets: Datasets, samples: Traini
             {"network": number, **metrics(module, short, datasets, boundary=False), "seconds": perf_counter() - begin}
         )
     return pd.DataFrame(rows)
-
-
-def spec_loss(spec: RunSpec) -> Any:
-    assert spec.training is not None
-    return spec.training.loss
 
 
 def main() -> None:

@@ -40,7 +40,6 @@ CLOSELY = (2, 4, 6, 8, 12)
 SCHEDULES: dict[str, dict[str, Any]] = {
     "decay": {},
     "decay_4": {"training.epochs": 4},  # whose rate is at its end after 4 epochs, not still high
-    "constant": {"training.schedule": {"power": 1e-9, "warmup": 50, "warmup_start": 0.01}},
 }
 
 

@@ -94,8 +94,8 @@ def error(records: list, seed: int) -> float:
     return float(np.std(expected(networks(records), SEARCH).scores["score.miou"] - true))
 
 
-@pytest.mark.parametrize(("unlike", "most"), [(0.0, 0.85), (8.0, 1.2)])
-def test_losses_that_tell_the_truth_lower_the_errors_and_others_hardly_raise_them(unlike, most):
+@pytest.mark.parametrize(("unlike", "most"), [(0.0, 0.9), (8.0, 1.4)])
+def test_losses_that_tell_the_truth_lower_the_errors_and_others_raise_them_little(unlike, most):
     with_losses, without = [], []
     for seed in range(4):
         some = np.random.default_rng(seed).choice(60, 24, replace=False)

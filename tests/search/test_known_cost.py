@@ -190,13 +190,11 @@ def told(sampler, trials=24, *, missing=False):
 
 def test_with_a_proxy_that_tells_the_truth_the_best_is_found_sooner():
     def found(**how):
-        return max(accuracy(trial.params) for trial in told(KnownCostSampler(SPACE, known, **how), 16).trials)
+        """Best accuracy after 18 trials, the mean over ten seeds."""
+        studies = [told(KnownCostSampler(SPACE, known, seed=seed, **how), 18) for seed in range(10)]
+        return np.mean([max(accuracy(trial.params) for trial in study.trials) for study in studies])
 
-    best = max(accuracy(dict(zip(SPACE, one, strict=True))) for one in every())
-    seeds = range(5)
-    without = [found(seed=seed) for seed in seeds]
-    with_it = [found(seed=seed, proxies={0: "told"}) for seed in seeds]
-    assert sum(one == best for one in with_it) > sum(one == best for one in without)
+    assert found(proxies={0: "told"}) > found() + 0.1
 
 
 def test_a_proxy_that_one_trial_lacks_does_not_count():

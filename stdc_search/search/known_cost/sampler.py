@@ -61,8 +61,8 @@ class KnownCostSampler(BaseSampler):
         unordered: names of parameters whose values are numbers without an order, such as indices of choices.
         startup: trials before there is a model, which are drawn evenly over the known objectives; at least 2.
         repeats: whether points may be proposed again before all others were.
-        proxies: of unknown objectives, by their indices, a user attribute of trials: a number that is less noisy, and
-            that is high where the objective is. It helps from the day that all complete trials have it.
+        proxies: for unknown objectives, by their indices: the name of a user attribute of trials. It holds a number
+            that has less noise than the objective and rises with it. It counts if all complete trials have it.
         seed: of draws.
     """
 
