@@ -1,8 +1,8 @@
-"""Values that go with other values of the same points: scores with training losses, and scores after long trainings
-with those after short ones.
+"""A Gaussian process of values that depend on other values of the same points: scores on training losses, and scores
+after long trainings on those after short ones.
 
-A value is the other one times a slope, plus a gain that all points share, plus a difference that neighbours share in
-part: autoregressive co-kriging (Kennedy and O'Hagan, 2000; recursively: Le Gratiet, 2013).
+A value is the other one times a slope, plus a gain that all points share, plus a difference that is alike for
+neighbours: autoregressive co-kriging (Kennedy and O'Hagan, 2000; recursively: Le Gratiet, 2013).
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ Prior = tuple[float, float]
 
 
 class Link(NamedTuple):
-    """How values go with the others."""
+    """How values depend on the other ones."""
 
     slope: float
     unlike: float
-    """Variance of the difference."""
+    """Variance of the difference between points."""
     noise: float
     """Variance between measurements of a point."""
 
 
 class Linked:
-    """A process of values, given a process of the others.
+    """The posterior of values, given the process of the other ones.
 
     Args:
-        base: of the other values.
+        base: process of the other values.
         points: where values were measured, [measurements, dimensions].
         values: [measurements].
-        link: how they go together.
+        link: how values depend on the other ones.
     """
 
     def __init__(self, base: GaussianProcess | Linked, points: Floats, values: Floats, link: Link) -> None:
         self.base, self.points, self.values, self.link = base, points, values, link
-        covariances = self._before(points, points)
+        covariances = self._prior(points, points)
         covariances[np.diag_indices_from(covariances)] += link.noise + JITTER * base.spread**2
         self.factor = cho_factor(covariances, lower=True)
         left = values - link.slope * base.means(points)
@@ -70,12 +70,12 @@ class Linked:
 
     def means(self, points: Floats) -> Floats:
         """Means of the noiseless values at further points."""
-        return self.link.slope * self.base.means(points) + self.gain + self._before(points, self.points) @ self.weights
+        return self.link.slope * self.base.means(points) + self.gain + self._prior(points, self.points) @ self.weights
 
     def covariance(self, some: Floats, others: Floats) -> Floats:
         """Covariances of the noiseless values at further points: [some, others]."""
-        first, second = (self._told(self._before(points, self.points), 1) for points in (some, others))
-        return _left(self._before(some, others), first, second)
+        first, second = (self._evidence(self._prior(points, self.points), 1) for points in (some, others))
+        return _posterior(self._prior(some, others), first, second)
 
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the noiseless values at further points."""
@@ -83,8 +83,8 @@ class Linked:
 
     def outlook(self, points: Floats) -> tuple[Floats, Floats, Floats]:
         """What `predict` gives, and what `moves` gives of each point itself: [points] each."""
-        seen = self._seen(points)
-        return seen.means, np.sqrt(seen.own.clip(JITTER * self.spread**2)), self._explained(seen.both, seen.own, seen)
+        here = self._at(points)
+        return here.means, np.sqrt(here.own.clip(JITTER * self.spread**2)), self._explained(here.both, here.own, here)
 
     def after(self, points: Floats) -> Linked:
         """The process if further measurements of both values gave what is expected of them."""
@@ -96,54 +96,54 @@ class Linked:
     def moves(self, places: Floats, points: Floats) -> Floats:
         """Standard deviations of the changes that a training at each point makes to the means at places: [places,
         points]. It measures both values."""
-        seen, known = self._seen(points), self._told(self._before(places, self.points), 1)
-        with_base = _left(self.link.slope * self.base.covariance(places, points), known, seen.told_of_base)
-        return self._explained(with_base, _left(self._before(places, points), known, seen.told), seen)
+        here, known = self._at(points), self._evidence(self._prior(places, self.points), 1)
+        with_base = _posterior(self.link.slope * self.base.covariance(places, points), known, here.evidence_of_base)
+        return self._explained(with_base, _posterior(self._prior(places, points), known, here.evidence), here)
 
-    def _explained(self, with_base: Floats, with_own: Floats, seen: _Seen) -> Floats:
-        """Standard deviation of what trainings explain of values, by their covariances with the other value and with
-        this one; with the sign of the latter."""
-        base, own, both = seen.base + self.base.noise**2, seen.own + self.link.noise, seen.both
+    def _explained(self, with_base: Floats, with_own: Floats, here: _Posterior) -> Floats:
+        """Standard deviation of the share of values that trainings explain, with the sign of `with_own`. The arguments
+        are the values' covariances with what a training measures: the other value and this one."""
+        base, own, both = here.base + self.base.noise**2, here.own + self.link.noise, here.both
         explained = with_base**2 * own - 2 * with_base * with_own * both + with_own**2 * base
         return np.copysign(np.sqrt((explained / (base * own - both**2)).clip(0)), with_own)
 
-    def _seen(self, points: Floats) -> _Seen:
+    def _at(self, points: Floats) -> _Posterior:
         slope, unlike = self.link.slope, self.link.unlike
         means, deviations = self.base.predict(points)
         with_base = self.base.covariance(points, self.points)
         across = slope**2 * with_base + unlike * self.between(points, self.points)
-        own, theirs, variances = self._told(across, 1), self._told(slope * with_base, 0), deviations**2
-        return _Seen(
+        own, theirs, variances = self._evidence(across, 1), self._evidence(slope * with_base, 0), deviations**2
+        return _Posterior(
             slope * means + self.gain + across @ self.weights,
-            _left_of_each(variances, theirs, theirs),
-            _left_of_each(slope * variances, own, theirs),
-            _left_of_each(slope**2 * variances + unlike, own, own),
+            _posterior_of_each(variances, theirs, theirs),
+            _posterior_of_each(slope * variances, own, theirs),
+            _posterior_of_each(slope**2 * variances + unlike, own, own),
             own,
             theirs,
         )
 
-    def _before(self, some: Floats, others: Floats) -> Floats:
-        """Covariances before values were measured."""
+    def _prior(self, some: Floats, others: Floats) -> Floats:
+        """Prior covariances, with the other values known as far as `base` knows them."""
         return self.link.slope**2 * self.base.covariance(some, others) + self.link.unlike * self.between(some, others)
 
-    def _told(self, across: Floats, gains: int) -> _Told:
-        """What the measured values tell of others, by their covariances, [others, measurements], and by how often these
-        have the gain."""
+    def _evidence(self, across: Floats, gains: int) -> _Evidence:
+        """What measurements say about quantities with these prior covariances: [quantities, measurements]. Each contains
+        the gain so many times."""
         unsure = (gains - across @ self.ones) / np.sqrt(self.ones.sum())
-        return _Told(solve_triangular(self.factor[0], across.T, lower=True), unsure)
+        return _Evidence(solve_triangular(self.factor[0], across.T, lower=True), unsure)
 
 
-class _Told(NamedTuple):
-    """What measured values tell of others, in units in which a product of two is a covariance."""
+class _Evidence(NamedTuple):
+    """What measurements say about quantities. Products of two give the change of a covariance."""
 
     known: Floats
-    """[measurements, others]."""
+    """[measurements, quantities]."""
     unsure: Floats
-    """How unsure the gain leaves them: [others]."""
+    """Uncertainty that the unknown gain adds: [quantities]."""
 
 
-class _Seen(NamedTuple):
-    """What is known of points."""
+class _Posterior(NamedTuple):
+    """Posterior means and variances at points."""
 
     means: Floats
     base: Floats
@@ -152,18 +152,18 @@ class _Seen(NamedTuple):
     """Covariance of both values, [points]."""
     own: Floats
     """Variance of this value, [points]."""
-    told: _Told
-    told_of_base: _Told
+    evidence: _Evidence
+    evidence_of_base: _Evidence
 
 
-def _left(before: Floats, some: _Told, others: _Told) -> Floats:
-    """Covariances of values that are left: [some, others]."""
-    return before - some.known.T @ others.known + np.outer(some.unsure, others.unsure)
+def _posterior(prior: Floats, some: _Evidence, others: _Evidence) -> Floats:
+    """Posterior covariances: [some, others]."""
+    return prior - some.known.T @ others.known + np.outer(some.unsure, others.unsure)
 
 
-def _left_of_each(before: Floats, some: _Told, others: _Told) -> Floats:
+def _posterior_of_each(prior: Floats, some: _Evidence, others: _Evidence) -> Floats:
     """The same of pairs: [pairs]."""
-    return before - (some.known * others.known).sum(0) + some.unsure * others.unsure
+    return prior - (some.known * others.known).sum(0) + some.unsure * others.unsure
 
 
 def longer(base: GaussianProcess | Linked, points: Floats, values: Floats) -> Linked:
