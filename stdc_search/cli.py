@@ -49,7 +49,9 @@ def _choice(legal: Any, help: str, default: str | bool = True) -> Any:
 
 Spec = Annotated[Path, typer.Argument(help="Spec file, YAML or JSON.", show_default=False)]
 Specs = Annotated[list[Path], typer.Argument(help="Spec files, YAML or JSON.", show_default=False)]
-Weights = Annotated[Path, typer.Argument(help="Weights of the network.", show_default=False)]
+Weights = Annotated[
+    Path, typer.Argument(help="Weights of the network; of an `onnx_file`, the file itself.", show_default=False)
+]
 DataRoot = Annotated[
     Path | None,
     _folder("Folder that a relative `data.root` starts from.", "$STDC_SEARCH_DATA, else the working folder"),
@@ -158,7 +160,7 @@ def cost_command(
     Saves the tables as CSV, Markdown and LaTeX.
     """
     runs = _load_all(specs)
-    from stdc_search.network.cost import count, count_parts, warn_of_trunk
+    from stdc_search.network.cost import count, count_parts, output_stride, warn_of_trunk
     from stdc_search.report.costs import RULES, cost_frame, parts_frame
     from stdc_search.report.tables import show_table
 
@@ -169,7 +171,10 @@ def cost_command(
             frame = parts_frame(count_parts(run.network, run.image_size), run.image_size)
             show_table(frame, out / f"parts-{name}", title=name)
     else:
-        rows = [(name, run.image_size, count(run.network, run.image_size)) for name, run in runs.items()]
+        rows = [
+            (name, size := run.image_size, output_stride(run.network, size), count(run.network, size))
+            for name, run in runs.items()
+        ]
         show_table(cost_frame(rows), out / "cost", title="Cost")
     typer.echo(RULES)
 
@@ -254,7 +259,8 @@ def score_command(
     from stdc_search.report.tables import show_table
     from stdc_search.spec.measurement import LatencySpec, varied
 
-    runtimes = varied(LatencySpec(), runtime, precision, None)
+    default = LatencySpec(runtime="onnxruntime" if run.network.kind == "onnx_file" else "eager")
+    runtimes = varied(default, runtime, precision, None)
     with _progress("images") as progress:
         scores = score(run, weights, runtimes, data_root=data_root, progress=progress)
     frame = score_frame(zip(runtimes, scores, strict=True))

@@ -168,7 +168,6 @@ def test_the_command_line_and_the_specs_start_light() -> None:
 
 
 NEEDED_BY_A_LIBRARY = {
-    "onnxscript": "torch.onnx.export",
     "psycopg": "SQLAlchemy, for PostgreSQL",
     "tabulate": "pandas.DataFrame.to_markdown",
     "tensorboard": "torch.utils.tensorboard",

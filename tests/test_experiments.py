@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = sorted(Path("experiments").glob("*/make.py"))
+SCRIPTS = [
+    pytest.param(path, marks=[pytest.mark.slow] if path.parent.name == "paper_tables" else [], id=path.parent.name)
+    for path in sorted(Path("experiments").glob("*/make.py"))
+]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_counted_experiment_gives_the_tables_that_are_kept(script, tmp_path):
-    if "table3" in script.parent.name:
+    if script.parent.name == "paper_tables":
         pytest.importorskip("timm", reason="the extra `zoo` is not installed")
     spec = importlib.util.spec_from_file_location(script.parent.name, script)
     module = importlib.util.module_from_spec(spec)

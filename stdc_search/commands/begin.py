@@ -14,10 +14,13 @@ from stdc_search.commands.screen import Screen
 from stdc_search.data.contents import Contents, differences, look
 from stdc_search.data.dataset import Split
 from stdc_search.data.survey import SPLITS, faults
+from stdc_search.errors import UserError
+from stdc_search.network.cost import count
 from stdc_search.records import read
 from stdc_search.run_folder import CHECKPOINT, CONTENTS, FINALS, RESULTS, SPEC, candidate_folders, running
 from stdc_search.spec.base import dump, located, replace
 from stdc_search.spec.data import DataSpec
+from stdc_search.spec.peers import OnnxFileSpec
 from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import MEANS, TrainingSpec
@@ -73,6 +76,11 @@ def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
             "starts its own processes, but another program (torchrun?) started several; start one, or use in_process"
         )
         yield Problem("search.executor.kind", message)
+    if isinstance(spec.network, OnnxFileSpec):
+        try:
+            count(spec.network, spec.image_size)
+        except UserError as error:
+            yield Problem("network.path", str(error))
     missing: set[Path] = set()
     for place, training in _trainings(spec).items():
         teacher = getattr(training.loss, "distillation", None)

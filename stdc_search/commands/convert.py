@@ -27,6 +27,8 @@ def convert(spec: RunSpec, checkpoint: Path, out: Path, *, partial: bool = False
     Raises:
         UserError: `out` has another suffix, the file cannot be read, or its tensors do not fit.
     """
+    if spec.network.kind == "onnx_file":
+        raise UserError("`network.kind` onnx_file: an ONNX file takes no other weights")
     if out.suffix != ".safetensors":
         raise UserError(f"--out {out}: the file name must end in .safetensors")
     torch.manual_seed(0)

@@ -54,6 +54,10 @@ def deliver(
     Raises:
         UserError: the weights do not fit, a package is missing, or the file and the network label an image differently.
     """
+    if spec.network.kind == "onnx_file":
+        raise UserError(
+            "`network.kind` onnx_file: the network is in an ONNX file already, which can be deployed as it is"
+        )
     if int8 and to == "torch":
         raise UserError("int8 is available for onnx and openvino only; choose one of them with --to")
     if int8 and spec.data is None:

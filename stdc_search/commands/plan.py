@@ -36,7 +36,7 @@ def plan(
         space = f"{size:,} combinations" if size != float("inf") else "infinitely many combinations"
         yield f"Space: {space} of {len(spec.search.vary)} varied parameters, before limits."
     if spec.training is None or datasets is None:
-        if spec.data is not None:
+        if spec.data is not None and not spec.uses_data:
             yield "`data` is not used for training, because the section `training` is missing."
         return
     done = sum(record.state != "rejected" for record in records)

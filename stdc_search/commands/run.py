@@ -68,8 +68,8 @@ def run(
     root = Path(data_root).absolute() if data_root is not None else None
     # A person's mistakes are found before there is a folder.
     datasets = None
-    if spec.data is not None and spec.training is not None:
-        datasets = Datasets.open(spec.data, spec.training.cache_gb, root)
+    if spec.data is not None and spec.uses_data:
+        datasets = Datasets.open(spec.data, spec.training.cache_gb if spec.training else 0, root)
     check_machine(spec, datasets, source)
     forecast = Forecast.of(spec.latency)
     if not leads():

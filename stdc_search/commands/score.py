@@ -49,7 +49,8 @@ def score(
     if spec.data is None:
         raise UserError("scoring needs images; add the section `data`")
     fixed = EvaluationSpec(flip=spec.evaluation.flip, boundary=spec.evaluation.boundary)
-    plain = [one.runtime == "eager" and one.precision == "fp32" for one in runtimes]
+    is_file = spec.network.kind == "onnx_file"  # no PyTorch runs it
+    plain = [one.runtime == "eager" and one.precision == "fp32" and not is_file for one in runtimes]
     if spec.evaluation != fixed and not all(plain):
         raise UserError("`evaluation` has scales or windows, but a deployed network sees one size; remove them")
     module = build(spec.network).eval()

@@ -17,17 +17,16 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from stdc_search.data.dataset import Dataset
+from stdc_search.spec.data import MEAN, STD
 from stdc_search.spec.training import AugmentationSpec, ResizedCropSpec, ScaledCropSpec, multiples
 
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-"""Mean and standard deviation of ImageNet's RGB values, scaled to [0, 1]."""
 CENTER = 224 / 256
 """Share of an image's shorter side that a classifier is scored on."""
 
 
 def normalise(image: Tensor) -> Tensor:
     """Image uint8 ..., 3, H, W as float32 with about zero mean and unit variance."""
-    return F.normalize(F.to_dtype(image, torch.float32, scale=True), MEAN, STD)
+    return F.normalize(F.to_dtype(image, torch.float32, scale=True), list(MEAN), list(STD))
 
 
 def denormalise(image: Tensor) -> Tensor:
@@ -126,7 +125,7 @@ def _image(image: Tensor, box: list[int], crop: tuple[int, int], flipped: bool, 
         image.mul_(contrast).add_((1 - contrast) * pivot).clamp_(0, 1)
         grey = F.rgb_to_grayscale(image)
         image.mul_(saturation).add_(grey, alpha=1 - saturation).clamp_(0, 1)
-    return F.normalize(image, MEAN, STD, inplace=True)
+    return F.normalize(image, list(MEAN), list(STD), inplace=True)
 
 
 def contrast_pivot(image: Tensor, brightness: float) -> Tensor:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from stdc_search.data.transforms import MEAN, STD
 from stdc_search.deploy.folding import Output, deployed
 from stdc_search.errors import UserError
+from stdc_search.network.onnx_file import file_in
 from stdc_search.spec.choices import Format
+from stdc_search.spec.data import MEAN, STD
 from stdc_search.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -189,18 +190,21 @@ def _core(make: Callable[[], openvino.Core]) -> openvino.Core:
 
 def _onnx(network: nn.Module, example: Tensor, output: Output) -> onnx.ModelProto:
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it logs a line for an attribute that is empty on purpose
+    file = file_in(network)
     program = torch.onnx.export(
         network,
         (example,),
         input_names=[INPUT],
         output_names=[output],
-        opset_version=OPSET,
+        opset_version=OPSET if file is None else max(OPSET, file.opset),
         verbose=False,  # progress would go to standard output
     )
     assert program is not None
     model = program.model_proto
     _name_after_modules(model)
     _drop_traces(model)
+    if file is not None:
+        file.put_into(model, tuple(example.shape))
     return model
 
 

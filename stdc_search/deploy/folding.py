@@ -13,7 +13,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from stdc_search.network.models.decoder import UpConvX
 from stdc_search.network.models.label_map import LabelMap
+from stdc_search.network.models.layers import fuse_branches
 from stdc_search.network.models.segmenter import Segmenter
+from stdc_search.network.onnx_file import file_in
 
 Output = Literal["labels", "logits"]
 
@@ -26,8 +28,12 @@ class Labeller(nn.Module):
         self.network, self.label_map = network, LabelMap()
 
     def forward(self, image: Tensor) -> Tensor:
+        if (file := file_in(self.network)) is not None and file.gives_labels:
+            return file.labels(image)
         if isinstance(self.network, Segmenter):
-            return self.label_map(self.network.scores(image).float(), image)
+            scores = self.network.scores(image).float()
+            same = scores.shape[2:] == image.shape[2:]
+            return scores.argmax(1).to(torch.uint8) if same else self.label_map(scores, image)
         return self.network(image).argmax(1)
 
 
@@ -72,7 +78,7 @@ def deployed(module: nn.Module, output: Output, dtype: torch.dtype = torch.float
         output: its scores, or the best class of each pixel or image.
         dtype: of weights and features; inputs and outputs are always float32.
     """
-    network = copy.deepcopy(module).eval().requires_grad_(False)
+    network = fuse_branches(copy.deepcopy(module).eval()).requires_grad_(False)
     for part in network.modules():
         if isinstance(part, nn.Sequential):
             _fold_norms(part)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from math import prod
 from typing import Any, NamedTuple, assert_never, cast
@@ -25,21 +25,20 @@ from stdc_search.network.builder import (
     build,
     build_backbone,
     build_classifier,
-    build_convs,
     build_segmenter,
     build_stage,
+    build_stem,
+    build_whole,
     construct,
+    construct_deployed,
 )
+from stdc_search.network.onnx_content import counts as counts_of_file
+from stdc_search.network.onnx_file import OnnxFile
 from stdc_search.records import Cost, PartCost
-from stdc_search.spec.network import (
-    ClassifierSpec,
-    ConvSpec,
-    NetworkSpec,
-    SegmenterSpec,
-    StageSpec,
-    StdcSpec,
-    TrunkSpec,
-)
+from stdc_search.spec.backbone import ConvSpec, Stage, StdcSpec, TrunkSpec
+from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec
+from stdc_search.spec.peers import LibraryClassifierSpec, LibrarySegmenterSpec, WholeSpec
+from stdc_search.spec.problems import at
 
 CHECKED_SIZE = 256, 512
 """Image size for comparing a library's trunk with fvcore; rules that may differ do not depend on the size."""
@@ -91,6 +90,14 @@ def count_quickly(network: NetworkSpec, image_size: tuple[int, int]) -> Counts:
     return _sum(*[piece.counts for piece in pieces(network, image_size)])
 
 
+def output_stride(network: NetworkSpec, image_size: tuple[int, int]) -> float | None:
+    """Image height over that of the scores before they are up-sampled; None for a classifier."""
+    if network.task == "classification":
+        return None
+    module: Any = build(network, _stand_ins([]))  # whose parts take shapes
+    return image_size[0] / module.scores((1, 3, *image_size))[2]
+
+
 class Piece:
     """Parts that run in sequence. A cached piece is always the same object, so it is a fast key."""
 
@@ -102,6 +109,8 @@ class Piece:
 def pieces(network: NetworkSpec, image_size: tuple[int, int]) -> list[Piece]:
     """Stem, stages, and everything after the backbone: all parts in running order."""
     image = (1, 3, *image_size)
+    if isinstance(network, WholeSpec):
+        return [_whole(network, image)]  # pyright: ignore[reportArgumentType]: specs have a hash
     found, features = _backbone_pieces(network.backbone, image)
     rest = tuple(value for name, value in network if name != "backbone")
     key = (rest, image, features)
@@ -123,11 +132,13 @@ def named_parts(network: NetworkSpec, image_size: tuple[int, int]) -> dict[str, 
 def count_parts(network: NetworkSpec, image_size: tuple[int, int]) -> list[PartCost]:
     """The cost of each part in running order, without the heads that only training uses."""
     parts = named_parts(network, image_size)
-    trunk = []
-    if isinstance(network.backbone, TrunkSpec):
+    first = []
+    if isinstance(network, WholeSpec):
+        first = _children(parts.pop("body"))
+    elif isinstance(network.backbone, TrunkSpec):
         parts.pop("backbone")
-        trunk = _trunk_parts(network.backbone, (1, 3, *image_size))
-    return trunk + [
+        first = _trunk_parts(network.backbone, (1, 3, *image_size))
+    return first + [
         PartCost(
             name=name,
             kind=part.kind.__name__,
@@ -143,7 +154,7 @@ def warn_of_trunk(network: NetworkSpec) -> None:
 
     This takes a second or more, once per trunk.
     """
-    if isinstance(network.backbone, TrunkSpec):
+    if not isinstance(network, WholeSpec) and isinstance(network.backbone, TrunkSpec):
         _warn_of_trunk(network.backbone)  # pyright: ignore[reportArgumentType]: specs have a hash
 
 
@@ -185,7 +196,7 @@ def _backbone_pieces(spec: StdcSpec | TrunkSpec, image: Shape) -> tuple[list[Pie
     """A backbone's pieces and the shapes of its features."""
     match spec:
         case StdcSpec():
-            piece, shape = _convs(spec.stem, image)
+            piece, shape = _stem(spec.stem, spec.stem_pool, image)
             found, features = [piece], []
             for stage in spec.stages:
                 piece, shape = _stage(stage, shape)  # pyright: ignore[reportArgumentType]: specs have a hash
@@ -199,12 +210,12 @@ def _backbone_pieces(spec: StdcSpec | TrunkSpec, image: Shape) -> tuple[list[Pie
 
 
 @cache
-def _convs(convs: tuple[ConvSpec, ...], shape: Shape) -> tuple[Piece, Shape]:
-    return _chain(lambda make: build_convs(convs, shape[1], make), shape)
+def _stem(convs: tuple[ConvSpec, ...], pool: bool, image: Shape) -> tuple[Piece, Shape]:
+    return _chain(lambda make: build_stem(convs, pool, make), image)
 
 
 @cache
-def _stage(stage: StageSpec, shape: Shape) -> tuple[Piece, Shape]:
+def _stage(stage: Stage, shape: Shape) -> tuple[Piece, Shape]:
     return _chain(lambda make: build_stage(stage, shape[1], make), shape)
 
 
@@ -233,7 +244,69 @@ def _trunk(spec: TrunkSpec, image: Shape) -> tuple[Piece, Shapes]:
     return Piece(ran), features
 
 
-def _rest(network: NetworkSpec, image: Shape, features: Shapes) -> Piece:
+@cache
+def _whole(network: WholeSpec, image: Shape) -> Piece:
+    ran: list[_Ran] = []
+    module = build_whole(network, _stand_ins(ran))
+    try:
+        module(image)
+    except Exception as error:  # a library's model can raise anything
+        if not isinstance(network, LibrarySegmenterSpec | LibraryClassifierSpec):
+            raise
+        message = f"{network.model} fails on an image of {image[2]} x {image[3]}: {brief(error)}"
+        raise at("network.model", message) from None
+    return Piece(ran)
+
+
+def _children(whole: Part) -> list[PartCost]:
+    """A cost for each child of a part, and one for what it does itself."""
+    module, inputs = _made(whole)
+    costs, outputs, counter = dict[str, Counts](), dict[str, Shape](), _Counter()
+
+    def count_in(name: str, child: nn.Module) -> None:
+        before: list[Counts] = []
+        child.register_forward_pre_hook(lambda *_: before.append(counter.counts))
+
+        def after(_: nn.Module, __: Any, output: Any) -> None:
+            more = Counts(*(new - old for new, old in zip(counter.counts, before.pop(), strict=True)))
+            costs[name] = _sum(costs.get(name, Counts(_size(child))), more)
+            outputs[name] = tuple((output[0] if isinstance(output, tuple | list) else output).shape[1:])
+
+        child.register_forward_hook(after)
+
+    children = dict(_called(module))
+    for name, child in children.items():
+        count_in(name, child)
+    with torch.no_grad(), counter:
+        module(*inputs)
+    total = _count_part(whole)
+    own = Counts(*(all_ - part for all_, part in zip(total.counts, _sum(Counts(), *costs.values()), strict=True)))
+    found = [
+        PartCost(
+            name=f"body.{name}", kind=type(children[name]).__name__, output=outputs[name], cost=Cost(**cost._asdict())
+        )
+        for name, cost in costs.items()
+    ]
+    if any(own):
+        kind, output = whole.kind.__name__, total.outputs[0][1:]
+        found.append(PartCost(name="body", kind=kind, output=output, cost=Cost(**own._asdict())))
+    return found
+
+
+def _called(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The children of a module by their names; those of a list in its place, as a list is never called."""
+    for child_name, child in module.named_children():
+        if isinstance(child, nn.ModuleList | nn.ModuleDict):
+            yield from _called(child, f"{name}{child_name}.")
+        else:
+            yield name + child_name, child
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _rest(network: SegmenterSpec | ClassifierSpec, image: Shape, features: Shapes) -> Piece:
     ran: list[_Ran] = []
     match network:
         case SegmenterSpec():
@@ -291,17 +364,22 @@ class _Counted(NamedTuple):
 
 @cache
 def _count_part(part: Part) -> _Counted:
-    with torch.device("meta"):
-        module = part.kind(*part.args).eval()
-        tensors = [_empty(shape) for shape in part.inputs]
+    module, tensors = _made(part)
     counter = _Counter()
     with torch.no_grad(), counter:
         output = module(*tensors)
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    counts = Counts(parameters, counter.macs, counter.fvcore_flops, counter.paper_flops)
+    counts = counter.counts._replace(parameters=_size(module))
+    if isinstance(module, OnnxFile):
+        counts = Counts(*counts_of_file(module.fixed(tuple(tensors[0].shape)), module.path))
     several = isinstance(output, tuple)
     outputs = output if several else (output,)
     return _Counted(several, tuple(tuple(tensor.shape) for tensor in outputs), counts)
+
+
+def _made(part: Part) -> tuple[nn.Module, list[Any]]:
+    """A part without weights, and its inputs without values."""
+    with torch.device("meta"):
+        return construct_deployed(part.kind, *part.args), [_empty(shape) for shape in part.inputs]
 
 
 class _Counter(TorchFunctionMode):
@@ -314,8 +392,12 @@ class _Counter(TorchFunctionMode):
         super().__init__()
         self.macs = self.fvcore_flops = self.paper_flops = 0
 
+    @property
+    def counts(self) -> Counts:
+        return Counts(0, self.macs, self.fvcore_flops, self.paper_flops)
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
+        output = (_SHAPES.get(func) or func)(*args, **(kwargs or {}))
         if rule := _RULES.get(func):
             macs, fvcore_extra, paper_extra = rule(output, *args, **(kwargs or {}))
             self.macs += macs
@@ -325,7 +407,7 @@ class _Counter(TorchFunctionMode):
 
 
 def _interpolate(output: Tensor, *_: Any, mode: str = "nearest", **__: Any) -> tuple[int, int, int]:
-    return 0, output.numel() * {"nearest": 1, "bilinear": 4}[mode], 0
+    return 0, output.numel() * {"nearest": 1, "bilinear": 4, "bicubic": 0}[mode], 0
 
 
 def _matmul(output: Tensor, x: Tensor, *_: Any, **__: Any) -> tuple[int, int, int]:
@@ -343,9 +425,20 @@ def _norm(
     return 0, x.numel() * (4 if weight is None else 5), 2 * x.numel()
 
 
+def _resized(x: Tensor, size: Any = None, *args: Any, **kwargs: Any) -> Tensor:
+    if isinstance(size, Sequence):
+        return x.new_empty((*x.shape[:2], *size))
+    return F.interpolate(x, size, *args, **kwargs)
+
+
+# Only shapes count, and torch computes these ones slowly on `meta`.
+_SHAPES: dict[Any, Callable[..., Tensor]] = {F.batch_norm: lambda x, *_, **__: x, F.interpolate: _resized}
+
+
 # (output, *arguments) -> multiply-adds, and what fvcore's rule and the paper's rule add to them.
 _RULES: dict[Any, Callable[..., tuple[int, int, int]]] = {
     F.conv2d: lambda out, x, weight, *_, **__: (out.numel() * prod(weight.shape[1:]), 0, 0),
+    F.conv_transpose2d: lambda out, x, weight, *_, **__: (x.numel() * prod(weight.shape[1:]), 0, 0),
     F.linear: lambda out, x, weight, *_, **__: (out.numel() * weight.shape[1], 0, 0),
     F.batch_norm: lambda out, x, *_, **__: (0, 2 * x.numel(), 2 * x.numel()),
     F.layer_norm: _norm,
@@ -360,6 +453,7 @@ _RULES: dict[Any, Callable[..., tuple[int, int, int]]] = {
     F.avg_pool2d: lambda out, x, *_, **__: (0, 0, x.numel()),
     F.adaptive_avg_pool2d: lambda out, x, *_, **__: (0, x.numel(), x.numel()),
     F.interpolate: _interpolate,
+    F.grid_sample: lambda out, *_, **__: (0, 4 * out.numel(), 0),
 }
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from stdc_search.errors import UserError, brief
+from stdc_search.network.onnx_file import file_in
 from stdc_search.storage import write_atomically
 
 Kind = Literal["own", "released classification", "released segmentation", "mmsegmentation"]
@@ -30,7 +31,8 @@ EPSILON = 1e-5
 """An activated batch norm adds this to the absolute value of its weights."""
 MMSEGMENTATION = re.compile(r"\bstages\.\d+\.\d+\.layers\.0\.conv\.weight$")
 KNOWN = re.compile(
-    rf"(?:^|(?<=\.))(?:cp\.backbone\.|features\.0\.conv\.weight$|backbone\.(?:stem|model)\.|{MMSEGMENTATION.pattern})"
+    rf"(?:^|(?<=\.))(?:cp\.backbone\.|features\.0\.conv\.weight$|backbone\.(?:stem|model)\.|body\."
+    rf"|{MMSEGMENTATION.pattern})"
 )
 """Names that identify the kind of a file, starting where the network's own names start."""
 WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -82,7 +84,8 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
 
     Args:
         module: `Segmenter` or `Classifier`.
-        path: our own safetensors or checkpoint, or a file of the released code or of mmsegmentation.
+        path: our own safetensors or checkpoint, or a file of the released code or of mmsegmentation; of an ONNX file,
+            the file itself.
         partial: whether to take what fits; else all must.
 
     Raises:
@@ -90,6 +93,10 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
             has something that does not fit. The module is then as it was.
     """
     path = Path(path)
+    if (file := file_in(module)) is not None:
+        if not (path.is_file() and path.samefile(file.path)):
+            raise WeightsError(f"{path}: the network is an ONNX file, which holds its weights; give {file.path}")
+        return Loaded("own", "", (), (), (), (), ())
     own = module.state_dict()
     kind, prefix, state, set_aside = _fit_best(_read(path), own)
     absent = tuple(head for head in TRAINING_HEADS if not any(name.startswith(head) for name in own))

@@ -16,18 +16,20 @@ RULES = (
 """What the columns of costs count."""
 
 
-def cost_frame(networks: Iterable[tuple[str, tuple[int, int], Cost]]) -> pd.DataFrame:
-    """A row a network: name, image size, exact counts."""
-    return pd.DataFrame(
+def cost_frame(networks: Iterable[tuple[str, tuple[int, int], float | None, Cost]]) -> pd.DataFrame:
+    """A row a network: name, image size, stride of its scores, exact counts."""
+    frame = pd.DataFrame(
         [
             {
                 "network": name,
                 "image size": _size(image_size),
+                "scores at": stride and f"1/{stride:.3g}",
                 **_counts(cost),
             }
-            for name, image_size, cost in networks
+            for name, image_size, stride, cost in networks
         ]
     )
+    return frame.dropna(axis=1, how="all")  # classifiers have no map of scores
 
 
 def parts_frame(parts: Sequence[PartCost], image_size: tuple[int, int]) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from stdc_search.errors import UserError
 from stdc_search.network.cost import Counts, count_quickly
 from stdc_search.records import INSIDE, LEGAL
 from stdc_search.spec.base import replace, replacer, value_at
+from stdc_search.spec.peers import WholeSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.start import PRESETS, StartSpec
@@ -139,7 +140,8 @@ def landmarks(spec: RunSpec) -> dict[str, Counts]:
     for start in (*own, *(StartSpec(name=name, network=network) for name, network in PRESETS.items())):
         try:
             run = spec.start_candidate(start)
-            if start in own or run.network.backbone == start.network.backbone:
+            backbone = None if isinstance(run.network, WholeSpec) else run.network.backbone
+            if start in own or backbone == PRESETS[start.name].backbone:
                 found.setdefault(start.name, count_quickly(run.network, run.image_size))
         except SpecError:  # a network of other parts, such as a library's trunk, has no such landmark
             continue

@@ -51,11 +51,13 @@ def _read_weights_file(path: Any, info: ValidationInfo) -> Any:
     path = _from_the_specs_folder(path, info)
     if not isinstance(path, Path):
         raise ValueError(f"must be a path, not {shown(path)}")
+    digest = path.as_posix()
     try:
-        with path.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        if path.is_file():  # a device may never end
+            with path.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
     except OSError:
-        digest = path.as_posix()
+        pass
     return WeightsFile(path=path, digest=digest)
 
 

@@ -40,6 +40,9 @@ FilePath = Annotated[
     PlainSerializer(Path.as_posix, when_used="json"),
 ]
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's RGB values, scaled to [0, 1]: images are normalised by them."""
+
 
 class ScenesSpec(Spec):
     """Street scenes drawn by a program: no download, any size, any count, the same for the same seed."""

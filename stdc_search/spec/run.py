@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,19 +13,29 @@ from pydantic import Field
 
 from stdc_search.records import IMAGE_METRICS, PIXEL_METRICS
 from stdc_search.spec import base
+from stdc_search.spec.backbone import StdcSpec
 from stdc_search.spec.base import misfits, replace, value_at
 from stdc_search.spec.data import DataSpec, ImagenetSpec
 from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
-from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec, StdcSpec
+from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec
+from stdc_search.spec.peers import OnnxFileSpec
 from stdc_search.spec.problems import Problem, SpecError, shown
 from stdc_search.spec.rules import Spec, as_far_as_known, rule
 from stdc_search.spec.search import SearchSpec
 from stdc_search.spec.start import StartSpec
 from stdc_search.spec.training import MEANS, SegmentationLossSpec, TrainingSpec
 
-LATER_FIELDS = {"data": {"style": "camvid"}}
-"""Fields that are newer than some records. At these values they change nothing, so identities leave them out and old
-records keep theirs. A new field of the network, data, training or evaluation belongs here."""
+LATER_FIELDS = {
+    "data.style": "camvid",
+    "*network.backbone.stem_pool": False,
+    "*network.backbone.stages.*.kind": "stdc",
+    "*network.backbone.stages.*.convs": "plain",
+    "*network.decoder.kind": "bisenet",
+    "*network.decoder.fusion_squeeze": 4,
+    "network.bias": False,
+}
+"""Fields that are newer than some records, as patterns of paths. At these values they change nothing, so identities
+leave them out and old records keep theirs. A new field of the network, data, training or evaluation belongs here."""
 
 
 class RunSpec(Spec):
@@ -55,15 +66,19 @@ class RunSpec(Spec):
             include={"image_size", "network", "data", "training", "evaluation"},
             exclude={"data": {"root"}, "training": MEANS},
         )
-        for section, fields in LATER_FIELDS.items():
-            for name, value in fields.items():
-                if content[section] is not None and content[section].get(name) == value:
-                    del content[section][name]
+        content = _without_later_fields(content)
         if self.training is not None and self.training.start_from is not None:
             content["training"]["start_from"] = self.training.start_from.digest
         if (teacher := self.training and getattr(self.training.loss, "distillation", None)) is not None:
             content["training"]["loss"]["distillation"]["weights"] = teacher.weights.digest
+        if isinstance(self.network, OnnxFileSpec):
+            content["network"]["path"] = self.network.path.digest
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def uses_data(self) -> bool:
+        """Whether `data` is used: to train and score a network, or to score an ONNX file."""
+        return self.data is not None and (self.training is not None or isinstance(self.network, OnnxFileSpec))
 
     @property
     def required_search(self) -> SearchSpec:
@@ -87,6 +102,8 @@ class RunSpec(Spec):
             epochs, steps = self.training.epochs, self.training.steps
             length = f"{epochs} epoch{'s' * (epochs > 1)}" if epochs else f"{steps} steps"
             does.append(f"training of {length} on {self.data.kind} and its score")
+        elif self.uses_data and self.data is not None:
+            does.append(f"score on {self.data.kind}")
         elif self.data is not None:
             does.append(f"no training on {self.data.kind}, as there is no `training`")
         if self.search is not None:
@@ -114,7 +131,7 @@ class RunSpec(Spec):
         if not self._learns(self.data):
             has, cannot, remedy = (
                 ("masks", "a classifier", "segmenter")
-                if isinstance(self.network, ClassifierSpec)
+                if self.network.task == "classification"
                 else ("a class per image", "a segmenter", "classifier")
             )
             message = f"`data.kind` {self.data.kind!r} has {has}, which {cannot} cannot learn; use {remedy}"
@@ -128,7 +145,7 @@ class RunSpec(Spec):
     def _augmentation_fits_the_network(self) -> Iterator[Problem]:
         if self.data is None or self.training is None or not self._learns(self.data):
             return
-        wanted = "resized_crop" if isinstance(self.network, ClassifierSpec) else "scaled_crop"
+        wanted = "resized_crop" if self.network.task == "classification" else "scaled_crop"
         if (given := self.training.augmentation.kind) != wanted:
             message = f"{given!r} does not work for a {self.network.kind}; use {wanted}"
             yield Problem("training.augmentation.kind", message)
@@ -137,16 +154,33 @@ class RunSpec(Spec):
     def _loss_fits_the_network(self) -> Iterator[Problem]:
         if self.data is None or self.training is None or not self._learns(self.data):
             return
-        wanted = "classification" if isinstance(self.network, ClassifierSpec) else "segmentation"
-        if (given := self.training.loss.kind) != wanted:
-            message = f"{given!r} does not work for a {self.network.kind}; use {wanted}"
+        if (given := self.training.loss.kind) != self.network.task:
+            message = f"{given!r} does not work for a {self.network.kind}; use {self.network.task}"
             yield Problem("training.loss.kind", message)
 
     @rule
     def _evaluation_is_of_label_maps(self) -> Iterator[Problem]:
-        classifies = self.training is not None and isinstance(self.network, ClassifierSpec)
+        classifies = self.training is not None and self.network.task == "classification"
         if classifies and self.evaluation != EvaluationSpec():
             yield Problem("evaluation", "applies to label maps, but this network is a classifier; remove it")
+
+    @rule
+    def _file_stays_as_it_is(self) -> Iterator[Problem]:
+        if not isinstance(self.network, OnnxFileSpec):
+            return
+        for section in ("training", "search"):
+            if getattr(self, section) is not None:
+                yield Problem(
+                    section, "`network.kind` onnx_file is only counted, timed and scored; remove this section"
+                )
+        times = {"latency": self.latency} if self.latency else {}
+        times |= {f"latency.also.{i}": one for i, one in enumerate(self.latency.also if self.latency else ())}
+        for place, one in times.items():
+            if one.runtime in ("eager", "compile"):
+                message = f"`runtime: {one.runtime}` does not run ONNX files; use onnxruntime or openvino"
+                yield Problem(f"{place}.runtime", message)
+            if one.precision == "int8":
+                yield Problem(f"{place}.precision", "an ONNX file is not converted; give a file that is int8 already")
 
     @rule
     def _class_weights_fit_the_data(self) -> Iterator[Problem]:
@@ -168,12 +202,12 @@ class RunSpec(Spec):
 
     def _learns(self, data: DataSpec) -> bool:
         """Whether the data is what the network learns: images of a class for a classifier, masks for a segmenter."""
-        return isinstance(data, ImagenetSpec) == isinstance(self.network, ClassifierSpec)
+        return isinstance(data, ImagenetSpec) == (self.network.task == "classification")
 
     @rule
     def _scores_are_those_of_the_network(self) -> Iterator[Problem]:
         for place, metric in self._metrics():
-            its = IMAGE_METRICS if isinstance(self.network, ClassifierSpec) else PIXEL_METRICS
+            its = IMAGE_METRICS if self.network.task == "classification" else PIXEL_METRICS
             if metric.startswith("score.") and metric not in its:
                 yield Problem(place, f"is not measured for a {self.network.kind}; use one of {', '.join(its)}")
 
@@ -403,6 +437,24 @@ def _exists(run: RunSpec, path: str) -> bool:
     except SpecError:
         return False
     return True
+
+
+def _without_later_fields(content: Any, path: str = "") -> Any:
+    """The content of a spec without those of LATER_FIELDS that change nothing."""
+    if isinstance(content, dict):
+        paths = {key: f"{path}.{key}".lstrip(".") for key in content}
+        later = {
+            key
+            for key, its in paths.items()
+            if any(
+                pattern.endswith(f".{key}") and content[key] == value and fnmatchcase(its, pattern)
+                for pattern, value in LATER_FIELDS.items()
+            )
+        }
+        return {key: _without_later_fields(content[key], paths[key]) for key in content if key not in later}
+    if isinstance(content, list):
+        return [_without_later_fields(item, f"{path}.{i}") for i, item in enumerate(content)]
+    return content
 
 
 def _values_of_start(run: RunSpec, start: StartSpec, paths: Iterable[str]) -> dict[str, Any]:

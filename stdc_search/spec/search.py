@@ -138,8 +138,11 @@ def _url(text: str) -> str:
 DatabaseUrl = Annotated[str, AfterValidator(_url)]
 
 
-ARCHITECTURE = tuple(f"network.{part}" for part in ("backbone", "decoder", "head", "width", "hidden", "pooling"))
-"""Paths below which a network varies, but not its losses."""
+CHANGES_LOSSES = re.compile(
+    r"(?!network\.).*|network\.(kind|classes|dropout|auxiliary|detail|decoder\.taps|decoder\.kind)\b.*"
+    r"|network\.(backbone|backbone\.stages|decoder)"
+)
+"""Paths of what a training minimises: all that is not of the network, the heads of a training, and what they are on."""
 
 
 class SearchSpec(Spec):
@@ -201,7 +204,7 @@ class SearchSpec(Spec):
     @property
     def losses_compare(self) -> bool:
         """Whether training losses of candidates compare: nothing varies that changes what a training minimises."""
-        return all(path.startswith(ARCHITECTURE) for name in self.vary for path in self.paths(name))
+        return not any(CHANGES_LOSSES.fullmatch(path) for name in self.vary for path in self.paths(name))
 
     @property
     def networks(self) -> tuple[StartSpec, ...]:

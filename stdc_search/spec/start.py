@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo
 
-from stdc_search.spec.network import NetworkSpec, SegmenterSpec, StageSpec, StdcSpec, network_of
+from stdc_search.spec.backbone import StageSpec, StdcSpec
+from stdc_search.spec.network import NetworkSpec, SegmenterSpec, network_of
 from stdc_search.spec.rules import Spec
 
 

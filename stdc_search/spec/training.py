@@ -20,7 +20,7 @@ from pydantic import (
 
 from stdc_search.spec.base import WeightsPath, default_kind
 from stdc_search.spec.choices import TrainingPrecision
-from stdc_search.spec.network import NetworkSpec, SegmenterSpec, network_of
+from stdc_search.spec.network import NetworkSpec, network_of
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
 
@@ -176,8 +176,10 @@ class DistillationSpec(Spec):
 
     @rule
     def _label_maps(self) -> Iterator[Problem]:
-        if not isinstance(self.network, SegmenterSpec):
+        if self.network.task == "classification":
             yield Problem("network", f"the teacher is a {self.network.kind}; give a segmenter")
+        if self.network.kind == "onnx_file":
+            yield Problem("network", "an ONNX file cannot be a teacher; give a network of this package and its weights")
 
 
 class SegmentationLossSpec(Spec):

@@ -57,8 +57,4 @@ def preview(
 
 def task_of(spec: RunSpec) -> Task:
     """The task of a run's network."""
-    match spec.network.kind:
-        case "segmenter":
-            return Segmentation(spec)
-        case "classifier":
-            return Classification(spec)
+    return Classification(spec) if spec.network.task == "classification" else Segmentation(spec)

@@ -13,24 +13,26 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from torch import nn
 
-from stdc_search.data import DataError
+from stdc_search.data import DataError, Dataset
 from stdc_search.deploy.quantize import calibration_images
 from stdc_search.errors import UserError
 from stdc_search.latency import UnavailableError, beside, measure_network, this_machine
 from stdc_search.network.cost import count, warn_of_trunk
 from stdc_search.network.weights import WeightsError
 from stdc_search.records import Latency, Record
-from stdc_search.run_folder import ERROR, SPEC, note_running, running
+from stdc_search.run_folder import ERROR, SAMPLE, SPEC, note_running, running
 from stdc_search.spec.base import dump
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.storage import write_atomically
+from stdc_search.tasks import task_of
 from stdc_search.training.loop import TrainingDiverged
 from stdc_search.training.parallel import state
 from stdc_search.training.precision import precision_here
@@ -148,6 +150,16 @@ class _Trial:
             self.note()
         if self.spec.training is not None:
             self.train(Training(self.spec, datasets))
+        elif self.spec.uses_data and datasets is not None:
+            self.score(datasets.val)
+
+    def score(self, data: Dataset) -> None:
+        """Score a network that is not trained here."""
+        task, module = task_of(self.spec), self.initial(0)
+        with self.stopwatch.step("score"):
+            counts = task.evaluate(module, data, None, partial(self.stopwatch.progress, "score"))
+        self.found["score"] = task.score([counts], data)
+        task.save_sample(module, data, self.job.folder / SAMPLE)
 
     def measure(self, latency: LatencySpec, datasets: Datasets | None) -> None:
         """Measure the untrained network."""

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 
 from stdc_search.network.builder import build
 from stdc_search.network.cost import count, count_parts, count_with_fvcore
+from stdc_search.network.models.layers import fuse_branches
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec
 from stdc_search.spec.start import PRESETS
@@ -97,9 +98,10 @@ def hold_a_network_to_its_promises(network: NetworkSpec, image_size: tuple[int, 
 
     cost = count(network, image_size)
     assert cost.fvcore_flops == count_with_fvcore(module, image_size)
-    heads = [child for name, child in module.named_children() if name in ("auxiliary", "detail", "detail_target")]
+    deployed = fuse_branches(module)
+    heads = [child for name, child in deployed.named_children() if name in ("auxiliary", "detail", "detail_target")]
     unused = sum(parameter.numel() for head in heads for parameter in head.parameters())
-    assert cost.parameters == sum(parameter.numel() for parameter in module.parameters()) - unused
+    assert cost.parameters == sum(parameter.numel() for parameter in deployed.parameters()) - unused
     parts = [part.cost for part in count_parts(network, image_size)]
     assert cost == sum(parts[1:], parts[0])
 

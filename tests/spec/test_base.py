@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from stdc_search.spec.backbone import StageSpec
 from stdc_search.spec.base import dump, replace, replacer, value_at
-from stdc_search.spec.network import DetailSpec, HeadSpec, SegmenterSpec, StageSpec
+from stdc_search.spec.heads import DetailSpec, HeadSpec
+from stdc_search.spec.network import SegmenterSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load, schema
 from stdc_search.spec.start import PRESETS
@@ -64,17 +66,44 @@ def test_the_dump_has_every_default_in_its_order(run: RunSpec) -> None:
         "  stem:\n"
         "  - {width: 32, stride: 2, kernel: 3}\n"
         "  - {width: 64, stride: 2, kernel: 3}\n"
+        "  stem_pool: false\n"
         "  stages:\n"
-        "  - {width: 256, depth: 2, stride: 2, blocks: 4, fusion: cat, down: depthwise, skip: average}\n"
-        "  - {width: 512, depth: 2, stride: 2, blocks: 4, fusion: cat, down: depthwise, skip: average}\n"
-        "  - {width: 1024, depth: 2, stride: 2, blocks: 4, fusion: cat, down: depthwise, skip: average}\n"
+        "  - kind: stdc\n"
+        "    width: 256\n"
+        "    depth: 2\n"
+        "    stride: 2\n"
+        "    blocks: 4\n"
+        "    fusion: cat\n"
+        "    down: depthwise\n"
+        "    skip: average\n"
+        "    convs: plain\n"
+        "  - kind: stdc\n"
+        "    width: 512\n"
+        "    depth: 2\n"
+        "    stride: 2\n"
+        "    blocks: 4\n"
+        "    fusion: cat\n"
+        "    down: depthwise\n"
+        "    skip: average\n"
+        "    convs: plain\n"
+        "  - kind: stdc\n"
+        "    width: 1024\n"
+        "    depth: 2\n"
+        "    stride: 2\n"
+        "    blocks: 4\n"
+        "    fusion: cat\n"
+        "    down: depthwise\n"
+        "    skip: average\n"
+        "    convs: plain\n"
         "decoder:\n"
+        "  kind: bisenet\n"
         "  taps: null\n"
         "  width: 128\n"
         "  context: pool\n"
         "  refinement: attention\n"
         "  fusion: attention\n"
         "  fusion_width: 256\n"
+        "  fusion_squeeze: 4\n"
         "  spatial: null\n"
         "head: {width: 256, depth: 1, bias: false}\n"
         "auxiliary: {width: 64, depth: 1, bias: false}\n"
@@ -83,8 +112,8 @@ def test_the_dump_has_every_default_in_its_order(run: RunSpec) -> None:
         "  weights: null\n"
         "  kernel: constant\n"
         "  threshold: 0.1\n"
-        "  stage: 0\n"
         "  width: 64\n"
+        "  stage: 0\n"
     )
 
 

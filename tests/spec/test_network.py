@@ -8,7 +8,10 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
-from stdc_search.spec.network import ClassifierSpec, ConvSpec, DetailSpec, SegmenterSpec, StageSpec, StdcSpec
+from stdc_search.spec.backbone import ConvSpec, StageSpec, StdcSpec
+from stdc_search.spec.decoder import DecoderSpec
+from stdc_search.spec.heads import DetailSpec
+from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
 
 Complaints = Callable[..., list[str]]
 
@@ -167,7 +170,7 @@ def test_a_classifier_has_no_decoder(complaints: Complaints) -> None:
 
 def test_one_width_is_for_all_levels_and_a_list_has_one_each() -> None:
     def widths(width: object) -> tuple[int, ...]:
-        return SegmenterSpec.model_validate({"kind": "segmenter", "decoder": {"width": width}}).context_widths
+        return DecoderSpec.model_validate({"width": width}).context_widths(3)
 
     assert widths(64) == (64, 64)
     assert widths((64, 32)) == (64, 32)

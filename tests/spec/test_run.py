@@ -25,12 +25,9 @@ from stdc_search.spec.data import (
     SplitByList,
     SplitByShare,
 )
+from stdc_search.spec.heads import DetailSpec, HeadSpec
 from stdc_search.spec.measurement import EvaluationSpec, LatencySpec, RuntimeSpec, WindowSpec
-from stdc_search.spec.network import (
-    DetailSpec,
-    HeadSpec,
-    SegmenterSpec,
-)
+from stdc_search.spec.network import SegmenterSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import LimitSpec, SearchSpec
@@ -70,7 +67,9 @@ def run_with(vary: dict[str, Any], **search: Any) -> RunSpec:
     [
         (
             "image_size: [64, 64]\n",
-            "run.yaml:1: network: missing; must be a mapping whose `kind` is segmenter or classifier",
+            "run.yaml:1: network: missing; must be a mapping whose `kind` is segmenter, classifier, bisenetv2, dabnet, "
+            "ddrnet, dfanet, dfseg, efficientvit, enet, fasterseg, fast_scnn, icnet, lpsnet, pidnet, regseg, sctnet, "
+            "library_segmenter, library_classifier or onnx_file",
         ),
         (
             "imagesize: [64, 64]\nnetwork: {kind: segmenter}\n",

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stdc_search.spec.backbone import StageSpec
 from stdc_search.spec.files import to_yaml
-from stdc_search.spec.network import StageSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.rules import Unknown
 from stdc_search.spec.run import load

@@ -65,6 +65,9 @@ class Heads(Segmenter):
         self.output, self.asked = output, {}
         self.detail_target = None
 
+    def scores(self, image: Tensor) -> Tensor:
+        return self.output.logits
+
     def forward_training(self, image: Tensor, **asked: bool) -> TrainingOutput:
         self.asked = asked
         return self.output

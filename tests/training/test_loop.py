@@ -20,15 +20,10 @@ from stdc_search.errors import UserError
 from stdc_search.network.builder import build
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.run_folder import BEST, CHECKPOINT, CURVE, TENSORBOARD
-from stdc_search.spec.network import (
-    ConvSpec,
-    DecoderSpec,
-    DetailSpec,
-    HeadSpec,
-    SegmenterSpec,
-    StageSpec,
-    StdcSpec,
-)
+from stdc_search.spec.backbone import ConvSpec, StageSpec, StdcSpec
+from stdc_search.spec.decoder import DecoderSpec
+from stdc_search.spec.heads import DetailSpec, HeadSpec
+from stdc_search.spec.network import SegmenterSpec
 from stdc_search.spec.run import load
 from stdc_search.spec.training import (
     AdamwSpec,

@@ -43,19 +43,30 @@ class SquaredPool(AveragePool):
         return super().forward(x.square())
 
 
+class WholeClassifier(nn.Module):
+    """A classifier that is one module: image -> scores of its classes."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.body(image)
+
+
 class Classifier(nn.Module):
     """Image to scores of its classes.
 
     Args:
         backbone: image -> features of every stage.
-        conv: last stage -> features.
+        conv: last stage -> features; none if the last stage has them.
         pool: features -> N, C.
-        hidden: N, C -> N, hidden.
+        hidden: N, C -> N, hidden; none if the last layer follows the pool.
         out: N, hidden -> N, classes.
     """
 
     def __init__(
-        self, *, backbone: nn.Module, conv: nn.Module, pool: nn.Module, hidden: nn.Module, out: nn.Module
+        self, *, backbone: nn.Module, conv: nn.Module | None, pool: nn.Module, hidden: nn.Module | None, out: nn.Module
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -66,5 +77,6 @@ class Classifier(nn.Module):
         self.apply(init_fan_out)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.conv(self.backbone(image)[-1])  # 1/32
-        return self.out(self.hidden(self.pool(x)))
+        x = self.backbone(image)[-1]  # 1/32
+        x = self.pool(x if self.conv is None else self.conv(x))
+        return self.out(x if self.hidden is None else self.hidden(x))

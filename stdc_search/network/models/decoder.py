@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stdc_search.network.models.layers import ConvX
+from stdc_search.network.models.context import GlobalContext
+from stdc_search.network.models.layers import ConvX, resize
 
 
 class AttentionRefinement(nn.Module):
@@ -37,7 +37,7 @@ class UpConvX(ConvX):
     """Nearest up-sampling to the height and width of another map, then ConvX."""
 
     def forward(self, x: Tensor, like: Tensor) -> Tensor:
-        return super().forward(_nearest(x, like))
+        return super().forward(resize(x, like, "nearest"))
 
 
 class ContextPath(nn.Module):
@@ -47,7 +47,7 @@ class ContextPath(nn.Module):
         in_channels: channels of every stage but the first, shallow to deep.
         widths: output channels of each stage; the result of a level has the channels of the next shallower one.
         refine: in channels, out channels -> what refines a stage.
-        average: whether to add the deepest stage's global average to it.
+        context: in channels, width -> what is added to the deepest stage; None: nothing.
     """
 
     def __init__(
@@ -55,19 +55,17 @@ class ContextPath(nn.Module):
         in_channels: Sequence[int],
         widths: Sequence[int],
         refine: Callable[[int, int], nn.Module] = AttentionRefinement,
-        average: bool = True,
+        context: Callable[[int, int], nn.Module] | None = GlobalContext,
     ) -> None:
         super().__init__()
-        self.average = None
-        if average:
-            self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvX(in_channels[-1], widths[-1], kernel_size=1))
+        self.average = None if context is None else context(in_channels[-1], widths[-1])
         self.refine = nn.ModuleList(map(refine, in_channels, widths))
         self.smooth = nn.ModuleList(map(UpConvX, widths, level_widths(widths)))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Turn the maps of all stages, shallow to deep, into levels with the sizes of all but the deepest."""
         *_, deepest = features
-        context = None if self.average is None else _nearest(self.average(deepest), deepest)
+        context = None if self.average is None else resize(self.average(deepest), deepest, "nearest")
         levels: list[Tensor] = []
         for i in reversed(range(len(self.refine))):
             refined = self.refine[i](features[i + 1])
@@ -83,16 +81,16 @@ def level_widths(widths: Sequence[int]) -> tuple[int, ...]:
 
 
 class FeatureFusion(nn.Module):
-    """Concatenates the shallow map and the context, then applies channel attention (FFM)."""
+    """Concatenates the shallow map and the context, then applies channel attention (FFM); `squeeze` narrows that."""
 
-    def __init__(self, shallow_channels: int, context_channels: int, out_channels: int) -> None:
+    def __init__(self, shallow_channels: int, context_channels: int, out_channels: int, squeeze: int = 4) -> None:
         super().__init__()
         self.conv = ConvX(shallow_channels + context_channels, out_channels, kernel_size=1)
         self.attention = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(out_channels, out_channels // 4, 1, bias=False),
+            nn.Conv2d(out_channels, out_channels // squeeze, 1, bias=False),
             nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels // 4, out_channels, 1, bias=False),
+            nn.Conv2d(out_channels // squeeze, out_channels, 1, bias=False),
             nn.Sigmoid(),
         )
 
@@ -113,6 +111,23 @@ class AdditiveFusion(nn.Module):
         return self.shallow(shallow) + self.context(context)
 
 
+class GatedFusion(nn.Module):
+    """Takes the shallow map at boundaries and the context elsewhere, as PIDNet's boundary-guided fusion (Bag) does.
+
+    `boundary` finds the boundaries. Detail guidance can train it.
+    """
+
+    def __init__(self, shallow_channels: int, context_channels: int, out_channels: int, boundary_width: int) -> None:
+        super().__init__()
+        self.boundary = Head(shallow_channels, boundary_width, 1, 1)
+        self.shallow = ConvX(shallow_channels, out_channels, kernel_size=1)
+        self.context = ConvX(context_channels, out_channels, kernel_size=1)
+
+    def forward(self, shallow: Tensor, context: Tensor) -> Tensor:
+        gate = self.boundary(shallow).sigmoid()
+        return gate * self.shallow(shallow) + (1 - gate) * self.context(context)
+
+
 class Head(nn.Module):
     """3x3 convolutions, then 1x1 to the outputs; no dropout, as released."""
 
@@ -123,7 +138,3 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.convs(x))
-
-
-def _nearest(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=like.shape[2:], mode="nearest")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 Library = Literal["timm", "torchvision"]
+Purpose = Literal["trunk", "segmentation", "classification"]
 SIZE = (256, 512)
 """Height and width of the trial image. They differ, to tell the two dimensions of a map apart."""
 
@@ -40,6 +41,33 @@ class Trunk(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """N, 3, H, W -> the features of each tap."""
         return tuple(self.model(image).values())
+
+
+class LibrarySegmenter(nn.Module):
+    """A segmentation network of torchvision: image -> its scores, before they are up-sampled to the image's size."""
+
+    def __init__(self, classes: int, model: str) -> None:
+        from torchvision.models.segmentation import LRASPP
+
+        super().__init__()
+        self.levels: tuple[int, ...] = ()
+        self.model: Any = make_model("torchvision", model, classes)
+        self.takes_all = isinstance(self.model, LRASPP)  # its head sees a shallow map, too
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        features = self.model.backbone(image)
+        return (self.model.classifier(features if self.takes_all else features["out"]),)
+
+
+class LibraryClassifier(nn.Module):
+    """A classification network of a library: image -> its scores."""
+
+    def __init__(self, classes: int, library: Library, model: str) -> None:
+        super().__init__()
+        self.model = make_model(library, model, classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model(image)
 
 
 class Features(NamedTuple):
@@ -116,8 +144,8 @@ def _is_map(output: Any) -> TypeGuard[Tensor]:
     return isinstance(output, Tensor) and output.ndim == 4
 
 
-def make_model(library: Library, model: str) -> nn.Module:
-    """A library's model with its initial weights.
+def check_model(library: Library, model: str, purpose: Purpose = "trunk") -> None:
+    """Check that a library has a model for a purpose.
 
     Raises:
         ValueError: the library is not installed or has no such model.
@@ -125,20 +153,40 @@ def make_model(library: Library, model: str) -> nn.Module:
     if library == "torchvision":
         from torchvision import models
 
-        names = models.list_models()
-        if model in names:
-            nested = (*models.list_models(models.segmentation), *models.list_models(models.detection))
-            parts = {"weights_backbone": None} if model in nested else {}
-            return _made(lambda: models.get_model(model, weights=None, **parts))
+        names = models.list_models({"segmentation": models.segmentation, "classification": models}.get(purpose))
     else:
         try:
             import timm
         except ImportError:
             raise ValueError("timm is not installed; type: pip install 'stdc-search[zoo]'") from None
         names = timm.list_models()
-        if model in names:
-            return _made(lambda: timm.create_model(model))
-    raise ValueError(f"{library} has no model `{model}`; {_like(model, names)}")
+    if model not in names:
+        noun = {"trunk": "model", "segmentation": "segmentation network", "classification": "classifier"}[purpose]
+        raise ValueError(f"{library} has no {noun} `{model}`; {_like(model, names)}")
+
+
+def make_model(library: Library, model: str, classes: int | None = None) -> nn.Module:
+    """A library's model with its initial weights.
+
+    Args:
+        library: where the model comes from.
+        model: its name there.
+        classes: number of its outputs; default: the library's.
+
+    Raises:
+        ValueError: the library is not installed or has no such model.
+    """
+    check_model(library, model)
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    if library == "timm":
+        import timm
+
+        return _made(lambda: timm.create_model(model, **options))
+    from torchvision import models
+
+    if model in (*models.list_models(models.segmentation), *models.list_models(models.detection)):
+        options["weights_backbone"] = None
+    return _made(lambda: models.get_model(model, weights=None, **options))
 
 
 def _made(make: Callable[[], nn.Module]) -> nn.Module:

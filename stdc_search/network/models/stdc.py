@@ -65,6 +65,7 @@ class StdcModule(nn.Module):
         down: with stride 2, halves Block1's output before Block2; None: Block2 has the stride.
         skip: with stride 2, halves Block1's output for the concatenation; None: use the output of `down`.
         shortcut: in channels, out channels, stride -> module that reshapes the input to be added; None: no addition.
+        conv: in channels, out channels, kernel size, stride -> 3x3 convolution with norm and ReLU.
     """
 
     def __init__(
@@ -76,19 +77,20 @@ class StdcModule(nn.Module):
         down: Down | None = DepthwiseDown,
         skip: Down | None = AverageDown,
         shortcut: Callable[[int, int, int], nn.Module] | None = None,
+        conv: Callable[[int, int, int, int], nn.Module] = ConvX,
     ) -> None:
         super().__init__()
         widths = [out_channels >> i for i in range(1, blocks)]
         widths.append(widths[-1])
         self.blocks = nn.ModuleList([ConvX(in_channels, widths[0], kernel_size=1)])
-        self.blocks.extend(ConvX(a, b) for a, b in itertools.pairwise(widths))
+        self.blocks.extend(conv(a, b, 3, 1) for a, b in itertools.pairwise(widths))
         self.down: nn.Module = nn.Identity()
         self.skip: nn.Module = nn.Identity()
         self.shares_down = skip is None
         self.shortcut = None if shortcut is None else shortcut(in_channels, out_channels, stride)
         if stride == 2:
             if down is None:
-                self.blocks[1] = ConvX(widths[0], widths[1], stride=2)
+                self.blocks[1] = conv(widths[0], widths[1], 3, 2)
             else:
                 self.down = down(widths[0])
             if skip is not None:

@@ -6,7 +6,9 @@ from torch import nn
 
 from stdc_search.network.builder import build
 from stdc_search.network.models.decoder import AttentionRefinement, FeatureFusion
-from stdc_search.spec.network import ClassifierSpec, DetailSpec, SegmenterSpec, StageSpec, StdcSpec
+from stdc_search.spec.backbone import StageSpec, StdcSpec
+from stdc_search.spec.heads import DetailSpec
+from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
 from stdc_search.spec.start import PRESETS
 
 
@@ -20,8 +22,9 @@ def parameters(module: nn.Module) -> int:
 
 
 def test_parts_have_the_released_parameter_counts(stdc1):
+    """The order counts, too: initial weights of a seed are drawn in it, and optimizers keep their state in it."""
     found = {name: parameters(child) for name, child in stdc1.named_children()}
-    assert found == {
+    parts = {
         "backbone": 5_318_304,
         "context": 2_230_016,
         "fusion": 131_584,
@@ -31,6 +34,12 @@ def test_parts_have_the_released_parameter_counts(stdc1):
         "detail": 147_648,
         "detail_target": 0,
     }
+    assert list(found.items()) == list(parts.items())
+
+
+def test_the_modules_of_a_segmenter_are_its_attributes(stdc1):
+    """A class attribute of the same name would hide a module, and no detail head would be trained."""
+    assert all(getattr(stdc1, name) is child for name, child in stdc1.named_children())
 
 
 @pytest.mark.parametrize("size", [(360, 480), (97, 131)])
