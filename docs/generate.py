@@ -1,7 +1,8 @@
-"""Writes the references docs/spec.md and docs/commands.md from the code: python -m docs.generate (or: make docs)."""
+"""Writes docs/spec.md, docs/commands.md and docs/baselines.md: python -m docs.generate (or: make docs)."""
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
@@ -22,6 +23,17 @@ mapping whose fields all have their defaults.
 
 For completion and help in an editor, run `stdc-search schema --out stdc-search.schema.json`. In VS Code with the
 YAML extension, start the file with `# yaml-language-server: $schema=stdc-search.schema.json`.
+"""
+BASELINES = """# Networks of others
+
+Each has a spec in `specs/baselines/`. It is an ordinary network: count, time, train, search and export it. All end in
+scores of the image's size. They were rebuilt from papers and published inference graphs, without their authors' code or
+weights. A file's header says what differs.
+
+[paper_tables](../experiments/paper_tables/README.md) puts them into the tables of the STDC paper.
+
+| spec | network | source | image | parameters | multiply-adds | where |
+| --- | --- | --- | --- | ---: | ---: | --- |
 """
 BOUNDS = {
     "minimum": "≥ {:g}",
@@ -44,6 +56,26 @@ def command_reference() -> str:
     options = ["--name", "stdc-search", "--title", "Reference: commands"]
     text = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
     return f"{NOTE}\n\n{text.strip()}\n"
+
+
+def baseline_reference() -> str:
+    """A row for each spec of `specs/baselines`, from its header and its golden costs."""
+    costs = json.loads(Path("tests/golden/costs.json").read_text("utf-8"))
+    with Path("experiments/paper_tables/published.csv").open(encoding="utf-8") as file:
+        tables: dict[str, list[str]] = {}
+        for row in csv.DictReader(file):
+            tables.setdefault(row["spec"], []).append(f"Table {row['table']}" if row["table"].isdigit() else "today")
+    rows = []
+    for path in sorted(Path("specs/baselines").glob("*.yaml")):
+        comment, _, rest = path.read_text("utf-8").partition("image_size: ")
+        title, source = re.findall(r"^# (.*?)\.?\n(?:.*\n)*?# Source: ((?:.|\n# )*?)(?:[,;]|\. )", comment)[0]
+        cost = costs[f"baselines/{path.name}"]
+        size = "x".join(re.findall(r"\d+", rest.partition("\n")[0]))
+        places = ", ".join(dict.fromkeys(tables.get(f"baselines/{path.stem}", [])))
+        link = f"[{path.stem}](../specs/baselines/{path.name})"
+        source = source.replace("\n# ", " ")
+        rows.append(f"| {link} | {title} | {source} | {size} | {cost['parameters']:,} | {cost['macs']:,} | {places} |")
+    return f"{NOTE}\n\n{BASELINES}" + "\n".join(rows) + "\n"
 
 
 def anchor(heading: str) -> str:
@@ -174,3 +206,4 @@ def _line(field: Schema) -> str:
 if __name__ == "__main__":
     (HERE / "spec.md").write_text(spec_reference(), "utf-8")
     (HERE / "commands.md").write_text(command_reference(), "utf-8")
+    (HERE / "baselines.md").write_text(baseline_reference(), "utf-8")
