@@ -20,10 +20,10 @@ from stdc_search.records import read
 from stdc_search.run_folder import CHECKPOINT, CONTENTS, FINALS, RESULTS, SPEC, candidate_folders, running
 from stdc_search.spec.base import dump, located, replace
 from stdc_search.spec.data import DataSpec
-from stdc_search.spec.peers import OnnxFileSpec
 from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import MEANS, TrainingSpec
+from stdc_search.spec.whole import OnnxFileSpec
 from stdc_search.storage import write_atomically
 from stdc_search.training.batches import length
 from stdc_search.training.loop import check

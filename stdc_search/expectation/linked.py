@@ -127,8 +127,8 @@ class Linked:
         return self.link.slope**2 * self.base.covariance(some, others) + self.link.unlike * self.between(some, others)
 
     def _evidence(self, across: Floats, gains: int) -> _Evidence:
-        """What measurements say about quantities with these prior covariances: [quantities, measurements]. Each
-        contains the gain so many times."""
+        """What measurements say about quantities with these prior covariances: [quantities, measurements]. `gains` is
+        the number of times that each quantity contains the gain."""
         unsure = (gains - across @ self.ones) / np.sqrt(self.ones.sum())
         return _Evidence(solve_triangular(self.factor[0], across.T, lower=True), unsure)
 

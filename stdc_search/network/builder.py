@@ -54,6 +54,7 @@ from stdc_search.network.models.segmenter import DetailTarget, Peer, Segmenter, 
 from stdc_search.network.models.sfnet import FlowDecoder, FlowDecoderLite
 from stdc_search.network.models.stdc import AverageDown, Backbone, DepthwiseDown, Shortcut, StdcModule
 from stdc_search.network.onnx_file import OnnxFile
+from stdc_search.spec import peers
 from stdc_search.spec.backbone import (
     ConvSpec,
     PlainStageSpec,
@@ -67,27 +68,8 @@ from stdc_search.spec.backbone import (
 from stdc_search.spec.decoder import DecoderSpec, FlowDecoderSpec, LiteDecoderSpec
 from stdc_search.spec.heads import GuidanceSpec, HeadSpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec
-from stdc_search.spec.peers import (
-    Bisenetv2Spec,
-    DabnetSpec,
-    DdrnetSpec,
-    DfanetSpec,
-    DfsegSpec,
-    EfficientvitSpec,
-    EnetSpec,
-    FastersegSpec,
-    FastScnnSpec,
-    IcnetSpec,
-    LibraryClassifierSpec,
-    LibrarySegmenterSpec,
-    LpsnetSpec,
-    OnnxFileSpec,
-    PidnetSpec,
-    RegsegSpec,
-    SctnetSpec,
-    WholeSpec,
-)
 from stdc_search.spec.problems import at
+from stdc_search.spec.whole import LibraryClassifierSpec, LibrarySegmenterSpec, OnnxFileSpec, WholeSpec
 
 # Maps the words of a spec to modules.
 SHORTCUTS = {"cat": None, "add": Shortcut}
@@ -101,20 +83,20 @@ WHOLE: dict[type[WholeSpec], type[nn.Module]] = {
     LibraryClassifierSpec: LibraryClassifier,
     LibrarySegmenterSpec: LibrarySegmenter,
     OnnxFileSpec: OnnxFile,
-    Bisenetv2Spec: Bisenetv2,
-    DabnetSpec: Dabnet,
-    DdrnetSpec: Ddrnet,
-    DfanetSpec: Dfanet,
-    DfsegSpec: Dfseg,
-    EfficientvitSpec: Efficientvit,
-    EnetSpec: Enet,
-    FastersegSpec: Fasterseg,
-    FastScnnSpec: FastScnn,
-    IcnetSpec: Icnet,
-    LpsnetSpec: Lpsnet,
-    PidnetSpec: Pidnet,
-    RegsegSpec: Regseg,
-    SctnetSpec: Sctnet,
+    peers.Bisenetv2Spec: Bisenetv2,
+    peers.DabnetSpec: Dabnet,
+    peers.DdrnetSpec: Ddrnet,
+    peers.DfanetSpec: Dfanet,
+    peers.DfsegSpec: Dfseg,
+    peers.EfficientvitSpec: Efficientvit,
+    peers.EnetSpec: Enet,
+    peers.FastersegSpec: Fasterseg,
+    peers.FastScnnSpec: FastScnn,
+    peers.IcnetSpec: Icnet,
+    peers.LpsnetSpec: Lpsnet,
+    peers.PidnetSpec: Pidnet,
+    peers.RegsegSpec: Regseg,
+    peers.SctnetSpec: Sctnet,
 }
 CONTEXTS = {
     "none": None,
@@ -263,7 +245,7 @@ def build_whole(spec: WholeSpec, make: Make) -> Peer | WholeClassifier:
         return WholeClassifier(body)
     levels: Sequence[int] = getattr(body, "levels", ())  # a stand-in has none, as heads do not count
     detail = how = None
-    if isinstance(spec, PidnetSpec) and levels:  # its last map finds boundaries
+    if isinstance(spec, peers.PidnetSpec) and levels:  # its last map finds boundaries
         *levels, boundaries = levels
         if (how := spec.detail) is not None:
             detail = make(Head, boundaries, how.width, 1, 1)

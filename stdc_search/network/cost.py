@@ -11,13 +11,10 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from math import prod
 from typing import Any, NamedTuple, assert_never, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from stdc_search.errors import brief
 from stdc_search.network.builder import (
@@ -32,13 +29,14 @@ from stdc_search.network.builder import (
     construct,
     construct_deployed,
 )
+from stdc_search.network.counter import Counter, Counts
 from stdc_search.network.onnx_content import counts as counts_of_file
 from stdc_search.network.onnx_file import OnnxFile
 from stdc_search.records import Cost, PartCost
 from stdc_search.spec.backbone import ConvSpec, Stage, StdcSpec, TrunkSpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec
-from stdc_search.spec.peers import LibraryClassifierSpec, LibrarySegmenterSpec, WholeSpec
 from stdc_search.spec.problems import at
+from stdc_search.spec.whole import LibraryClassifierSpec, LibrarySegmenterSpec, WholeSpec
 
 CHECKED_SIZE = 256, 512
 """Image size for comparing a library's trunk with fvcore; rules that may differ do not depend on the size."""
@@ -61,15 +59,6 @@ class Part(NamedTuple):
             return value.__name__ if isinstance(value, type) else str(value)
 
         return f"{self.kind.__name__}({', '.join(map(word, self.args))}) of {', '.join(map(word, self.inputs))}"
-
-
-class Counts(NamedTuple):
-    """The numbers of a `Cost`, as a tuple that is quick to add."""
-
-    parameters: int = 0
-    macs: int = 0
-    fvcore_flops: int = 0
-    paper_flops: int = 0
 
 
 def count(network: NetworkSpec, image_size: tuple[int, int]) -> Cost:
@@ -261,7 +250,7 @@ def _whole(network: WholeSpec, image: Shape) -> Piece:
 def _children(whole: Part) -> list[PartCost]:
     """A cost for each child of a part, and one for what it does itself."""
     module, inputs = _made(whole)
-    costs, outputs, counter = dict[str, Counts](), dict[str, Shape](), _Counter()
+    costs, outputs, counter = dict[str, Counts](), dict[str, Shape](), Counter()
 
     def count_in(name: str, child: nn.Module) -> None:
         before: list[Counts] = []
@@ -365,7 +354,7 @@ class _Counted(NamedTuple):
 @cache
 def _count_part(part: Part) -> _Counted:
     module, tensors = _made(part)
-    counter = _Counter()
+    counter = Counter()
     with torch.no_grad(), counter:
         output = module(*tensors)
     counts = counter.counts._replace(parameters=_size(module))
@@ -380,81 +369,6 @@ def _made(part: Part) -> tuple[nn.Module, list[Any]]:
     """A part without weights, and its inputs without values."""
     with torch.device("meta"):
         return construct_deployed(part.kind, *part.args), [_empty(shape) for shape in part.inputs]
-
-
-class _Counter(TorchFunctionMode):
-    """Sums three counts over all functions called within it.
-
-    It intercepts functions above the dispatcher, where global pooling has not become a mean yet.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.macs = self.fvcore_flops = self.paper_flops = 0
-
-    @property
-    def counts(self) -> Counts:
-        return Counts(0, self.macs, self.fvcore_flops, self.paper_flops)
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = (_SHAPES.get(func) or func)(*args, **(kwargs or {}))
-        if rule := _RULES.get(func):
-            macs, fvcore_extra, paper_extra = rule(output, *args, **(kwargs or {}))
-            self.macs += macs
-            self.fvcore_flops += macs + fvcore_extra
-            self.paper_flops += macs + paper_extra
-        return output
-
-
-def _interpolate(output: Tensor, *_: Any, mode: str = "nearest", **__: Any) -> tuple[int, int, int]:
-    return 0, output.numel() * {"nearest": 1, "bilinear": 4, "bicubic": 0}[mode], 0
-
-
-def _matmul(output: Tensor, x: Tensor, *_: Any, **__: Any) -> tuple[int, int, int]:
-    return output.numel() * x.shape[-1], 0, 0
-
-
-def _attention(output: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[int, int, int]:
-    macs = query.numel() * key.shape[-2] + output.numel() * key.shape[-2]
-    return macs, -macs, 0  # fvcore skips it
-
-
-def _norm(
-    output: Tensor, x: Tensor, _groups: Any, weight: Tensor | None = None, *_: Any, **__: Any
-) -> tuple[int, int, int]:
-    return 0, x.numel() * (4 if weight is None else 5), 2 * x.numel()
-
-
-def _resized(x: Tensor, size: Any = None, *args: Any, **kwargs: Any) -> Tensor:
-    if isinstance(size, Sequence):
-        return x.new_empty((*x.shape[:2], *size))
-    return F.interpolate(x, size, *args, **kwargs)
-
-
-# Only shapes count, and torch computes these ones slowly on `meta`.
-_SHAPES: dict[Any, Callable[..., Tensor]] = {F.batch_norm: lambda x, *_, **__: x, F.interpolate: _resized}
-
-
-# (output, *arguments) -> multiply-adds, and what fvcore's rule and the paper's rule add to them.
-_RULES: dict[Any, Callable[..., tuple[int, int, int]]] = {
-    F.conv2d: lambda out, x, weight, *_, **__: (out.numel() * prod(weight.shape[1:]), 0, 0),
-    F.conv_transpose2d: lambda out, x, weight, *_, **__: (x.numel() * prod(weight.shape[1:]), 0, 0),
-    F.linear: lambda out, x, weight, *_, **__: (out.numel() * weight.shape[1], 0, 0),
-    F.batch_norm: lambda out, x, *_, **__: (0, 2 * x.numel(), 2 * x.numel()),
-    F.layer_norm: _norm,
-    F.group_norm: _norm,
-    torch.matmul: _matmul,
-    torch.bmm: _matmul,
-    torch.mm: _matmul,
-    Tensor.matmul: _matmul,
-    Tensor.__matmul__: _matmul,
-    F.scaled_dot_product_attention: _attention,
-    F.relu: lambda out, *_, **__: (0, 0, out.numel()),
-    F.avg_pool2d: lambda out, x, *_, **__: (0, 0, x.numel()),
-    F.adaptive_avg_pool2d: lambda out, x, *_, **__: (0, x.numel(), x.numel()),
-    F.interpolate: _interpolate,
-    F.grid_sample: lambda out, *_, **__: (0, 4 * out.numel(), 0),
-}
 
 
 def _empty(shape: Shape | Shapes) -> Tensor | list[Tensor]:

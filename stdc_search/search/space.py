@@ -21,11 +21,11 @@ from stdc_search.errors import UserError
 from stdc_search.network.cost import Counts, count_quickly
 from stdc_search.records import INSIDE, LEGAL
 from stdc_search.spec.base import replace, replacer, value_at
-from stdc_search.spec.peers import WholeSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.start import PRESETS, StartSpec
 from stdc_search.spec.vary import Choice, VarySpec
+from stdc_search.spec.whole import WholeSpec
 
 WHOLE, SAMPLE = 1_000_000, 100_000
 """Spaces up to the first number are tabulated whole; of larger ones, and infinite ones, the second many."""

@@ -100,7 +100,7 @@ class PlainStageSpec(Spec):
     stride: Stride = 2
     """Stride of the stage's first convolution."""
     convs: Convs = "plain"
-    """`reparameterised`: as in STDC stages; this is RepVGG's stage."""
+    """`reparameterised`: as in STDC stages, which makes this a stage of RepVGG."""
 
 
 class SeparableStageSpec(Spec):
@@ -108,7 +108,7 @@ class SeparableStageSpec(Spec):
 
     kind: Literal["separable"]
     width: Annotated[int, Field(ge=4, multiple_of=4)]
-    """Output channels of each block; the first two of its convolutions have a quarter."""
+    """Output channels of each block. Its first two convolutions have a quarter of them."""
     depth: PositiveInt = 4
     """Number of blocks, the strided one included."""
     stride: Stride = 2

@@ -69,11 +69,11 @@ class DecoderSpec(Spec):
     fusion: Literal["attention", "add", "uafm_spatial", "uafm_channel", "gated"] = "attention"
     """`attention`: BiSeNet's feature fusion module; `add`: a 1x1 convolution of each, then their sum; `uafm_...`:
     PP-LiteSeg's attention, which weighs the two maps against each other; `gated`: the shallow map at boundaries and the
-    context elsewhere, as in PIDNet. `detail` guides the gate then, in place of a head that only training has."""
+    context elsewhere, as in PIDNet. `detail` then trains the gate instead of a separate head."""
     fusion_width: Annotated[int, Field(ge=4, multiple_of=4)] = 256
     """Channels of the fused map."""
     fusion_squeeze: Literal[1, 2, 4] = 4
-    """What the channels are divided by within the attention of `fusion: attention`; BiSeNetV1 has 1."""
+    """Factor by which the attention of `fusion: attention` reduces its channels; BiSeNetV1 has 1."""
     spatial: SpatialSpec | None = None
     """A spatial path in place of the first tapped stage's features; null for none."""
 
@@ -87,11 +87,11 @@ class DecoderSpec(Spec):
         yield from _unless_divided(self.context, deepest)
 
     def context_widths(self, taps: int) -> tuple[int, ...]:
-        """Channels of each level of the context path, shallow to deep, for so many tapped stages."""
+        """Channels of each level of the context path, shallow to deep, given the number of tapped stages."""
         return self.width if isinstance(self.width, tuple) else (self.width,) * (taps - 1)
 
     def misfits(self, taps: int) -> Iterator[Problem]:
-        """What does not fit so many tapped stages."""
+        """Problems with this number of tapped stages."""
         if (given := len(self.context_widths(taps))) != taps - 1:
             yield Problem(
                 "width",
@@ -125,7 +125,7 @@ class LiteDecoderSpec(Spec):
         yield from _unless_deepening(self.taps)
 
     def misfits(self, taps: int) -> Iterator[Problem]:
-        """What does not fit so many tapped stages."""
+        """Problems with this number of tapped stages."""
         if len(self.widths) != taps:
             message = f"`decoder.widths` has {len(self.widths)} widths for {taps} tapped stages; give one for each"
             yield Problem("widths", message)
@@ -147,17 +147,17 @@ class FlowDecoderSpec(Spec):
     taps: Taps = None
     """Indices of the stages that are aligned, shallow to deep; null for all."""
     width: Annotated[int, Field(ge=2, multiple_of=2)] = 64
-    """Channels of all its maps."""
+    """Channels of all maps of the decoder."""
     lite: bool = False
-    """Whether only the deepest map is aligned, by two flows and a gate, with the shallowest one, as in SFNet-Lite (Li
-    et al. 2023)."""
+    """Whether only the deepest map is aligned with the shallowest one, as in SFNet-Lite (Li et al. 2023). It takes two
+    flows and a gate."""
 
     @rule
     def _taps_deepen(self) -> Iterator[Problem]:
         yield from _unless_deepening(self.taps)
 
     def misfits(self, taps: int) -> Iterator[Problem]:
-        """What does not fit so many tapped stages: all numbers do."""
+        """Problems with this number of tapped stages: there are none."""
         return iter(())
 
 

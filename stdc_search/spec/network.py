@@ -14,27 +14,10 @@ from stdc_search.spec.base import load
 from stdc_search.spec.decoder import Decoder, DecoderSpec
 from stdc_search.spec.files import missing
 from stdc_search.spec.heads import Classes, DetailSpec, HeadSpec, Task
-from stdc_search.spec.peers import (
-    Bisenetv2Spec,
-    DabnetSpec,
-    DdrnetSpec,
-    DfanetSpec,
-    DfsegSpec,
-    EfficientvitSpec,
-    EnetSpec,
-    FastersegSpec,
-    FastScnnSpec,
-    IcnetSpec,
-    LibraryClassifierSpec,
-    LibrarySegmenterSpec,
-    LpsnetSpec,
-    OnnxFileSpec,
-    PidnetSpec,
-    RegsegSpec,
-    SctnetSpec,
-)
+from stdc_search.spec.peers import AnyPeer
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.whole import LibraryClassifierSpec, LibrarySegmenterSpec, OnnxFileSpec
 
 
 class SegmenterSpec(Spec):
@@ -146,25 +129,7 @@ class ClassifierSpec(Spec):
 
 
 NetworkSpec = Annotated[
-    SegmenterSpec
-    | ClassifierSpec
-    | Bisenetv2Spec
-    | DabnetSpec
-    | DdrnetSpec
-    | DfanetSpec
-    | DfsegSpec
-    | EfficientvitSpec
-    | EnetSpec
-    | FastersegSpec
-    | FastScnnSpec
-    | IcnetSpec
-    | LpsnetSpec
-    | PidnetSpec
-    | RegsegSpec
-    | SctnetSpec
-    | LibrarySegmenterSpec
-    | LibraryClassifierSpec
-    | OnnxFileSpec,
+    SegmenterSpec | ClassifierSpec | AnyPeer | LibrarySegmenterSpec | LibraryClassifierSpec | OnnxFileSpec,
     Field(discriminator="kind"),
 ]
 

@@ -1,22 +1,21 @@
-"""Networks that are not a backbone with a decoder or a classifier of this package. Defaults are the published ones.
+"""Segmenters of other authors that do not consist of a backbone and a decoder. Defaults are the published values.
 
-The fields of a spec, after the common ones, are the arguments of its module in `network/models/peers/`, in their order.
+After the common fields, the fields of a spec are the arguments of its module in `network/models/peers/`, in that order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 
-from stdc_search.spec.backbone import Library, Stride
-from stdc_search.spec.base import WeightsPath
-from stdc_search.spec.data import MEAN, STD
-from stdc_search.spec.heads import Classes, GuidanceSpec, HeadSpec, Task
+from stdc_search.spec.backbone import Stride
+from stdc_search.spec.heads import Classes, GuidanceSpec, HeadSpec
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.whole import WholeSpec
 
 
 def _odd(value: int) -> int:
@@ -34,32 +33,13 @@ Five = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt]
 Several = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
-class WholeSpec(Spec):
-    """A network that is counted and timed as a whole."""
-
-    task: ClassVar[Task] = "segmentation"
-    classes: int
-
-    @property
-    def own(self) -> dict[str, Any]:
-        """The fields that only this network has, by their names; specs within them are tuples of their values."""
-        common = ("kind", "classes", "auxiliary", "detail")
-        return {name: _values(value) for name, value in self if name not in common}
-
-
 class PeerSpec(WholeSpec):
-    """What segmenters of other authors share."""
+    """The fields that segmenters of other authors share."""
 
     classes: Classes = 19
     """Number of classes, without the ignored one."""
     auxiliary: HeadSpec | None = HeadSpec(width=64)
     """Heads on the maps where the authors have theirs, used in training only; null for none."""
-
-
-def _values(value: Any) -> Any:
-    if isinstance(value, Spec):
-        return tuple(its for _, its in value)
-    return tuple(map(_values, value)) if isinstance(value, tuple) else value
 
 
 class DdrnetSpec(PeerSpec):
@@ -93,13 +73,13 @@ class PidnetSpec(PeerSpec):
     light: bool = True
     """Whether boundary branch, pyramid and fusion are the lighter ones of S and M, or those of L."""
     detail: GuidanceSpec | None = GuidanceSpec(strides=(1,))
-    """The boundary head, used in training only; null for none. Its target is that of STDC's detail guidance, of one
-    stride, and not the authors' dilated boundaries."""
+    """The boundary head, used in training only; null for none. Its target is that of STDC's detail guidance with one
+    stride. The authors use dilated boundaries."""
 
 
 class SctnetSpec(PeerSpec):
-    """SCTNet (Xu et al. 2024): one branch with attention that is made of convolutions. The default is SCTNet-S. The
-    authors train it with a transformer beside it, which is not here."""
+    """SCTNet (Xu et al. 2024): one branch with attention made of convolutions. The default is SCTNet-S. The authors
+    train it with the help of a transformer, which this package does not have."""
 
     kind: Literal["sctnet"]
     width: PositiveInt = 32
@@ -123,13 +103,13 @@ class Bisenetv2Spec(PeerSpec):
     detail_widths: Three = (64, 64, 128)
     """Channels of the detail branch at 1/2, 1/4 and 1/8."""
     detail_depths: Three = (2, 3, 3)
-    """Convolutions of its stages."""
+    """Number of convolutions in each of its stages."""
     semantic_widths: tuple[Even, PositiveInt, PositiveInt, PositiveInt] = (16, 32, 64, 128)
     """Channels of the semantic branch at 1/4, 1/8, 1/16 and 1/32."""
     repeats: Three = (1, 1, 3)
     """Gather-and-expansion layers at 1/8, 1/16 and 1/32, after the one that halves the map."""
     expansion: PositiveInt = 6
-    """How many times as many channels such a layer has inside."""
+    """Factor by which such a layer widens its input."""
     head_width: PositiveInt = 1024
     """Channels of the head."""
 
@@ -155,7 +135,7 @@ class EnetSpec(PeerSpec):
     depth: PositiveInt = 4
     """Bottlenecks at 1/4."""
     dilations: Several = (2, 4, 8, 16, 2, 4, 8, 16)
-    """Dilations of bottlenecks at 1/8; in front of each stands one without."""
+    """Dilations of the bottlenecks at 1/8. Each of them follows a bottleneck without dilation."""
     decoder_depths: tuple[PositiveInt, PositiveInt] = (2, 1)
     """Bottlenecks of the decoder at 1/4 and 1/2."""
 
@@ -170,11 +150,11 @@ class IcnetSpec(PeerSpec):
 
     kind: Literal["icnet"]
     width: PositiveInt = 32
-    """Channels that all widths of the two deep branches are multiples of."""
+    """Base width of the two deep branches; all their widths are multiples of it."""
     depths: Four = (3, 4, 6, 3)
-    """Bottlenecks of the stages; the second stage changes branches after its first one."""
+    """Bottlenecks of the stages. After the first bottleneck of the second stage, the map is halved."""
     dilations: tuple[PositiveInt, PositiveInt] = (2, 4)
-    """Of the last two stages."""
+    """Dilations of the last two stages."""
     bins: Several = (1, 2, 3, 6)
     """Fields along each side of the pyramid's averages."""
     fine_width: PositiveInt = 32
@@ -194,7 +174,7 @@ class FastScnnSpec(PeerSpec):
     depths: Three = (3, 3, 3)
     """Inverted bottlenecks of these stages."""
     expansion: PositiveInt = 6
-    """How many times as many channels a bottleneck has inside."""
+    """Factor by which a bottleneck widens its input."""
     bins: Several = (1, 2, 3, 6)
     """Fields along each side of the pyramid's averages."""
     fusion_width: PositiveInt = 128
@@ -205,11 +185,11 @@ class BlocksSpec(Spec):
     """Residual blocks of one width."""
 
     width: PositiveInt
-    """Their channels."""
+    """Output channels of each block."""
     depth: PositiveInt
-    """Their number."""
+    """Number of blocks."""
     stride: Stride = 1
-    """Stride of the first one."""
+    """Stride of the first block."""
 
 
 Blocks = Annotated[tuple[BlocksSpec, ...], Field(min_length=1)]
@@ -244,7 +224,7 @@ class LpsnetSpec(PeerSpec):
 
     kind: Literal["lpsnet"]
     depths: Five = (1, 3, 3, 10, 10)
-    """Convolutions of the five stages."""
+    """Number of convolutions in the five stages."""
     widths: Five = (8, 24, 48, 96, 96)
     """Channels of the five stages; L has 8, 24, 64, 160, 160."""
     scales: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.75, 0.25)
@@ -285,7 +265,7 @@ class EfficientvitSpec(PeerSpec):
     widths: Five = (8, 16, 32, 64, 128)
     """Channels at 1/2 to 1/32; B1 has 16, 32, 64, 128, 256."""
     depths: Five = (1, 2, 2, 2, 2)
-    """Blocks there; B1 has 1, 2, 3, 3, 4."""
+    """Blocks at 1/2 to 1/32; B1 has 1, 2, 3, 3, 4."""
     head_dim: PositiveInt = 16
     """Channels of an attention head."""
     decoder_width: PositiveInt = 32
@@ -307,11 +287,11 @@ class CellSpec(Spec):
     """A cell of FasterSeg."""
 
     convs: Literal[1, 2] = 2
-    """Its 3x3 convolutions."""
+    """Number of 3x3 convolutions."""
     zoom: bool = False
-    """Whether they run on a halved map."""
+    """Whether the convolutions run on a halved map."""
     width: PositiveInt
-    """Its channels."""
+    """Output channels."""
     stride: Stride = 1
     """2 halves the map."""
 
@@ -355,7 +335,7 @@ class FastersegSpec(PeerSpec):
 
 
 class DfanetSpec(PeerSpec):
-    """DFANet (Li et al. 2019): a trunk that runs three times, each time on what came before. The default is A."""
+    """DFANet (Li et al. 2019): three trunks, each of which refines the features of the one before. The default is A."""
 
     kind: Literal["dfanet"]
     widths: tuple[Quarters, Quarters, Quarters] = (48, 96, 192)
@@ -363,49 +343,26 @@ class DfanetSpec(PeerSpec):
     depths: Three = (4, 6, 4)
     """Blocks of the stages."""
     trunks: Annotated[int, Field(ge=2)] = 3
-    """How often the trunk is repeated, with weights of its own."""
+    """Number of trunks; each one has its own weights."""
     attention_width: PositiveInt = 1000
-    """Outputs of the attention's linear layer, which the authors' classifier has."""
+    """Outputs of the attention's linear layer; 1000, as in the authors' ImageNet classifier."""
     decoder_width: PositiveInt = 32
-    """Channels of the decoder, which the paper does not tell."""
+    """Channels of the decoder; the paper does not state them."""
 
 
-class LibrarySegmenterSpec(WholeSpec):
-    """A segmentation network of torchvision."""
-
-    kind: Literal["library_segmenter"]
-    classes: Classes = 19
-    """Number of classes, without the ignored one."""
-    model: Annotated[str, Field(min_length=1)]
-    """Its name there, such as `lraspp_mobilenet_v3_large`."""
-
-
-Channels = tuple[float, float, float]
-
-
-class OnnxFileSpec(WholeSpec):
-    """A network in an ONNX file of another tool, which is counted, timed and scored as it stands. Its input is one
-    float32 tensor N, 3, H, W, RGB; its output has scores N, classes, h, w or classes N, H, W."""
-
-    kind: Literal["onnx_file"]
-    classes: Classes = 19
-    """Number of classes, without the ignored one."""
-    path: WeightsPath
-    """The file, relative to the spec's file."""
-    mean: Channels = MEAN
-    """Mean of each channel that the file's images are normalised with, of values in [0, 1]; YOLO's are [0, 0, 0]."""
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = STD
-    """Standard deviation of each channel, likewise; YOLO's are [1, 1, 1]."""
-
-
-class LibraryClassifierSpec(WholeSpec):
-    """A classification network of timm or torchvision."""
-
-    task: ClassVar[Task] = "classification"
-    kind: Literal["library_classifier"]
-    classes: Annotated[int, Field(ge=2)] = 1000
-    """Number of classes."""
-    library: Library
-    """The library; timm comes with the extra `zoo`."""
-    model: Annotated[str, Field(min_length=1)]
-    """Its name there."""
+AnyPeer = (
+    Bisenetv2Spec
+    | DabnetSpec
+    | DdrnetSpec
+    | DfanetSpec
+    | DfsegSpec
+    | EfficientvitSpec
+    | EnetSpec
+    | FastersegSpec
+    | FastScnnSpec
+    | IcnetSpec
+    | LpsnetSpec
+    | PidnetSpec
+    | RegsegSpec
+    | SctnetSpec
+)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,26 +13,15 @@ from stdc_search.spec import base
 from stdc_search.spec.backbone import StdcSpec
 from stdc_search.spec.base import misfits, replace, value_at
 from stdc_search.spec.data import DataSpec, ImagenetSpec
+from stdc_search.spec.identity import hashed
 from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec
-from stdc_search.spec.peers import OnnxFileSpec
 from stdc_search.spec.problems import Problem, SpecError, shown
 from stdc_search.spec.rules import Spec, as_far_as_known, rule
 from stdc_search.spec.search import SearchSpec
 from stdc_search.spec.start import StartSpec
 from stdc_search.spec.training import MEANS, SegmentationLossSpec, TrainingSpec
-
-LATER_FIELDS = {
-    "data.style": "camvid",
-    "*network.backbone.stem_pool": False,
-    "*network.backbone.stages.*.kind": "stdc",
-    "*network.backbone.stages.*.convs": "plain",
-    "*network.decoder.kind": "bisenet",
-    "*network.decoder.fusion_squeeze": 4,
-    "network.bias": False,
-}
-"""Fields that are newer than some records, as patterns of paths. At these values they change nothing, so identities
-leave them out and old records keep theirs. A new field of the network, data, training or evaluation belongs here."""
+from stdc_search.spec.whole import OnnxFileSpec
 
 
 class RunSpec(Spec):
@@ -66,14 +52,13 @@ class RunSpec(Spec):
             include={"image_size", "network", "data", "training", "evaluation"},
             exclude={"data": {"root"}, "training": MEANS},
         )
-        content = _without_later_fields(content)
         if self.training is not None and self.training.start_from is not None:
             content["training"]["start_from"] = self.training.start_from.digest
         if (teacher := self.training and getattr(self.training.loss, "distillation", None)) is not None:
             content["training"]["loss"]["distillation"]["weights"] = teacher.weights.digest
         if isinstance(self.network, OnnxFileSpec):
             content["network"]["path"] = self.network.path.digest
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return hashed(content)
 
     @property
     def uses_data(self) -> bool:
@@ -437,24 +422,6 @@ def _exists(run: RunSpec, path: str) -> bool:
     except SpecError:
         return False
     return True
-
-
-def _without_later_fields(content: Any, path: str = "") -> Any:
-    """The content of a spec without those of LATER_FIELDS that change nothing."""
-    if isinstance(content, dict):
-        paths = {key: f"{path}.{key}".lstrip(".") for key in content}
-        later = {
-            key
-            for key, its in paths.items()
-            if any(
-                pattern.endswith(f".{key}") and content[key] == value and fnmatchcase(its, pattern)
-                for pattern, value in LATER_FIELDS.items()
-            )
-        }
-        return {key: _without_later_fields(content[key], paths[key]) for key in content if key not in later}
-    if isinstance(content, list):
-        return [_without_later_fields(item, f"{path}.{i}") for i, item in enumerate(content)]
-    return content
 
 
 def _values_of_start(run: RunSpec, start: StartSpec, paths: Iterable[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from stdc_search.network.cost import count, count_parts
 from stdc_search.network.onnx_file import file_in
 from stdc_search.spec.data import MEAN, STD
 from stdc_search.spec.measurement import RuntimeSpec
-from stdc_search.spec.peers import OnnxFileSpec
+from stdc_search.spec.whole import OnnxFileSpec
 from tests.onnx_files import CLASSES, class_map, conv, scores, weights
 from tests.tiny_networks import _SEGMENTER as SEGMENTER
 from tests.tiny_networks import SIZE, exported, segmenter

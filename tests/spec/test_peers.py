@@ -9,8 +9,8 @@ import pytest
 from stdc_search.network.builder import build
 from stdc_search.network.cost import count
 from stdc_search.spec.network import ClassifierSpec
-from stdc_search.spec.peers import LibraryClassifierSpec, LibrarySegmenterSpec
 from stdc_search.spec.problems import SpecError
+from stdc_search.spec.whole import LibraryClassifierSpec, LibrarySegmenterSpec
 
 Complaints = Callable[..., list[str]]
 

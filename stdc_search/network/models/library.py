@@ -60,14 +60,15 @@ class LibrarySegmenter(nn.Module):
 
 
 class LibraryClassifier(nn.Module):
-    """A classification network of a library: image -> its scores."""
+    """A classification network of a library: image -> its scores, without those that some have in training only."""
 
     def __init__(self, classes: int, library: Library, model: str) -> None:
         super().__init__()
         self.model = make_model(library, model, classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.model(image)
+        scores = self.model(image)
+        return scores[0] if isinstance(scores, tuple) else scores  # GoogLeNet and Inception have three in training
 
 
 class Features(NamedTuple):

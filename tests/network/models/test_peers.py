@@ -20,9 +20,9 @@ from stdc_search.spec.base import replace
 from stdc_search.spec.decoder import FlowDecoderSpec
 from stdc_search.spec.heads import HeadSpec
 from stdc_search.spec.network import NetworkSpec, SegmenterSpec
-from stdc_search.spec.peers import OnnxFileSpec, WholeSpec
 from stdc_search.spec.run import load
 from stdc_search.spec.training import SegmentationLossSpec
+from stdc_search.spec.whole import OnnxFileSpec, WholeSpec
 from stdc_search.tasks.segmentation import SegmentationLoss
 from stdc_search.training.losses import cross_entropy
 from tests.tiny_networks import with_statistics
