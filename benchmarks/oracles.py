@@ -164,7 +164,8 @@ def formula() -> Oracle:
     """The surrogate's space with made-up accuracies, so that no model of ours has an advantage.
 
     Wider and deeper stages add less and less, the weakest stage limits the network, and three blocks are best. Each
-    network has a random share of its own. Large networks learn later. Losses miss the weakest stage and the share.
+    network has a random addition. Large networks need more epochs. Losses depend neither on the weakest stage nor on
+    the addition.
     """
     whole = surrogate()
     values = np.array([*whole.truths], dtype=float)
@@ -283,7 +284,7 @@ def searched(oracle: Oracle, changes: Mapping[str, Any], seed: int, *, losses: b
     Args:
         oracle: what it searches in.
         changes: to the oracle's run.
-        seed: random seed of the noise of its trainings.
+        seed: random seed for the noise of trainings.
         losses: whether it learns from training losses, too.
     """
     study = Study(replace(oracle.spec, changes))

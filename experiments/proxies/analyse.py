@@ -164,7 +164,7 @@ def shared_weights(names: Sequence[int]) -> list[Proxy]:
         words = f"inherited, {epoch} of {epochs} epochs, {soft} distilled, {random} random"
         for name, column, sign in (("mIoU", "miou", 1), ("cross-entropy", "cross_entropy", -1)):
             values = sign * rows[[column]].to_numpy(float)
-            found.append(Proxy(f"{name} {words}{f', {tuned} of its own' if tuned else ''}", values, 0, seconds))
+            found.append(Proxy(f"{name} {words}{f', {tuned} own epochs' if tuned else ''}", values, 0, seconds))
     return found
 
 

@@ -4,9 +4,10 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
+from pydantic import TypeAdapter
 
 from stdc_search.network.builder import build
-from stdc_search.network.cost import count, count_parts, count_with_fvcore
+from stdc_search.network.cost import count, count_parts, count_with_fvcore, output_stride
 from stdc_search.network.models.layers import fuse_branches
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec
@@ -74,6 +75,19 @@ def test_counting_allocates_no_weights_and_draws_no_random_numbers():
     before = torch.random.get_rng_state()
     count(PRESETS["stdc2"], (64, 128))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("network", "stride"),
+    [
+        ({"kind": "segmenter"}, 8),
+        ({"kind": "lpsnet"}, 64 / 3),  # its first path sees 3/4 of the image
+        ({"kind": "enet"}, 1),
+        ({"kind": "classifier"}, None),
+    ],
+)
+def test_the_stride_of_scores_is_that_before_up_sampling(network, stride):
+    assert output_stride(TypeAdapter(NetworkSpec).validate_python(network), (512, 1024)) == stride
 
 
 odd = st.integers(16, 34).map(lambda half: 2 * half + 1)

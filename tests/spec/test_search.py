@@ -268,3 +268,25 @@ def test_a_choice_of_ascending_numbers_has_an_order(of: tuple[Any, ...], ordered
 def test_a_limit_is_broken_above_it_and_by_known_figures_alone() -> None:
     limits = {name: LimitSpec(at_most=10) for name in ("cost.macs", "cost.parameters", "latency.p95_ms")}
     assert broken(limits, {"cost.macs": 10, "cost.parameters": 11, "latency.p95_ms": None}) == ["cost.parameters"]
+
+
+@pytest.mark.parametrize(
+    ("path", "compare"),
+    [
+        ("network.backbone.stages.0.width", True),
+        ("network.decoder.width", True),
+        ("network.depths.2", True),
+        ("network.head.width", True),
+        ("network.decoder", False),  # another decoder may have other heads in training
+        ("network.decoder.taps", False),
+        ("network.backbone.stages", False),
+        ("network.auxiliary.width", False),
+        ("network.detail", False),
+        ("network", False),
+        ("training.epochs", False),
+        ("image_size", False),
+    ],
+)
+def test_losses_compare_where_only_the_deployed_network_varies(path, compare):
+    search = SearchSpec.model_construct(vary={"it": IntRange(kind="int", low=1, high=2, sets=(path,))})
+    assert search.losses_compare is compare

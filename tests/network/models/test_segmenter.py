@@ -7,6 +7,7 @@ from torch import nn
 from stdc_search.network.builder import build
 from stdc_search.network.models.decoder import AttentionRefinement, FeatureFusion
 from stdc_search.spec.backbone import StageSpec, StdcSpec
+from stdc_search.spec.decoder import DecoderSpec
 from stdc_search.spec.heads import DetailSpec
 from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
 from stdc_search.spec.start import PRESETS
@@ -70,6 +71,18 @@ def test_the_detail_head_reads_the_stage_that_the_spec_names():
     stages = (StageSpec(width=16), StageSpec(width=16))
     spec = SegmenterSpec(kind="segmenter", backbone=StdcSpec(stages=stages), detail=DetailSpec(stage=1))
     assert build(spec).forward_training(torch.randn(2, 3, 64, 64)).detail.shape == (2, 1, 4, 4)
+
+
+def test_detail_guidance_trains_the_gate_of_a_gated_fusion():
+    stages = (StageSpec(width=16), StageSpec(width=16))
+    decoder = DecoderSpec(fusion="gated", fusion_width=16)
+    module = build(SegmenterSpec(kind="segmenter", backbone=StdcSpec(stages=stages), decoder=decoder))
+    assert module.detail is None
+    module.forward_training(torch.randn(2, 3, 64, 64)).detail.sum().backward()
+    taught = {name for name, parameter in module.named_parameters() if parameter.grad is not None}
+    assert {name for name in taught if not name.startswith("backbone.")} == {
+        f"fusion.boundary.{name}" for name, _ in module.fusion.boundary.named_parameters()
+    }
 
 
 def test_attention_refinement_weighs_channels():
