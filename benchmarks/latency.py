@@ -21,12 +21,13 @@ from benchmarks.bench import report
 from stdc_search.data import open_dataset
 from stdc_search.data.decoding import read_image
 from stdc_search.data.transforms import normalise
-from stdc_search.deploy.export import INPUT, to_onnx
+from stdc_search.deploy.export import to_onnx
 from stdc_search.deploy.quantize import calibration_images
+from stdc_search.device.alone import alone, pinned
+from stdc_search.device.hardware import physical_cores
+from stdc_search.device.loop import Run, interleave, warm
+from stdc_search.device.runtimes import INPUT
 from stdc_search.latency import Entry, race
-from stdc_search.latency.alone import alone, pinned
-from stdc_search.latency.loop import Run, interleave, warm
-from stdc_search.latency.machine import physical_cores
 from stdc_search.latency.runtimes import prepare
 from stdc_search.latency.statistics import compare
 from stdc_search.latency.typical import with_regions
@@ -79,7 +80,7 @@ def time_network(name: str) -> dict[str, float]:
         runs = plain_ways(module, image, threads)
         for key, runtime in {**FP32, **LOWER}.items():
             prepared = prepare(runtime, module, image, threads, calibration)
-            runs[key] = partial(prepared.run, prepared.load(image))
+            runs[key] = partial(prepared.run, prepared.load(image.numpy()))
         runs["sgemm"] = partial(torch.mm, torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE))
         warm(list(runs.values()), most=WARMUP)
         samples = interleave(list(runs.values()), repeats=REPEATS)

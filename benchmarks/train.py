@@ -35,7 +35,7 @@ from stdc_search.data.decoding import IdMasks
 from stdc_search.data.files import LabelledFiles, Sample
 from stdc_search.data.scenes import Scenes
 from stdc_search.data.transforms import MEAN, STD, TrainingSamples
-from stdc_search.latency.loop import interleave, warm
+from stdc_search.device.loop import interleave, warm
 from stdc_search.network.builder import build
 from stdc_search.network.models.decoder import Head
 from stdc_search.network.models.segmenter import Segmenter

@@ -120,6 +120,8 @@ class Latency(_Value):
     """Number of networks that took turns to be measured, this one included; None if it was measured alone."""
     other_load: float | None = None
     """Share of the cores' time that other processes took; none on a GPU, outside Linux and in older records."""
+    throttled: bool | None = None
+    """Whether heat slowed the CPU down meanwhile; none where the system does not say so, and in older records."""
     reference_ms: float | None = None
     """Mean time of fixed work that took turns with the network; none if there was none, and in older records."""
     reference_fastest_ms: float | None = None

@@ -56,6 +56,7 @@ FLOORS = (
         Room("spec", "what a person may write in a file", torch=False),
         Room("run_folder", "the file names of a run and of a candidate, and the folder's lock", torch=False),
     ),
+    (Room("device", "what measures; it also runs alone on another device", torch=False),),
     (
         Room("errors", "errors that a person can fix, and the words that messages share", torch=False),
         Room("storage", "atomic writes, and appending a line", torch=False),

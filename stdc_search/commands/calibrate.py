@@ -1,66 +1,37 @@
-"""Search space -> a table of the times of its networks' parts on this machine, learnt from whole networks."""
+"""Search space -> a table of the times of its networks' parts on a device, learnt from whole networks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
 
+from stdc_search.device.bench import Bench
+from stdc_search.device.calibration import TOGETHER, Network, Ready, jobs, line_of, measure, read_measured, table
+from stdc_search.device.hardware import physical_cores
+from stdc_search.device.runtimes import Settings, open_file
 from stdc_search.errors import UserError
 from stdc_search.latency import note_machine
-from stdc_search.latency.alone import alone, pinned
-from stdc_search.latency.disturbance import cpu_time, load_of_others
-from stdc_search.latency.loop import Run, interleave, warm
-from stdc_search.latency.machine import physical_cores
 from stdc_search.latency.parts import words_of
-from stdc_search.latency.predictor import Predictor, errors_of, fit
-from stdc_search.latency.profile import check_profiled, mean_shares, profile
 from stdc_search.latency.runtimes import onnx_content, prepare
-from stdc_search.latency.statistics import compare
 from stdc_search.latency.typical import with_regions
 from stdc_search.network.builder import build
 from stdc_search.network.cost import count, named_parts, pieces
-from stdc_search.records import HeldOut, TimeTable, append
-from stdc_search.report.words import BUSY
+from stdc_search.records import HeldOut, TimeTable
 from stdc_search.run_folder import MACHINES
 from stdc_search.search.space import draw
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import RunSpec
-from stdc_search.storage import write_atomically
+from stdc_search.storage import append_line, write_atomically
 
 DRAWN = 1000
 """Random networks, in which parts are looked for."""
 HELD_OUT = 30
-TOGETHER = 6
-"""Networks that are measured side by side."""
-WARMUP, REPEATS = 15, 30
 MEASURED, TABLE = "measured.jsonl", "times.json"
 
 Progress = Callable[[int, int], None]
-
-
-class Measured(BaseModel):
-    """A measured network, as `measured.jsonl` keeps it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str
-    """Machine, runtime, size and network."""
-    turn: int
-    """0 for its first measurement, 1 for its second."""
-    device: str
-    reference_ms: float
-    """Time of the spec's own network, which is measured beside all others."""
-    ratio: float
-    """Its time as a multiple of that: the median over the rounds."""
-    parts: tuple[tuple[str, float], ...]
-    """Words of each part, and its share of the time."""
-    other_load: float | None = None
-    """Share of the cores' time that other processes took; none outside Linux."""
 
 
 def calibrate(
@@ -83,11 +54,48 @@ def calibrate(
         UserError: the runtime does not report times of nodes, or the precision is int8.
     """
     check_profiled(runtime)
+    runtime = RuntimeSpec(**runtime.model_dump(include=set(RuntimeSpec.model_fields)))  # without how it is measured
+    learnt, held_out = sample(spec)
+    folder.mkdir(parents=True, exist_ok=True)
+    session = _Session(spec, runtime, folder)
+    networks = [session.network(run) for run in (*learnt, *held_out)]
+    runs = {network.key: run for network, run in zip(networks, (*learnt, *held_out), strict=True)}
+    known, unknown = networks[: len(learnt)], networks[len(learnt) :]
+    every = jobs(known, unknown)
+    todo = [(one, turn) for one, turn in every if (one.key, turn) not in session.done]
+    for start in range(0, len(todo), TOGETHER):
+        group = todo[start : start + TOGETHER]
+        session.measure(group, [runs[one.key] for one, _ in group])
+        if progress is not None:
+            progress(len(every) - len(todo) + min(start + TOGETHER, len(todo)), len(every))
+    about, rows = table(session.done, known, unknown)
+    found = TimeTable(machine=session.machine, runtime=runtime.model_dump(mode="json"), **about)
+    write_atomically(folder / TABLE, found.model_dump_json(indent=2) + "\n")
+    return found, [HeldOut(**row) for row in rows]
+
+
+def check_profiled(runtime: RuntimeSpec) -> None:
+    """Reject a runtime whose times of parts cannot be learnt.
+
+    Raises:
+        UserError: it does not report the time of each node, or it is in int8.
+    """
+    if runtime.runtime not in ("onnxruntime", "openvino"):
+        raise UserError(
+            f"{runtime.runtime} does not report the time of each node; use `--runtime onnxruntime` or openvino"
+        )
     if runtime.precision == "int8":
         raise UserError(
             "int8 times cannot be predicted: the int8 ranges differ between networks; use `stdc-search time`"
         )
-    runtime = RuntimeSpec(**runtime.model_dump(include=set(RuntimeSpec.model_fields)))  # without how it is measured
+
+
+def sample(spec: RunSpec) -> tuple[list[RunSpec], list[RunSpec]]:
+    """Networks of a space to learn from, and others to test what was learnt.
+
+    Raises:
+        UserError: the space has too few networks.
+    """
     drawn = draw(spec, DRAWN)
     learnt = cover(drawn)
     held_out = [run for run in draw(spec, DRAWN, seed=1) if run not in learnt][:HELD_OUT]
@@ -95,39 +103,7 @@ def calibrate(
         raise UserError(
             f"the space has only {len(drawn)} networks, all of which would be measured; use `stdc-search time`"
         )
-    jobs = [(run, 0) for run in (*learnt, *held_out)] + [(run, 1) for run in held_out]
-    folder.mkdir(parents=True, exist_ok=True)
-    session = _Session(spec, runtime, folder / MEASURED)
-    todo = [(run, turn) for run, turn in jobs if session.find(run, turn) is None]
-    for start in range(0, len(todo), TOGETHER):
-        session.measure(todo[start : start + TOGETHER])
-        if progress is not None:
-            progress(len(jobs) - len(todo) + min(start + TOGETHER, len(todo)), len(jobs))
-    found = [session.times(run, 0) for run in learnt]
-    predict = Predictor(fit([parts for _, parts in found], [time for time, _ in found]))
-    rows = [
-        HeldOut(
-            macs=count(run.network, run.image_size).macs,
-            measured_ms=session.times(run, 0)[0],
-            again_ms=session.times(run, 1)[0],
-            predicted_ms=predict(run.network, run.image_size),
-        )
-        for run in held_out
-    ]
-    true = [row.measured_ms for row in rows]
-    table = TimeTable(
-        machine=session.machine,
-        runtime=runtime.model_dump(mode="json"),
-        device=next(iter(session.done.values())).device,
-        parts=dict(predict.parts),
-        networks=len(learnt),
-        held_out=len(held_out),
-        errors=errors_of([row.predicted_ms for row in rows], true),
-        repeatability=errors_of([row.again_ms for row in rows], true),
-        disturbed=sum((one.other_load or 0) > BUSY for job in jobs if (one := session.find(*job))),
-    )
-    write_atomically(folder / TABLE, table.model_dump_json(indent=2) + "\n")
-    return table, rows
+    return learnt, held_out
 
 
 def cover(networks: Sequence[RunSpec]) -> list[RunSpec]:
@@ -145,64 +121,45 @@ def cover(networks: Sequence[RunSpec]) -> list[RunSpec]:
 
 
 class _Session:
-    """Measures networks next to the spec's own network, whose time shows whether the machine was disturbed."""
+    """Measures networks next to the spec's own network."""
 
-    def __init__(self, spec: RunSpec, runtime: RuntimeSpec, path: Path) -> None:
-        self.spec, self.runtime, self.path = spec, runtime, path
-        self.machine = note_machine(path.parent / MACHINES).id
-        self.threads = runtime.threads or physical_cores()
-        self.done: dict[tuple[str, int], Measured] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            try:
-                one = Measured.model_validate_json(line)
-            except ValidationError:  # a torn line
-                continue
+    def __init__(self, spec: RunSpec, runtime: RuntimeSpec, folder: Path) -> None:
+        self.spec, self.runtime, self.path = spec, runtime, folder / MEASURED
+        self.machine = note_machine(folder / MACHINES).id
+        self.done = read_measured(self.path)
+
+    def network(self, run: RunSpec) -> Network:
+        return network_of(run, f"{self.machine} {self.runtime.model_dump_json()}")
+
+    def measure(self, group: Sequence[tuple[Network, int]], runs: Sequence[RunSpec]) -> None:
+        threads = self.runtime.threads or physical_cores()
+        with Bench(threads) as bench, torch.inference_mode():
+            reference, *ready = [self._ready(run, threads) for run in (self.spec, *runs)]
+            found = measure(bench, reference, group, ready)
+        for one in found:
+            append_line(self.path, line_of(one))
             self.done[one.key, one.turn] = one
 
-    def find(self, run: RunSpec, turn: int) -> Measured | None:
-        return self.done.get((self._key(run), turn))
+    def _ready(self, run: RunSpec, threads: int) -> Ready:
+        module, images, content = file_of(run, self.runtime)
+        plain = prepare(self.runtime, module, images, threads, content=content)
+        settings = Settings(self.runtime.runtime, self.runtime.device, self.runtime.precision, threads)
+        return Ready(plain, open_file(settings, content, profile=True), images.numpy())
 
-    def times(self, run: RunSpec, turn: int) -> tuple[float, list[tuple[str, float]]]:
-        """Milliseconds of a network and of its parts, corrected to the average speed of the machine."""
-        one = self.done[self._key(run), turn]
-        usual = median(each.reference_ms for each in self.done.values())
-        time = one.ratio * usual
-        return time, [(words, share * time) for words, share in one.parts]
 
-    def measure(self, jobs: Sequence[tuple[RunSpec, int]]) -> None:
-        with alone(), pinned(self.threads), torch.inference_mode():
-            before = cpu_time()
-            plain: list[Run] = []
-            profiles, device = [], ""
-            for run in (self.spec, *(run for run, _ in jobs)):
-                torch.manual_seed(0)
-                images = torch.randn((self.runtime.batch, 3, *run.image_size))
-                module = with_regions(build(run.network), images)
-                content = onnx_content(self.runtime, module, images, None)
-                prepared = prepare(self.runtime, module, images, self.threads, content=content)
-                device = prepared.device
-                plain.append(partial(prepared.run, prepared.load(images)))
-                profiles.append(profile(self.runtime, content, images, self.threads))
-            runs = [*plain, *(one.run for one in profiles)]
-            warm(runs, most=WARMUP)
-            samples = interleave(runs, repeats=REPEATS)
-            load = load_of_others(before, cpu_time())
-        reference, *others = samples[: len(plain)]
-        for (run, turn), times, profiled in zip(jobs, others, profiles[1:], strict=True):
-            parts = {name: words_of(part) for name, part in named_parts(run.network, run.image_size).items()}
-            shares = mean_shares(profiled.finish()[-REPEATS:], list(parts))
-            one = Measured(
-                key=self._key(run),
-                turn=turn,
-                device=device,
-                reference_ms=median(reference),
-                ratio=compare(times, reference).median,
-                parts=tuple((words, shares[name]) for name, words in parts.items()),
-                other_load=load,
-            )
-            append(self.path, one)
-            self.done[one.key, one.turn] = one
-        profiles[0].finish()
+def network_of(run: RunSpec, conditions: str) -> Network:
+    """What a calibration knows of a network, measured under some conditions."""
+    parts = named_parts(run.network, run.image_size)
+    return Network(
+        key=f"{conditions} {run.image_size} {run.network.model_dump_json()}",
+        macs=count(run.network, run.image_size).macs,
+        parts=[(name, words_of(part)) for name, part in parts.items()],
+    )
 
-    def _key(self, run: RunSpec) -> str:
-        return f"{self.machine} {self.runtime.model_dump_json()} {run.image_size} {run.network.model_dump_json()}"
+
+def file_of(run: RunSpec, runtime: RuntimeSpec) -> tuple[torch.nn.Module, Tensor, bytes]:
+    """A network with random weights, images to try it with, and its file."""
+    torch.manual_seed(0)
+    images = torch.randn((runtime.batch, 3, *run.image_size))
+    module = with_regions(build(run.network), images)
+    return module, images, onnx_content(runtime, module, images, None)

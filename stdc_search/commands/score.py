@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from stdc_search.data import open_dataset
 from stdc_search.data.transforms import normalise
 from stdc_search.deploy.quantize import calibration_images
+from stdc_search.device.hardware import physical_cores
+from stdc_search.device.runtimes import Runner
 from stdc_search.errors import UserError
-from stdc_search.latency.machine import physical_cores
-from stdc_search.latency.runtimes import Prepared, prepare
+from stdc_search.latency.runtimes import prepare
 from stdc_search.network.builder import build
 from stdc_search.network.weights import load_weights
 from stdc_search.records import ImageScore, Score
@@ -78,11 +79,11 @@ def _deployed(
 
 
 class _Deployed(nn.Module):
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, runner: Runner) -> None:
         super().__init__()
-        self.prepared = prepared
+        self.runner = runner
         self.place = nn.Parameter(torch.empty(0))  # images are brought to where the parameters are
 
     def forward(self, images: Tensor) -> Tensor:
-        loaded = (self.prepared.load(image[None].contiguous()) for image in images)
-        return torch.cat([self.prepared.run(one).cpu().clone() for one in loaded])
+        loaded = (self.runner.load(image[None].contiguous().numpy()) for image in images)
+        return torch.cat([torch.from_numpy(self.runner.fetch(self.runner.run(one))) for one in loaded])

@@ -7,7 +7,6 @@ import json
 import logging
 from ast import literal_eval
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stdc_search.deploy.folding import Output, deployed
+from stdc_search.device.runtimes import INPUT, openvino_core
 from stdc_search.errors import UserError
 from stdc_search.network.onnx_file import file_in
 from stdc_search.spec.choices import Format
@@ -23,10 +23,7 @@ from stdc_search.storage import write_atomically
 
 if TYPE_CHECKING:
     import onnx
-    import openvino
 
-INPUT = "image"
-"""Name of the input. The output is named after its kind."""
 OPSET = 18
 """The operator set of torch's exporter. It has everything that these networks need, and more runtimes read it than
 later ones."""
@@ -166,26 +163,6 @@ def _save_openvino(content: bytes, path: Path, about: Mapping[str, Any]) -> Path
     model.set_rt_info(json.dumps(about), ABOUT)
     ov.save_model(model, path, compress_to_fp16=False)
     return path
-
-
-def openvino_core() -> openvino.Core:
-    """OpenVINO's Core, one for the whole process.
-
-    Raises:
-        UserError: OpenVINO is not installed.
-    """
-    try:
-        import openvino
-    except ImportError:
-        raise UserError("OpenVINO is not installed; type: pip install 'stdc-search[openvino]'") from None
-    return _core(openvino.Core)
-
-
-@cache
-def _core(make: Callable[[], openvino.Core]) -> openvino.Core:
-    # A Core sets its thread's signal stack. When it is deleted, it restores the previous Core's stack, which may be
-    # gone: the next handled signal, such as Ctrl-C or the end of a loader's worker, was then a segmentation fault.
-    return make()
 
 
 def _onnx(network: nn.Module, example: Tensor, output: Output) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stdc_search.data import Dataset
 from stdc_search.data.transforms import normalise
-from stdc_search.deploy.export import INPUT
+from stdc_search.device.runtimes import INPUT
 
 if TYPE_CHECKING:
     import onnx

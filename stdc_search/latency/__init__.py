@@ -5,24 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from stdc_search.latency.alone import alone, beside, pinned
-from stdc_search.latency.disturbance import (
-    ReferenceTime,
-    cpu_time,
-    kind_of,
-    load_of_others,
-    reference_time,
-    references,
-)
-from stdc_search.latency.loop import Clock, interleave, warm
-from stdc_search.latency.machine import describe_machine, note_machine, physical_cores, this_machine
-from stdc_search.latency.runtimes import MismatchError, UnavailableError, prepare
+from stdc_search.device.alone import beside
+from stdc_search.device.bench import Bench, Turns
+from stdc_search.device.disturbance import kind_of
+from stdc_search.device.hardware import physical_cores
+from stdc_search.device.loop import MOST, Clock
+from stdc_search.device.runtimes import UnavailableError
+from stdc_search.latency.fixed import fixed_work
+from stdc_search.latency.machine import describe_machine, note_machine, this_machine
+from stdc_search.latency.runtimes import MismatchError, prepare
 from stdc_search.latency.statistics import ranks, summarise
 from stdc_search.latency.typical import with_regions
 from stdc_search.records import Latency
@@ -89,28 +85,15 @@ def race(
         UnavailableError: a runtime is not here.
         MismatchError: a runtime gives another result than eager PyTorch.
     """
-    with alone(), pinned(max(map(_threads, entries))), _settings():
-        prepared, runs = [], []
+    with Bench(max(map(_threads, entries)), fixed_work()) as bench, _settings():
         for entry in entries:
             images = _images(entry)
             module = entry.module if entry.image is not None else with_regions(entry.module, images)
-            one = prepare(entry.runtime, module, images, _threads(entry), entry.calibration)
-            prepared.append(one)
-            runs.append(partial(one.run, one.load(images)))
-        fixed = references(one.device for one in prepared)
-        for work in fixed.values():
-            work()
-        before = cpu_time()
-        steady = warm(runs, least=warmup, clock=clock)
-        samples = interleave([*runs, *fixed.values()], repeats=repeats, clock=clock)
-        load = load_of_others(before, cpu_time())
-    samples, fixed_samples = samples[: len(runs)], samples[len(runs) :]
-    seen = {kind: reference_time(kind, mine) for kind, mine in zip(fixed, fixed_samples, strict=True)}
-    latencies = [
-        _latency(entry, one.device, is_steady, mine, load, seen.get(kind_of(one.device)))
-        for entry, one, is_steady, mine in zip(entries, prepared, steady, samples, strict=True)
-    ]
-    return [Timing(*both) for both in zip(latencies, ranks(samples), strict=True)]
+            runner = prepare(entry.runtime, module, images, _threads(entry), entry.calibration)
+            bench.add(runner, images.numpy())
+        turns = bench.measure(least=warmup, most=MOST, repeats=repeats, clock=clock)
+    latencies = [_latency(entry, turns, i) for i, entry in enumerate(entries)]
+    return [Timing(*both) for both in zip(latencies, ranks(turns.samples), strict=True)]
 
 
 def measure(
@@ -147,10 +130,10 @@ def _images(entry: Entry) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(0))
 
 
-def _latency(
-    entry: Entry, device: str, steady: bool, samples: list[float], load: float | None, reference: ReferenceTime | None
-) -> Latency:
+def _latency(entry: Entry, turns: Turns, i: int) -> Latency:
+    samples, device = turns.samples[i], turns.devices[i]
     found = summarise(samples)
+    reference = turns.references.get(kind_of(device))
     return Latency(
         **_conditions(entry.runtime, entry.image_size, device),
         median_ms=found.median,
@@ -160,8 +143,9 @@ def _latency(
         samples=len(samples),
         cv=found.cv,
         drift=found.drift,
-        steady=steady,
-        other_load=load if device == "cpu" else None,  # a GPU computes whatever the CPU does
+        steady=turns.steady[i],
+        other_load=turns.load if device == "cpu" else None,  # a GPU computes whatever the CPU does
+        throttled=turns.throttled,
         reference_ms=reference.mean if reference else None,
         reference_fastest_ms=reference.fastest if reference else None,
     )

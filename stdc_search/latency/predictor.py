@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 
-import numpy as np
 from pydantic import ValidationError
 
 from stdc_search.errors import UserError
 from stdc_search.latency.machine import describe_machine
 from stdc_search.latency.parts import words_of
 from stdc_search.network.cost import Piece, pieces
-from stdc_search.ranking import rank_correlation
-from stdc_search.records import Errors, TimeTable
+from stdc_search.records import TimeTable
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.network import NetworkSpec
-
-TRUST = 0.2
-"""By which share of a part's time a correction may move it as easily as a network's time may be off by `NOISE`."""
-NOISE = 0.02
-
-
-def errors_of(found: Sequence[float], measured: Sequence[float]) -> Errors:
-    """How far times lie from those measured, of at least two networks."""
-    off = np.abs(np.asarray(found) / np.asarray(measured) - 1)
-    return Errors(
-        mape=100 * float(off.mean()),
-        within_10=100 * float((off <= 0.1).mean()),
-        largest=100 * float(off.max()),
-        spearman=rank_correlation(found, measured),
-    )
 
 
 class UnknownPartError(UserError):
@@ -89,29 +70,3 @@ def load_table(path: Path, runtime: RuntimeSpec) -> TimeTable:
         name = different[0]
         raise UserError(f"{path}: its {name} is {table.runtime.get(name)}, and `latency` says {wanted[name]}{again}")
     return table
-
-
-def fit(seen: Sequence[Sequence[tuple[str, float]]], measured: Sequence[float]) -> dict[str, float]:
-    """Milliseconds of each part from whole networks: what profiles say on average, then corrected.
-
-    A ridge regression corrects the times of the parts, as little as possible, so that the sums agree with the measured
-    times.
-
-    Args:
-        seen: for each network, the words and milliseconds of its parts; a part may occur several times.
-        measured: milliseconds of each network.
-    """
-    times = defaultdict(list)
-    for parts in seen:
-        for words, milliseconds in parts:
-            times[words].append(milliseconds)
-    first = np.array([median(each) for each in times.values()])
-    column = {words: i for i, words in enumerate(times)}
-    shares = np.zeros((len(seen), len(first)))
-    for row, (parts, whole) in enumerate(zip(seen, measured, strict=True)):
-        for words, _ in parts:
-            shares[row, column[words]] += first[column[words]] / whole
-    off = 1 - shares.sum(1)
-    weighed = np.concatenate([shares / NOISE, np.eye(len(first)) / TRUST])
-    change, *_ = np.linalg.lstsq(weighed, np.concatenate([off / NOISE, np.zeros(len(first))]), rcond=None)
-    return dict(zip(times, (first * (1 + change)).clip(0).tolist(), strict=True))

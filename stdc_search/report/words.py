@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from stdc_search.device.disturbance import BUSY
 from stdc_search.ranking import rank_correlation
 from stdc_search.records import METRICS, Direction, ImageScore, Latency, Machine, Record, Score, TimeTable
 from stdc_search.report.tables import MARK
@@ -27,8 +28,6 @@ UNSURE, DRIFTING = 0.05, 0.05
 """Share of a median by which its 95 % interval may reach to each side, and drift, above which a time is doubtful."""
 MEDIAN = 1.96 * math.sqrt(math.pi / 2)
 """Half of the width of the 95 % interval of a median, in standard deviations over the root of the samples' number."""
-BUSY = 0.1
-"""Share of the CPU that other processes may use before a time is doubted."""
 SLOWED = 1.5
 """How many times its shortest time the fixed work may take before a time is doubted."""
 FEWEST_RANKED = 3
@@ -109,6 +108,8 @@ def doubts(latency: Latency, fastest_ms: float | None = None) -> str:
         parts.append(f"they drifted by {latency.drift:+.0%}")
     if latency.other_load is not None and latency.other_load > BUSY:
         parts.append(f"other processes used {latency.other_load:.0%} of the CPU while this was measured")
+    if latency.throttled:
+        parts.append("heat slowed the CPU down while this was measured")
     if latency.reference_ms is not None and latency.reference_fastest_ms is not None:
         fastest = min(filter(None, (fastest_ms, latency.reference_fastest_ms)), default=latency.reference_ms)
         if latency.reference_ms > SLOWED * fastest:

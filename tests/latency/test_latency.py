@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from itertools import chain, repeat
 from types import SimpleNamespace
@@ -14,22 +15,24 @@ import torch
 from torch import nn
 
 from stdc_search import latency
-from stdc_search.deploy.export import openvino_core
 from stdc_search.deploy.quantize import quantized
+from stdc_search.device import bench, disturbance
+from stdc_search.device import runtimes as device_runtimes
+from stdc_search.device.disturbance import CpuTime
+from stdc_search.device.hardware import physical_cores
+from stdc_search.device.loop import WINDOW
+from stdc_search.device.runtimes import openvino_core
 from stdc_search.latency import (
     Entry,
     MismatchError,
     UnavailableError,
-    disturbance,
     measure,
     measure_network,
     race,
     runtimes,
 )
-from stdc_search.latency.disturbance import CpuTime
-from stdc_search.latency.loop import WINDOW
-from stdc_search.latency.machine import physical_cores
-from stdc_search.latency.runtimes import Prepared, check, prepare, reference
+from stdc_search.latency.fixed import fixed_work
+from stdc_search.latency.runtimes import check, prepare, reference
 from stdc_search.latency.typical import with_regions
 from stdc_search.spec.choices import PRECISIONS, Runtime
 from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
@@ -96,8 +99,8 @@ def calibration():
 
 
 def result(spec, module, images, calibration=None):
-    prepared = prepare(spec, module, images, 1, calibration)
-    return prepared.run(prepared.load(images)).clone()  # it is the runtime's own memory
+    runner = prepare(spec, module, images, 1, calibration)
+    return torch.from_numpy(runner.fetch(runner.run(runner.load(images.numpy()))))
 
 
 @pytest.fixture
@@ -188,14 +191,14 @@ def test_what_is_not_here_says_what_to_do(spec, told, tiny):
 
 def test_without_openvino_it_is_said_what_to_install(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(UnavailableError, match=r"pip install 'stdc-search\[openvino\]'"):
+    with pytest.raises(UnavailableError, match="type: pip install openvino"):
         measure([Entry(tiny, SIZE, RuntimeSpec(runtime="openvino"))])
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_precision_that_the_cpu_lacks_is_refused_with_those_that_it_has(tiny, monkeypatch, precision):
     core = SimpleNamespace(get_property=lambda device, name: ["FP32", "INT8", "BIN"])
-    monkeypatch.setattr(runtimes, "openvino_core", lambda: core)
+    monkeypatch.setattr(device_runtimes, "openvino_core", lambda: core)
     with pytest.raises(UnavailableError, match=f"`precision: {precision}`: this CPU has FP32, INT8"):
         measure([Entry(tiny, SIZE, RuntimeSpec(runtime="openvino", precision=precision))])
 
@@ -297,7 +300,7 @@ def idle(monkeypatch):
 
     def use(busy):
         both = iter([start, CpuTime(wall=10, busy=busy, own=11, cores=2)])
-        monkeypatch.setattr(latency, "cpu_time", lambda: next(both))
+        monkeypatch.setattr(bench, "cpu_time", lambda: next(both))
 
     use(11)
     return use
@@ -312,7 +315,7 @@ def test_a_latency_notes_the_load_of_others(idle, tiny):
 def test_the_load_of_others_is_not_noted_of_a_gpu(idle, tiny, monkeypatch):
     idle(20)
     cpu = prepare(RuntimeSpec(), tiny, torch.randn(1, 3, *SIZE), 1)
-    monkeypatch.setattr(latency, "prepare", lambda *_: Prepared(cpu.load, cpu.run, "cuda"))
+    monkeypatch.setattr(latency, "prepare", lambda *_: replace(cpu, device="cuda"))
     (timed,) = measure([Entry(tiny, SIZE, RuntimeSpec(threads=1))], warmup=1, repeats=1)
     assert (timed.device, timed.other_load) == ("cuda", None)
 
@@ -324,7 +327,7 @@ def test_fixed_work_takes_turns_with_the_networks(idle, monkeypatch):
         done.append("work")
         clock.now += 3 * 10**6
 
-    monkeypatch.setattr(latency, "references", lambda devices: {kind: work for kind in devices})
+    monkeypatch.setattr(latency, "fixed_work", lambda: {"cpu": lambda: work})
     module = Sleeper(clock, *repeat(50, 100))
     timings = measure([Entry(module, SIZE, RuntimeSpec(output="logits"))] * 2, warmup=1, repeats=4, clock=clock)
     assert [(timed.median_ms, timed.samples) for timed in timings] == [(50, 4)] * 2
@@ -333,7 +336,7 @@ def test_fixed_work_takes_turns_with_the_networks(idle, monkeypatch):
 
 
 def test_a_device_without_fixed_work_has_no_time_of_it(idle, tiny, monkeypatch):
-    monkeypatch.setattr(latency, "references", lambda devices: {})
+    monkeypatch.setattr(latency, "fixed_work", dict)
     (timed,) = measure([Entry(tiny, SIZE, RuntimeSpec(threads=1))], warmup=1, repeats=1)
     assert (timed.reference_ms, timed.reference_fastest_ms) == (None, None)
 
@@ -427,3 +430,14 @@ def test_an_untrained_networks_labels_have_the_borders_of_a_street(tiny):
     assert 0.005 < borders < 0.1
     assert tiny.training
     assert with_regions(classifier(), images) is classifier()
+
+
+def test_a_gpu_has_fixed_work_if_torch_can_use_it(monkeypatch):
+    for can, kinds in ((True, ["cpu", "gpu"]), (False, ["cpu"])):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda can=can: can)
+        assert list(fixed_work()) == kinds
+
+
+@pytest.mark.gpu
+def test_the_fixed_work_of_a_gpu_runs():
+    assert fixed_work()["gpu"]()().shape == (1, 256, 128, 128)

@@ -6,8 +6,10 @@ import subprocess
 
 import pytest
 
+from stdc_search.device import hardware
+from stdc_search.device.hardware import driver, physical_cores
 from stdc_search.latency import machine
-from stdc_search.latency.machine import describe_machine, physical_cores
+from stdc_search.latency.machine import describe_machine
 
 
 def test_a_machine_describes_itself_the_same_twice():
@@ -20,10 +22,10 @@ def test_the_commit_is_no_part_of_the_id(monkeypatch):
     assert (describe_machine().id, describe_machine().commit) == (here.id, "another")
 
 
-@pytest.mark.parametrize(("part", "value"), [("_cpu", "another"), ("_memory_gb", 1.5), ("_versions", {})])
+@pytest.mark.parametrize(("part", "value"), [("cpu", "another"), ("memory_gb", 1.5), ("versions", lambda packages: {})])
 def test_other_hardware_or_versions_give_another_id(part, value, monkeypatch):
     here = describe_machine().id
-    monkeypatch.setattr(machine, part, lambda: value)
+    monkeypatch.setattr(hardware, part, value if callable(value) else lambda: value)
     assert describe_machine().id != here
 
 
@@ -37,30 +39,30 @@ def test_cores_are_no_more_than_hardware_threads():
 
 
 def test_two_hardware_threads_of_one_core_are_one_core(monkeypatch):
-    monkeypatch.setattr(machine, "_usable_cpus", lambda: {0, 1, 2, 3})
-    monkeypatch.setattr(machine, "_read", lambda path: "0,2" if "cpu0" in path or "cpu2" in path else "1,3")
+    monkeypatch.setattr(hardware, "usable_cpus", lambda: {0, 1, 2, 3})
+    monkeypatch.setattr(hardware, "read", lambda path: "0,2" if "cpu0" in path or "cpu2" in path else "1,3")
     assert physical_cores() == 2
 
 
 def test_the_processor_is_named_as_linux_names_it(monkeypatch):
-    monkeypatch.setattr(machine, "_read", lambda path: "processor\t: 0\nmodel name\t: Fast CPU 3000\nflags\t: fpu\n")
+    monkeypatch.setattr(hardware, "read", lambda path: "processor\t: 0\nmodel name\t: Fast CPU 3000\nflags\t: fpu\n")
     assert describe_machine().cpu == "Fast CPU 3000"
 
 
 def test_the_driver_is_read_from_the_kernel_modules_version(monkeypatch):
     text = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\n"
-    monkeypatch.setattr(machine, "_read", lambda path: text)
-    assert machine._driver() == "550.54.15"
+    monkeypatch.setattr(hardware, "read", lambda path: text)
+    assert driver() == "550.54.15"
 
 
 def test_a_system_without_linux_files_or_git_is_described_all_the_same(monkeypatch):
     def missing(*args, **kwargs):
         raise FileNotFoundError
 
-    monkeypatch.setattr(machine, "_read", lambda path: "")
+    monkeypatch.setattr(hardware, "read", lambda path: "")
     monkeypatch.setattr(subprocess, "run", missing)
-    monkeypatch.delattr(machine.os, "sched_getaffinity", raising=False)
-    monkeypatch.delattr(machine.os, "sysconf", raising=False)
+    monkeypatch.delattr(hardware.os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(hardware.os, "sysconf", raising=False)
     described = describe_machine()
     assert described.cpu
     assert described.cores == described.threads >= 1

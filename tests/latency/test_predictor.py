@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from stdc_search.commands.calibrate import MEASURED, TABLE, calibrate, cover
+from stdc_search.device.calibration import errors_of, fit, mean_shares, shares
+from stdc_search.device.runtimes import Settings, open_file
 from stdc_search.errors import UserError
 from stdc_search.latency import describe_machine, predictor
 from stdc_search.latency.parts import words_of
-from stdc_search.latency.predictor import Predictor, errors_of, fit, load_table
-from stdc_search.latency.profile import mean_shares, profile, shares
+from stdc_search.latency.predictor import Predictor, load_table
 from stdc_search.latency.runtimes import onnx_content
 from stdc_search.network.builder import build
 from stdc_search.network.cost import named_parts, pieces
+from stdc_search.ranking import rank_correlation
 from stdc_search.records import Errors, TimeTable
 from stdc_search.search.space import draw
 from stdc_search.spec.measurement import RuntimeSpec
@@ -85,17 +87,18 @@ def test_times_are_learnt_though_profiles_are_off(networks, noise):
     found = errors_of([predict(run.network, run.image_size) for run in mine], whole)
     uncorrected = errors_of([sum(true[one] * bias[one] for one in words(run)) for run in mine], whole)
     assert len(mine) > 20
-    assert found.mape < uncorrected.mape / 2
-    assert found.mape < 1.5
-    assert found.spearman > 0.98
+    assert found["mape"] < uncorrected["mape"] / 2
+    assert found["mape"] < 1.5
+    assert found["spearman"] > 0.98
 
 
 def test_errors_are_those_of_a_table_done_by_hand():
     found = errors_of([10.5, 18.5, 30], [10, 20, 40])
-    assert found.mape == pytest.approx(100 * (0.05 + 0.075 + 0.25) / 3)
-    assert found.within_10 == pytest.approx(100 * 2 / 3)
-    assert found.largest == pytest.approx(25)
-    assert found.spearman == 1
+    assert found["mape"] == pytest.approx(100 * (0.05 + 0.075 + 0.25) / 3)
+    assert found["within_10"] == pytest.approx(100 * 2 / 3)
+    assert found["largest"] == pytest.approx(25)
+    assert found["spearman"] == 1
+    assert errors_of([1, 1, 3], [1, 2, 3])["spearman"] == pytest.approx(rank_correlation([1, 1, 3], [1, 2, 3]))
 
 
 def test_the_parts_of_a_known_network_are_not_looked_up_again(networks, monkeypatch):
@@ -155,10 +158,12 @@ def test_nodes_belong_to_their_modules_and_others_to_the_one_before():
 def test_a_runtimes_profile_tells_the_time_of_every_part(runtime):
     spec = RuntimeSpec(runtime=runtime, threads=1)
     images = torch.zeros(1, 3, *SPACE.image_size)
-    made = profile(spec, onnx_content(spec, build(SPACE.network), images, None), images, 1)
+    content = onnx_content(spec, build(SPACE.network), images, None)
+    runner = open_file(Settings(runtime, None, "fp32", 1), content, profile=True)
+    loaded = runner.load(images.numpy())
     for _ in range(3):
-        made.run()
-    runs = made.finish()
+        runner.run(loaded)
+    runs = runner.nodes()
     names = list(named_parts(SPACE.network, SPACE.image_size))
     found = mean_shares(runs, names)
     assert len(runs) == 3
@@ -167,9 +172,9 @@ def test_a_runtimes_profile_tells_the_time_of_every_part(runtime):
     assert all(share > 1e-4 for share in found.values())
 
 
-def test_a_runtime_that_tells_no_times_of_nodes_is_refused():
+def test_a_runtime_that_tells_no_times_of_nodes_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="eager does not report the time of each node; use `--runtime"):
-        profile(RuntimeSpec(), b"", torch.zeros(1, 3, 64, 64), 1)
+        calibrate(SPACE, RuntimeSpec(), tmp_path)
 
 
 TINY = """

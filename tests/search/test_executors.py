@@ -367,7 +367,7 @@ def test_what_a_full_disk_cuts_goes_on_when_there_is_room(tmp_path):
 
 
 def test_while_one_measures_others_that_train_pause(tmp_path):
-    from stdc_search.latency.alone import alone
+    from stdc_search.device.alone import alone
 
     script = (
         "import sys, time; from stdc_search.latency import beside\n"

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from pebble import ProcessExpired, ProcessPool
 
+from stdc_search.device.alone import WaitsForMeasurement
 from stdc_search.errors import UserError
-from stdc_search.latency.alone import WaitsForMeasurement
 from stdc_search.search.executors.executor import GivenUp, Lost, Outcome, translated
 from stdc_search.search.executors.work import work
 from stdc_search.spec.executor import ProcessesSpec

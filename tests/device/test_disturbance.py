@@ -4,10 +4,9 @@ import os
 import tracemalloc
 
 import pytest
-import torch
 
-from stdc_search.latency import disturbance
-from stdc_search.latency.disturbance import CpuTime, cpu_time, kind_of, load_of_others, reference_time, references
+from stdc_search.device import disturbance
+from stdc_search.device.disturbance import CpuTime, cpu_time, kind_of, load_of_others, reference_time, work_of_cpu
 
 STAT = """\
 cpu  600 60 6 9999 999 0 0 66 0 0
@@ -38,7 +37,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(os, "sysconf", lambda name: 100, raising=False)
         for cpu, text in siblings.items():
             files[f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"] = text
-        monkeypatch.setattr(disturbance, "_read", lambda path: files.get(path, ""))
+        monkeypatch.setattr(disturbance, "read", lambda path: files.get(path, ""))
         return files
 
     return use
@@ -131,21 +130,8 @@ def test_cpu_and_gpu_are_remembered_apart():
     assert reference_time("gpu", [2]).fastest == 2
 
 
-def test_every_kind_of_device_has_one_fixed_work(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(disturbance, "_on_gpu", lambda: lambda: "convolution")
-    found = references(["cpu", "cuda", "tensorrt", "cpu"])
-    assert list(found) == ["cpu", "gpu"]
-    assert found["gpu"]() == "convolution"
-
-
-def test_a_gpu_that_torch_cannot_use_has_no_fixed_work(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert references(["tensorrt"]) == {}
-
-
 def test_the_fixed_work_of_a_cpu_allocates_no_memory_whose_pages_would_have_to_be_made():
-    work = references(["cpu"])["cpu"]
+    work = work_of_cpu()
     work()
     tracemalloc.start()
     try:
@@ -154,11 +140,6 @@ def test_the_fixed_work_of_a_cpu_allocates_no_memory_whose_pages_would_have_to_b
     finally:
         tracemalloc.stop()
     assert peak < 100_000
-
-
-@pytest.mark.gpu
-def test_the_fixed_work_of_a_gpu_runs():
-    assert references(["cuda"])["gpu"]().shape == (1, 256, 128, 128)
 
 
 @pytest.mark.parametrize(("device", "kind"), [("cpu", "cpu"), ("cuda", "gpu"), ("tensorrt", "gpu")])

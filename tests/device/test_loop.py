@@ -5,7 +5,7 @@ from itertools import chain, cycle, repeat
 
 import pytest
 
-from stdc_search.latency.loop import MOST, WINDOW, interleave, warm
+from stdc_search.device.loop import MOST, WINDOW, interleave, warm
 
 
 class Bench:

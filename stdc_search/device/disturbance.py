@@ -1,7 +1,8 @@
 """Signs that other work disturbed a measurement.
 
-Samples that agree prove nothing on a machine that is busy all the time. Two signs do not depend on the samples: the CPU
-time of other processes, and the time of fixed work that takes turns with the networks.
+Samples that agree prove nothing on a machine that is busy all the time. Three signs do not depend on the samples: the
+CPU time of other processes, the time of fixed work that takes turns with the networks, and how often heat slowed the
+CPU down.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from stdc_search.latency.loop import Run
+from stdc_search.device.hardware import read, usable_cpus
+from stdc_search.device.loop import Run
 
 SHORTEST = 0.5
 """Seconds that CPU times are compared over, at least: the system counts them in steps of 10 ms."""
+BUSY = 0.1
+"""Share of the CPU that other processes may use before a time is doubted."""
 TOLERANCE = 0.1
 """Share of the CPU by which the system may have counted less than this process used, before it is not believed."""
 
@@ -40,9 +42,8 @@ def cpu_time() -> CpuTime | None:
     """Read the clocks; None where the system does not report the load of others (all but Linux)."""
     if not hasattr(os, "sched_getaffinity"):
         return None
-    cpus = os.sched_getaffinity(0)
-    cores = {_siblings(cpu) for cpu in cpus}  # what runs on a core's other hardware thread slows this one
-    busy = _busy(_read("/proc/stat"), set().union(*cores))
+    cores = {_siblings(cpu) for cpu in usable_cpus()}  # what runs on a core's other hardware thread slows this one
+    busy = _busy(read("/proc/stat"), set().union(*cores))
     return None if busy is None else CpuTime(time.perf_counter(), busy, time.process_time(), len(cores))
 
 
@@ -68,16 +69,9 @@ def _busy(stat: str, cpus: set[int]) -> float | None:
 
 def _siblings(cpu: int) -> frozenset[int]:
     """The hardware threads of a CPU's core, from a list like `0,64` or `0-1`."""
-    text = _read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu)
+    text = read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu)
     ends = [part.split("-") for part in text.strip().split(",")]
     return frozenset(one for first, *last in ends for one in range(int(first), int(last[0] if last else first) + 1))
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError:
-        return ""
 
 
 class ReferenceTime(NamedTuple):
@@ -99,25 +93,12 @@ def reference_time(device: str, samples: Sequence[float]) -> ReferenceTime:
     return ReferenceTime(fmean(samples), _fastest[device])
 
 
-def references(devices: Iterable[str]) -> dict[str, Run]:
-    """Fixed work for each kind of device: a few milliseconds on a CPU, about one on a GPU.
-
-    Args:
-        devices: `cpu`, or anything else for the GPU; a GPU that torch cannot use has no fixed work.
-    """
-    makers: dict[str, Callable[[], Run]] = {"cpu": _on_cpu}
-    if torch.cuda.is_available():
-        makers["gpu"] = _on_gpu
-    wanted = sorted({kind_of(device) for device in devices})
-    return {kind: makers[kind]() for kind in wanted if kind in makers}
-
-
 def kind_of(device: str) -> str:
     return "cpu" if device == "cpu" else "gpu"
 
 
-def _on_cpu() -> Run:
-    """Arithmetic, then memory traffic, each for about a millisecond, in plain NumPy.
+def work_of_cpu() -> Run:
+    """Fixed work of a few milliseconds: arithmetic, then memory traffic, in plain NumPy.
 
     It has one thread, so it leaves no pool of spinning threads behind for the network timed next. It allocates nothing:
     page faults would cost more than the work, and whether there are any depends on what was freed before.
@@ -128,17 +109,5 @@ def _on_cpu() -> Run:
     def run() -> None:
         np.sin(angles, out=sines)
         np.copyto(target, source)
-
-    return run
-
-
-def _on_gpu() -> Run:
-    image, kernel = torch.ones((1, 256, 128, 128), device="cuda"), torch.ones((256, 256, 3, 3), device="cuda")
-
-    @torch.inference_mode()
-    def run() -> torch.Tensor:
-        result = torch.nn.functional.conv2d(image, kernel, padding=1)
-        torch.cuda.synchronize()
-        return result
 
     return run

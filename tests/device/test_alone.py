@@ -9,12 +9,12 @@ import threading
 
 import pytest
 
-from stdc_search.latency.alone import alone, pinned
-from stdc_search.latency.machine import one_thread_a_core
+from stdc_search.device.alone import alone, pinned
+from stdc_search.device.hardware import one_thread_a_core
 
 MEASURES = """
 import sys
-from stdc_search.latency.alone import alone
+from stdc_search.device.alone import alone
 with alone():
     print("begun", flush=True)
     sys.stdin.readline()
@@ -54,7 +54,7 @@ def test_one_that_is_killed_holds_nobody_up(tmp_path, monkeypatch):
 
 TRAINS = """
 import time
-from stdc_search.latency.alone import beside
+from stdc_search.device.alone import beside
 with beside() as give_way:
     print("begun", flush=True)
     while True:
@@ -66,7 +66,7 @@ with beside() as give_way:
 def test_a_training_that_was_stopped_is_waited_for_with_a_word(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    module = sys.modules["stdc_search.latency.alone"]  # the package's own `alone` is the function
+    module = sys.modules["stdc_search.device.alone"]
     monkeypatch.setattr(module, "PATIENCE", 0.3)
     with subprocess.Popen([sys.executable, "-c", TRAINS], stdout=subprocess.PIPE) as trainer:
         assert trainer.stdout.readline() == b"begun\n"

@@ -1,11 +1,11 @@
 """The exclusive use of a machine: one measurement at a time, on its own cores, while trainings pause between steps.
 
-All by locks on files, which the system frees when the process that holds them is killed.
+All by locks on files, which the system frees when the process that holds them is killed. All users of a machine share
+them.
 """
 
 from __future__ import annotations
 
-import getpass
 import os
 import tempfile
 import threading
@@ -15,16 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock, Timeout
-
-from stdc_search.latency.machine import one_thread_a_core
+from stdc_search.device.hardware import one_thread_a_core
 
 try:
     import fcntl
 
-    FREE, SHARED, EXCLUSIVE = fcntl.LOCK_UN, fcntl.LOCK_SH, fcntl.LOCK_EX
-except ModuleNotFoundError:  # Windows: trainings do not pause
-    fcntl, FREE, SHARED, EXCLUSIVE = None, 0, 0, 0
+    FREE, SHARED, EXCLUSIVE, AT_ONCE = fcntl.LOCK_UN, fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_NB
+except ModuleNotFoundError:  # Windows: nobody waits
+    fcntl, FREE, SHARED, EXCLUSIVE, AT_ONCE = None, 0, 0, 0, 0
 
 
 PATIENCE = 60.0
@@ -33,32 +31,28 @@ data."""
 
 
 class WaitsForMeasurement(UserWarning):
-    """Another process measures on this machine, and this one waits for it."""
+    """A measurement waits: for another one on its machine, or for a device that does not answer."""
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Wait until no other process of this user measures or trains with this package here, then keep them waiting.
+    """Wait until no other process measures or trains with this package here, then keep them waiting.
 
     What else runs here is not kept from running.
     """
-    lock = FileLock(_lock_file("measures"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        message = "another process measures on this machine; waiting for it"
-        warnings.warn(message, WaitsForMeasurement, stacklevel=4)
-        lock.acquire()
-    try:
-        with _open("entrance") as entrance, _open("room") as room:
-            with _said(
-                f"training on this machine has not paused for {PATIENCE:g} s; still waiting. Is that process suspended?"
-            ):
-                _lock(entrance, EXCLUSIVE)
-                _lock(room, EXCLUSIVE)
-            yield
-    finally:
-        lock.release()
+    with _open("measures") as measures, _open("entrance") as entrance, _open("room") as room:
+        try:
+            _lock(measures, EXCLUSIVE | AT_ONCE)
+        except BlockingIOError:
+            message = "another process measures on this machine; waiting for it"
+            warnings.warn(message, WaitsForMeasurement, stacklevel=4)
+            _lock(measures, EXCLUSIVE)
+        with _said(
+            f"training on this machine has not paused for {PATIENCE:g} s; still waiting. Is that process suspended?"
+        ):
+            _lock(entrance, EXCLUSIVE)
+            _lock(room, EXCLUSIVE)
+        yield
 
 
 @contextmanager
@@ -93,12 +87,14 @@ def _said(text: str) -> Iterator[None]:
         timer.join()  # its thread must not be pinned with the others
 
 
-def _lock_file(name: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"stdc-search-{getpass.getuser()}-{name}.lock"
-
-
 def _open(name: str) -> IO[bytes]:
-    return _lock_file(name).open("ab")
+    """The file of a lock, opened for reading: Linux lets nobody open another user's file in /tmp for creation."""
+    path = Path(tempfile.gettempdir()) / f"stdc-search-{name}.lock"
+    with suppress(FileExistsError):
+        made = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL)
+        os.chmod(path, 0o444)
+        os.close(made)
+    return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb")
 
 
 def _lock(file: IO[bytes], how: int) -> None:

@@ -57,7 +57,7 @@ def interleave(runs: Sequence[Run], *, repeats: int, clock: Clock = time.perf_co
     """
     samples: list[list[float]] = [[] for _ in runs]
     with _garbage_kept():
-        for _ in zip(range(repeats), _rounds(runs, samples, clock), strict=False):
+        for _ in zip(range(repeats), _rounds(runs, samples, clock)):
             pass
     return samples
 
