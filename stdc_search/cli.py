@@ -57,6 +57,10 @@ DataRoot = Annotated[
     _folder("Folder that a relative `data.root` starts from.", "$STDC_SEARCH_DATA, else the working folder"),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=AS_IN_SPEC)]
+On = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Device: ssh://HOST or ssh://USER@HOST.", show_default=AS_IN_SPEC),
+]
 Out = Annotated[Path, typer.Option(help="Output folder.")]
 
 
@@ -185,6 +189,7 @@ def time_command(
     runtime: Annotated[list[str] | None, _choice(Runtime, "Runtime; repeatable.", AS_IN_SPEC)] = None,
     precision: Annotated[list[str] | None, _choice(Precision, "Precision; repeatable.", AS_IN_SPEC)] = None,
     threads: Threads = None,
+    on: On = None,
     data_root: DataRoot = None,
     out: Out = Path("runs/time"),
 ) -> None:
@@ -200,14 +205,15 @@ def time_command(
     from stdc_search.report.tables import show_table
     from stdc_search.report.words import device, doubts, ties
 
-    timings = time_networks(runs, runtime, precision, threads, data_root=data_root)
-    frame = latency_frame(timings)
+    timings = time_networks(runs, runtime, precision, threads, on, data_root=data_root)
+    frame = latency_frame((name, one.latency, one.place, one.machine) for name, one in timings)
     out.mkdir(parents=True, exist_ok=True)
-    show_table(frame, out / "time", title=f"Latency on {device(note_machine(out / 'machine.json'))}")
+    machines = {device(note_machine(out / "machine.json", timing.machine)): None for _, timing in timings}
+    show_table(frame, out / "time", title=f"Latency on {' and '.join(machines)}")
     typer.echo(ties(frame))
-    for name, latency, _ in timings:
-        if reasons := doubts(latency):
-            typer.echo(f"{name}, {latency.runtime}: this time is not reliable: {reasons}", err=True)
+    for name, timing in timings:
+        if reasons := doubts(timing.latency):
+            typer.echo(f"{name}, {timing.latency.runtime}: this time is not reliable: {reasons}", err=True)
 
 
 @app.command("calibrate")
@@ -216,12 +222,14 @@ def calibrate_command(
     runtime: Annotated[ProfiledRuntime | None, _choice(ProfiledRuntime, "Runtime.", AS_IN_SPEC)] = None,
     precision: Annotated[FloatPrecision | None, _choice(FloatPrecision, "Precision.", AS_IN_SPEC)] = None,
     threads: Threads = None,
+    on: On = None,
     out: Annotated[Path | None, _folder("Output folder.", "runs/calibrate/NAME of the spec file and runtime")] = None,
 ) -> None:
     """Learn to predict the latency of candidates.
 
-    Measures networks of a search space on this machine, learns the latency of each part, and reports how well the
-    sums predict other networks. `latency.table` of a spec takes the table that this command writes.
+    Measures networks of a search space on this machine, or on the device that `--on` names, learns the latency of
+    each part, and reports how well the sums predict other networks. `latency.table` of a spec takes the table that
+    this command writes.
     """
     run, _ = _load_search(spec, "use `stdc-search time` to measure a single network")
     from stdc_search.commands.calibrate import TABLE, calibrate
@@ -231,7 +239,7 @@ def calibrate_command(
     from stdc_search.spec.measurement import LatencySpec, varied
 
     wanted = (run.latency or LatencySpec()).model_copy(update={"also": ()})
-    (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads)
+    (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads, on)
     folder = out or Path("runs/calibrate") / f"{spec_name(spec)}_{how.runtime}"
     with _progress("networks measured") as progress:
         table, held_out = calibrate(run, how, folder, progress=progress)
@@ -240,18 +248,44 @@ def calibrate_command(
     typer.echo(f"saved: {folder / TABLE}")
 
 
+@app.command("bundle")
+def bundle_command(
+    spec: Spec,
+    runtime: Annotated[ProfiledRuntime | None, _choice(ProfiledRuntime, "Runtime.", AS_IN_SPEC)] = None,
+    precision: Annotated[FloatPrecision | None, _choice(FloatPrecision, "Precision.", AS_IN_SPEC)] = None,
+    threads: Threads = None,
+    out: Annotated[Path | None, _folder("Output folder.", "runs/bundle/NAME of the spec file and runtime")] = None,
+) -> None:
+    """Write a folder that calibrates a device by hand.
+
+    For a device that cannot be reached by SSH. Copy the folder there and start its `run.sh`, which writes `times.json`;
+    `latency: {on: elsewhere, table: times.json}` of a spec takes it.
+    """
+    run, _ = _load_search(spec, "use `stdc-search export` for the file of a single network")
+    from stdc_search.commands.bundle import SCRIPT, bundle
+    from stdc_search.spec.measurement import LatencySpec, varied
+
+    wanted = (run.latency or LatencySpec()).model_copy(update={"also": ()})
+    (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads)
+    folder = out or Path("runs/bundle") / f"{spec_name(spec)}_{how.runtime}"
+    with _progress("networks written") as progress:
+        bundle(run, how, folder, progress=progress)
+    typer.echo(f"saved: {folder}; copy it to the device and start {SCRIPT} there")
+
+
 @app.command("score")
 def score_command(
     spec: Spec,
     weights: Weights,
     runtime: Annotated[list[str] | None, _choice(Runtime, "Runtime; repeatable.", "eager")] = None,
     precision: Annotated[list[str] | None, _choice(Precision, "Precision; repeatable.", "fp32")] = None,
+    on: On = None,
     data_root: DataRoot = None,
     out: Out = Path("runs/score"),
 ) -> None:
     """Score trained weights on validation images.
 
-    Runs the network in PyTorch, or on the runtimes and in the precisions that it will be deployed with.
+    Runs the network in PyTorch, or on the runtimes, in the precisions and on the device that it will be deployed on.
     """
     run = _load(spec)
     from stdc_search.commands.score import score
@@ -259,8 +293,8 @@ def score_command(
     from stdc_search.report.tables import show_table
     from stdc_search.spec.measurement import LatencySpec, varied
 
-    default = LatencySpec(runtime="onnxruntime" if run.network.kind == "onnx_file" else "eager")
-    runtimes = varied(default, runtime, precision, None)
+    default = LatencySpec(runtime="onnxruntime" if on or run.network.kind == "onnx_file" else "eager")
+    runtimes = varied(default, runtime, precision, None, on)
     with _progress("images") as progress:
         scores = score(run, weights, runtimes, data_root=data_root, progress=progress)
     frame = score_frame(zip(runtimes, scores, strict=True))

@@ -99,6 +99,8 @@ class Latency(_Value):
     threads: int
     device: str = "cpu"
     """What ran it: cpu, cuda or tensorrt."""
+    machine: str | None = None
+    """`Machine.id` of the device that `latency.on` names; None if that is the machine of the record."""
     precision: str = "fp32"
     memory_format: str = "contiguous"
     source: Literal["measured", "predicted"] = "measured"
@@ -179,6 +181,24 @@ class StartedFrom(_Value):
     """Tensors of the network."""
 
 
+class Machine(_Value):
+    """Where a record was made."""
+
+    id: str
+    """Hash of all that follows except the commit; records with different ids are not to be compared by time."""
+    device: str
+    cpu: str
+    cores: int
+    threads: int
+    memory_gb: float
+    system: str
+    driver: str | None
+    governor: str | None = None
+    """The frequency governor of its cores, if the system reports it."""
+    versions: dict[str, str]
+    commit: str | None
+
+
 class Errors(_Value):
     """How far times lie from those measured."""
 
@@ -206,6 +226,8 @@ class TimeTable(_Value):
 
     machine: str
     """`Machine.id` of where it was learnt; it says nothing of others."""
+    described: Machine | None = None
+    """That machine, if it is another device than the one that searches."""
     runtime: dict[str, Any]
     """Its spec."""
     device: str
@@ -221,24 +243,6 @@ class TimeTable(_Value):
     """Errors of measuring the held-out networks a second time; no prediction can be better."""
     disturbed: int = 0
     """Measurements during which other processes used much of the CPU; 0 in tables that are older than it."""
-
-
-class Machine(_Value):
-    """Where a record was made."""
-
-    id: str
-    """Hash of all that follows except the commit; records with different ids are not to be compared by time."""
-    device: str
-    cpu: str
-    cores: int
-    threads: int
-    memory_gb: float
-    system: str
-    driver: str | None
-    governor: str | None = None
-    """The frequency governor of its cores, if the system reports it."""
-    versions: dict[str, str]
-    commit: str | None
 
 
 def read_machines(path: Path) -> dict[str, Machine]:

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stdc_search.device.bench import Bench
 from stdc_search.device.calibration import TOGETHER, Network, Ready, jobs, line_of, measure, read_measured, table
-from stdc_search.device.hardware import physical_cores
-from stdc_search.device.runtimes import Settings, open_file
+from stdc_search.device.runtimes import Settings
 from stdc_search.errors import UserError
 from stdc_search.latency import note_machine
+from stdc_search.latency.devices import Here, Place
 from stdc_search.latency.parts import words_of
+from stdc_search.latency.remote import Remote
 from stdc_search.latency.runtimes import onnx_content, prepare
 from stdc_search.latency.typical import with_regions
 from stdc_search.network.builder import build
@@ -57,7 +57,13 @@ def calibrate(
     runtime = RuntimeSpec(**runtime.model_dump(include=set(RuntimeSpec.model_fields)))  # without how it is measured
     learnt, held_out = sample(spec)
     folder.mkdir(parents=True, exist_ok=True)
-    session = _Session(spec, runtime, folder)
+    with Place.of(runtime).open() as device:
+        return _calibrate(_Session(spec, runtime, folder, device), learnt, held_out, progress)
+
+
+def _calibrate(
+    session: _Session, learnt: Sequence[RunSpec], held_out: Sequence[RunSpec], progress: Progress | None
+) -> tuple[TimeTable, list[HeldOut]]:
     networks = [session.network(run) for run in (*learnt, *held_out)]
     runs = {network.key: run for network, run in zip(networks, (*learnt, *held_out), strict=True)}
     known, unknown = networks[: len(learnt)], networks[len(learnt) :]
@@ -69,8 +75,13 @@ def calibrate(
         if progress is not None:
             progress(len(every) - len(todo) + min(start + TOGETHER, len(todo)), len(every))
     about, rows = table(session.done, known, unknown)
-    found = TimeTable(machine=session.machine, runtime=runtime.model_dump(mode="json"), **about)
-    write_atomically(folder / TABLE, found.model_dump_json(indent=2) + "\n")
+    found = TimeTable(
+        machine=session.machine,
+        described=session.device.machine,
+        runtime=session.runtime.model_dump(mode="json"),
+        **about,
+    )
+    write_atomically(session.path.with_name(TABLE), found.model_dump_json(indent=2) + "\n")
     return found, [HeldOut(**row) for row in rows]
 
 
@@ -123,17 +134,17 @@ def cover(networks: Sequence[RunSpec]) -> list[RunSpec]:
 class _Session:
     """Measures networks next to the spec's own network."""
 
-    def __init__(self, spec: RunSpec, runtime: RuntimeSpec, folder: Path) -> None:
-        self.spec, self.runtime, self.path = spec, runtime, folder / MEASURED
-        self.machine = note_machine(folder / MACHINES).id
+    def __init__(self, spec: RunSpec, runtime: RuntimeSpec, folder: Path, device: Here | Remote) -> None:
+        self.spec, self.runtime, self.path, self.device = spec, runtime, folder / MEASURED, device
+        self.machine = note_machine(folder / MACHINES, device.machine).id
         self.done = read_measured(self.path)
 
     def network(self, run: RunSpec) -> Network:
-        return network_of(run, f"{self.machine} {self.runtime.model_dump_json()}")
+        return network_of(run, f"{self.machine} {self.runtime.model_dump_json(exclude={'on', 'python'})}")
 
     def measure(self, group: Sequence[tuple[Network, int]], runs: Sequence[RunSpec]) -> None:
-        threads = self.runtime.threads or physical_cores()
-        with Bench(threads) as bench, torch.inference_mode():
+        threads = self.runtime.threads or self.device.cores
+        with self.device.bench(threads) as bench, torch.inference_mode():
             reference, *ready = [self._ready(run, threads) for run in (self.spec, *runs)]
             found = measure(bench, reference, group, ready)
         for one in found:
@@ -142,9 +153,9 @@ class _Session:
 
     def _ready(self, run: RunSpec, threads: int) -> Ready:
         module, images, content = file_of(run, self.runtime)
-        plain = prepare(self.runtime, module, images, threads, content=content)
+        plain = prepare(self.runtime, module, images, threads, content=content, opener=self.device.open_file)
         settings = Settings(self.runtime.runtime, self.runtime.device, self.runtime.precision, threads)
-        return Ready(plain, open_file(settings, content, profile=True), images.numpy())
+        return Ready(plain, self.device.open_file(settings, content, profile=True), images.numpy())
 
 
 def network_of(run: RunSpec, conditions: str) -> Network:

@@ -13,7 +13,7 @@ from stdc_search.commands.plan import images_seen, plan
 from stdc_search.commands.screen import Screen, line
 from stdc_search.data.contents import Contents
 from stdc_search.data.survey import remarks
-from stdc_search.latency.forecast import Forecast
+from stdc_search.latency.forecast import Forecast, reach_devices
 from stdc_search.records import Record, read_machines
 from stdc_search.report import Report, write_report
 from stdc_search.report.survey import summary
@@ -72,6 +72,7 @@ def run(
         datasets = Datasets.open(spec.data, spec.training.cache_gb if spec.training else 0, root)
     check_machine(spec, datasets, source)
     forecast = Forecast.of(spec.latency)
+    devices = reach_devices(spec.latency, forecast)
     if not leads():
         follow(datasets)
         return write_report(Path(out))
@@ -86,6 +87,8 @@ def run(
                 _tell_data(spec.data, contents, screen)
             finished = lambda record: screen.say(line(record, folder))  # noqa: E731
             candidates = Candidates(spec, folder, finished, predict=forecast, data_root=root)
+            for device in devices:
+                candidates.met(device)
             if spec.search is not None:
                 with _begun_finals(spec, folder, contents, screen, root) as finals:
                     _search(spec, spec.search, candidates, finals, datasets, forecast, screen)
@@ -197,8 +200,8 @@ def _finals(
         times = {"latency": timed.latency, "latency_also": timed.latency_also, "machine": timed.machine}
         if (updated := record.model_copy(update=times)) != record:
             finals.keep(updated)
-            if timed.machine in machines:
-                finals.met(machines[timed.machine])
+            for machine in {timed.machine, timed.latency and timed.latency.machine} & machines.keys():
+                finals.met(machines[machine])
 
 
 def _patient(executor: ExecutorSpec, spec: RunSpec, datasets: Datasets | None) -> ExecutorSpec:

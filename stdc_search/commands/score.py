@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from stdc_search.data import open_dataset
 from stdc_search.data.transforms import normalise
 from stdc_search.deploy.quantize import calibration_images
-from stdc_search.device.hardware import physical_cores
 from stdc_search.device.runtimes import Runner
 from stdc_search.errors import UserError
+from stdc_search.latency.devices import Here, Place
+from stdc_search.latency.remote import Remote
 from stdc_search.latency.runtimes import prepare
 from stdc_search.network.builder import build
 from stdc_search.network.weights import load_weights
@@ -62,28 +63,37 @@ def score(
         calibration = calibration_images(open_dataset(spec.data, "train", data_root), spec.image_size)
     found = []
     for i, runtime in enumerate(runtimes):
-        network = module if plain[i] else _deployed(spec, module, runtime, calibration, data[0][0])
-        told = progress and (lambda done, total, i=i: progress(i * total + done, len(runtimes) * total))
-        found.append(task.score([task.evaluate(network, data, None, told)], data))
+        with Place.of(runtime).open() as device:
+            network = module if plain[i] else _deployed(spec, module, runtime, calibration, data[0][0], device)
+            told = progress and (lambda done, total, i=i: progress(i * total + done, len(runtimes) * total))
+            found.append(task.score([task.evaluate(network, data, None, told)], data))
     return found
 
 
 def _deployed(
-    spec: RunSpec, module: nn.Module, runtime: RuntimeSpec, calibration: Tensor | None, image: Tensor
+    spec: RunSpec,
+    module: nn.Module,
+    runtime: RuntimeSpec,
+    calibration: Tensor | None,
+    image: Tensor,
+    device: Here | Remote,
 ) -> nn.Module:
-    """A network on a runtime, as a module that gives scores."""
+    """A network on a runtime of a device, as a module that gives scores."""
     runtime = replace(runtime, {"output": "logits", "batch": 1})
     seen = torch.nn.functional.interpolate(image[None].float(), spec.image_size, mode="bilinear", align_corners=True)
-    threads = runtime.threads or physical_cores()
-    return _Deployed(prepare(runtime, module, normalise(seen.to(torch.uint8)), threads, calibration))
+    threads = runtime.threads or device.cores
+    images = normalise(seen.to(torch.uint8))
+    return _Deployed(prepare(runtime, module, images, threads, calibration, opener=device.open_file), device.forget)
 
 
 class _Deployed(nn.Module):
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, forget: Callable[[], None]) -> None:
         super().__init__()
-        self.runner = runner
+        self.runner, self.forget = runner, forget
         self.place = nn.Parameter(torch.empty(0))  # images are brought to where the parameters are
 
     def forward(self, images: Tensor) -> Tensor:
         loaded = (self.runner.load(image[None].contiguous().numpy()) for image in images)
-        return torch.cat([torch.from_numpy(self.runner.fetch(self.runner.run(one))) for one in loaded])
+        scores = torch.cat([torch.from_numpy(self.runner.fetch(self.runner.run(one))) for one in loaded])
+        self.forget()
+        return scores

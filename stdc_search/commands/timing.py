@@ -7,9 +7,8 @@ from pathlib import Path
 
 from stdc_search.data import open_dataset
 from stdc_search.deploy.quantize import calibration_images
-from stdc_search.latency import Entry, race
+from stdc_search.latency import Entry, Timing, race
 from stdc_search.network.builder import build
-from stdc_search.records import Latency
 from stdc_search.spec.measurement import LatencySpec, varied
 from stdc_search.spec.run import RunSpec
 
@@ -19,20 +18,22 @@ def time_networks(
     runtimes: Sequence[str] | None = None,
     precisions: Sequence[str] | None = None,
     threads: int | None = None,
+    on: str | None = None,
     *,
     data_root: Path | None = None,
-) -> list[tuple[str, Latency, int]]:
-    """Measure networks as their sections `latency` describe; all networks take turns.
+) -> list[tuple[str, Timing]]:
+    """Measure networks as their sections `latency` describe; all networks on one device take turns.
 
     Args:
         specs: runs by name.
         runtimes: replace those of the specs.
         precisions: replace those of the specs.
         threads: replaces that of the specs.
+        on: replaces the device of the specs.
         data_root: folder that a relative `data.root` starts from; int8 is calibrated on training images.
 
     Returns:
-        The name, latency and rank of each network on each runtime; equal ranks do not differ significantly.
+        The name and time of each network on each runtime.
 
     Raises:
         UserError: a runtime is not available here, does not support a precision, or computes another result.
@@ -40,7 +41,7 @@ def time_networks(
     names: list[str] = []
     entries: list[Entry] = []
     for name, spec in specs.items():
-        wanted = varied(spec.latency or LatencySpec(), runtimes, precisions, threads)
+        wanted = varied(spec.latency or LatencySpec(), runtimes, precisions, threads, on)
         calibration = None
         if spec.data is not None and any(one.precision == "int8" for one in wanted):
             calibration = calibration_images(open_dataset(spec.data, "train", data_root), spec.image_size)
@@ -49,4 +50,4 @@ def time_networks(
         entries += [Entry(module, spec.image_size, one, calibration=calibration) for one in wanted]
     how = [spec.latency or LatencySpec() for spec in specs.values()]
     timings = race(entries, warmup=max(one.warmup for one in how), repeats=max(one.repeats for one in how))
-    return [(name, timing.latency, timing.place) for name, timing in zip(names, timings, strict=True)]
+    return list(zip(names, timings, strict=True))

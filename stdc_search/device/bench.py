@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +31,16 @@ class Turns(NamedTuple):
     """Time of the fixed work, by the kind of device."""
     throttled: bool | None
     """Whether heat slowed the CPU down meanwhile, if the system says so."""
+
+
+class AnyBench(Protocol):
+    """A bench here or on another device."""
+
+    def add(self, runner: Runner, images: np.ndarray) -> None: ...
+
+    def measure(self, *, least: int, most: int, repeats: int) -> Turns: ...
+
+    def nodes(self) -> list[list[Nodes] | None]: ...
 
 
 class Bench:

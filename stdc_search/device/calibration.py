@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stdc_search.device.bench import Bench
+from stdc_search.device.bench import AnyBench
 from stdc_search.device.disturbance import BUSY
 from stdc_search.device.runtimes import Nodes, Runner
+from stdc_search.storage import cut_torn_line
 
 TOGETHER = 6
 """Networks that are measured side by side."""
@@ -64,12 +65,13 @@ Done = dict[tuple[str, int], Measured]
 
 
 def read_measured(path: Path) -> Done:
-    """Lines of a file, without a torn one."""
+    """Lines of a file; a torn last one is cut off."""
+    cut_torn_line(path)
     done: Done = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             one = Measured(**json.loads(line))
-        except (ValueError, TypeError):  # a torn line
+        except (ValueError, TypeError):  # of another format; it is measured again
             continue
         done[one.key, one.turn] = one
     return done
@@ -85,7 +87,7 @@ def jobs(learnt: Iterable[Network], held_out: Iterable[Network]) -> list[tuple[N
 
 
 def measure(
-    bench: Bench, reference: Ready, group: Sequence[tuple[Network, int]], ready: Sequence[Ready]
+    bench: AnyBench, reference: Ready, group: Sequence[tuple[Network, int]], ready: Sequence[Ready]
 ) -> list[Measured]:
     """Measure a group of networks next to the reference, whose time shows whether the machine was disturbed."""
     every = [reference, *ready]
@@ -181,8 +183,14 @@ def errors_of(found: Sequence[float], measured: Sequence[float]) -> dict[str, fl
         "mape": 100 * float(off.mean()),
         "within_10": 100 * float((off <= 0.1).mean()),
         "largest": 100 * float(off.max()),
-        "spearman": float(np.corrcoef(_ranks(found), _ranks(measured))[0, 1]),
+        "spearman": _correlation(_ranks(found), _ranks(measured)),
     }
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson's correlation; 0 where the values of either are all equal."""
+    constant = np.ptp(first) == 0 or np.ptp(second) == 0
+    return 0.0 if constant else float(np.corrcoef(first, second)[0, 1])
 
 
 def _ranks(values: Sequence[float]) -> np.ndarray:

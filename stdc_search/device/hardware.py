@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import re
@@ -30,6 +32,11 @@ def facts(packages: Iterable[str]) -> dict[str, Any]:
         "governor": read(f"{CPUS}/cpu0/cpufreq/scaling_governor").strip() or None,
         "versions": {"python": platform.python_version(), **versions(packages)},
     }
+
+
+def identity(found: dict[str, Any]) -> str:
+    """A hash of facts: times of machines that differ in it are not to be compared."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def physical_cores() -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,8 +84,7 @@ def _onnxruntime(settings: Settings, content: bytes, profile: bool) -> Runner:
         import onnxruntime as ort
     except ImportError as error:
         raise UnavailableError(f"ONNX Runtime cannot be imported ({error}); type: pip install onnxruntime") from None
-    folder = tempfile.TemporaryDirectory() if profile else None
-    session, device = _session(settings, content, Path(folder.name) / "profile" if folder else None)
+    session, device = _session(settings, content, Path(tempfile.mkdtemp(dir=_profiles())) if profile else None)
     memory = "cpu" if device == "cpu" else "cuda"
     binding = session.io_binding()
     binding.bind_output(session.get_outputs()[0].name, memory)
@@ -94,9 +95,9 @@ def _onnxruntime(settings: Settings, content: bytes, profile: bool) -> Runner:
         return binding.get_outputs()[0]
 
     def nodes() -> list[Nodes]:
-        assert folder is not None
-        with folder:
-            events = json.loads(Path(session.end_profiling()).read_bytes())
+        path = Path(session.end_profiling())
+        events = json.loads(path.read_bytes())
+        path.unlink()
         runs: list[Nodes] = [[]]
         for event in events:
             if event["name"] == "model_run":  # ends a run
@@ -108,14 +109,14 @@ def _onnxruntime(settings: Settings, content: bytes, profile: bool) -> Runner:
     return Runner(
         lambda images: ort.OrtValue.ortvalue_from_numpy(images, memory),
         run,
-        lambda result: result.numpy(),
+        lambda result: np.array(result.numpy()),  # which may be the memory of the next result
         device,
         nodes if profile else None,
     )
 
 
 def _session(settings: Settings, content: bytes, profile: Path | None) -> tuple[ort.InferenceSession, str]:
-    """A session and its device; where a profile is wanted, its file has a name that begins as given."""
+    """A session and its device; where a profile is wanted, it comes into the given folder."""
     import onnxruntime as ort
 
     available = ort.get_available_providers()
@@ -134,7 +135,7 @@ def _session(settings: Settings, content: bytes, profile: Path | None) -> tuple[
     options.intra_op_num_threads = settings.threads
     options.log_severity_level = 3  # errors
     if profile is not None:
-        options.enable_profiling, options.profile_file_prefix = True, str(profile)
+        options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
     # Otherwise idle threads spin for a while and slow down the next network.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     low = {"trt_fp16_enable": str(settings.precision == "fp16"), "trt_int8_enable": str(settings.precision == "int8")}
@@ -147,6 +148,14 @@ def _session(settings: Settings, content: bytes, profile: Path | None) -> tuple[
     if PROVIDERS[device] not in session.get_providers():
         raise UnavailableError(f"`device: {device}`: ONNX Runtime could not start its {PROVIDERS[device]} here")
     return session, device
+
+
+@cache
+def _profiles() -> str:
+    """A folder for the profiles of this process, which is removed at its end."""
+    folder = tempfile.mkdtemp(prefix="stdc-search-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}

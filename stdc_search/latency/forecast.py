@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from stdc_search.errors import UserError
-from stdc_search.latency import predicted
-from stdc_search.latency.predictor import Predictor, UnknownPartError, load_table
+from stdc_search.latency import devices_of, predicted
+from stdc_search.latency.predictor import Predictor, UnknownPartError, check_device, load_table
 from stdc_search.latency.together import measure_together
-from stdc_search.records import Latency
-from stdc_search.spec.measurement import LatencySpec
+from stdc_search.records import Latency, Machine
+from stdc_search.spec.measurement import ELSEWHERE, LatencySpec
 from stdc_search.spec.run import RunSpec
 
 ALLOWED = 2
@@ -39,20 +39,26 @@ class Forecast:
         return None if latency is None or latency.table is None else cls(latency, latency.table)
 
     def __call__(self, run: RunSpec) -> Latency | None:
-        """A network's time; none where it has a part that is not in the table."""
+        """A network's time; none where it has a part that is not in the table, so that it has to be measured.
+
+        Raises:
+            UnknownPartError: it has one, and nothing can be measured on its device.
+        """
         try:
             milliseconds = self.predict(run.network, run.image_size)
         except UnknownPartError:
+            if self.latency.on == ELSEWHERE:
+                raise
             return None
-        return predicted(self.latency, run.image_size, self.table.device, milliseconds)
+        return predicted(self.latency, run.image_size, self.table.device, milliseconds, self.table.described)
 
     def check(self, run: RunSpec) -> None:
-        """Hold the table against a network that is measured now.
+        """Hold the table against a network that is measured now, unless its device cannot be reached.
 
         Raises:
             UserError: it is worse than it states.
         """
-        if (guess := self(run)) is None:
+        if self.latency.on == ELSEWHERE or (guess := self(run)) is None:
             return
         ((found, *_),) = measure_together([run], self.latency)
         off = 100 * abs(guess.median_ms / found.median_ms - 1)
@@ -65,3 +71,19 @@ class Forecast:
                 f"({self.table.errors.largest:.1f} %).{others} If the machine is busy, wait until it is not; otherwise "
                 "calibrate again: stdc-search calibrate"
             )
+
+
+def reach_devices(latency: LatencySpec | None, forecast: Forecast | None) -> list[Machine]:
+    """The devices that a search's times are of, if there are others than this machine.
+
+    Raises:
+        UserError: one cannot be reached, lacks something, or is not the one that the table was learnt on.
+    """
+    if latency is None:
+        return []
+    found = devices_of(latency)
+    if forecast is not None and latency.table is not None and forecast.table.described is not None:
+        if latency.on != ELSEWHERE:
+            check_device(latency.table, forecast.table, found[0])
+        found.append(forecast.table.described)
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from stdc_search import __version__
-from stdc_search.device.hardware import facts
+from stdc_search.device.hardware import facts, identity
 from stdc_search.records import Machine, read_machines
 from stdc_search.storage import write_atomically
 
@@ -34,9 +33,7 @@ def describe_machine() -> Machine:
 
 def machine_of(found: Mapping[str, Any], commit: str | None = None) -> Machine:
     """A machine by its facts (`device/hardware.py`)."""
-    machine = Machine(id="", **found, commit=commit)
-    content = json.dumps(machine.model_dump(exclude={"id", "commit"}), sort_keys=True)
-    return machine.model_copy(update={"id": hashlib.sha256(content.encode()).hexdigest()[:16]})
+    return Machine(id=identity(dict(found)), **found, commit=commit)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Predicts the time of a network as the sum of the times of its parts, which were learnt on this machine."""
+"""Predicts the time of a network as the sum of the times of its parts, which were learnt on its device."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from stdc_search.errors import UserError
 from stdc_search.latency.machine import describe_machine
 from stdc_search.latency.parts import words_of
 from stdc_search.network.cost import Piece, pieces
-from stdc_search.records import TimeTable
-from stdc_search.spec.measurement import RuntimeSpec
+from stdc_search.records import Machine, TimeTable
+from stdc_search.spec.measurement import ELSEWHERE, RuntimeSpec
 from stdc_search.spec.network import NetworkSpec
 
 
@@ -55,18 +55,34 @@ def load_table(path: Path, runtime: RuntimeSpec) -> TimeTable:
     Raises:
         UserError: it is missing or damaged, or of another machine or runtime.
     """
-    make = f"stdc-search calibrate SPEC --out {path.parent}"
-    again = f"; calibrate again: {make}"
+    how = {None: "calibrate", ELSEWHERE: "bundle"}.get(runtime.on, f"calibrate --on {runtime.on}")
+    make = f"stdc-search {how} SPEC --out {path.parent}"
+    again = f"; make it again: {make}"
     try:
         table = TimeTable.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: does not exist; make it with: {make}") from None
     except ValidationError as error:
         raise UserError(f"{path}: is not a table of times ({error.errors()[0]['msg']}){again}") from None
-    if table.machine != (here := describe_machine().id):
-        raise UserError(f"{path}: was calibrated on another machine or with other versions (here: {here}){again}")
-    wanted = runtime.model_dump(mode="json", include=set(RuntimeSpec.model_fields))
+    wanted = runtime.model_dump(mode="json", include=set(RuntimeSpec.model_fields) - {"python"})
+    if table.runtime.get("on") == ELSEWHERE != runtime.on:
+        raise UserError(f"{path}: is of a device that was timed by hand; write `on: {ELSEWHERE}` in `latency`")
     if different := [name for name, value in wanted.items() if table.runtime.get(name) != value]:
         name = different[0]
         raise UserError(f"{path}: its {name} is {table.runtime.get(name)}, and `latency` says {wanted[name]}{again}")
+    if runtime.on is None and table.machine != (here := describe_machine().id):
+        raise UserError(f"{path}: was calibrated on another machine or with other versions (here: {here}){again}")
     return table
+
+
+def check_device(path: Path, table: TimeTable, found: Machine) -> None:
+    """Compare the device that a table was learnt on with the one at its address.
+
+    Raises:
+        UserError: they differ, or versions there have changed.
+    """
+    if table.machine != found.id:
+        raise UserError(
+            f"{path}: was calibrated on another device or with other versions than those at {table.runtime['on']}; "
+            f"make it again: stdc-search calibrate --on {table.runtime['on']} SPEC --out {path.parent}"
+        )

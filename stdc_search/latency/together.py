@@ -35,6 +35,6 @@ def measure_together(
     ]
     times = [
         time.model_copy(update={"beside": len(runs)})
-        for time in measure(entries, warmup=latency.warmup, repeats=latency.repeats)
+        for time in measure(entries, warmup=latency.warmup, repeats=latency.repeats, patient=True)
     ]
     return [times[start : start + len(runtimes)] for start in range(0, len(times), len(runtimes))]

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import pandas as pd
 
-from stdc_search.records import METRICS, Cost, HeldOut, Latency, PartCost
+from stdc_search.records import METRICS, Cost, HeldOut, Latency, Machine, PartCost
 
 RULES = (
     "A multiply-add counts as one. fvcore's FLOPs add norms, pooling and interpolation as fvcore counts them; the "
@@ -58,12 +58,13 @@ def parts_frame(parts: Sequence[PartCost], image_size: tuple[int, int]) -> pd.Da
 
 
 MEDIAN, P95, FPS = (METRICS[f"latency.{name}"].title for name in ("median_ms", "p95_ms", "fps"))
-USUAL = {"batch": 1, "memory format": "contiguous", "device": "cpu"}
+HERE = "this machine"
+USUAL = {"batch": 1, "memory format": "contiguous", "device": "cpu", "timed on": HERE}
 """Columns that are left out where they say nothing else."""
 
 
-def latency_frame(networks: Iterable[tuple[str, Latency, int]]) -> pd.DataFrame:
-    """A row a network and runtime, with its place, fastest first."""
+def latency_frame(networks: Iterable[tuple[str, Latency, int, Machine | None]]) -> pd.DataFrame:
+    """A row a network and runtime, with its place among those on its device, fastest first."""
     frame = pd.DataFrame(
         [
             {
@@ -72,6 +73,7 @@ def latency_frame(networks: Iterable[tuple[str, Latency, int]]) -> pd.DataFrame:
                 "image size": _size(latency.image_size),
                 "batch": latency.batch,
                 "runtime": latency.runtime,
+                "timed on": machine.cpu if machine else HERE,
                 "device": latency.device,
                 "precision": latency.precision,
                 "memory format": latency.memory_format,
@@ -84,7 +86,7 @@ def latency_frame(networks: Iterable[tuple[str, Latency, int]]) -> pd.DataFrame:
                 FPS: latency.fps,
                 "repeats": latency.samples,
             }
-            for name, latency, place in networks
+            for name, latency, place, machine in networks
         ]
     )
     usual = [name for name, value in USUAL.items() if (frame[name] == value).all()]

@@ -88,7 +88,9 @@ def conditions(records: Sequence[Record], machines: Mapping[str, Machine]) -> st
     precisions = sorted({record.precision for record in records if record.precision is not None})
     parts += [f"trained in {' and '.join(precisions)}"] if precisions else []
     used = {record.machine for record in records}
-    parts += [device(machine) for name, machine in machines.items() if name in used]
+    timed_on = {record.latency.machine for record in records if record.latency is not None}
+    parts += [f"timed on {device(machine)}" for name, machine in machines.items() if name in timed_on]
+    parts += [device(machine) for name, machine in machines.items() if name in used - timed_on]
     return " · ".join(dict.fromkeys(parts))
 
 
@@ -139,7 +141,7 @@ def doubtful(shown: Iterable[Record], records: Iterable[Record]) -> dict[str, st
 
 def _place(record: Record, latency: Latency) -> tuple[str, bool]:
     """Where the fixed work of a time ran: which machine, and whether on its CPU."""
-    return record.machine, latency.device == "cpu"
+    return latency.machine or record.machine, latency.device == "cpu"
 
 
 def ties(frame: pd.DataFrame) -> str:

@@ -16,7 +16,7 @@ from stdc_search.records import Record
 from stdc_search.run_folder import SPEC, candidate_folder
 from stdc_search.search.candidates import Candidates
 from stdc_search.search.finals import finalists
-from stdc_search.spec.measurement import LatencySpec
+from stdc_search.spec.measurement import ELSEWHERE, LatencySpec
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import SearchSpec
 from stdc_search.trial.training import Datasets
@@ -35,11 +35,14 @@ def measure_shown(
 
     Times that were measured during the search come from different minutes, and may be predicted. Measured times may
     change the front, so it is looked at again until all of it was measured like this. What another machine measured
-    stays. `others` are numbers of further networks, those of earlier finals.
+    stays, and so do predictions for a device that cannot be reached. `others` are numbers of further networks, those
+    of earlier finals.
 
     Returns:
         Whether any record has changed.
     """
+    if latency.on == ELSEWHERE:
+        return False
     guessed: dict[int, float] = {}
     changed = False
     while _apart(shown := _shown(candidates, search, others)):
@@ -77,9 +80,20 @@ def _shown(candidates: Candidates, search: SearchSpec, others: Collection[int]) 
 def _apart(records: list[Record]) -> bool:
     """Whether any of these was not yet measured side by side with others, on this machine."""
     timed = [record for record in records if record.latency is not None]
-    if any(record.machine != this_machine().id and not _predicted([record]) for record in timed):
+    if any(_measured_by_another(record) for record in timed):
         return bool(_predicted(records))
     return any(record.latency is not None and record.latency.beside is None for record in timed)
+
+
+def _measured_by_another(record: Record) -> bool:
+    """Whether its time was measured on another machine than this one, by a search that ran there."""
+    latency = record.latency
+    return (
+        latency is not None
+        and latency.source == "measured"
+        and latency.machine is None
+        and record.machine != this_machine().id
+    )
 
 
 def _calibration(run: RunSpec, latency: LatencySpec, datasets: Datasets | None) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,11 @@ from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.rules import Spec, rule
 
 Side = Annotated[int, Field(ge=32)]
+
+ELSEWHERE = "elsewhere"
+ADDRESS = re.compile(r"ssh://([\w.+~-]+@)?[\w\[][\w.:%\[\]-]*")
+PYTHON = re.compile(r"[\w./~+-]+")
+"""What a shell takes as one plain word."""
 
 
 class RuntimeSpec(Spec):
@@ -32,6 +38,11 @@ class RuntimeSpec(Spec):
     """CPU threads; default: one per physical core."""
     batch: PositiveInt = 1
     """Images per call."""
+    on: str | None = None
+    """The device to time on; default: this machine. `ssh://HOST` is reached as `ssh HOST` reaches it, user and port may
+    be added: `ssh://pi@raspberrypi:22`. `elsewhere` cannot be reached: its times come from `table` alone."""
+    python: str = "python3"
+    """Python of the device at `ssh://`, which needs NumPy and the runtime."""
 
     @rule
     def _runtime_has_the_precision(self) -> Iterator[Problem]:
@@ -47,6 +58,22 @@ class RuntimeSpec(Spec):
             yield Problem("device", "only onnxruntime runs networks in TensorRT; set `runtime: onnxruntime`")
         if self.device == "cuda" and self.runtime == "openvino":
             yield Problem("device", "OpenVINO does not run on CUDA; use `runtime: onnxruntime`")
+
+    @rule
+    def _device_has_an_address(self) -> Iterator[Problem]:
+        if self.on not in (None, ELSEWHERE) and not ADDRESS.fullmatch(self.on or ""):
+            yield Problem(
+                "on", f"{self.on!r} is not an address; write `ssh://HOST`, `ssh://USER@HOST` or `{ELSEWHERE}`"
+            )
+        if self.on is not None and self.runtime in ("eager", "compile"):
+            yield Problem("on", f"no PyTorch is used there, so {self.runtime} cannot run; use `runtime: onnxruntime`")
+
+    @rule
+    def _python_is_used(self) -> Iterator[Problem]:
+        if not PYTHON.fullmatch(self.python):
+            yield Problem("python", f"{self.python!r} is not the name or path of a program, such as `python3`")
+        if self.python != "python3" and self.on in (None, ELSEWHERE):
+            yield Problem("python", "is the Python of a device at `ssh://`; add `on`, or remove it")
 
     @rule
     def _runtime_takes_the_memory_format(self) -> Iterator[Problem]:
@@ -67,9 +94,27 @@ class LatencySpec(RuntimeSpec):
     """A table from `stdc-search calibrate`, which predicts the times of candidates; only the networks of the report are
     measured. Relative to the spec file."""
 
+    @property
+    def measured(self) -> LatencySpec:
+        """How a network is measured that is not predicted: on this machine, if its device cannot be reached."""
+        return self.model_copy(update={"table": None, "on": None if self.on == ELSEWHERE else self.on})
+
+    @rule
+    def _elsewhere_has_a_table(self) -> Iterator[Problem]:
+        if self.on == ELSEWHERE and self.table is None:
+            yield Problem(
+                "table", f"`on: {ELSEWHERE}` takes times from a table; `stdc-search bundle` helps to make one"
+            )
+        if any(one.on == ELSEWHERE for one in self.also):
+            yield Problem("also", f"what runs `{ELSEWHERE}` has a table, and further runtimes have none; remove it")
+
 
 def varied(
-    spec: LatencySpec, runtimes: Sequence[str] | None, precisions: Sequence[str] | None, threads: int | None
+    spec: LatencySpec,
+    runtimes: Sequence[str] | None,
+    precisions: Sequence[str] | None,
+    threads: int | None,
+    on: str | None = None,
 ) -> list[RuntimeSpec]:
     """The runtimes of a spec; the command line's replace them, each in each of the given precisions.
 
@@ -81,7 +126,7 @@ def varied(
         try:
             return replace(one, change)
         except SpecError as error:
-            options = {"precision": precisions, "runtime": runtimes, "threads": threads}
+            options = {"precision": precisions, "runtime": runtimes, "threads": threads, "on": on}
             raise SpecError(
                 *(Problem(f"--{it.path}", it.message) if options.get(it.path) else it for it in error.problems)
             ) from None
@@ -92,6 +137,7 @@ def varied(
             **({} if runtime is None else {"runtime": runtime, "memory_format": "contiguous", "precision": "fp32"}),
             **({} if precision is None else {"precision": precision}),
             **({} if threads is None else {"threads": threads}),
+            **({} if on is None else {"on": on}),
         }
         for runtime in runtimes or [None]
         for precision in precisions or [None]

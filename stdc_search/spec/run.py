@@ -304,7 +304,7 @@ class RunSpec(Spec):
 
     def without_search(self) -> RunSpec:
         """The run of the file's own network, which is measured and not predicted."""
-        latency = self.latency and self.latency.model_copy(update={"table": None})
+        latency = self.latency and self.latency.measured
         return self.model_copy(update={"search": None, "latency": latency})
 
     def candidate(self, values: Mapping[str, Any]) -> RunSpec:

@@ -191,9 +191,11 @@ class _Trial:
             self.note()
 
     def take_over_time(self) -> bool:
-        """Take over what was measured in this folder, on this machine, before a training was cut."""
+        """Take over what was measured in this folder, on this machine or another device, before a training was cut."""
         found = running(self.job.folder)
-        if found is None or found.latency is None or found.machine != self.found["machine"]:
+        if found is None or found.latency is None:
+            return False
+        if found.latency.machine is None and found.machine != self.found["machine"]:
             return False
         self.found |= {"latency": found.latency, "latency_also": found.latency_also}
         self.stopwatch.seconds = dict(found.seconds)

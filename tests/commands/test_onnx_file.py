@@ -86,7 +86,7 @@ def test_runtimes_score_a_file_alike(write):
 def test_files_and_our_networks_take_turns(write):
     ours = replace(tiny_search().without_search(), {"training": None, "data": None, "latency": {"repeats": 3}})
     timed = time_networks({"file": load(write(LATENCY)), "ours": ours}, runtimes=["onnxruntime"], threads=1)
-    assert [(name, latency.output) for name, latency, _ in timed] == [("file", "labels"), ("ours", "labels")]
+    assert [(name, timing.latency.output) for name, timing in timed] == [("file", "labels"), ("ours", "labels")]
 
 
 def test_predict_draws_what_a_file_sees(write, tmp_path):

@@ -1,0 +1,233 @@
+"""Networks on another device, through OpenSSH: the user's own `~/.ssh/config`, keys and jump hosts hold.
+
+`device/` is copied over for as long as the connection lasts; the device needs a Python with NumPy and the runtime.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import subprocess
+import threading
+import time
+import warnings
+import zipfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+import stdc_search
+from stdc_search.device.alone import WaitsForMeasurement
+from stdc_search.device.bench import Turns
+from stdc_search.device.disturbance import ReferenceTime
+from stdc_search.device.runtimes import Nodes, Runner, Settings, UnavailableError
+from stdc_search.device.wire import Channel, to_array, to_bytes
+from stdc_search.errors import brief
+from stdc_search.latency.machine import machine_of
+
+OPTIONS = {"BatchMode": "yes", "ConnectTimeout": 15, "ServerAliveInterval": 15, "ServerAliveCountMax": 4}
+"""Of ssh: it never asks, and notices within a minute that a device is gone."""
+AGAIN = 20.0
+"""Seconds between two attempts to reach a device that went away."""
+START = """
+import os, sys, tempfile
+with tempfile.TemporaryDirectory(prefix="stdc-search-") as folder:
+    path = os.path.join(folder, "device.zip")
+    with open(path, "wb") as file:
+        file.write(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))
+    sys.path.insert(0, path)
+    from stdc_search.device.server import main
+main()
+"""
+"""What the device's Python runs: it reads the program, imports it, removes its file and starts it."""
+Result = TypeVar("Result")
+
+
+class AwayError(UnavailableError):
+    """A device does not answer, or the connection was cut."""
+
+
+@cache
+def program() -> bytes:
+    """The part of this package that a device needs, as a zip file."""
+    root = Path(stdc_search.__file__).parent
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("stdc_search/__init__.py", "")
+        for path in (root / "errors.py", root / "storage.py", *sorted((root / "device").glob("*.py"))):
+            archive.write(path, f"stdc_search/{path.relative_to(root).as_posix()}")
+    return buffer.getvalue()
+
+
+def patiently(address: str, work: Callable[[], Result]) -> Result:
+    """Do work on a device; if the device goes away, wait for it and begin again."""
+    while True:
+        try:
+            return work()
+        except AwayError as error:
+            warnings.warn(f"{error}; waiting for {address}", WaitsForMeasurement, stacklevel=2)
+            time.sleep(AGAIN)
+
+
+@contextmanager
+def connect(address: str, python: str) -> Iterator[Remote]:
+    """A connection to a device.
+
+    Args:
+        address: `ssh://user@host:port`, of which user and port may be missing.
+        python: its Python.
+
+    Raises:
+        AwayError: it does not answer, now or later.
+        UnavailableError: the device lacks Python, NumPy or a runtime.
+    """
+    ssh = shlex.split(os.environ.get("STDC_SEARCH_SSH", "ssh"))
+    options = [part for name, value in OPTIONS.items() for part in ("-o", f"{name}={value}")]
+    command = [*ssh, "-T", *options, address, f"{python} -u -c {shlex.quote(START)}"]
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+    except FileNotFoundError:
+        raise UnavailableError(f"{address}: there is no `{ssh[0]}` here; install the OpenSSH client") from None
+    assert process.stdin is not None and process.stdout is not None
+    said: deque[str] = deque(maxlen=20)
+    listener = threading.Thread(target=_listen, args=(process, said), daemon=True)
+    listener.start()
+    try:
+        yield Remote(address, python, process, said, listener)
+    finally:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:  # it is in the middle of something that nobody waits for
+            process.kill()
+            process.wait()
+        listener.join()
+        process.stdout.close()
+
+
+def _listen(process: subprocess.Popen[bytes], said: deque[str]) -> None:
+    assert process.stderr is not None
+    with process.stderr as lines:
+        for line in lines:
+            if text := line.decode(errors="replace").strip():
+                said.append(text)
+
+
+class Remote:
+    """A device at the other end of a connection."""
+
+    def __init__(
+        self, address: str, python: str, process: subprocess.Popen[bytes], said: deque[str], listener: threading.Thread
+    ) -> None:
+        self.address, self.python, self.process, self.said, self.listener = address, python, process, said, listener
+        assert process.stdin is not None and process.stdout is not None
+        self.channel = Channel(process.stdout, process.stdin)
+        self.kept: dict[bytes, int] = {}
+        try:
+            process.stdin.write(b"%d\n" % len(program()) + program())
+        except BrokenPipeError:
+            raise self._ended() from None
+        about, _ = self.ask("hello")
+        self.machine = machine_of(about["facts"])
+        self.cores: int = about["cores"]
+
+    def open_file(self, settings: Settings, content: bytes, profile: bool = False) -> Runner:
+        """As `device.runtimes.open_file`, there."""
+        about, _ = self.ask("open", content, settings=list(settings), profile=profile)
+        number = about["runner"]
+
+        def load(images: np.ndarray) -> tuple[int, int]:
+            return number, self._keep(images)
+
+        def run(loaded: tuple[int, int]) -> np.ndarray:
+            _, (result,) = self.ask("run", runner=loaded[0], images=loaded[1])
+            return to_array(result)
+
+        return Runner(load, run, lambda result: result, about["device"])
+
+    def _keep(self, images: np.ndarray) -> int:
+        """The number of images there; equal ones are sent once."""
+        content = to_bytes(images)
+        key = sha256(content).digest()
+        if key not in self.kept:
+            self.kept[key] = self.ask("keep", content)[0]["images"]
+        return self.kept[key]
+
+    def forget(self) -> None:
+        """Free the memory of all images there."""
+        self.ask("forget")
+        self.kept.clear()
+
+    def bench(self, cores: int) -> RemoteBench:
+        return RemoteBench(self, cores)
+
+    def ask(self, do: str, *blobs: bytes, **given: Any) -> tuple[dict[str, Any], list[bytes]]:
+        """The answer to a request (`device/server.py`)."""
+        try:
+            self.channel.send({"do": do, **given}, *blobs)
+            answer, contents = self.channel.receive()
+            while "warning" in answer:
+                warnings.warn(f"{self.address}: {answer['warning']}", WaitsForMeasurement, stacklevel=3)
+                answer, contents = self.channel.receive()
+        except (EOFError, BrokenPipeError):
+            raise self._ended() from None
+        if "unavailable" in answer:
+            raise UnavailableError(f"{self.address}: {answer['unavailable']}")
+        if "failed" in answer:
+            raise RuntimeError(f"{self.address}: {answer['failed']}\n{answer['trace']}")
+        return answer, contents
+
+    def _ended(self) -> UnavailableError:
+        """Why the other end is gone."""
+        self.channel.writer.close()
+        code = self.process.wait()
+        self.listener.join()
+        last = brief(ValueError(self.said[-1])) if self.said else "it said nothing"
+        if code == 255:  # ssh's own
+            return AwayError(f"{self.address}: {last.removeprefix('ssh: ')}")
+        if code in (126, 127):
+            return UnavailableError(f"{self.address}: has no `{self.python}`; name its Python in `latency.python`")
+        if "ModuleNotFoundError" in last:
+            remedy = f"type there: {self.python} -m pip install numpy onnxruntime"
+            return UnavailableError(f"{self.address}: {self.python} cannot start ({last}); {remedy}")
+        if code < 0 or code > 128:
+            return AwayError(f"{self.address}: the program there was killed ({last}); out of memory?")
+        return UnavailableError(f"{self.address}: {self.python} failed: {last}")
+
+
+class RemoteBench:
+    """As `device.bench.Bench`, there."""
+
+    def __init__(self, remote: Remote, cores: int) -> None:
+        self.remote, self.cores = remote, cores
+
+    def __enter__(self) -> RemoteBench:
+        self.remote.ask("begin", cores=self.cores)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        self.remote.kept.clear()
+        if kind is None:  # otherwise the connection may be gone
+            self.remote.ask("end")
+
+    def add(self, runner: Runner, images: np.ndarray) -> None:
+        number, kept = runner.load(images)
+        self.remote.ask("add", runner=number, images=kept)
+
+    def measure(self, *, least: int, most: int, repeats: int, clock: Any = None) -> Turns:
+        answer, _ = self.remote.ask("measure", least=least, most=most, repeats=repeats)
+        turns = Turns(**answer)
+        return turns._replace(references={kind: ReferenceTime(*one) for kind, one in turns.references.items()})
+
+    def nodes(self) -> list[list[Nodes] | None]:
+        return self.remote.ask("nodes")[0]["nodes"]
