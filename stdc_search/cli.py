@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -459,8 +460,17 @@ def _load_search(path: Path, instead: str) -> tuple[RunSpec, SearchSpec]:
     return run, run.search
 
 
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    """Print a warning; the line of code that it comes from says nothing to a user."""
+    if issubclass(category, UserWarning):
+        typer.echo(f"Warning: {message}", err=True)
+    else:
+        typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True, nl=False)
+
+
 def main() -> None:
     """Entry point: a user's mistake is a message and exit code 2; an unforeseen error keeps its traceback."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except ValueError as error:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from stdc_search import __version__
+from stdc_search import __version__, cli
 from stdc_search.cli import app
 from stdc_search.network.builder import build
 from stdc_search.network.weights import save_weights
@@ -82,6 +82,19 @@ def test_light_commands_load_nothing_heavy(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "set()"
+
+
+def test_a_warning_is_one_line_without_code(monkeypatch, capsys):
+    def warn_twice():
+        cli._show_warning("a word", UserWarning, "file.py", 7)
+        cli._show_warning("of a library", FutureWarning, "file.py", 7)
+
+    monkeypatch.setattr(cli, "app", warn_twice)
+    monkeypatch.setattr(cli.warnings, "showwarning", None)
+    cli.main()
+    assert cli.warnings.showwarning is cli._show_warning
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert (first, second) == ("Warning: a word", "file.py:7: FutureWarning: of a library")
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)

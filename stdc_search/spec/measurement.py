@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
@@ -118,8 +120,10 @@ def varied(
 ) -> list[RuntimeSpec]:
     """The runtimes of a spec; the command line's replace them, each in each of the given precisions.
 
+    Among several combinations, those that do not exist are left out with a warning.
+
     Raises:
-        SpecError: a runtime or precision does not exist, or a runtime does not support a precision.
+        SpecError: a runtime or precision does not exist, or no runtime supports any of the precisions.
     """
 
     def changed(one: RuntimeSpec, change: dict[str, Any]) -> RuntimeSpec:
@@ -142,7 +146,21 @@ def varied(
         for runtime in runtimes or [None]
         for precision in precisions or [None]
     ]
-    return [changed(one, change) for one in base for change in changes]
+    every = [(one, change, *_combination(one, change)) for one, change in product(base, changes)]
+    missing = {
+        (runtime, precision)
+        for _, _, runtime, precision in every
+        if precision not in PRECISIONS.get(runtime, precision)
+    }
+    if all((runtime, precision) in missing for _, _, runtime, precision in every):
+        missing = set()  # the first one is an error
+    for runtime, precision in sorted(missing):
+        warnings.warn(f"left out: {runtime} does not support {precision}", stacklevel=2)
+    return [changed(one, change) for one, change, *both in every if tuple(both) not in missing]
+
+
+def _combination(one: RuntimeSpec, change: Mapping[str, Any]) -> tuple[Runtime, Precision]:
+    return change.get("runtime", one.runtime), change.get("precision", one.precision)
 
 
 class WindowSpec(Spec):

@@ -44,6 +44,18 @@ def test_others_take_their_place_in_each_precision():
     assert {(one.output, one.threads) for one in found} == {("logits", 3)}
 
 
+def test_combinations_that_do_not_exist_are_left_out_with_a_word():
+    with pytest.warns(UserWarning, match="^left out: eager does not support int8$"):
+        found = varied(LatencySpec(), ["eager", "onnxruntime"], ["fp32", "int8"], None)
+    assert [(one.runtime, one.precision) for one in found] == [
+        ("eager", "fp32"),
+        ("onnxruntime", "fp32"),
+        ("onnxruntime", "int8"),
+    ]
+    with pytest.raises(SpecError, match="runtime"):
+        varied(LatencySpec(), ["eager", "onnx"], ["fp32"], None)
+
+
 def test_a_precision_alone_is_asked_of_the_specs_own_runtimes():
     spec = LatencySpec(runtime="openvino", also=(RuntimeSpec(runtime="onnxruntime"),))
     assert [one.precision for one in varied(spec, None, ["int8"], None)] == ["int8", "int8"]
