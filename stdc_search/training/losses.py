@@ -42,11 +42,9 @@ def cross_entropy(
         label_smoothing=label_smoothing,
     )
     labelled = labels != IGNORED
-    if class_weights is None:
-        count = labelled.sum()
-    else:  # a product, because selecting the labelled pixels would wait for a GPU
-        count = (class_weights[labels * labelled] * labelled).sum()
-    return total / count.clamp(min=torch.finfo(total.dtype).tiny)
+    # A product, because selecting the labelled pixels would wait for a GPU.
+    counted = labelled if class_weights is None else class_weights[labels * labelled] * labelled
+    return total / counted.sum().clamp(min=torch.finfo(total.dtype).tiny)
 
 
 def ohem(

@@ -112,8 +112,8 @@ class Training:
             module: its initial network; trained in place.
             folder: the candidate's.
             stopwatch: adds up the seconds.
-            give_way: called between steps; on a GPU when it has nothing left to do. Only the first of several processes may wait there, since the others wait
-                for it within a step.
+            give_way: called between steps; on a GPU only in those whose loss is read, since it is busy in between. Only
+                the first of several processes may wait there, since the others wait for it within a step.
             until: epochs after which the training waits at a rung; default: none.
 
         Raises:
