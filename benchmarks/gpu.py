@@ -110,11 +110,14 @@ def machine() -> dict[str, Any]:
         }
 
 
+def command(name: str) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.gpu", name]
+
+
 def run_apart(name: str, limit: float) -> dict[str, Any]:
     """A section's figures and errors, from a process that ends with all its children when the time is up."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
-        command = [sys.executable, "-m", "benchmarks.gpu", name]
-        process = subprocess.Popen(command, stdout=out, stderr=err, text=True, start_new_session=True)
+        process = subprocess.Popen(command(name), stdout=out, stderr=err, text=True, start_new_session=True)
         try:
             code: int | str = process.wait(limit)
         except subprocess.TimeoutExpired:
@@ -281,9 +284,9 @@ def work() -> None:
 
 def two_trainings(found: Found) -> None:
     """Two processes that train on one GPU, side by side and in turn."""
-    command, steps = [sys.executable, "-m", "benchmarks.gpu", "worker"], 20
+    steps = 20
     pipe: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    workers = [subprocess.Popen(command, **pipe) for _ in range(2)]
+    workers = [subprocess.Popen(command("worker"), **pipe) for _ in range(2)]
 
     def go(worker: subprocess.Popen[str]) -> None:
         assert worker.stdin is not None

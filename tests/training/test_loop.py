@@ -624,9 +624,7 @@ def test_losses_that_are_read_rarely_are_the_same(tmp_path: Path, request: pytes
 @pytest.mark.usefixtures("rarely")
 def test_a_loss_that_is_not_finite_between_two_looks_is_named_and_nothing_is_saved(tmp_path: Path) -> None:
     spec = SHORT.model_copy(update={"optimizer": SgdSpec(kind="sgd", learning_rate=1e30)})
-    with pytest.raises(
-        TrainingDiverged, match=r"the loss is (nan|inf) at step 1 of 21, learning rate 3.16e\+28"
-    ):
+    with pytest.raises(TrainingDiverged, match=r"the loss is (nan|inf) at step 1 of 21, learning rate 3.16e\+28"):
         train(tiny(), Samples(14), spec, seed=0, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
