@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.library import _scoped_library
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -47,19 +47,20 @@ class _Mode(FakeTensorMode):
 
 
 @contextmanager
-def fake_cuda(monkeypatch: pytest.MonkeyPatch, *, counts: bool = False) -> Iterator[None]:
-    """Run on fake tensors, where `cuda` exists even if there is no GPU.
-
-    Args:
-        monkeypatch: undoes what is changed for it.
-        counts: whether a shape may depend on values, as that of `nonzero`; it is a symbol then.
-    """
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run on fake tensors, where `cuda` exists even if there is no GPU."""
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)  # else no autocast
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
     monkeypatch.setattr(torch.backends.cudnn, "enabled", False)  # its grid sampler has no shapes
-    mode = _Mode(allow_fallback_kernels=False, shape_env=ShapeEnv() if counts else None)
-    with _scoped_library("aten", "IMPL") as library, mode:
+    with _scoped_library("aten", "IMPL") as library, _Mode(allow_fallback_kernels=False):
         library.impl("_fused_sgd_", lambda *_, **__: None, "Meta")  # AdamW's is torch's own
+        yield
+
+
+@contextmanager
+def counted() -> Iterator[None]:
+    """Within `fake_cuda`: let shapes depend on values, as that of `nonzero` does; they are symbols then."""
+    with unset_fake_temporarily(), _Mode(allow_fallback_kernels=False, shape_env=ShapeEnv()):
         yield
 
 
