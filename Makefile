@@ -18,7 +18,7 @@ PAIR := torch==2.14.1 torchvision==0.29.1
 TORCH := nearly all of it PyTorch with CUDA
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs test-slow bench-cost bench-train bench-latency bench-search lock clean
+.PHONY: help demo test lint types docs test-slow test-gpu bench-cost bench-train bench-latency bench-search lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -39,6 +39,9 @@ types: $(DEV) ## pyright on the package
 
 test-slow: $(DEV) ## the tests that take more than a few seconds each
 	$(BIN)/pytest --slow -m slow
+
+test-gpu: $(DEV) ## every path that needs a CUDA device, in under 8 minutes; see build/gpu.json
+	$(BIN)/python -m benchmarks.gpu
 
 docs: $(DEV) ## the references in docs/ that are made from the code
 	$(BIN)/python -m docs.generate

@@ -30,26 +30,29 @@ class Counts(NamedTuple):
     """Per class the predicted boundary pixels, the correct ones, the true ones, and the found ones:
     int64, 4 x classes."""
 
-    def plus(self, other: Counts) -> Counts:
-        return Counts(self.confusion + other.confusion, self.boundary + other.boundary)
 
-
-def confusion_matrix(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How often class `row` was predicted as class `column`: int64, classes x classes.
+def pair_counts(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How often label `row` was predicted as class `column`, for labels of any value: int64, 256 x classes.
 
     Args:
         predictions: class ids below `classes`, of any shape.
-        labels: class ids of the same shape; 255 is left out.
+        labels: ids of the same shape, 0 to 255.
         classes: number of classes, at most 255.
+    """
+    pairs = labels.flatten().long() * classes + predictions.flatten()
+    return torch.bincount(pairs, minlength=(IGNORED + 1) * classes).view(-1, classes)
+
+
+def confusion(pairs: Tensor) -> Tensor:
+    """The part of `pair_counts` whose labels are classes: int64, classes x classes.
 
     Raises:
         ValueError: a label is neither a class nor 255.
     """
-    pairs = labels.flatten().long() * classes + predictions.flatten()
-    counts = torch.bincount(pairs, minlength=(IGNORED + 1) * classes)
-    if counts[classes * classes : IGNORED * classes].any():
+    classes = pairs.shape[1]
+    if pairs[classes:IGNORED].any():
         raise ValueError(f"a label is neither in 0 to {classes - 1} nor {IGNORED} (ignored)")
-    return counts[: classes * classes].view(classes, classes)
+    return pairs[:classes]
 
 
 def iou(matrix: Tensor) -> Tensor:

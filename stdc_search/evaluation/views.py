@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from stdc_search.data import Dataset
 from stdc_search.data.transforms import center_crop, normalise
-from stdc_search.evaluation.metrics import Counts, ImageCounts, boundary_counts, confusion_matrix
+from stdc_search.evaluation.metrics import Counts, ImageCounts, boundary_counts, confusion, pair_counts
+from stdc_search.records import IGNORED
 
 BATCH_PIXELS = 2**20
 """Number of label-map pixels to keep scores of at a time; a single image may have more."""
@@ -133,21 +134,21 @@ def evaluate(
     """
     indices = range(len(data)) if indices is None else indices
     classes, done = len(data.class_names), 0
-    total = Counts(torch.zeros(classes, classes, dtype=torch.int64), torch.zeros(4, classes, dtype=torch.int64))
+    device = next(module.parameters()).device
+    # They stay on the device until the end, since a GPU's results have to be waited for.
+    pairs, boundary = (torch.zeros(rows, classes, dtype=torch.int64, device=device) for rows in (IGNORED + 1, 4))
     with _in_eval_mode(module):
         for images, labels in _batches(data, indices):
             scores = views.scores(module, images, labels.shape[1:])
-            predictions, labels = scores.argmax(1), labels.to(scores.device)
-            boundary = torch.zeros_like(total.boundary, device=scores.device)
+            predictions, labels = scores.argmax(1).to(device), labels.to(device)
+            pairs += pair_counts(predictions, labels, classes)
             if tolerance is not None:
                 for predicted, true in zip(predictions, labels, strict=True):
                     boundary += boundary_counts(predicted, true, classes, tolerance)
-            counts = Counts(confusion_matrix(predictions, labels, classes), boundary)
-            total = total.plus(Counts(*(part.cpu() for part in counts)))
             done += len(images)
             if progress is not None:
                 progress(done, len(indices))
-    return total
+    return Counts(confusion(pairs.cpu()), boundary.cpu())
 
 
 @torch.inference_mode()

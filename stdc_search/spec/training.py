@@ -250,6 +250,10 @@ class TrainingSpec(Spec):
     the ImageNet classifier that the paper's segmenters start from. Relative to the spec file."""
     augmentation: AugmentationSpec = ScaledCropSpec()
     """Augmentation of training images: `scaled_crop` for masks, `resized_crop` for classification."""
+    augment_on: Literal["cpu", "device"] = "cpu"
+    """Where images are resized, flipped, jittered and normalised: on the `cpu`, by the processes that load them, or on
+    the `device` that trains, for a GPU whose CPU is too slow. The random choices are the same, but a GPU rounds
+    differently. Without a GPU both give the same."""
     loss: LossSpec = SegmentationLossSpec()
     """The loss: `segmentation` for masks, `classification` for classes of images."""
     optimizer: Annotated[SgdSpec | AdamwSpec, Field(discriminator="kind")] = SgdSpec(kind="sgd")

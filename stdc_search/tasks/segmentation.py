@@ -88,8 +88,10 @@ def _teacher(how: DistillationSpec) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-class SegmentationLoss:
+class SegmentationLoss(nn.Module):
     """Weighted sum of the cross-entropy of the head and each auxiliary head, and BCE and dice of the detail head.
+
+    A module, because class weights and teacher go to the training's device with it.
 
     Args:
         spec: the losses.
@@ -97,12 +99,16 @@ class SegmentationLoss:
         teacher: image -> scores, if `spec.distillation` is set.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self, spec: SegmentationLossSpec, class_weights: Tensor | None = None, teacher: nn.Module | None = None
     ) -> None:
-        self.spec, self.class_weights, self.teacher = spec, class_weights, teacher
+        super().__init__()
+        self.spec, self.teacher = spec, teacher
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def __call__(self, module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """The loss of images float N, 3, H, W and labels int64 N, H, W, where 255 is ignored."""
         assert isinstance(module, Segmenter)
         spec = self.spec
@@ -124,14 +130,13 @@ class SegmentationLoss:
             loss = loss + spec.detail_weight * (bce + dice)
         if self.teacher is not None and spec.distillation is not None:
             with torch.no_grad():
-                goal = self.teacher.to(images.device)(images)
+                goal = self.teacher(images)
             how = spec.distillation
             loss = loss + how.weight * losses.distillation(output.logits, goal, how.temperature)
         return loss
 
     def _pixels(self, logits: Tensor, labels: Tensor) -> Tensor:
-        spec = self.spec
-        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        spec, weights = self.spec, self.class_weights
         if spec.ohem is None:
             return losses.cross_entropy(logits, labels, weights, spec.label_smoothing)
         return losses.ohem(logits, labels, spec.ohem.threshold, spec.ohem.min_kept, weights, spec.label_smoothing)

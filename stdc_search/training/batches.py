@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from stdc_search.data import DataError
+from stdc_search.data.transforms import Drawn, Finish
 from stdc_search.spec.problems import at
 from stdc_search.spec.training import TrainingSpec
 
@@ -24,10 +25,20 @@ from stdc_search.spec.training import TrainingSpec
 class Samples(Protocol):
     """Training samples by (epoch, index); a sample depends only on these and a seed."""
 
+    crop: tuple[int, int]
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, key: tuple[int, int], /) -> tuple[Tensor, Tensor]:
         """Image float32 3, h, w, normalised, and its target.
+
+        Raises:
+            DataError: the files are broken.
+        """
+        ...
+
+    def drawn(self, key: tuple[int, int], /) -> Drawn:
+        """The same sample, whose pixels are computed on the device.
 
         Raises:
             DataError: the files are broken.
@@ -63,16 +74,19 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's share of all batches from an epoch to the last, on the device.
 
-    One loader serves all epochs, so that no epoch waits for workers to start."""
+    One loader serves all epochs, so that no epoch waits for workers to start. Copies to a GPU start from pinned memory,
+    so the training does not wait for them.
+    """
     device = accelerator.device
     on_gpu = device.type == "cuda"
     workers = spec.workers if spec.workers is not None else on_gpu * min(8, os.cpu_count() or 1)
     keys = _keys(len(samples), spec, seed, first_epoch)
+    finish = Finish(samples.crop, device) if spec.augment_on == "device" else None
     loader = DataLoader(
-        _Told(samples),
+        _Told(samples, finish is not None),
         batch_sampler=(batch[accelerator.process_index :: accelerator.num_processes] for batch in keys),  # pyright: ignore[reportArgumentType]
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=_stacked if finish is None else _listed,
         pin_memory=on_gpu,
         # Otherwise the loader draws from the global generator at its start, which a resume shifts to another epoch.
         generator=torch.Generator(),
@@ -80,6 +94,8 @@ def batches(
     for batch in loader:
         if isinstance(batch, DataError):
             raise batch
+        if finish is not None:
+            batch = (torch.stack(parts) for parts in zip(*map(finish, batch), strict=True))
         images, targets = batch
         yield (
             images.to(device, non_blocking=True, memory_format=torch.channels_last),
@@ -88,20 +104,31 @@ def batches(
 
 
 class _Told(Dataset[Any]):
-    """Returns an error in place of a sample; raised in a worker, it would carry that process's traceback."""
+    """Returns an error in place of a sample; raised in a worker, it would carry that process's traceback.
 
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
+    Args:
+        samples: the samples.
+        drawn: whether their pixels are computed elsewhere.
+    """
+
+    def __init__(self, samples: Samples, drawn: bool) -> None:
+        self.samples, self.drawn = samples, drawn
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         try:
-            return self.samples[key]
+            return self.samples.drawn(key).copied() if self.drawn else self.samples[key]
         except DataError as error:
             return error
 
 
-def _collate(samples: list[Any]) -> Any:
-    return next((sample for sample in samples if isinstance(sample, DataError)), None) or default_collate(samples)
+def _listed(samples: list[Any]) -> Any:
+    """The samples, or the first error among them."""
+    return next((sample for sample in samples if isinstance(sample, DataError)), samples)
+
+
+def _stacked(samples: list[Any]) -> Any:
+    listed = _listed(samples)
+    return listed if isinstance(listed, DataError) else default_collate(listed)
 
 
 def _keys(images: int, spec: TrainingSpec, seed: int, first_epoch: int) -> Iterator[list[tuple[int, int]]]:

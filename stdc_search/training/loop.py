@@ -17,7 +17,7 @@ from itertools import islice
 from math import ceil, isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -36,6 +36,10 @@ from stdc_search.training.batches import Samples, batches, length, randomness
 from stdc_search.training.optimizer import NORMS, learning_rate_factor, make_average, make_optimizer
 from stdc_search.training.parallel import state
 from stdc_search.training.precision import precision_here
+
+READ_EVERY = 10
+"""Steps of a GPU between two looks at its losses: each look waits for all work before it. A CPU's are read in each
+step."""
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """Network, images float N, 3, H, W, and targets -> the number to minimise."""
@@ -63,6 +67,18 @@ class TrainingDiverged(RuntimeError):
     """The loss is not finite."""
 
 
+class Progress(Protocol):
+    """Called after each step.
+
+    Args:
+        done: steps done.
+        total: steps of the training.
+        loss: of this step, if it was read: on a CPU always, on a GPU every `READ_EVERY` steps, else None.
+    """
+
+    def __call__(self, done: int, total: int, loss: float | None, /) -> None: ...
+
+
 def train(
     module: nn.Module,
     samples: Samples,
@@ -72,7 +88,7 @@ def train(
     seed: int,
     folder: Path,
     evaluate: Callable[[nn.Module, bool], float] | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
     until: int | None = None,
 ) -> list[CurvePoint]:
     """Train a network in place, or resume an interrupted training in `folder`.
@@ -92,7 +108,7 @@ def train(
         folder: an existing folder.
         evaluate: network as it is, whether its training ends or pauses -> score in percent; asked every
             `spec.score_every` epochs and after the last.
-        progress: called with steps done, steps in all, and the loss.
+        progress: called after each step.
         until: epochs after which it pauses, scored and with a checkpoint, as if it were to go on at once.
 
     Returns:
@@ -101,7 +117,8 @@ def train(
     Raises:
         UserError: fewer images than a batch, a batch that the processes cannot share, a warm-up as long as the
             training, or a checkpoint in `folder` of another training.
-        TrainingDiverged: the loss is not finite; the step was not taken.
+        TrainingDiverged: the loss is not finite. On a CPU the step was not taken. On a GPU up to `READ_EVERY` steps
+            were. In both cases nothing was saved since then.
     """
     check(spec)
     steps, epoch_steps = length(spec, len(samples))
@@ -113,8 +130,9 @@ def train(
     run = _State(module, optimizer, average, accelerator.scaler, _origin(spec, seed, len(samples)))
     curve = run.resume(folder / CHECKPOINT)
     step_module = _Step(module, loss)
-    if spec.compile:
-        step_module.compile()
+    if spec.compile:  # with one process, CUDA graphs replay the compiled step without its launches
+        graphs = accelerator.device.type == "cuda" and accelerator.num_processes == 1
+        step_module.compile(mode="reduce-overhead" if graphs else None)
     step_loss, stepper = accelerator.prepare(step_module, optimizer)
     board = None
     if spec.tensorboard and accelerator.is_main_process:
@@ -125,26 +143,30 @@ def train(
     for epoch in range(len(curve), pause):
         torch.manual_seed(int(randomness(seed, epoch).generate_state(1, np.uint64)[0]))
         _train_mode(module, spec)
-        begin, step, rate, values = perf_counter(), epoch * epoch_steps, 0.0, []
+        begin, step, rate = perf_counter(), epoch * epoch_steps, 0.0
+        losses = _Losses(min(epoch_steps, steps - step), accelerator)
         for images, targets in islice(loaded, epoch_steps):
-            rate = spec.optimizer.learning_rate * learning_rate_factor(step, steps, spec.schedule)
+            stepper.zero_grad()  # before the network runs: CUDA graphs overwrite the gradients then
             value = step_loss(images, targets)
-            values.append(_mean(value, accelerator))
-            if not isfinite(values[-1]):
-                raise TrainingDiverged(
-                    f"the loss is {values[-1]} at step {step} of {steps}, learning rate {rate:.3g}; "
-                    "a lower learning rate or a longer warm-up may help"
-                )
+            read = losses.add(value)
+            for at, loss_at in enumerate(read, start=step + 1 - len(read)):
+                if not isfinite(loss_at):
+                    raise TrainingDiverged(
+                        f"the loss is {loss_at} at step {at} of {steps}, learning rate {_rate(spec, at, steps):.3g}; "
+                        "a lower learning rate or a longer warm-up may help"
+                    )
+            rate = _rate(spec, step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
-            stepper.zero_grad()
             accelerator.backward(value)
             stepper.step()
             if average is not None:
                 average.update_parameters(module)
             step += 1
             if progress is not None:
-                progress(step, steps, values[-1])
+                progress(step, steps, read[-1] if read else None)
+        if accelerator.device.type != "cpu":
+            torch.accelerator.synchronize()
         seconds = perf_counter() - begin
         last = epoch + 1 == pause
         due = last or (spec.score_every is not None and (epoch + 1) % spec.score_every == 0)
@@ -157,7 +179,7 @@ def train(
             and spec.score_every
             and all(point.score is None or score > point.score for point in curve)
         )
-        curve.append(CurvePoint(epoch + 1, step, sum(values) / len(values), rate, score, seconds))
+        curve.append(CurvePoint(epoch + 1, step, losses.mean(), rate, score, seconds))
         if accelerator.is_main_process:
             if best:
                 save_weights(run.scored, folder / BEST)
@@ -190,6 +212,11 @@ def check(spec: TrainingSpec) -> None:
         raise UserError("`training.precision` fp16 needs a GPU, and PyTorch finds none; use bf16 or fp32")
     if spec.tensorboard and find_spec("tensorboard") is None:
         raise UserError("`training.tensorboard` needs a package; type: pip install 'stdc-search[tensorboard]'")
+
+
+def _rate(spec: TrainingSpec, step: int, steps: int) -> float:
+    """Learning rate of a step, without `head_rate`."""
+    return spec.optimizer.learning_rate * learning_rate_factor(step, steps, spec.schedule)
 
 
 class _Step(nn.Module):
@@ -227,11 +254,35 @@ def _take_over_statistics(module: nn.Module, accelerator: Accelerator) -> None:
             torch.distributed.broadcast(buffer, 0)
 
 
-def _mean(value: Tensor, accelerator: Accelerator) -> float:
-    """Mean over all processes, so that all of them stop if it is not finite."""
-    mean = accelerator.reduce(value.detach(), "mean")
-    assert isinstance(mean, Tensor)
-    return mean.item()
+class _Losses:
+    """Losses of an epoch's steps. They stay on the device, because each look at them waits for a GPU."""
+
+    def __init__(self, steps: int, accelerator: Accelerator) -> None:
+        self.every = 1 if accelerator.device.type == "cpu" else READ_EVERY
+        self.accelerator, self.added = accelerator, 0
+        self.kept = torch.zeros(steps, device=accelerator.device)
+        self.read: list[float] = []
+
+    def add(self, value: Tensor) -> list[float]:
+        """Keep a step's loss.
+
+        Returns:
+            Means over all processes, of the steps since the last look; nothing between two looks. The first step and
+            the last one are always looked at.
+        """
+        self.kept[self.added] = value.detach()
+        self.added += 1
+        if self.added < len(self.kept) and (self.added - 1) % self.every:
+            return []
+        means = self.accelerator.reduce(self.kept[len(self.read) : self.added], "mean")
+        assert isinstance(means, Tensor)
+        new = means.tolist()
+        self.read += new
+        return new
+
+    def mean(self) -> float:
+        """Mean over the steps."""
+        return sum(self.read) / len(self.read)
 
 
 def _board(folder: Path, step: int) -> Any:
@@ -296,7 +347,7 @@ class _State:
         try:
             state = torch.load(content, weights_only=True, map_location="cpu")
             curve = [CurvePoint(**point) for point in state["curve"]]
-            made_by = state["origin"]
+            made_by = {"augment_on": "cpu", **state["origin"]}  # older checkpoints lack this field
         except Exception as error:  # a damaged file can raise almost anything
             warnings.warn(f"{path} is damaged ({error}); training starts over", stacklevel=3)
             return []

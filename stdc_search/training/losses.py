@@ -42,8 +42,9 @@ def cross_entropy(
         label_smoothing=label_smoothing,
     )
     labelled = labels != IGNORED
-    count = labelled.sum() if class_weights is None else class_weights[labels[labelled]].sum()
-    return total / count.clamp(min=torch.finfo(total.dtype).tiny)
+    # A product, because selecting the labelled pixels would wait for a GPU.
+    counted = labelled if class_weights is None else class_weights[labels * labelled] * labelled
+    return total / counted.sum().clamp(min=torch.finfo(total.dtype).tiny)
 
 
 def ohem(
@@ -60,6 +61,9 @@ def ohem(
     all pixels. With class weights or smoothing, a pixel is hard if its loss exceeds that of the threshold. Ignored
     pixels have loss 0 and count as pixels, as released; a batch of only ignored pixels has loss 0.
 
+    On a GPU both means are computed and one of them is chosen there: a look at the number of hard pixels would wait for
+    all work before it. On a CPU only one is computed.
+
     Args:
         logits: N, classes, H, W.
         labels: N, H, W, int64; 255 is ignored.
@@ -74,10 +78,18 @@ def ohem(
     )
     fewest = max(1, int(losses.numel() * min_kept))
     hard = losses.detach() > -log(threshold)
-    count = int(hard.sum())
-    if count > fewest:
-        return (losses * hard).sum() / count  # a product keeps NaN, which selecting the hard pixels would hide
-    return losses.flatten().topk(fewest, sorted=False).values.mean()
+    count = hard.sum()
+    enough = count > fewest
+
+    def mean_of_hard() -> Tensor:
+        return (losses * hard).sum() / count.clamp(min=1)  # a product keeps NaN, which selecting would hide
+
+    def mean_of_fewest() -> Tensor:
+        return losses.flatten().topk(fewest, sorted=False).values.mean()
+
+    if losses.device.type == "cpu" and not torch.compiler.is_compiling():
+        return mean_of_hard() if enough else mean_of_fewest()
+    return torch.where(enough, mean_of_hard(), mean_of_fewest())
 
 
 def distillation(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:

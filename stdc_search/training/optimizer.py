@@ -5,11 +5,11 @@ Original code: MichaelFan01/STDC-Seg, `optimizer_loss.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import chain
 from math import cos, pi
 from typing import Any, assert_never
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -81,14 +81,34 @@ def make_optimizer(module: nn.Module, spec: TrainingSpec) -> Optimizer:
     assert_never(how)
 
 
-def make_average(module: nn.Module, spec: EmaSpec) -> AveragedModel:
-    """A copy of a network that keeps a moving average of its weights and statistics; update it after each step."""
-    return AveragedModel(module, multi_avg_fn=_ema(spec.decay), use_buffers=True)
+class Average(AveragedModel):
+    """A copy of a network that keeps a moving average of its weights and statistics; update it after each step.
+
+    The number of averaged steps stays on the CPU, so that an update waits for no GPU; torch's own copies it there and
+    reads it back.
+
+    Args:
+        module: the network.
+        decay: highest share of the average that a step keeps.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        super().__init__(module, use_buffers=True)
+        self.decay = decay
+
+    def update_parameters(self, model: nn.Module) -> None:
+        steps = int(self.n_averaged)
+        kept = min(self.decay, (1 + steps) / (10 + steps)) if steps else 0.0
+        mine, its = (chain(part.parameters(), part.buffers()) for part in (self.module, model))
+        pairs = [(average.detach(), value.detach()) for average, value in zip(mine, its, strict=True)]
+        for floating in (True, False):  # counts of batches are integers
+            chosen = [pair for pair in pairs if pair[0].is_floating_point() == floating]
+            if chosen:
+                averages, values = map(list, zip(*chosen, strict=True))
+                get_ema_multi_avg_fn(kept)(averages, values, steps)
+        self.n_averaged += 1
 
 
-def _ema(decay: float) -> Callable[[Any, Any, Any], None]:
-    def update(averages: Any, current: Any, steps: Tensor) -> None:
-        share = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        get_ema_multi_avg_fn(share)(averages, current, steps)
-
-    return update
+def make_average(module: nn.Module, spec: EmaSpec) -> Average:
+    """The average of a network's weights, before its first step."""
+    return Average(module, spec.decay)

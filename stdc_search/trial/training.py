@@ -112,8 +112,8 @@ class Training:
             module: its initial network; trained in place.
             folder: the candidate's.
             stopwatch: adds up the seconds.
-            give_way: called between steps. Only the first of several processes may wait there, since the others wait
-                for it within a step.
+            give_way: called between steps; on a GPU only in those whose loss is read, since it is busy in between. Only
+                the first of several processes may wait there, since the others wait for it within a step.
             until: epochs after which the training waits at a rung; default: none.
 
         Raises:
@@ -133,6 +133,11 @@ class Training:
             give_way()
             stopwatch.progress(step, done, total)
 
+        def stepped(done: int, total: int, loss: float | None) -> None:
+            if loss is not None:  # between two looks at the losses a GPU still works on earlier steps
+                give_way()
+            stopwatch.progress("train", done, total)
+
         def validate(module: nn.Module, last: bool) -> float:
             with stopwatch.step("score"):
                 told = partial(tell, "score")
@@ -148,7 +153,7 @@ class Training:
             seed=seed,
             folder=its_folder,
             evaluate=validate,
-            progress=lambda done, total, _loss: tell("train", done, total),
+            progress=stepped,
             until=until,
         )
         stopwatch.add("train", sum(point.seconds for point in curve))

@@ -13,6 +13,7 @@ from stdc_search.data.dataset import Dataset
 from stdc_search.data.transforms import (
     MEAN,
     STD,
+    Finish,
     TrainingSamples,
     center_crop,
     denormalise,
@@ -30,7 +31,7 @@ FULL: dict[str, Any] = {"jitter": 0.5, "flip": 0.5, "scales": (0.125, 1.5), "sca
 def train_transform(
     image: Tensor, label: Tensor, *, crop: tuple[int, int], seed: int = 0, **how: Any
 ) -> tuple[Tensor, Tensor]:
-    return scaled_crop(image, label, crop, ScaledCropSpec(**how), seed)
+    return Finish(crop)(scaled_crop(image, label, crop, ScaledCropSpec(**how), seed))
 
 
 def sample(height: int = 24, width: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -44,6 +45,10 @@ def columns(height: int, width: int) -> tuple[Tensor, Tensor]:
     """Image and label that both hold the number of the column."""
     ramp = torch.arange(width, dtype=torch.uint8).expand(height, width)
     return ramp.expand(3, height, width).clone(), ramp.clone()
+
+
+def resized(image: Tensor, crop: tuple[int, int], how: ResizedCropSpec, seed: int) -> Tensor:
+    return Finish(crop)(resized_crop(image, torch.tensor(0), how, seed))[0]
 
 
 def levels(image: Tensor) -> Tensor:
@@ -218,7 +223,7 @@ def test_a_resized_part_has_the_drawn_area_and_aspect_and_lies_anywhere() -> Non
     how = ResizedCropSpec(kind="resized_crop", area=(0.1, 0.4), aspect=(0.5, 2.0), flip=0.0)
     parts = []
     for seed in range(60):
-        out = levels(resized_crop(places, (20, 20), how, seed))
+        out = levels(resized(places, (20, 20), how, seed))
         heights, widths = (x * 20 / 19 for x in (out[0, -1, 0] - out[0, 0, 0], out[1, 0, -1] - out[1, 0, 0]))
         parts.append((heights * widths / 12_000, widths / heights, out[0, 0, 0], out[1, 0, 0]))
     areas, aspects, tops, lefts = torch.tensor(parts).T
@@ -230,14 +235,14 @@ def test_a_resized_part_has_the_drawn_area_and_aspect_and_lies_anywhere() -> Non
 def test_a_resized_part_that_does_not_fit_is_cut_to_the_image() -> None:
     image = sample(8, 64)[0]
     how = ResizedCropSpec(kind="resized_crop", area=(1.0, 1.0), aspect=(1.0, 1.0), flip=0.0)
-    assert resized_crop(image, (16, 16), how, seed=0).shape == (3, 16, 16)
+    assert resized(image, (16, 16), how, seed=0).shape == (3, 16, 16)
 
 
 def test_a_resized_part_is_flipped_and_depends_on_its_seed() -> None:
     image = sample(32, 32)[0]
 
     def drawn(seed: int, flip: float) -> Tensor:
-        return resized_crop(image, (16, 16), ResizedCropSpec(kind="resized_crop", flip=flip), seed)
+        return resized(image, (16, 16), ResizedCropSpec(kind="resized_crop", flip=flip), seed)
 
     torch.testing.assert_close(drawn(1, 1.0), drawn(1, 0.0).flip(-1))
     assert not torch.equal(drawn(1, 0.0), drawn(2, 0.0))

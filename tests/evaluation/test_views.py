@@ -65,7 +65,7 @@ def test_evaluate_resizes_images_to_the_networks_size_and_scores_back() -> None:
     for image, label in data.samples:
         small = F.interpolate(normalise(image)[None], size=(8, 24), mode="bilinear", align_corners=True)
         scores = F.interpolate(network(small), size=label.shape, mode="bilinear", align_corners=True)
-        expected += metrics.confusion_matrix(scores.argmax(1)[0], label, classes=3)
+        expected += metrics.confusion(metrics.pair_counts(scores.argmax(1)[0], label, classes=3))
     assert torch.equal(matrix, expected)
     assert matrix.dtype == torch.int64 and matrix.sum() == sum((label != 255).sum() for _, label in data.samples)
 
@@ -75,7 +75,7 @@ def test_predict_gives_the_label_map_that_evaluate_scores() -> None:
     image, label = data[0]
     prediction = evaluation.predict(network, image, evaluation.Views((8, 24)), label.shape)
     assert prediction.shape == label.shape
-    matrix = metrics.confusion_matrix(prediction, label, classes=3)
+    matrix = metrics.confusion(metrics.pair_counts(prediction, label, classes=3))
     assert torch.equal(matrix, evaluation.evaluate(network, data, evaluation.Views((8, 24))).confusion)
     assert network.training
 
@@ -172,7 +172,7 @@ def test_parts_of_a_data_set_are_scored_by_their_indices() -> None:
     data, network = Samples([(8, 8)] * 3), Network()
     halves = [evaluation.evaluate(network, data, evaluation.Views((8, 8)), indices) for indices in ([0, 2], [1])]
     together = evaluation.evaluate(network, data, evaluation.Views((8, 8)))
-    assert all(torch.equal(x, y) for x, y in zip(halves[0].plus(halves[1]), together, strict=True))
+    assert all(torch.equal(x + y, both) for x, y, both in zip(*halves, together, strict=True))
 
 
 def test_evaluate_batches_neighbours_of_one_size_within_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ from stdc_search.spec.training import (
     EmaSpec,
     OhemSpec,
     PolySpec,
+    ScaledCropSpec,
     SegmentationLossSpec,
     SgdSpec,
     TrainingSpec,
@@ -38,7 +39,7 @@ from stdc_search.spec.training import (
 from stdc_search.tasks.segmentation import SegmentationLoss
 from stdc_search.training import losses
 from stdc_search.training.batches import length
-from stdc_search.training.loop import CurvePoint, TrainingDiverged, check
+from stdc_search.training.loop import CurvePoint, TrainingDiverged, _Losses, check
 from stdc_search.training.loop import train as train_on
 from stdc_search.training.optimizer import learning_rate_factor, parameter_groups
 
@@ -407,6 +408,43 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     assert_same_weights(*results)
 
 
+@FORKS
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("augmentation", [ScaledCropSpec(), ScaledCropSpec(jitter=0)], ids=["jitter", "plain"])
+def test_without_a_gpu_augmentation_on_the_device_gives_the_same(
+    workers: int, augmentation: ScaledCropSpec, tmp_path: Path
+) -> None:
+    results = []
+    for where in ("cpu", "device"):
+        (tmp_path / where).mkdir()
+        module = tiny()
+        change = {"augment_on": where, "workers": workers, "epochs": 2, "augmentation": augmentation}
+        train(module, Samples(), SHORT.model_copy(update=change), seed=0, folder=tmp_path / where)
+        results.append(module)
+    assert_same_weights(*results)
+
+
+def test_a_training_that_was_cut_goes_on_with_augmentation_on_the_device(tmp_path: Path) -> None:
+    spec = SHORT.model_copy(update={"augment_on": "device"})
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole, parts = tiny(), tiny()
+    train(whole, Samples(), spec, seed=0, folder=tmp_path / "whole")
+    with pytest.raises(Cut):
+        train(tiny(), Samples(), spec, seed=0, folder=tmp_path / "parts", progress=cut_after(5))
+    train(parts, Samples(), spec, seed=0, folder=tmp_path / "parts")
+    assert_same_weights(whole, parts)
+
+
+def test_a_checkpoint_from_before_augmentation_on_the_device_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(Cut):
+        train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path, progress=cut_after(3))
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    del state["origin"]["augment_on"]
+    torch.save(state, tmp_path / CHECKPOINT)
+    assert len(train(tiny(), Samples(), SHORT, seed=0, folder=tmp_path)) == 3
+
+
 def test_scoring_changes_nothing_in_the_training(tmp_path: Path) -> None:
     def disturb(module: nn.Module, last: bool) -> float:
         module.eval()
@@ -553,6 +591,41 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None
     with pytest.raises(TrainingDiverged, match=r"the loss is (nan|inf) at step 0 of 6, learning rate 2e-05"):
         train(module, Samples(), SHORT, seed=0, folder=tmp_path)
     assert all(torch.equal(before[name], value) for name, value in module.named_parameters())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses are read as on a GPU, every fourth step."""
+
+    class Rarely(_Losses):
+        def __init__(self, steps: int, accelerator: Any) -> None:
+            super().__init__(steps, accelerator)
+            self.every = 4
+
+    monkeypatch.setattr("stdc_search.training.loop._Losses", Rarely)
+
+
+def test_losses_that_are_read_rarely_are_the_same(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    curves, told = [], []
+    for name in ("often", "rarely"):
+        (tmp_path / name).mkdir()
+        if name == "rarely":
+            request.getfixturevalue("rarely")
+        spec = SHORT.model_copy(update={"epochs": 1})
+        note = lambda done, total, loss: told.append(loss)  # noqa: E731
+        curve = train(tiny(), Samples(14), spec, seed=0, folder=tmp_path / name, progress=note)
+        curves.append(without_time(curve))
+    assert curves[0] == curves[1]
+    often, rare = told[:7], told[7:]
+    assert rare == [often[0], None, None, None, often[4], None, often[6]]
+
+
+@pytest.mark.usefixtures("rarely")
+def test_a_loss_that_is_not_finite_between_two_looks_is_named_and_nothing_is_saved(tmp_path: Path) -> None:
+    spec = SHORT.model_copy(update={"optimizer": SgdSpec(kind="sgd", learning_rate=1e30)})
+    with pytest.raises(TrainingDiverged, match=r"the loss is (nan|inf) at step 1 of 21, learning rate 3.16e\+28"):
+        train(tiny(), Samples(14), spec, seed=0, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,8 @@ from math import exp, log
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from stdc_search.network.models.segmenter import DetailTarget
@@ -58,6 +60,43 @@ def test_ohem_and_its_gradient_equal_the_definition_by_sorting(threshold: float,
     (gradient,) = torch.autograd.grad(loss, logits)
     (expected_gradient,) = torch.autograd.grad(expected, logits)
     torch.testing.assert_close(gradient, expected_gradient)
+
+
+def plain_ohem(logits: Tensor, labels: Tensor, threshold: float, min_kept: float) -> Tensor:
+    """With a look at the number of hard pixels, in the order of operations that results have always had."""
+    each = F.cross_entropy(logits, labels, ignore_index=255, reduction="none")
+    fewest = max(1, int(each.numel() * min_kept))
+    hard = each.detach() > -log(threshold)
+    count = int(hard.sum())
+    if count > fewest:
+        return (each * hard).sum() / count
+    return each.flatten().topk(fewest, sorted=False).values.mean()
+
+
+@settings(max_examples=30)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    scale=st.sampled_from([0.1, 1.0, 8.0]),
+    threshold=st.sampled_from([0.05, 0.3, 0.7, 0.999]),
+    min_kept=st.sampled_from([1 / 16, 0.5, 1.0]),
+    ties=st.booleans(),
+)
+@pytest.mark.parametrize("where", ["cpu", "gpu"])
+def test_ohem_and_its_gradient_are_bit_for_bit_those_of_a_look_at_the_count(
+    where: str, seed: int, scale: float, threshold: float, min_kept: float, ties: bool
+) -> None:
+    """On a GPU both means are computed and one is chosen; compiled code does so on a CPU, too."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(2, 5, 8, 12, generator=generator)
+    logits = (logits.round() if ties else logits).requires_grad_()
+    labels = torch.randint(5, (2, 8, 12), generator=generator)
+    labels[torch.rand(2, 8, 12, generator=generator) < 0.1] = 255
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.compiler, "is_compiling", lambda: where == "gpu")
+        loss = losses.ohem(logits, labels, threshold, min_kept)
+    expected = plain_ohem(logits, labels, threshold, min_kept)
+    assert torch.equal(loss, expected)
+    assert torch.equal(*(torch.autograd.grad(one, logits)[0] for one in (loss, expected)))
 
 
 def test_ohem_is_the_same_for_channels_last_logits() -> None:

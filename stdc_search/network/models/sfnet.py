@@ -20,10 +20,10 @@ from stdc_search.network.models.layers import ConvNorm, resize
 def warped(x: Tensor, flow: Tensor) -> Tensor:
     """A map sampled where the flow N, 2, h, w points to, in pixels of the flow's size: N, C, h, w."""
     height, width = flow.shape[2:]
-    rows = torch.linspace(-1, 1, height, dtype=x.dtype, device=x.device).view(-1, 1).expand(height, width)
-    columns = torch.linspace(-1, 1, width, dtype=x.dtype, device=x.device).expand(height, width)
-    size = torch.tensor([width, height], dtype=x.dtype, device=x.device)
-    grid = torch.stack([columns, rows], dim=2) + flow.permute(0, 2, 3, 1) / size
+    rows = torch.linspace(-1, 1, height, dtype=x.dtype, device=x.device).view(-1, 1)
+    columns = torch.linspace(-1, 1, width, dtype=x.dtype, device=x.device)
+    # Divided by numbers: a tensor of both would be copied to a GPU in each step, which waits for it.
+    grid = torch.stack([columns + flow[:, 0] / width, rows + flow[:, 1] / height], dim=3)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
