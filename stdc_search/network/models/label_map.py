@@ -20,8 +20,10 @@ class LabelMap(nn.Module):
         classes, height, width = scores.shape[1:]
         rows, cell_of_row, down = _side(height, image.shape[2], scores)
         columns, cell_of_column, across = _side(width, image.shape[3], scores)
-        best = scores.argmax(1).to(torch.uint8)
+        best = scores.argmax(1)
+        # Compared before they become bytes: ONNX Runtime 1.19 and older compare no bytes.
         mixed = (best != _next(best, 1)) | (best != _next(best, 2)) | (best != _next(_next(best, 1), 2))
+        best = best.to(torch.uint8)
         n, y, x = mixed.nonzero(as_tuple=True)
 
         above, below = (n * height + y) * width, (n * height + (y + 1).clamp(max=height - 1)) * width
