@@ -30,15 +30,9 @@ from stdc_search.data.files import (
     resolve_root,
 )
 from stdc_search.errors import alike, several
-from stdc_search.spec.data import (
-    BinarySpec,
-    ColoursSpec,
-    FolderSpec,
-    IdsSpec,
-    SplitByColumn,
-    SplitByList,
-    SplitByShare,
-)
+from stdc_search.spec.data import FolderSpec
+from stdc_search.spec.encodings import BinarySpec, ColoursSpec, IdsSpec
+from stdc_search.spec.splits import SplitByColumn, SplitByList, SplitByShare
 
 PAIRS = "list the pairs in a CSV file with the columns `image` and `mask`, and name it in `data.pairs`"
 

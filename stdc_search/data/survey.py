@@ -17,8 +17,10 @@ from stdc_search.data.dataset import DataError, Dataset, Split
 from stdc_search.data.decoding import orientation
 from stdc_search.errors import several
 from stdc_search.records import IGNORED
-from stdc_search.spec.data import BinarySpec, ColoursSpec, DataSpec, FolderSpec, IdsSpec, SplitByShare
+from stdc_search.spec.data import DataSpec, FolderSpec
+from stdc_search.spec.encodings import BinarySpec, ColoursSpec, IdsSpec
 from stdc_search.spec.problems import Problem
+from stdc_search.spec.splits import SplitByShare
 
 AHEAD = 256
 """Number of samples to queue at a time."""

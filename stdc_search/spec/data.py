@@ -6,19 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    NonNegativeInt,
-    PlainSerializer,
-    PositiveInt,
-    Tag,
-)
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from stdc_search.spec.base import default_kind
+from stdc_search.spec.base import FilePath
+from stdc_search.spec.encodings import BinarySpec, ColoursSpec, Encoding, IdsSpec
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.splits import SplitByColumn, SplitByList, SplitByShare
 
 CAMVID_CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
@@ -33,12 +27,6 @@ CITYSCAPES_CLASSES = (
     "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
 )  # fmt: skip
 """Cityscapes' 19 classes in the order of their train ids."""
-
-FilePath = Annotated[
-    Path,
-    BeforeValidator(lambda path: Path(path) if isinstance(path, str) else path),
-    PlainSerializer(Path.as_posix, when_used="json"),
-]
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's RGB values, scaled to [0, 1]: images are normalised by them."""
@@ -117,80 +105,6 @@ class CityscapesSpec(Spec):
     @property
     def classes(self) -> int:
         return len(CITYSCAPES_CLASSES)
-
-
-class SplitByList(Spec):
-    """Two text files with one image per line: its name, or its path from `images` or `root`, with or without the
-    extension. A line may also name the path of the mask."""
-
-    kind: Literal["list"]
-    train: FilePath = Path("train.txt")
-    """List of the training images, relative to `root`."""
-    val: FilePath = Path("val.txt")
-    """List of the validation images, relative to `root`."""
-
-
-class SplitByShare(Spec):
-    """A share of the images, drawn by seed, is held back for validation."""
-
-    kind: Literal["share"]
-    val: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the images that is used for validation only."""
-    seed: NonNegativeInt = 0
-    """Which images are held back: the same for the same seed."""
-
-
-class SplitByColumn(Spec):
-    """The column `split` of the list of pairs says train or val."""
-
-    kind: Literal["column"]
-
-
-class IdsSpec(Spec):
-    """One channel of class ids."""
-
-    kind: Literal["ids"] = "ids"
-    ignore: Annotated[int, Field(ge=0, le=255)] = 255
-    """Id of pixels that training and scoring ignore."""
-
-
-Colour = tuple[
-    Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
-]
-"""Red, green, blue."""
-
-
-class ColoursSpec(Spec):
-    """One colour per class."""
-
-    kind: Literal["colours"]
-    colours: tuple[Colour, ...]
-    """[red, green, blue] of each class, in the order of `class_names`."""
-    ignore: tuple[Colour, ...] = ((0, 0, 0),)
-    """Colours of pixels that training and scoring ignore."""
-
-    @rule
-    def _one_meaning_each(self) -> Iterator[Problem]:
-        every = (*self.colours, *self.ignore)
-        if twice := sorted({colour for colour in every if every.count(colour) > 1}):
-            yield Problem(
-                "colours",
-                f"{', '.join(str(list(colour)) for colour in twice)} appears twice in `colours` and `ignore`, "
-                "which is black where it is not written; a colour has one meaning",
-            )
-
-
-class BinarySpec(Spec):
-    """Black is the first class; white, the value 1, or the only other colour of a mask is the second."""
-
-    kind: Literal["binary"]
-
-
-Encoding = Annotated[
-    Annotated[IdsSpec, Tag("ids")] | Annotated[ColoursSpec, Tag("colours")] | Annotated[BinarySpec, Tag("binary")],
-    Discriminator(default_kind("ids")),
-]
-"""`kind` is `ids` where it is not written."""
 
 
 class FolderSpec(Spec):

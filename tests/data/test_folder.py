@@ -12,7 +12,8 @@ from PIL import Image
 from stdc_search.data import DataError, open_dataset
 from stdc_search.data.dataset import Dataset, Split
 from stdc_search.data.folder import split_by_share
-from stdc_search.spec.data import FolderSpec, SplitByList, SplitByShare
+from stdc_search.spec.data import FolderSpec
+from stdc_search.spec.splits import SplitByList, SplitByShare
 from tests.data.conftest import write_image, write_mask
 
 Writer = Callable[..., Path]
