@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from stdc_search.data.dataset import DataError
 from stdc_search.errors import several
 from stdc_search.records import IGNORED
+from stdc_search.spec.encodings import AnyEncoding, BinarySpec, ColoursSpec, IdsSpec
 
 LOSSLESS = ("PNG", "BMP", "TIFF")
 """Supported formats of masks. GIF is excluded, because programs that save it renumber the palette."""
@@ -89,12 +90,12 @@ class IdMasks:
         counts = np.bincount(content.ravel(), minlength=256)
         unknown = [id for id in np.flatnonzero(counts).tolist() if id not in self.ids]
         if unknown:
-            first, *_, last = [id for id, index in self.ids.items() if index is not None]
+            first, *_, last = sorted(id for id, index in self.ids.items() if index is not None)
+            names = {id: self.class_names[index] for id, index in self.ids.items() if index is not None}
             void = [id for id, index in self.ids.items() if index is None]
             raise DataError(
                 f"{path}: has class id {several(unknown)} ({counts[unknown].sum()} pixels); legal ids are {first} "
-                f"({self.class_names[0]}) to {last} ({self.class_names[-1]}), and {several(void)} for pixels without a "
-                "class"
+                f"({names[first]}) to {last} ({names[last]}), and {several(void)} for pixels without a class"
             )
         table = np.full(256, IGNORED, np.uint8)
         for id, index in self.ids.items():
@@ -149,6 +150,20 @@ class BinaryMasks:
                 + (", or `{kind: ids}` if its palette indices are class ids" if mask.mode == "P" else "")
             )
         return torch.from_numpy((pixels > 0).astype(np.uint8))
+
+
+def decoder(encoding: AnyEncoding, class_names: tuple[str, ...]) -> Masks:
+    """The decoder of an encoding's masks."""
+    match encoding:
+        case IdsSpec(ignore=ignore, map=ids) if ids:
+            return IdMasks(class_names, {ignore: None, **{id: None if i == "ignore" else i for id, i in ids.items()}})
+        case IdsSpec(ignore=ignore):
+            return IdMasks.plain(class_names, ignore)
+        case ColoursSpec(colours=colours, ignore=ignored):
+            return ColourMasks({**{c: i for i, c in enumerate(colours)}, **dict.fromkeys(ignored)})
+        case BinarySpec():
+            return BinaryMasks()
+    assert_never(encoding)
 
 
 def _decoded(path: Path) -> Image.Image:

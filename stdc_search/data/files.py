@@ -19,6 +19,8 @@ from stdc_search.errors import alike, several
 LOSSY_ENDINGS = (".jpg", ".jpeg", ".webp")
 MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff")
 IMAGE_ENDINGS = (".png", *LOSSY_ENDINGS, ".bmp", ".tif", ".tiff")
+UNREAD_ENDINGS = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+"""Formats of photos that no decoder here reads."""
 
 
 class Sample(NamedTuple):
@@ -116,6 +118,22 @@ def files_below(folder: Path, endings: Collection[str]) -> list[Path]:
 
 def _unreadable(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def check_readable(folder: Path, images: Collection[str], problems: list[str] | None) -> None:
+    """Raise, or collect, photos in a format that cannot be read, unless the same image is there in another one."""
+    paths = files_below(folder, UNREAD_ENDINGS)
+    unread = [path for path in paths if nfc(path.relative_to(folder).with_suffix("").as_posix()) not in images]
+    messages = [
+        f"{path}: is a {path.suffix[1:].upper()} photo, a format that cannot be read; convert it to JPEG (on a Mac: "
+        f"`sips -s format jpeg {path.name} --out {path.stem}.jpg`; elsewhere: `magick {path.name} {path.stem}.jpg`)"
+        for path in unread
+    ]
+    if problems is not None:
+        problems += messages
+    elif messages:
+        more = f". {len(messages) - 1} more photos have such a format" if len(messages) > 1 else ""
+        raise DataError(messages[0] + more)
 
 
 def check_links(paths: Iterable[Path]) -> None:

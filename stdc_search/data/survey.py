@@ -20,7 +20,7 @@ from stdc_search.records import IGNORED
 from stdc_search.spec.data import DataSpec, FolderSpec
 from stdc_search.spec.encodings import BinarySpec, ColoursSpec, IdsSpec
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.splits import SplitByShare
+from stdc_search.spec.splits import SplitByGroup, SplitByShare
 
 AHEAD = 256
 """Number of samples to queue at a time."""
@@ -219,7 +219,7 @@ def _cannot_be_learned(spec: FolderSpec, lost: Sequence[str], val: Labels | None
     message = f"no training mask has a pixel of {several([repr(name) for name in lost])}, which cannot be learned; "
     if val and (there := [name for name in lost if name in val.present]):
         message += f"val has {several([repr(name) for name in there])}, so "
-        if isinstance(spec.split, SplitByShare):
+        if isinstance(spec.split, SplitByShare | SplitByGroup):
             message += f"draw another split (`seed: {spec.split.seed + 1}` or higher), or use `kind: list`"
             return Problem("data.split", message)
         return Problem("data.split", message + "move some of those images to train")
@@ -230,8 +230,11 @@ def _cannot_be_learned(spec: FolderSpec, lost: Sequence[str], val: Labels | None
     message += f"{add}, or remove it: `class_names: [{', '.join(kept)}]`, `network.classes: {len(kept)}`"
     if isinstance(spec.encoding, ColoursSpec):
         message += ", and remove its colour from `encoding.colours`"
-    elif kept != list(spec.class_names[: len(kept)]):
-        message += ", and renumber the ids in the masks from 0"
+    elif spec.encoding.map or kept != list(spec.class_names[: len(kept)]):
+        ids = spec.encoding.map or dict(enumerate(range(spec.classes)))
+        names = {id: index if index == "ignore" else spec.class_names[index] for id, index in ids.items()}
+        new = [f"{id}: {kept.index(name) if name in kept else name}" for id, name in names.items() if name not in lost]
+        message += f", and renumber the ids: `encoding: {{map: {{{', '.join(new)}}}}}`"
     return Problem("data.class_names", message)
 
 

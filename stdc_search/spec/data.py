@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from stdc_search.spec.base import FilePath
-from stdc_search.spec.encodings import BinarySpec, ColoursSpec, Encoding, IdsSpec
+from stdc_search.spec.encodings import Encoding, IdsSpec, misfits_of_encoding
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
-from stdc_search.spec.splits import SplitByColumn, SplitByList, SplitByShare
+from stdc_search.spec.splits import SplitByColumn, SplitByFolders, SplitByGroup, SplitByList, SplitByShare
 
 CAMVID_CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
@@ -118,7 +118,8 @@ class FolderSpec(Spec):
     """Folder of images, relative to `root`."""
     masks: FilePath = Path("masks")
     """Folder of masks (PNG, BMP or lossless TIFF), relative to `root`. The name of a mask is that of its image; all
-    masks may add one suffix, such as `_mask`. It may be the folder of the images if these are JPEG or WebP files."""
+    masks may add one suffix, such as `_mask`. It may be the folder of the images if these are JPEG or WebP files, or if
+    masks have a suffix."""
     pairs: FilePath | None = None
     """CSV file with the columns `image` and `mask`, and optionally `split`, in place of the two folders. Its path and
     the paths in it are absolute, or relative to `root`."""
@@ -126,9 +127,9 @@ class FolderSpec(Spec):
     """Names of the classes; the first is id 0."""
     encoding: Encoding = IdsSpec()
     """How masks encode classes."""
-    split: Annotated[SplitByList | SplitByShare | SplitByColumn, Field(discriminator="kind")] = SplitByShare(
-        kind="share"
-    )
+    split: Annotated[
+        SplitByShare | SplitByGroup | SplitByFolders | SplitByList | SplitByColumn, Field(discriminator="kind")
+    ] = SplitByShare(kind="share")
     """How images are split into training and validation."""
 
     @property
@@ -143,29 +144,14 @@ class FolderSpec(Spec):
 
     @rule
     def _encoding_fits_the_classes(self) -> Iterator[Problem]:
-        names = self.class_names
-        match self.encoding:
-            case IdsSpec(ignore=ignore) if ignore < len(names):
-                message = (
-                    f"`ignore` {ignore} is the id of class {names[ignore]!r}; use {len(names)} or more, 255 as a rule"
-                )
-                yield Problem("encoding.ignore", message)
-            case ColoursSpec(colours=colours) if len(colours) != len(names):
-                message = (
-                    f"{len(colours)} `colours` for {len(names)} `class_names` ({', '.join(names)}); give one per class"
-                )
-                yield Problem("encoding.colours", message)
-            case BinarySpec() if len(names) != 2:
-                yield Problem("class_names", f"{len(names)} `class_names` for `binary` masks, which have 2; name both")
-            case _:
-                pass
+        yield from misfits_of_encoding(self.encoding, self.class_names)
 
     @rule
     def _split_is_of_pairs_or_folders(self) -> Iterator[Problem]:
         if self.pairs is None and isinstance(self.split, SplitByColumn):
-            yield Problem("split", "`column` needs a list of pairs; give `pairs`, or split by list or share")
+            yield Problem("split", "`column` needs a list of pairs; give `pairs`, or use another kind of split")
         if self.pairs is not None and isinstance(self.split, SplitByList):
-            yield Problem("split", "`list` goes with folders; with `pairs` use column or share")
+            yield Problem("split", "`list` goes with folders; with `pairs` use column, share, group or folders")
 
     @rule
     def _pairs_or_folders(self) -> Iterator[Problem]:
