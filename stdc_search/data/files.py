@@ -116,6 +116,27 @@ def files_below(folder: Path, endings: Collection[str]) -> list[Path]:
     return sorted(path for path in found if path.suffix.lower() in endings)
 
 
+def named_files(folder: Path, endings: Collection[str], without: Path | None = None) -> dict[str, Path]:
+    """Files of a folder and its sub-folders, by relative path without ending; one sub-folder can be excluded.
+
+    Raises:
+        DataError: the folder is missing, has no such file, or has two of one name.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder{hint(folder)}")
+    found: dict[str, Path] = {}
+    for path in files_below(folder, endings):
+        if without is not None and folder in without.parents and without in path.parents:
+            continue
+        name = nfc(path.relative_to(folder).with_suffix("").as_posix())
+        if name in found:
+            raise DataError(f"{folder}: {found[name].name} and {path.name} have the same name; which one is `{name}`?")
+        found[name] = path
+    if not found:
+        raise DataError(f"{folder}: contains no file that ends in {' or '.join(endings)}{hint(folder / '*')}")
+    return found
+
+
 def _unreadable(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
 

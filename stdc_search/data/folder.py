@@ -24,6 +24,7 @@ from stdc_search.data.files import (
     files_below,
     hint,
     keep_paired,
+    named_files,
     nfc,
     read_list,
     read_text,
@@ -142,16 +143,22 @@ def _images_and_masks(
 ) -> tuple[dict[str, Path], dict[str, Path]]:
     """Images and masks by name. In one folder, masks are the PNGs among JPEGs, or the files with a common suffix."""
     if folder.resolve() != mask_folder.resolve():
-        images = _files(folder, IMAGE_ENDINGS, without=mask_folder)
+        images = named_files(folder, IMAGE_ENDINGS, without=mask_folder)
         check_readable(folder, images, problems)
-        return images, _files(mask_folder, MASK_ENDINGS, without=folder)
-    every = _files(folder, IMAGE_ENDINGS, without=folder) if not files_below(folder, LOSSY_ENDINGS) else {}
-    if suffix := common_suffix(every):
-        masks = {name for name in every if name.endswith(suffix)}
-        return {name: every[name] for name in every.keys() - masks}, {name: every[name] for name in masks}
-    images = _files(folder, LOSSY_ENDINGS, without=folder)
-    check_readable(folder, images, problems)
-    return images, _files(folder, MASK_ENDINGS, without=folder)
+        return images, named_files(mask_folder, MASK_ENDINGS, without=folder)
+    if files_below(folder, LOSSY_ENDINGS):
+        images = named_files(folder, LOSSY_ENDINGS)
+        check_readable(folder, images, problems)
+        return images, named_files(folder, MASK_ENDINGS)
+    every = named_files(folder, IMAGE_ENDINGS)
+    suffix = common_suffix(every)
+    if suffix is None:
+        raise DataError(
+            f"{folder}: contains no file that ends in {' or '.join(LOSSY_ENDINGS)}{hint(folder / '*')}. Images beside "
+            f"masks need these endings, or all masks a suffix; else use two folders, or {PAIRS}"
+        )
+    masks = {name for name in every if name.endswith(suffix)}
+    return {name: every[name] for name in every.keys() - masks}, {name: every[name] for name in masks}
 
 
 def common_suffix(names: Collection[str]) -> str | None:
@@ -160,25 +167,6 @@ def common_suffix(names: Collection[str]) -> str | None:
         name[cut:] for name in names for cut in range(1, len(name)) if name[cut] in "_-. " and name[:cut] in names
     )
     return counts.most_common(1)[0][0] if counts else None
-
-
-def _files(folder: Path, endings: Sequence[str], without: Path) -> dict[str, Path]:
-    """Files of a folder and its sub-folders, by relative path without ending; one sub-folder can be excluded."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder{hint(folder)}")
-    found: dict[str, Path] = {}
-    for path in files_below(folder, endings):
-        if folder in without.parents and without in path.parents:
-            continue
-        name = nfc(path.relative_to(folder).with_suffix("").as_posix())
-        if name in found:
-            raise DataError(f"{folder}: {found[name].name} and {path.name} have the same name; which one is `{name}`?")
-        found[name] = path
-    if not found:
-        told_apart = f". Images beside masks need these endings; else use two folders, or {PAIRS}"
-        remedy = told_apart if folder.resolve() == without.resolve() else ""
-        raise DataError(f"{folder}: contains no file that ends in {' or '.join(endings)}{hint(folder / '*')}{remedy}")
-    return found
 
 
 def _by_image(images: Collection[str], masks: Mapping[str, Path]) -> dict[str, Path]:

@@ -89,7 +89,7 @@ def _by_folders(names: Collection[str], split: SplitByFolders, place: Path) -> S
             legal = split.train if side == "train" else split.val
             there = sorted({folder for name in names for folder in _folders(name)})
             raise DataError(
-                f"{place}: no image lies in a folder that is named {' or '.join(legal)}; folders there: "
+                f"{place}: no image lies in a folder named {' or '.join(legal)}; folders there: "
                 f"{several(there) or 'none'}. Name the right ones in `data.split.{side}`, or split by share"
             )
     return sides

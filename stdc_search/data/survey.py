@@ -19,6 +19,7 @@ from stdc_search.errors import several
 from stdc_search.records import IGNORED
 from stdc_search.spec.data import DataSpec, FolderSpec
 from stdc_search.spec.encodings import BinarySpec, ColoursSpec, IdsSpec
+from stdc_search.spec.own import IGNORE, NamedSpec, OwnSpec
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.splits import SplitByGroup, SplitByShare
 
@@ -159,7 +160,7 @@ def faults(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[Problem]:
     if problems:
         return problems
     train, val = labels.get("train"), labels.get("val")
-    if isinstance(spec, FolderSpec) and train and train.samples and (lost := train.absent):
+    if isinstance(spec, OwnSpec) and train and train.samples and (lost := train.absent):
         problems.append(_cannot_be_learned(spec, lost, val))
     if val and len(val.present) == 1:
         message = (
@@ -174,7 +175,7 @@ def remarks(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[str]:
     """Notes on data that is usable, but whose scores mean less than they seem to."""
     lines = []
     train, val = labels.get("train"), labels.get("val")
-    if train and train.present and (lost := train.absent) and not isinstance(spec, FolderSpec):
+    if train and train.present and (lost := train.absent) and not isinstance(spec, OwnSpec):
         scored = [name for name in lost if val and name in val.present]
         costs = f"; {several(scored)} will score 0, since val has it" if scored else ""
         lines.append(f"train has no pixel of {several(lost)}, which cannot be learned{costs}.")
@@ -214,28 +215,38 @@ def _nothing_labelled(labels: Labels) -> Problem:
     return Problem("data", message)
 
 
-def _cannot_be_learned(spec: FolderSpec, lost: Sequence[str], val: Labels | None) -> Problem:
+def _cannot_be_learned(spec: OwnSpec, lost: Sequence[str], val: Labels | None) -> Problem:
     """The problem of classes without a training pixel, and its remedy: another split, fewer classes or more images."""
     message = f"no training mask has a pixel of {several([repr(name) for name in lost])}, which cannot be learned; "
     if val and (there := [name for name in lost if name in val.present]):
         message += f"val has {several([repr(name) for name in there])}, so "
-        if isinstance(spec.split, SplitByShare | SplitByGroup):
-            message += f"draw another split (`seed: {spec.split.seed + 1}` or higher), or use `kind: list`"
-            return Problem("data.split", message)
-        return Problem("data.split", message + "move some of those images to train")
+        match spec:
+            case OwnSpec(split=SplitByShare(seed=seed) | SplitByGroup(seed=seed)):
+                message += f"draw another split (`seed: {seed + 1}` or higher), or use `kind: list`"
+            case _:
+                message += "move some of those images to train"
+        return Problem("data.split", message)
+    message += "add images that show it"
     kept = [name for name in spec.class_names if name not in lost]
-    add = "add images that show it"
-    if isinstance(spec.encoding, BinarySpec) or len(kept) < 2:
-        return Problem("data.class_names", message + add)
-    message += f"{add}, or remove it: `class_names: [{', '.join(kept)}]`, `network.classes: {len(kept)}`"
-    if isinstance(spec.encoding, ColoursSpec):
-        message += ", and remove its colour from `encoding.colours`"
-    elif spec.encoding.map or kept != list(spec.class_names[: len(kept)]):
-        ids = spec.encoding.map or dict(enumerate(range(spec.classes)))
-        names = {id: index if index == "ignore" else spec.class_names[index] for id, index in ids.items()}
-        new = [f"{id}: {kept.index(name) if name in kept else name}" for id, name in names.items() if name not in lost]
-        message += f", and renumber the ids: `encoding: {{map: {{{', '.join(new)}}}}}`"
-    return Problem("data.class_names", message)
+    if len(kept) < 2 or (isinstance(spec, FolderSpec) and isinstance(spec.encoding, BinarySpec)):
+        return Problem("data.class_names", message)
+    message += f", or remove it: `class_names: [{', '.join(kept)}]`, `network.classes: {len(kept)}`"
+    return Problem("data.class_names", message + _without(spec, lost, kept))
+
+
+def _without(spec: OwnSpec, lost: Sequence[str], kept: Sequence[str]) -> str:
+    """What else to change in a spec from which classes are removed."""
+    match spec:
+        case NamedSpec():
+            return f", and write `map: {{{', '.join(f'{name}: {IGNORE}' for name in lost)}}}`"
+        case FolderSpec(encoding=ColoursSpec()):
+            return ", and remove its colour from `encoding.colours`"
+        case FolderSpec(encoding=IdsSpec(map=ids)) if ids or list(spec.class_names[: len(kept)]) != kept:
+            ids = ids or {index: index for index in range(spec.classes)}
+            names = {id: index if index == IGNORE else spec.class_names[index] for id, index in ids.items()}
+            new = {id: kept.index(name) if name in kept else name for id, name in names.items() if name not in lost}
+            return f", and renumber the ids: `encoding: {{map: {{{', '.join(f'{a}: {b}' for a, b in new.items())}}}}}`"
+    return ""
 
 
 class _Sample(NamedTuple):

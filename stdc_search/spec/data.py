@@ -10,6 +10,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from stdc_search.spec.base import FilePath
 from stdc_search.spec.encodings import Encoding, IdsSpec, misfits_of_encoding
+from stdc_search.spec.formats import RoboflowSpec, VocSpec
+from stdc_search.spec.own import OwnSpec
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
 from stdc_search.spec.splits import SplitByColumn, SplitByFolders, SplitByGroup, SplitByList, SplitByShare
@@ -107,13 +109,10 @@ class CityscapesSpec(Spec):
         return len(CITYSCAPES_CLASSES)
 
 
-class FolderSpec(Spec):
+class FolderSpec(OwnSpec):
     """Your own data: images and masks in two folders, paired by name without its ending, or in a list of pairs."""
 
     kind: Literal["folder"]
-    root: FilePath = Path(".")
-    """Folder that holds the data; a relative one starts from `--data-root`, else from $STDC_SEARCH_DATA, else from the
-    working folder."""
     images: FilePath = Path("images")
     """Folder of images, relative to `root`."""
     masks: FilePath = Path("masks")
@@ -123,24 +122,12 @@ class FolderSpec(Spec):
     pairs: FilePath | None = None
     """CSV file with the columns `image` and `mask`, and optionally `split`, in place of the two folders. Its path and
     the paths in it are absolute, or relative to `root`."""
-    class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2, max_length=255)]
-    """Names of the classes; the first is id 0."""
     encoding: Encoding = IdsSpec()
     """How masks encode classes."""
     split: Annotated[
         SplitByShare | SplitByGroup | SplitByFolders | SplitByList | SplitByColumn, Field(discriminator="kind")
     ] = SplitByShare(kind="share")
     """How images are split into training and validation."""
-
-    @property
-    def classes(self) -> int:
-        return len(self.class_names)
-
-    @rule
-    def _class_names_differ(self) -> Iterator[Problem]:
-        names = self.class_names
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            yield Problem("class_names", f"`class_names` has {', '.join(twice)} twice; each class needs its own name")
 
     @rule
     def _encoding_fits_the_classes(self) -> Iterator[Problem]:
@@ -174,4 +161,7 @@ class ImagenetSpec(Spec):
     """Number of classes; their names are those of the folders, in order."""
 
 
-DataSpec = Annotated[ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec | ImagenetSpec, Field(discriminator="kind")]
+DataSpec = Annotated[
+    ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec | VocSpec | RoboflowSpec | ImagenetSpec,
+    Field(discriminator="kind"),
+]
