@@ -9,12 +9,13 @@ from stdc_search.data.camvid import open_camvid
 from stdc_search.data.cityscapes import open_cityscapes
 from stdc_search.data.dataset import DataError, Dataset, Split, class_shares
 from stdc_search.data.folder import open_folder
+from stdc_search.data.formats.coco import open_coco
 from stdc_search.data.formats.roboflow import open_roboflow
 from stdc_search.data.formats.voc import open_voc
 from stdc_search.data.imagenet import open_imagenet
 from stdc_search.data.scenes import Scenes
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ImagenetSpec, ScenesSpec
-from stdc_search.spec.formats import RoboflowSpec, VocSpec
+from stdc_search.spec.formats import CocoSpec, RoboflowSpec, VocSpec
 
 __all__ = ["DataError", "Dataset", "Split", "class_shares", "open_dataset"]
 
@@ -50,6 +51,8 @@ def open_dataset(
             return open_voc(spec, split, data_root, problems)
         case RoboflowSpec():
             return open_roboflow(spec, split, data_root, problems)
+        case CocoSpec():
+            return open_coco(spec, split, data_root, problems)
         case ImagenetSpec():
             return open_imagenet(spec, split, data_root, problems)
     assert_never(spec)

@@ -62,6 +62,20 @@ def orientation(path: Path) -> int:
         return 1
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """(height, width) of an image file, turned according to its EXIF orientation. This reads only the header.
+
+    Raises:
+        DataError: the file is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except Exception as error:  # decoders raise whatever they like on broken files
+        raise DataError(f"{path}: cannot be read; the file is broken or not an image: {error}") from None
+    return (width, height) if orientation(path) > 4 else (height, width)
+
+
 @dataclass(frozen=True)
 class IdMasks:
     """One channel of class ids; the pixels of a palette image are ids, too.

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from stdc_search.spec.base import FilePath
 from stdc_search.spec.encodings import Encoding, IdsSpec, misfits_of_encoding
-from stdc_search.spec.formats import RoboflowSpec, VocSpec
+from stdc_search.spec.formats import CocoSpec, RoboflowSpec, VocSpec
 from stdc_search.spec.own import OwnSpec
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
@@ -162,6 +162,6 @@ class ImagenetSpec(Spec):
 
 
 DataSpec = Annotated[
-    ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec | VocSpec | RoboflowSpec | ImagenetSpec,
+    ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec | VocSpec | RoboflowSpec | CocoSpec | ImagenetSpec,
     Field(discriminator="kind"),
 ]

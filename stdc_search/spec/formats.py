@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from stdc_search.spec.base import FilePath
-from stdc_search.spec.own import NamedSpec
+from stdc_search.spec.own import NamedSpec, ShapesSpec
+from stdc_search.spec.problems import Problem
+from stdc_search.spec.rules import Spec, rule
 from stdc_search.spec.splits import SplitByFolders, SplitByGroup, SplitByList, SplitByShare
 
 LISTS = Path("ImageSets/Segmentation")
@@ -36,3 +39,41 @@ class RoboflowSpec(NamedSpec):
     kind: Literal["roboflow"]
     split: BySplit = SplitByFolders(kind="folders")
     """How images are split into training and validation."""
+
+
+class SplitByFiles(Spec):
+    """A file of annotations for each split."""
+
+    kind: Literal["files"]
+    train: FilePath
+    """Annotations of the training images, relative to `root`."""
+    val: FilePath
+    """Annotations of the validation images, relative to `root`."""
+
+    @rule
+    def _files_differ(self) -> Iterator[Problem]:
+        if self.train == self.val:
+            yield Problem("val", f"{self.val} is also `train`; give another file, or split one by share or group")
+
+
+class CocoSpec(ShapesSpec):
+    """COCO: a JSON file with polygons or run-length encodings, as most tools export it."""
+
+    kind: Literal["coco"]
+    annotations: FilePath | None = None
+    """The JSON file of all images, relative to `root`; it goes with all splits but `files`."""
+    images: FilePath | None = None
+    """Folder that the file names in the JSON start from, relative to `root`. By default, images are searched beside the
+    JSON file, in `root`, in `images`, and in folders that are named as the JSON file."""
+    split: Annotated[
+        SplitByFiles | SplitByShare | SplitByGroup | SplitByFolders | SplitByList, Field(discriminator="kind")
+    ] = SplitByShare(kind="share")
+    """How images are split into training and validation."""
+
+    @rule
+    def _annotations_are_in_one_file_or_two(self) -> Iterator[Problem]:
+        by_files = isinstance(self.split, SplitByFiles)
+        if self.annotations is None and not by_files:
+            yield Problem("annotations", "is missing; name the JSON file, or write `split: {kind: files, ...}` for two")
+        if self.annotations is not None and by_files:
+            yield Problem("annotations", "has no effect beside `split: {kind: files}`; give one or the other")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stdc_search.data.formats import roboflow, voc
+from stdc_search.data.formats import coco, roboflow, voc
 
-FORMATS = (voc, roboflow)
+FORMATS = (voc, roboflow, coco)
 
 
 def recognise(folder: Path) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,29 @@ from stdc_search.spec.files import to_yaml
 from stdc_search.spec.own import IGNORE, NamedSpec, ShapesSpec
 
 REST = "*"
+BACKGROUND = "background"
 
 
-def classes_by_name(spec: NamedSpec, names: Collection[str], source: Path) -> dict[str, int | None]:
+def classes_by_name(
+    spec: NamedSpec, names: Collection[str], source: Path, known: Collection[str] = ()
+) -> dict[str, int | None]:
     """The class of each of a tool's names, None for those to ignore.
 
     Args:
         spec: it has the names of the classes, and what becomes of others.
         names: those in the tool's files.
         source: the file or folder that has them, for messages.
+        known: names that the tool knows, but does not use; they need no class.
 
     Raises:
         DataError: a name has no class, or a class or a name of `map` is not there.
     """
     written = {**{name: name for name in spec.class_names}, **spec.map}
     becomes = {name: written.get(name, spec.map.get(REST)) for name in names}
-    problems = [*_unknown([name for name in names if becomes[name] is None], spec), *_absent(spec, names)]
+    every = dict.fromkeys([*known, *names])
+    problems = [*_unknown([name for name in names if becomes[name] is None], spec), *_absent(spec, every)]
     if problems:
-        line = as_line({"class_names": list(dict.fromkeys(names))})
+        line = as_line({"class_names": list(every)})
         raise DataError("\n".join(f"{source}: {problem}. All names there: `{line}`" for problem in problems))
     return {name: index_of(spec, str(its)) for name, its in becomes.items()}
 
@@ -39,11 +44,15 @@ def index_of(spec: NamedSpec, name: str) -> int | None:
     return None if name == IGNORE else spec.class_names.index(name)
 
 
-def section(kind: str, names: Iterable[str]) -> dict[str, Any]:
-    """The section `data` of a tool's folder with these names."""
-    different = dict.fromkeys(names)
-    ignored = {"map": {IGNORE: IGNORE}} if IGNORE in different else {}
-    return {"kind": kind, "class_names": [name for name in different if name != IGNORE], **ignored}
+def section(kind: str, names: Collection[str], shapes: bool = False) -> dict[str, Any]:
+    """The section `data` of a tool's folder with these names. Shapes need a class of the pixels around them."""
+    classes = [name for name in dict.fromkeys(names) if name != IGNORE]
+    ignored = {"map": {IGNORE: IGNORE}} if IGNORE in names else {}
+    if not shapes:
+        return {"kind": kind, "class_names": classes, **ignored}
+    background = next((name for name in classes if name.lower() == BACKGROUND), BACKGROUND)
+    others = [name for name in classes if name != background]
+    return {"kind": kind, "class_names": [background, *others], "background": background, **ignored}
 
 
 def as_line(section: Mapping[str, object]) -> str:

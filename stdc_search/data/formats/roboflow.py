@@ -51,7 +51,7 @@ def recognise(folder: Path) -> dict[str, Any] | None:
     """The section `data` of a folder that looks like this format."""
     if not [*folder.glob(f"*/*{SUFFIX}.png"), *folder.glob(f"*{SUFFIX}.png")] or not _tables(folder):
         return None
-    return section("roboflow", _classes(folder)[1].values())
+    return section("roboflow", [*_classes(folder)[1].values()])
 
 
 def _tables(root: Path) -> list[Path]:

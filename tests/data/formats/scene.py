@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pycocotools.mask
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -91,5 +93,48 @@ def write_roboflow(root: Path) -> dict[str, Any]:
     return {"kind": "roboflow"}
 
 
-WRITERS = {"voc": write_voc, "roboflow": write_roboflow}
+def write_coco(root: Path) -> dict[str, Any]:
+    """Polygons, and both forms of RLE, as `instances_train.json` and `instances_val.json`."""
+    for split, names in SPLITS.items():
+        images, annotations = [], []
+        for id, name in enumerate(names):
+            write_image(root / "images" / f"{name}.jpg", SIZE)
+            images.append({"id": id, "file_name": f"{name}.jpg", "height": SIZE[0], "width": SIZE[1]})
+            for box in BOXES[name]:
+                number = len(annotations)
+                form = (polygon, runs, compressed)[number % 3](box)
+                crowd = {"iscrowd": int(box is BOXES[name][0]), "bbox": [0, 0, 1, 1], "area": 1.0}
+                annotations.append({"id": number, "image_id": id, "category_id": 7 + NAMES.index(box.name)})
+                annotations[-1] |= {"segmentation": form, **crowd}
+        categories = [{"id": 7 + id, "name": name} for id, name in enumerate(NAMES) if id]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        write_text(root / "annotations" / f"instances_{split}.json", json.dumps(content))
+    files = {side: f"annotations/instances_{side}.json" for side in SPLITS}
+    return {"kind": "coco", "background": "background", "split": {"kind": "files", **files}}
+
+
+def polygon(box: Box) -> list[list[float]]:
+    """COCO's coordinates are those of the corners of pixels."""
+    left, top, right, bottom = box.left, box.top, box.right + 1.0, box.bottom + 1.0
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def compressed(box: Box) -> dict[str, Any]:
+    """RLE by pycocotools."""
+    mask = np.zeros(SIZE, np.uint8, order="F")
+    mask[box.top : box.bottom + 1, box.left : box.right + 1] = 1
+    rle = pycocotools.mask.encode(mask)
+    return {"size": [*SIZE], "counts": rle["counts"].decode()}
+
+
+def runs(box: Box) -> dict[str, Any]:
+    """RLE as plain numbers."""
+    mask = np.zeros(SIZE, np.uint8)
+    mask[box.top : box.bottom + 1, box.left : box.right + 1] = 1
+    flat = np.concatenate([[0], mask.T.ravel(), [2]])
+    ends = np.flatnonzero(np.diff(flat)) if flat[1] == 0 else np.concatenate([[0], np.flatnonzero(np.diff(flat))[1:]])
+    return {"size": [*SIZE], "counts": np.diff(ends, prepend=0).tolist()}
+
+
+WRITERS = {"coco": write_coco, "voc": write_voc, "roboflow": write_roboflow}
 """For each kind, a function that writes the scene and returns the section `data`, without `root` and `class_names`."""
