@@ -108,14 +108,18 @@ def drawn(drawings: Sequence[Drawing], problems: list[str] | None) -> list[Sampl
     with ThreadPoolExecutor() as pool:
         kept = pool.map(lambda i: _keep(drawings[i], files[i]), missing.values())
         faults |= dict(zip(missing.values(), kept, strict=True))
-    found = [str(fault) for fault in faults.values() if fault is not None]
-    if problems is not None:
-        problems += found
-    elif found:
-        more = [f"and {len(found) - 5} more; `stdc-search data` lists all"] if len(found) > 5 else []
-        raise DataError("\n".join(found[:5] + more))
+    report([str(fault) for fault in faults.values() if fault is not None], problems)
     whole = [i for i, fault in faults.items() if fault is None]
     return [Sample(drawings[i].name, drawings[i].image, files[i]) for i in whole]
+
+
+def report(faults: list[str], problems: list[str] | None) -> None:
+    """Collect faults in `problems`, or raise the first ones."""
+    if problems is not None:
+        problems += faults
+    elif faults:
+        more = [f"and {len(faults) - 5} more; `stdc-search data` lists all"] if len(faults) > 5 else []
+        raise DataError("\n".join(faults[:5] + more))
 
 
 def labels_folder() -> Path:

@@ -53,6 +53,12 @@ def split_by_share(names: Sequence[str], share: float, seed: int, place: Path, w
     return {"train": sorted(drawn[held_back:]), "val": sorted(drawn[:held_back])}
 
 
+def usual_split(names: Collection[str]) -> dict[str, dict[str, str]]:
+    """What a spec says of the split if folders of training and of validation images have the usual names."""
+    both = {_side(name, FOLDERS) for name in names} >= {"train", "val"}
+    return {"split": {"kind": "folders"}} if both else {}
+
+
 def _by_group(names: Collection[str], split: SplitByGroup, place: Path) -> Sides:
     groups: dict[str, list[str]] = {}
     strays: list[str] = []
@@ -108,7 +114,7 @@ def _folders(name: str) -> list[str]:
 
 def _check_folders_name_no_split(names: Collection[str], place: Path) -> None:
     """Raise if images are in a folder of training images or in one of validation images already."""
-    if {_side(name, FOLDERS) for name in names} >= {"train", "val"}:
+    if usual_split(names):
         there = {folder for name in names for folder in _folders(name) if folder in (*FOLDERS.train, *FOLDERS.val)}
         raise DataError(
             f"{place}: has the folders {', '.join(sorted(there))}, which `{{kind: share}}` would mix; write "

@@ -18,7 +18,8 @@ from stdc_search.data.decoding import orientation
 from stdc_search.errors import several
 from stdc_search.records import IGNORED
 from stdc_search.spec.data import DataSpec, FolderSpec
-from stdc_search.spec.encodings import BinarySpec, ColoursSpec, IdsSpec
+from stdc_search.spec.encodings import AnyEncoding, BinarySpec, ColoursSpec, IdsSpec
+from stdc_search.spec.formats import HubSpec
 from stdc_search.spec.own import IGNORE, NamedSpec, OwnSpec
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.splits import SplitByGroup, SplitByShare
@@ -154,7 +155,7 @@ def count_labels(data: Dataset, split: Split, told: Told | None = None) -> Label
 def faults(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[Problem]:
     """Reasons why training on these labels makes no sense, with what to write instead; empty if there are none."""
     found = list(labels.values())
-    if isinstance(spec, FolderSpec) and (problem := _meant_binary(spec, found)):
+    if isinstance(spec, FolderSpec | HubSpec) and (problem := _meant_binary(spec, found)):
         return [problem]
     problems = [_nothing_labelled(one) for one in found if one.samples and not one.present]
     if problems:
@@ -191,7 +192,7 @@ def _unit(labels: Labels) -> str:
     return "images" if labels.ignored is None else "pixels"
 
 
-def _meant_binary(spec: FolderSpec, labels: Sequence[Labels]) -> Problem | None:
+def _meant_binary(spec: FolderSpec | HubSpec, labels: Sequence[Labels]) -> Problem | None:
     """The problem if black-and-white masks of two classes are read as ids, so that all white pixels are ignored."""
     ids = isinstance(spec.encoding, IdsSpec) and spec.encoding.ignore == IGNORED
     if not ids or spec.classes != 2 or not any(one.ignored for one in labels):
@@ -228,7 +229,7 @@ def _cannot_be_learned(spec: OwnSpec, lost: Sequence[str], val: Labels | None) -
         return Problem("data.split", message)
     message += "add images that show it"
     kept = [name for name in spec.class_names if name not in lost]
-    if len(kept) < 2 or (isinstance(spec, FolderSpec) and isinstance(spec.encoding, BinarySpec)):
+    if len(kept) < 2 or (isinstance(spec, FolderSpec | HubSpec) and isinstance(spec.encoding, BinarySpec)):
         return Problem("data.class_names", message)
     message += f", or remove it: `class_names: [{', '.join(kept)}]`, `network.classes: {len(kept)}`"
     return Problem("data.class_names", message + _without(spec, lost, kept))
@@ -239,12 +240,20 @@ def _without(spec: OwnSpec, lost: Sequence[str], kept: Sequence[str]) -> str:
     match spec:
         case NamedSpec():
             return f", and write `map: {{{', '.join(f'{name}: {IGNORE}' for name in lost)}}}`"
-        case FolderSpec(encoding=ColoursSpec()):
+        case FolderSpec(encoding=encoding) | HubSpec(encoding=encoding):
+            return _without_codes(encoding, spec.class_names, kept)
+    return ""
+
+
+def _without_codes(encoding: AnyEncoding, names: Sequence[str], kept: Sequence[str]) -> str:
+    match encoding:
+        case ColoursSpec():
             return ", and remove its colour from `encoding.colours`"
-        case FolderSpec(encoding=IdsSpec(map=ids)) if ids or list(spec.class_names[: len(kept)]) != kept:
-            ids = ids or {index: index for index in range(spec.classes)}
-            names = {id: index if index == IGNORE else spec.class_names[index] for id, index in ids.items()}
-            new = {id: kept.index(name) if name in kept else name for id, name in names.items() if name not in lost}
+        case IdsSpec(map=ids) if ids or list(names[: len(kept)]) != kept:
+            before = ids or {id: id for id in range(len(names))}
+            named = {id: IGNORE if index == IGNORE else names[index] for id, index in before.items()}
+            places = {IGNORE: IGNORE, **{name: str(index) for index, name in enumerate(kept)}}
+            new = {id: places[name] for id, name in named.items() if name in places}
             return f", and renumber the ids: `encoding: {{map: {{{', '.join(f'{a}: {b}' for a, b in new.items())}}}}}`"
     return ""
 

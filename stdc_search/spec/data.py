@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from stdc_search.spec.base import FilePath
 from stdc_search.spec.encodings import Encoding, IdsSpec, misfits_of_encoding
-from stdc_search.spec.formats import CocoSpec, RoboflowSpec, VocSpec
+from stdc_search.spec.formats import CocoSpec, HubSpec, LabelmeSpec, RoboflowSpec, SuperviselySpec, VocSpec, YoloSpec
 from stdc_search.spec.own import OwnSpec
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
@@ -161,7 +161,7 @@ class ImagenetSpec(Spec):
     """Number of classes; their names are those of the folders, in order."""
 
 
+ToolSpec = VocSpec | RoboflowSpec | CocoSpec | LabelmeSpec | YoloSpec | SuperviselySpec | HubSpec
 DataSpec = Annotated[
-    ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec | VocSpec | RoboflowSpec | CocoSpec | ImagenetSpec,
-    Field(discriminator="kind"),
+    ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec | ToolSpec | ImagenetSpec, Field(discriminator="kind")
 ]

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stdc_search.spec.base import FilePath
-from stdc_search.spec.own import NamedSpec, ShapesSpec
+from stdc_search.spec.encodings import Encoding, IdsSpec, misfits_of_encoding
+from stdc_search.spec.own import NamedSpec, OwnSpec, ShapesSpec
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
 from stdc_search.spec.splits import SplitByFolders, SplitByGroup, SplitByList, SplitByShare
@@ -77,3 +78,55 @@ class CocoSpec(ShapesSpec):
             yield Problem("annotations", "is missing; name the JSON file, or write `split: {kind: files, ...}` for two")
         if self.annotations is not None and by_files:
             yield Problem("annotations", "has no effect beside `split: {kind: files}`; give one or the other")
+
+
+class LabelmeSpec(ShapesSpec):
+    """LabelMe: a JSON file with shapes beside each image. Images without one are not labelled yet, and not used."""
+
+    kind: Literal["labelme"]
+    split: BySplit = SplitByShare(kind="share")
+    """How images are split into training and validation."""
+
+
+class SplitByTool(Spec):
+    """The tool's own file names the images of each split."""
+
+    kind: Literal["given"] = "given"
+
+
+class YoloSpec(ShapesSpec):
+    """YOLO segmentation, as Ultralytics, CVAT and Roboflow write it: `data.yaml`, and polygons in text files."""
+
+    kind: Literal["yolo"]
+    file: FilePath = Path("data.yaml")
+    """File that names classes and folders, relative to `root`."""
+    split: Annotated[
+        SplitByTool | SplitByShare | SplitByGroup | SplitByFolders | SplitByList, Field(discriminator="kind")
+    ] = SplitByTool()
+    """How images are split into training and validation."""
+
+
+class SuperviselySpec(ShapesSpec):
+    """A Supervisely project: `meta.json`, and for each data set the folders `img` and `ann`."""
+
+    kind: Literal["supervisely"]
+    split: BySplit = SplitByShare(kind="share")
+    """How images are split into training and validation. The names of folders are those of data sets."""
+
+
+class HubSpec(OwnSpec):
+    """A data set of the Hugging Face hub on the disk: Parquet files (extra `hub`), or an `imagefolder`."""
+
+    kind: Literal["hub"]
+    image: str = "image"
+    """Column of the images."""
+    label: str = "label"
+    """Column of the masks; in the table of an `imagefolder` its name ends in `_file_name`."""
+    encoding: Encoding = IdsSpec()
+    """How masks encode classes."""
+    split: BySplit = SplitByFolders(kind="folders")
+    """How images are split into training and validation. The start of a Parquet file's name counts as a folder."""
+
+    @rule
+    def _encoding_fits_the_classes(self) -> Iterator[Problem]:
+        yield from misfits_of_encoding(self.encoding, self.class_names)

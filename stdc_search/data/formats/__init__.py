@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stdc_search.data.formats import coco, roboflow, voc
+from stdc_search.data.formats import coco, hub, labelme, roboflow, supervisely, voc, yolo
 
-FORMATS = (voc, roboflow, coco)
+FORMATS = (voc, roboflow, yolo, supervisely, coco, labelme, hub)
 
 
 def recognise(folder: Path) -> dict[str, Any] | None:

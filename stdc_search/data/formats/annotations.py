@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stdc_search.data.dataset import DataError
+from stdc_search.data.drawing import report
 from stdc_search.data.files import as_spelt
 
 
@@ -21,6 +22,8 @@ class FromTool(BaseModel):
 
 
 AnyFile = TypeVar("AnyFile", bound=BaseModel)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def read_json(path: Path, model: type[AnyFile], tool: str, most_bytes: int) -> AnyFile:
@@ -38,6 +41,19 @@ def read_json(path: Path, model: type[AnyFile], tool: str, most_bytes: int) -> A
         place = ".".join(map(str, first["loc"]))
         others = f" ({len(more)} more problems)" if more else ""
         raise DataError(f"{path}: is not JSON of {tool}: {place}: {first['msg']}{others}".replace(": :", ":")) from None
+
+
+def read_each(items: Iterable[Item], read: Callable[[Item], Result], problems: list[str] | None) -> list[Result]:
+    """What is read of each item. The errors of broken ones are raised together, or collected in `problems`."""
+    results: list[Result] = []
+    faults: list[str] = []
+    for item in items:
+        try:
+            results.append(read(item))
+        except DataError as error:
+            faults.append(str(error))
+    report(faults, problems)
+    return results
 
 
 def image_at(written: str, folders: Sequence[Path], root: Path, source: Path) -> Path:

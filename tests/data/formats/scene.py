@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pycocotools.mask
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -136,5 +140,89 @@ def runs(box: Box) -> dict[str, Any]:
     return {"size": [*SIZE], "counts": np.diff(ends, prepend=0).tolist()}
 
 
-WRITERS = {"coco": write_coco, "voc": write_voc, "roboflow": write_roboflow}
+def write_labelme(root: Path) -> dict[str, Any]:
+    """Rectangles and polygons; LabelMe's coordinates are those of the outermost pixels."""
+    for _, name, folder in each({"train": "train", "val": "val"}):
+        image = write_image(root / folder / f"{name}.jpg", SIZE)
+        shapes = [
+            {"label": box.name, "shape_type": "rectangle", "points": [box.corners[0], box.corners[2]], "group_id": None}
+            if number % 2
+            else {"label": box.name, "shape_type": "polygon", "points": box.corners, "flags": {}}
+            for number, box in enumerate(BOXES[name])
+        ]
+        content = {"version": "6.3.1", "flags": {}, "shapes": shapes, "imagePath": f"C:\\photos\\{image.name}"}
+        content |= {"imageData": None, "imageHeight": SIZE[0], "imageWidth": SIZE[1]}
+        write_text(image.with_suffix(".json"), json.dumps(content))
+    return {"kind": "labelme", "background": "background", "split": {"kind": "folders"}}
+
+
+def write_yolo(root: Path) -> dict[str, Any]:
+    """`data.yaml` as Roboflow writes it. Coordinates are cut to whole pixels, so they lie within them."""
+    for _, name, folder in each({"train": "train", "val": "valid"}):
+        write_image(root / folder / "images" / f"{name}.jpg", SIZE)
+        lines = []
+        for box in reversed(BOXES[name]):
+            points = [f"{(x + 0.5) / SIZE[1]:.6f} {(y + 0.5) / SIZE[0]:.6f}" for x, y in box.corners]
+            lines.append(" ".join([str(NAMES.index(box.name) - 1), *points]))
+        write_text(root / folder / "labels" / f"{name}.txt", "\n".join(lines))
+    write_text(root / "data.yaml", "train: ../train/images\nval: ../valid/images\n\nnc: 2\nnames: ['road', 'car']\n")
+    return {"kind": "yolo", "background": "background"}
+
+
+def write_supervisely(root: Path) -> dict[str, Any]:
+    """Polygons with a hole that a later object covers, rectangles and bitmaps."""
+    for _, name, folder in each({"train": "train", "val": "val"}):
+        image = write_image(root / folder / "img" / f"{name}.jpg", SIZE)
+        forms = (sly_polygon, sly_bitmap, sly_rectangle)
+        objects = [forms[number % 3](box) | {"classTitle": box.name} for number, box in enumerate(BOXES[name])]
+        content = {"description": "", "tags": [], "size": {"height": SIZE[0], "width": SIZE[1]}, "objects": objects}
+        write_text(root / folder / "ann" / f"{image.name}.json", json.dumps(content))
+    classes = [{"title": name, "shape": "any", "color": "#FF0000"} for name in NAMES[1:]]
+    write_text(root / "meta.json", json.dumps({"classes": classes, "tags": [], "projectType": "images"}))
+    return {"kind": "supervisely", "background": "background", "split": {"kind": "folders"}}
+
+
+def sly_polygon(box: Box) -> dict[str, Any]:
+    return {"geometryType": "polygon", "points": {"exterior": box.corners, "interior": []}}
+
+
+def sly_rectangle(box: Box) -> dict[str, Any]:
+    return {"geometryType": "rectangle", "points": {"exterior": [box.corners[0], box.corners[2]], "interior": []}}
+
+
+def sly_bitmap(box: Box) -> dict[str, Any]:
+    buffer = BytesIO()
+    Image.new("1", (box.right - box.left + 1, box.bottom - box.top + 1), 1).save(buffer, "PNG", transparency=0)
+    data = base64.b64encode(zlib.compress(buffer.getvalue())).decode()
+    return {"geometryType": "bitmap", "bitmap": {"data": data, "origin": [box.left, box.top]}}
+
+
+def write_hub(root: Path) -> dict[str, Any]:
+    """Parquet as `datasets` writes it: a struct of bytes and path in each cell."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for split, named in (("train", "train"), ("val", "validation")):
+        rows = []
+        for name in SPLITS[split]:
+            image, mask = write_image(root / f"{name}.jpg", SIZE), save(label_of(name), root / f"{name}.png")
+            rows.append({"image": cell(image), "label": cell(mask)})
+        (root / "data").mkdir(exist_ok=True)
+        parquet.write_table(arrow.Table.from_pylist(rows), root / "data" / f"{named}-00000-of-00001.parquet")
+    return {"kind": "hub"}
+
+
+def cell(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    path.unlink()
+    return {"bytes": content, "path": path.name}
+
+
+WRITERS = {
+    "voc": write_voc,
+    "roboflow": write_roboflow,
+    "coco": write_coco,
+    "labelme": write_labelme,
+    "yolo": write_yolo,
+    "supervisely": write_supervisely,
+    "hub": write_hub,
+}
 """For each kind, a function that writes the scene and returns the section `data`, without `root` and `class_names`."""
