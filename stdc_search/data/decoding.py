@@ -21,6 +21,8 @@ from stdc_search.spec.encodings import AnyEncoding, BinarySpec, ColoursSpec, Ids
 
 LOSSLESS = ("PNG", "BMP", "TIFF")
 """Supported formats of masks. GIF is excluded, because programs that save it renumber the palette."""
+UNREAD_ENDINGS = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+"""Formats of photos that no decoder here reads."""
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 """TIFF compressions that are lossy."""
 
@@ -72,7 +74,7 @@ def size_of(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
     except Exception as error:  # decoders raise whatever they like on broken files
-        raise DataError(f"{path}: cannot be read; the file is broken or not an image: {error}") from None
+        raise DataError(f"{path}: {_unread(path, error)}") from None
     return (width, height) if orientation(path) > 4 else (height, width)
 
 
@@ -180,6 +182,20 @@ def decoder(encoding: AnyEncoding, class_names: tuple[str, ...]) -> Masks:
     assert_never(encoding)
 
 
+def advice(path: Path) -> str:
+    """What to do with a photo in one of the formats that cannot be read."""
+    return (
+        f"is a {path.suffix[1:].upper()} photo, a format that cannot be read; convert it to JPEG (on a Mac: "
+        f"`sips -s format jpeg {path.name} --out {path.stem}.jpg`; elsewhere: `magick {path.name} {path.stem}.jpg`)"
+    )
+
+
+def _unread(path: Path, error: Exception) -> str:
+    if path.suffix.lower() in UNREAD_ENDINGS:
+        return advice(path)
+    return f"cannot be read; the file is broken or not an image: {error}"
+
+
 def _decoded(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
@@ -188,7 +204,7 @@ def _decoded(path: Path) -> Image.Image:
                 ImageOps.exif_transpose(image, in_place=True)
             return image
     except Exception as error:  # decoders raise whatever they like on broken files
-        raise DataError(f"{path}: cannot be read; the file is broken or not an image: {error}") from None
+        raise DataError(f"{path}: {_unread(path, error)}") from None
 
 
 def _mask(path: Path) -> Image.Image:

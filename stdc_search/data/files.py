@@ -13,14 +13,12 @@ from typing import NamedTuple
 from torch import Tensor
 
 from stdc_search.data.dataset import DataError
-from stdc_search.data.decoding import Masks, orientation, read_image
+from stdc_search.data.decoding import UNREAD_ENDINGS, Masks, advice, orientation, read_image
 from stdc_search.errors import alike, several
 
 LOSSY_ENDINGS = (".jpg", ".jpeg", ".webp")
 MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff")
 IMAGE_ENDINGS = (".png", *LOSSY_ENDINGS, ".bmp", ".tif", ".tiff")
-UNREAD_ENDINGS = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
-"""Formats of photos that no decoder here reads."""
 
 
 class Sample(NamedTuple):
@@ -145,11 +143,7 @@ def check_readable(folder: Path, images: Collection[str], problems: list[str] | 
     """Raise, or collect, photos in a format that cannot be read, unless the same image is there in another one."""
     paths = files_below(folder, UNREAD_ENDINGS)
     unread = [path for path in paths if nfc(path.relative_to(folder).with_suffix("").as_posix()) not in images]
-    messages = [
-        f"{path}: is a {path.suffix[1:].upper()} photo, a format that cannot be read; convert it to JPEG (on a Mac: "
-        f"`sips -s format jpeg {path.name} --out {path.stem}.jpg`; elsewhere: `magick {path.name} {path.stem}.jpg`)"
-        for path in unread
-    ]
+    messages = [f"{path}: {advice(path)}" for path in unread]
     if problems is not None:
         problems += messages
     elif messages:

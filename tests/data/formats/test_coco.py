@@ -153,3 +153,12 @@ def test_an_annotation_that_changes_is_drawn_again(edited: Editor, opened: Opene
     edited(lambda coco: coco["annotations"][0].update(segmentation=[[0, 0, 4, 0, 4, 4, 0, 4]]))
     after = opened("coco")
     assert (after.label(0) == 1).sum() == 16 and after.label(1).equal(before)
+
+
+def test_a_photo_in_a_format_that_is_not_read_says_how_to_convert_it(
+    edited: Editor, opened: Opened, root: Path
+) -> None:
+    edited(lambda coco: coco["images"][0].update(file_name="a.heic"))
+    (root / "images" / "a.heic").write_bytes(b"ftypheic")
+    with pytest.raises(DataError, match=r"a\.heic: is a HEIC photo, a format that cannot be read; convert it to JPEG"):
+        opened("coco")
