@@ -64,10 +64,11 @@ class Drawing:
 
     @property
     def file(self) -> str:
-        """Name of the label's file."""
+        """Name of the label's file; another image under the same name, which has another length, is checked again."""
         tool = f"{self.mask_of.__module__}.{self.mask_of.__name__}"
         shapes = [(shape.index, shape.geometry) for shape in self.shapes]
-        content = json.dumps([VERSION, tool, self.size, self.background, shapes])
+        image = self.name, self.image.stat().st_size
+        content = json.dumps([VERSION, tool, image, self.size, self.background, shapes])
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest() + ".png"
 
     def label(self) -> NDArray[np.uint8]:
@@ -102,9 +103,9 @@ def drawn(drawings: Sequence[Drawing], problems: list[str] | None) -> list[Sampl
         DataError: a drawing is broken; the message names the first ones.
     """
     folder = labels_folder()
-    files = [folder / drawing.file for drawing in drawings]
     faults = {i: _without_image(drawing) for i, drawing in enumerate(drawings)}
-    missing = {file: i for i, file in enumerate(files) if faults[i] is None and not file.is_file()}
+    files = {i: folder / drawings[i].file for i, fault in faults.items() if fault is None}
+    missing = {file: i for i, file in files.items() if not file.is_file()}
     with ThreadPoolExecutor() as pool:
         kept = pool.map(lambda i: _keep(drawings[i], files[i]), missing.values())
         faults |= dict(zip(missing.values(), kept, strict=True))
