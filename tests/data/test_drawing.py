@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,24 @@ def test_an_image_is_as_large_as_its_orientation_says(tmp_path: Path) -> None:
     assert len(drawn([drawing(tmp_path)], None)) == 1
 
 
+@pytest.mark.slow
 def test_processes_may_draw_the_same_labels_at_the_same_time(tmp_path: Path) -> None:
-    drawings = [drawing(tmp_path, (1, 0, 1 + i % 5), name=f"n{i}") for i in range(20)]
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        found = pool.starmap(drawn, [(drawings, None)] * 4)
-    assert len({tuple(samples) for samples in found}) == 1
-    assert [label(sample.label)[:1] for sample in found[0]] == [[1]] * 20
-    assert all(file.suffix == ".png" for file in labels_folder().iterdir())
+    for i in range(40):
+        write_image(tmp_path / "images" / f"{i}.jpg", SIZE)
+        write_label = tmp_path / "labels" / f"{i}.txt"
+        write_label.parent.mkdir(exist_ok=True)
+        write_label.write_text("0 0 0 0.5 0 0.5 0.5 0 0.5")
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [car]\n")
+    code = (
+        "from stdc_search.data import open_dataset; from stdc_search.spec.formats import YoloSpec\n"
+        f"spec = YoloSpec(kind='yolo', root={str(tmp_path)!r}, class_names=('a', 'car'), background='a', "
+        "split={'kind': 'share', 'val': 0.5})\n"
+        "data = open_dataset(spec, 'train'); print([data.label(i).sum().item() for i in range(len(data))])"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = {process.communicate()[0] for process in running}
+    assert said == {f"{[20] * 20}\n"}
+    assert {file.suffix for file in labels_folder().iterdir()} == {".png"}
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_variable(
