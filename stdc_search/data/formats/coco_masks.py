@@ -50,9 +50,16 @@ def polygon_mask(points: NDArray[np.float64], size: Size) -> NDArray[np.bool_]:
     x = (np.minimum(u[crossing], u[crossing - 1]) + 0.5) / UPSAMPLING - 0.5
     y = (np.minimum(v[crossing], v[crossing - 1]) + 0.5) / UPSAMPLING - 0.5
     kept = (x == np.floor(x)) & (x >= 0) & (x <= width - 1)
-    flips = x[kept].astype(np.int64) * height + np.ceil(y[kept].clip(0, height)).astype(np.int64)
-    counts = np.bincount(flips, minlength=height * width + 1)[: height * width]
-    return (counts.cumsum() % 2 == 1).reshape(width, height).T
+    mask = np.zeros(size, bool)
+    if not kept.any():
+        return mask
+    column = x[kept].astype(np.int64)
+    first, last = column.min(), min(column.max() + 1, width - 1)  # the lowest place of a column is the next one's top
+    flips = (column - first) * height + np.ceil(y[kept].clip(0, height)).astype(np.int64)
+    counts = np.bincount(flips, minlength=(last - first + 1) * height)[: (last - first + 1) * height]
+    sides = np.cumsum(counts.astype(np.uint8), dtype=np.uint8) & 1  # a sum that overflows keeps its parity
+    mask[:, first : last + 1] = sides.reshape(-1, height).T
+    return mask
 
 
 def _traced(start: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
