@@ -9,9 +9,17 @@ from stdc_search.data.camvid import open_camvid
 from stdc_search.data.cityscapes import open_cityscapes
 from stdc_search.data.dataset import DataError, Dataset, Split, class_shares
 from stdc_search.data.folder import open_folder
+from stdc_search.data.formats.coco import open_coco
+from stdc_search.data.formats.hub import open_hub
+from stdc_search.data.formats.labelme import open_labelme
+from stdc_search.data.formats.roboflow import open_roboflow
+from stdc_search.data.formats.supervisely import open_supervisely
+from stdc_search.data.formats.voc import open_voc
+from stdc_search.data.formats.yolo import open_yolo
 from stdc_search.data.imagenet import open_imagenet
 from stdc_search.data.scenes import Scenes
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ImagenetSpec, ScenesSpec
+from stdc_search.spec.formats import CocoSpec, HubSpec, LabelmeSpec, RoboflowSpec, SuperviselySpec, VocSpec, YoloSpec
 
 __all__ = ["DataError", "Dataset", "Split", "class_shares", "open_dataset"]
 
@@ -43,6 +51,20 @@ def open_dataset(
             return open_cityscapes(spec, split, data_root, problems)
         case FolderSpec():
             return open_folder(spec, split, data_root, problems)
+        case VocSpec():
+            return open_voc(spec, split, data_root, problems)
+        case RoboflowSpec():
+            return open_roboflow(spec, split, data_root, problems)
+        case CocoSpec():
+            return open_coco(spec, split, data_root, problems)
+        case LabelmeSpec():
+            return open_labelme(spec, split, data_root, problems)
+        case YoloSpec():
+            return open_yolo(spec, split, data_root, problems)
+        case SuperviselySpec():
+            return open_supervisely(spec, split, data_root, problems)
+        case HubSpec():
+            return open_hub(spec, split, data_root, problems)
         case ImagenetSpec():
             return open_imagenet(spec, split, data_root, problems)
     assert_never(spec)

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stdc_search.data.dataset import Dataset, Split
+from stdc_search.data.drawing import labels_folder
 from stdc_search.data.files import resolve_root
 from stdc_search.data.survey import Labels, count_labels
 from stdc_search.errors import DamagedError, several
@@ -143,8 +144,9 @@ def _files(data: Dataset, root: Path | None, known: Files) -> Files:
 
 
 def _place(path: Path, root: Path | None) -> str:
-    """A path below the root, the same on every file system."""
-    below = path.relative_to(root) if root and path.is_relative_to(root) else path
+    """A path below the root, or below the folder of drawn labels; the same on every file system."""
+    base = next((base for base in (root, labels_folder()) if base and path.is_relative_to(base)), None)
+    below = path.relative_to(base) if base else path
     return unicodedata.normalize("NFC", below.as_posix())
 
 

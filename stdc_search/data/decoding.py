@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import numpy as np
 import torch
@@ -17,9 +17,12 @@ from torch import Tensor
 from stdc_search.data.dataset import DataError
 from stdc_search.errors import several
 from stdc_search.records import IGNORED
+from stdc_search.spec.encodings import AnyEncoding, BinarySpec, ColoursSpec, IdsSpec
 
 LOSSLESS = ("PNG", "BMP", "TIFF")
 """Supported formats of masks. GIF is excluded, because programs that save it renumber the palette."""
+UNREAD_ENDINGS = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+"""Formats of photos that no decoder here reads."""
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 """TIFF compressions that are lossy."""
 
@@ -61,6 +64,20 @@ def orientation(path: Path) -> int:
         return 1
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """(height, width) of an image file, turned according to its EXIF orientation. This reads only the header.
+
+    Raises:
+        DataError: the file is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except Exception as error:  # decoders raise whatever they like on broken files
+        raise DataError(f"{path}: {_unread(path, error)}") from None
+    return (width, height) if orientation(path) > 4 else (height, width)
+
+
 @dataclass(frozen=True)
 class IdMasks:
     """One channel of class ids; the pixels of a palette image are ids, too.
@@ -89,12 +106,12 @@ class IdMasks:
         counts = np.bincount(content.ravel(), minlength=256)
         unknown = [id for id in np.flatnonzero(counts).tolist() if id not in self.ids]
         if unknown:
-            first, *_, last = [id for id, index in self.ids.items() if index is not None]
+            first, *_, last = sorted(id for id, index in self.ids.items() if index is not None)
+            names = {id: self.class_names[index] for id, index in self.ids.items() if index is not None}
             void = [id for id, index in self.ids.items() if index is None]
             raise DataError(
                 f"{path}: has class id {several(unknown)} ({counts[unknown].sum()} pixels); legal ids are {first} "
-                f"({self.class_names[0]}) to {last} ({self.class_names[-1]}), and {several(void)} for pixels without a "
-                "class"
+                f"({names[first]}) to {last} ({names[last]}), and {several(void)} for pixels without a class"
             )
         table = np.full(256, IGNORED, np.uint8)
         for id, index in self.ids.items():
@@ -151,6 +168,34 @@ class BinaryMasks:
         return torch.from_numpy((pixels > 0).astype(np.uint8))
 
 
+def decoder(encoding: AnyEncoding, class_names: tuple[str, ...]) -> Masks:
+    """The decoder of an encoding's masks."""
+    match encoding:
+        case IdsSpec(ignore=ignore, map=ids) if ids:
+            return IdMasks(class_names, {ignore: None, **{id: None if i == "ignore" else i for id, i in ids.items()}})
+        case IdsSpec(ignore=ignore):
+            return IdMasks.plain(class_names, ignore)
+        case ColoursSpec(colours=colours, ignore=ignored):
+            return ColourMasks({**{c: i for i, c in enumerate(colours)}, **dict.fromkeys(ignored)})
+        case BinarySpec():
+            return BinaryMasks()
+    assert_never(encoding)
+
+
+def advice(path: Path) -> str:
+    """What to do with a photo in one of the formats that cannot be read."""
+    return (
+        f"is a {path.suffix[1:].upper()} photo, a format that cannot be read; convert it to JPEG (on a Mac: "
+        f"`sips -s format jpeg {path.name} --out {path.stem}.jpg`; elsewhere: `magick {path.name} {path.stem}.jpg`)"
+    )
+
+
+def _unread(path: Path, error: Exception) -> str:
+    if path.suffix.lower() in UNREAD_ENDINGS:
+        return advice(path)
+    return f"cannot be read; the file is broken or not an image: {error}"
+
+
 def _decoded(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
@@ -159,7 +204,7 @@ def _decoded(path: Path) -> Image.Image:
                 ImageOps.exif_transpose(image, in_place=True)
             return image
     except Exception as error:  # decoders raise whatever they like on broken files
-        raise DataError(f"{path}: cannot be read; the file is broken or not an image: {error}") from None
+        raise DataError(f"{path}: {_unread(path, error)}") from None
 
 
 def _mask(path: Path) -> Image.Image:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from stdc_search.data.dataset import DataError
-from stdc_search.data.decoding import Masks, orientation, read_image
+from stdc_search.data.decoding import UNREAD_ENDINGS, Masks, advice, orientation, read_image
 from stdc_search.errors import alike, several
 
 LOSSY_ENDINGS = (".jpg", ".jpeg", ".webp")
@@ -114,8 +114,41 @@ def files_below(folder: Path, endings: Collection[str]) -> list[Path]:
     return sorted(path for path in found if path.suffix.lower() in endings)
 
 
+def named_files(folder: Path, endings: Collection[str], without: Path | None = None) -> dict[str, Path]:
+    """Files of a folder and its sub-folders, by relative path without ending; one sub-folder can be excluded.
+
+    Raises:
+        DataError: the folder is missing, has no such file, or has two of one name.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder{hint(folder)}")
+    found: dict[str, Path] = {}
+    for path in files_below(folder, endings):
+        if without is not None and folder in without.parents and without in path.parents:
+            continue
+        name = nfc(path.relative_to(folder).with_suffix("").as_posix())
+        if name in found:
+            raise DataError(f"{folder}: {found[name].name} and {path.name} have the same name; which one is `{name}`?")
+        found[name] = path
+    if not found:
+        raise DataError(f"{folder}: contains no file that ends in {' or '.join(endings)}{hint(folder / '*')}")
+    return found
+
+
 def _unreadable(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def check_readable(folder: Path, images: Collection[str], problems: list[str] | None) -> None:
+    """Raise, or collect, photos in a format that cannot be read, unless the same image is there in another one."""
+    paths = files_below(folder, UNREAD_ENDINGS)
+    unread = [path for path in paths if nfc(path.relative_to(folder).with_suffix("").as_posix()) not in images]
+    messages = [f"{path}: {advice(path)}" for path in unread]
+    if problems is not None:
+        problems += messages
+    elif messages:
+        more = f". {len(messages) - 1} more photos have such a format" if len(messages) > 1 else ""
+        raise DataError(messages[0] + more)
 
 
 def check_links(paths: Iterable[Path]) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import assert_never
 
 from stdc_search.data.dataset import DataError, Split
-from stdc_search.data.decoding import BinaryMasks, ColourMasks, IdMasks, Masks
+from stdc_search.data.decoding import decoder
 from stdc_search.data.files import (
     IMAGE_ENDINGS,
     LOSSY_ENDINGS,
@@ -20,25 +19,21 @@ from stdc_search.data.files import (
     Sample,
     as_spelt,
     check_disjoint,
+    check_readable,
     check_unique,
     files_below,
     hint,
     keep_paired,
+    named_files,
     nfc,
     read_list,
     read_text,
     resolve_root,
 )
+from stdc_search.data.splits import divided
 from stdc_search.errors import alike, several
-from stdc_search.spec.data import (
-    BinarySpec,
-    ColoursSpec,
-    FolderSpec,
-    IdsSpec,
-    SplitByColumn,
-    SplitByList,
-    SplitByShare,
-)
+from stdc_search.spec.data import FolderSpec
+from stdc_search.spec.splits import SplitByColumn, SplitByFolders, SplitByGroup, SplitByList, SplitByShare
 
 PAIRS = "list the pairs in a CSV file with the columns `image` and `mask`, and name it in `data.pairs`"
 
@@ -54,16 +49,16 @@ def open_folder(
         samples = _from_folders(spec, split, root, problems)
     if problems is not None:
         samples = keep_paired(samples, problems)
-    return LabelledFiles(samples, spec.class_names, _masks(spec))
+    return LabelledFiles(samples, spec.class_names, decoder(spec.encoding, spec.class_names))
 
 
 def _from_pairs(spec: FolderSpec, split: Split, root: Path, path: Path, problems: list[str] | None) -> Sequence[Sample]:
     by_column = isinstance(spec.split, SplitByColumn)
     pairs, splits = _pairs(path, root, by_column, problems)
-    if isinstance(spec.split, SplitByShare):
+    if isinstance(spec.split, SplitByShare | SplitByGroup | SplitByFolders):
         if splits:
             raise DataError(f"{path}: has a column `split`; use it with `split: {{kind: column}}`")
-        return [pairs[name] for name in split_by_share(sorted(pairs), spec.split.val, spec.split.seed, path)[split]]
+        return [pairs[name] for name in divided(pairs, spec.split, path)[split]]
     for part in ("train", "val"):
         if part not in splits.values():
             raise DataError(f"{path}: no line has {part} in its column `split`")
@@ -72,9 +67,7 @@ def _from_pairs(spec: FolderSpec, split: Split, root: Path, path: Path, problems
 
 def _from_folders(spec: FolderSpec, split: Split, root: Path, problems: list[str] | None) -> Sequence[Sample]:
     folder, mask_folder = as_spelt(root / spec.images), as_spelt(root / spec.masks)
-    together = folder.resolve() == mask_folder.resolve()
-    images = _files(folder, LOSSY_ENDINGS if together else IMAGE_ENDINGS, without=mask_folder)
-    found = _files(mask_folder, MASK_ENDINGS, without=folder)
+    images, found = _images_and_masks(folder, mask_folder, problems)
     masks = _by_image(images, found)
     match spec.split:
         case SplitByList():
@@ -83,12 +76,10 @@ def _from_folders(spec: FolderSpec, split: Split, root: Path, problems: list[str
             check_disjoint(names["train"], names["val"], root)
             for listed in names.values():
                 masks |= {name: mask for name, mask in listed.items() if mask is not None}
-        case SplitByShare():
-            names = split_by_share(sorted(images), spec.split.val, spec.split.seed, folder)
         case SplitByColumn():
             raise AssertionError("a split by column needs `pairs`")
         case _:
-            assert_never(spec.split)
+            names = divided(images, spec.split, folder)
     orphans = sorted(str(mask) for mask in {*found.values()} - {masks[name] for name in images if name in masks})
     wanted = [*names["train"], *names["val"]]
     if problems is None or not any(name in masks for name in wanted):
@@ -98,17 +89,6 @@ def _from_folders(spec: FolderSpec, split: Split, root: Path, problems: list[str
     elif orphans:
         warnings.warn(f"{mask_folder}: {len(orphans)} masks have no image: {several(orphans)}", stacklevel=2)
     return [Sample(name, images[name], masks.get(name, mask_folder / f"{name}.png")) for name in names[split]]
-
-
-def _masks(spec: FolderSpec) -> Masks:
-    match spec.encoding:
-        case IdsSpec(ignore=ignore):
-            return IdMasks.plain(spec.class_names, ignore)
-        case ColoursSpec(colours=colours, ignore=ignored):
-            return ColourMasks({**{c: i for i, c in enumerate(colours)}, **dict.fromkeys(ignored)})
-        case BinarySpec():
-            return BinaryMasks()
-    assert_never(spec.encoding)
 
 
 def _pairs(
@@ -138,6 +118,8 @@ def _pairs(
         cells = (line[column].strip().replace("\\", "/") for column in ("image", "mask"))
         image, mask = (os.path.relpath(as_spelt(root / cell), root) for cell in cells)
         name = nfc(Path(image).with_suffix("").as_posix())
+        if image == mask:
+            raise DataError(f"{where}: {image} is given as both image and mask")
         if name in samples:
             raise DataError(f"{where}: {image} has the same name as {samples[name].image}; list each image once")
         samples[name] = Sample(name, root / image, root / mask)
@@ -156,35 +138,35 @@ def _pairs(
     return samples, splits
 
 
-def split_by_share(names: Sequence[str], share: float, seed: int, folder: Path) -> dict[Split, list[str]]:
-    """Images whose hashed names come first are for validation; each split has at least one image.
+def _images_and_masks(
+    folder: Path, mask_folder: Path, problems: list[str] | None
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images and masks by name. In one folder, masks are the PNGs among JPEGs, or the files with a common suffix."""
+    if folder.resolve() != mask_folder.resolve():
+        images = named_files(folder, IMAGE_ENDINGS, without=mask_folder)
+        check_readable(folder, images, problems)
+        return images, named_files(mask_folder, MASK_ENDINGS, without=folder)
+    if files_below(folder, LOSSY_ENDINGS):
+        images = named_files(folder, LOSSY_ENDINGS)
+        check_readable(folder, images, problems)
+        return images, named_files(folder, MASK_ENDINGS)
+    every = named_files(folder, IMAGE_ENDINGS)
+    suffix = common_suffix(every)
+    if suffix is None:
+        raise DataError(
+            f"{folder}: contains no file that ends in {' or '.join(LOSSY_ENDINGS)}{hint(folder / '*')}. Images beside "
+            f"masks need these endings, or all masks a suffix; else use two folders, or {PAIRS}"
+        )
+    masks = {name for name in every if name.endswith(suffix)}
+    return {name: every[name] for name in every.keys() - masks}, {name: every[name] for name in masks}
 
-    So the split depends only on names and seed, and a new image moves at most one other image to the other split.
-    """
-    if len(names) < 2:
-        raise DataError(f"{folder}: has {len(names)} image; a split into train and val needs at least 2")
-    held_back = min(max(round(share * len(names)), 1), len(names) - 1)
-    drawn = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-    return {"train": sorted(drawn[held_back:]), "val": sorted(drawn[:held_back])}
 
-
-def _files(folder: Path, endings: Sequence[str], without: Path) -> dict[str, Path]:
-    """Files of a folder and its sub-folders, by relative path without ending; one sub-folder can be excluded."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder{hint(folder)}")
-    found: dict[str, Path] = {}
-    for path in files_below(folder, endings):
-        if folder in without.parents and without in path.parents:
-            continue
-        name = nfc(path.relative_to(folder).with_suffix("").as_posix())
-        if name in found:
-            raise DataError(f"{folder}: {found[name].name} and {path.name} have the same name; which one is `{name}`?")
-        found[name] = path
-    if not found:
-        told_apart = f". Images beside masks need these endings; else use two folders, or {PAIRS}"
-        remedy = told_apart if folder.resolve() == without.resolve() else ""
-        raise DataError(f"{folder}: contains no file that ends in {' or '.join(endings)}{hint(folder / '*')}{remedy}")
-    return found
+def common_suffix(names: Collection[str]) -> str | None:
+    """What most names add to other names, such as `_mask` in `a`, `a_mask`, `b`, `b_mask`; it starts with a mark."""
+    counts = Counter(
+        name[cut:] for name in names for cut in range(1, len(name)) if name[cut] in "_-. " and name[:cut] in names
+    )
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def _by_image(images: Collection[str], masks: Mapping[str, Path]) -> dict[str, Path]:

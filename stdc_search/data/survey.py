@@ -17,8 +17,12 @@ from stdc_search.data.dataset import DataError, Dataset, Split
 from stdc_search.data.decoding import orientation
 from stdc_search.errors import several
 from stdc_search.records import IGNORED
-from stdc_search.spec.data import BinarySpec, ColoursSpec, DataSpec, FolderSpec, IdsSpec, SplitByShare
+from stdc_search.spec.data import DataSpec, FolderSpec
+from stdc_search.spec.encodings import AnyEncoding, BinarySpec, ColoursSpec, IdsSpec
+from stdc_search.spec.formats import HubSpec
+from stdc_search.spec.own import IGNORE, NamedSpec, OwnSpec
 from stdc_search.spec.problems import Problem
+from stdc_search.spec.splits import SplitByGroup, SplitByShare
 
 AHEAD = 256
 """Number of samples to queue at a time."""
@@ -151,13 +155,13 @@ def count_labels(data: Dataset, split: Split, told: Told | None = None) -> Label
 def faults(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[Problem]:
     """Reasons why training on these labels makes no sense, with what to write instead; empty if there are none."""
     found = list(labels.values())
-    if isinstance(spec, FolderSpec) and (problem := _meant_binary(spec, found)):
+    if isinstance(spec, FolderSpec | HubSpec) and (problem := _meant_binary(spec, found)):
         return [problem]
     problems = [_nothing_labelled(one) for one in found if one.samples and not one.present]
     if problems:
         return problems
     train, val = labels.get("train"), labels.get("val")
-    if isinstance(spec, FolderSpec) and train and train.samples and (lost := train.absent):
+    if isinstance(spec, OwnSpec) and train and train.samples and (lost := train.absent):
         problems.append(_cannot_be_learned(spec, lost, val))
     if val and len(val.present) == 1:
         message = (
@@ -172,7 +176,7 @@ def remarks(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[str]:
     """Notes on data that is usable, but whose scores mean less than they seem to."""
     lines = []
     train, val = labels.get("train"), labels.get("val")
-    if train and train.present and (lost := train.absent) and not isinstance(spec, FolderSpec):
+    if train and train.present and (lost := train.absent) and not isinstance(spec, OwnSpec):
         scored = [name for name in lost if val and name in val.present]
         costs = f"; {several(scored)} will score 0, since val has it" if scored else ""
         lines.append(f"train has no pixel of {several(lost)}, which cannot be learned{costs}.")
@@ -188,7 +192,7 @@ def _unit(labels: Labels) -> str:
     return "images" if labels.ignored is None else "pixels"
 
 
-def _meant_binary(spec: FolderSpec, labels: Sequence[Labels]) -> Problem | None:
+def _meant_binary(spec: FolderSpec | HubSpec, labels: Sequence[Labels]) -> Problem | None:
     """The problem if black-and-white masks of two classes are read as ids, so that all white pixels are ignored."""
     ids = isinstance(spec.encoding, IdsSpec) and spec.encoding.ignore == IGNORED
     if not ids or spec.classes != 2 or not any(one.ignored for one in labels):
@@ -212,25 +216,46 @@ def _nothing_labelled(labels: Labels) -> Problem:
     return Problem("data", message)
 
 
-def _cannot_be_learned(spec: FolderSpec, lost: Sequence[str], val: Labels | None) -> Problem:
+def _cannot_be_learned(spec: OwnSpec, lost: Sequence[str], val: Labels | None) -> Problem:
     """The problem of classes without a training pixel, and its remedy: another split, fewer classes or more images."""
     message = f"no training mask has a pixel of {several([repr(name) for name in lost])}, which cannot be learned; "
     if val and (there := [name for name in lost if name in val.present]):
         message += f"val has {several([repr(name) for name in there])}, so "
-        if isinstance(spec.split, SplitByShare):
-            message += f"draw another split (`seed: {spec.split.seed + 1}` or higher), or use `kind: list`"
-            return Problem("data.split", message)
-        return Problem("data.split", message + "move some of those images to train")
+        match spec:
+            case OwnSpec(split=SplitByShare(seed=seed) | SplitByGroup(seed=seed)):
+                message += f"draw another split (`seed: {seed + 1}` or higher), or use `kind: list`"
+            case _:
+                message += "move some of those images to train"
+        return Problem("data.split", message)
+    message += "add images that show it"
     kept = [name for name in spec.class_names if name not in lost]
-    add = "add images that show it"
-    if isinstance(spec.encoding, BinarySpec) or len(kept) < 2:
-        return Problem("data.class_names", message + add)
-    message += f"{add}, or remove it: `class_names: [{', '.join(kept)}]`, `network.classes: {len(kept)}`"
-    if isinstance(spec.encoding, ColoursSpec):
-        message += ", and remove its colour from `encoding.colours`"
-    elif kept != list(spec.class_names[: len(kept)]):
-        message += ", and renumber the ids in the masks from 0"
-    return Problem("data.class_names", message)
+    if len(kept) < 2 or (isinstance(spec, FolderSpec | HubSpec) and isinstance(spec.encoding, BinarySpec)):
+        return Problem("data.class_names", message)
+    message += f", or remove it: `class_names: [{', '.join(kept)}]`, `network.classes: {len(kept)}`"
+    return Problem("data.class_names", message + _without(spec, lost, kept))
+
+
+def _without(spec: OwnSpec, lost: Sequence[str], kept: Sequence[str]) -> str:
+    """What else to change in a spec from which classes are removed."""
+    match spec:
+        case NamedSpec():
+            return f", and write `map: {{{', '.join(f'{name}: {IGNORE}' for name in lost)}}}`"
+        case FolderSpec(encoding=encoding) | HubSpec(encoding=encoding):
+            return _without_codes(encoding, spec.class_names, kept)
+    return ""
+
+
+def _without_codes(encoding: AnyEncoding, names: Sequence[str], kept: Sequence[str]) -> str:
+    match encoding:
+        case ColoursSpec():
+            return ", and remove its colour from `encoding.colours`"
+        case IdsSpec(map=ids) if ids or list(names[: len(kept)]) != kept:
+            before = ids or {id: id for id in range(len(names))}
+            named = {id: IGNORE if index == IGNORE else names[index] for id, index in before.items()}
+            places = {IGNORE: IGNORE, **{name: str(index) for index, name in enumerate(kept)}}
+            new = {id: places[name] for id, name in named.items() if name in places}
+            return f", and renumber the ids: `encoding: {{map: {{{', '.join(f'{a}: {b}' for a, b in new.items())}}}}}`"
+    return ""
 
 
 class _Sample(NamedTuple):

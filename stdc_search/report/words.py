@@ -14,6 +14,7 @@ from stdc_search.records import METRICS, Direction, ImageScore, Latency, Machine
 from stdc_search.report.tables import MARK
 from stdc_search.search.halving import Halving
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec
+from stdc_search.spec.own import OwnSpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import HalvingSpec
 from stdc_search.spec.start import PRESETS
@@ -71,6 +72,8 @@ def _data_set(data: DataSpec) -> str:
             return f"Cityscapes {data.val}"
         case FolderSpec():
             return data.root.name or data.images.name
+        case OwnSpec():
+            return data.root.name or data.kind
         case _:
             return data.kind
 

@@ -35,6 +35,13 @@ RelativePath = Annotated[
 ]
 """A file, written relative to the spec's."""
 
+FilePath = Annotated[
+    Path,
+    BeforeValidator(lambda path: Path(path) if isinstance(path, str) else path),
+    PlainSerializer(Path.as_posix, when_used="json"),
+]
+"""A file or folder of a data set: written relative to its root, or absolute, and kept as it is written."""
+
 
 class WeightsFile(Spec):
     """A file of weights as it was when the spec that names it was read."""

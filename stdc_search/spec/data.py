@@ -6,19 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    NonNegativeInt,
-    PlainSerializer,
-    PositiveInt,
-    Tag,
-)
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from stdc_search.spec.base import default_kind
+from stdc_search.spec.base import FilePath
+from stdc_search.spec.encodings import Encoding, IdsSpec, misfits_of_encoding
+from stdc_search.spec.formats import CocoSpec, HubSpec, LabelmeSpec, RoboflowSpec, SuperviselySpec, VocSpec, YoloSpec
+from stdc_search.spec.own import OwnSpec
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.splits import SplitByColumn, SplitByFolders, SplitByGroup, SplitByList, SplitByShare
 
 CAMVID_CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
@@ -33,12 +29,6 @@ CITYSCAPES_CLASSES = (
     "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
 )  # fmt: skip
 """Cityscapes' 19 classes in the order of their train ids."""
-
-FilePath = Annotated[
-    Path,
-    BeforeValidator(lambda path: Path(path) if isinstance(path, str) else path),
-    PlainSerializer(Path.as_posix, when_used="json"),
-]
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's RGB values, scaled to [0, 1]: images are normalised by them."""
@@ -119,139 +109,36 @@ class CityscapesSpec(Spec):
         return len(CITYSCAPES_CLASSES)
 
 
-class SplitByList(Spec):
-    """Two text files with one image per line: its name, or its path from `images` or `root`, with or without the
-    extension. A line may also name the path of the mask."""
-
-    kind: Literal["list"]
-    train: FilePath = Path("train.txt")
-    """List of the training images, relative to `root`."""
-    val: FilePath = Path("val.txt")
-    """List of the validation images, relative to `root`."""
-
-
-class SplitByShare(Spec):
-    """A share of the images, drawn by seed, is held back for validation."""
-
-    kind: Literal["share"]
-    val: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the images that is used for validation only."""
-    seed: NonNegativeInt = 0
-    """Which images are held back: the same for the same seed."""
-
-
-class SplitByColumn(Spec):
-    """The column `split` of the list of pairs says train or val."""
-
-    kind: Literal["column"]
-
-
-class IdsSpec(Spec):
-    """One channel of class ids."""
-
-    kind: Literal["ids"] = "ids"
-    ignore: Annotated[int, Field(ge=0, le=255)] = 255
-    """Id of pixels that training and scoring ignore."""
-
-
-Colour = tuple[
-    Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
-]
-"""Red, green, blue."""
-
-
-class ColoursSpec(Spec):
-    """One colour per class."""
-
-    kind: Literal["colours"]
-    colours: tuple[Colour, ...]
-    """[red, green, blue] of each class, in the order of `class_names`."""
-    ignore: tuple[Colour, ...] = ((0, 0, 0),)
-    """Colours of pixels that training and scoring ignore."""
-
-    @rule
-    def _one_meaning_each(self) -> Iterator[Problem]:
-        every = (*self.colours, *self.ignore)
-        if twice := sorted({colour for colour in every if every.count(colour) > 1}):
-            yield Problem(
-                "colours",
-                f"{', '.join(str(list(colour)) for colour in twice)} appears twice in `colours` and `ignore`, "
-                "which is black where it is not written; a colour has one meaning",
-            )
-
-
-class BinarySpec(Spec):
-    """Black is the first class; white, the value 1, or the only other colour of a mask is the second."""
-
-    kind: Literal["binary"]
-
-
-Encoding = Annotated[
-    Annotated[IdsSpec, Tag("ids")] | Annotated[ColoursSpec, Tag("colours")] | Annotated[BinarySpec, Tag("binary")],
-    Discriminator(default_kind("ids")),
-]
-"""`kind` is `ids` where it is not written."""
-
-
-class FolderSpec(Spec):
+class FolderSpec(OwnSpec):
     """Your own data: images and masks in two folders, paired by name without its ending, or in a list of pairs."""
 
     kind: Literal["folder"]
-    root: FilePath = Path(".")
-    """Folder that holds the data; a relative one starts from `--data-root`, else from $STDC_SEARCH_DATA, else from the
-    working folder."""
     images: FilePath = Path("images")
     """Folder of images, relative to `root`."""
     masks: FilePath = Path("masks")
     """Folder of masks (PNG, BMP or lossless TIFF), relative to `root`. The name of a mask is that of its image; all
-    masks may add one suffix, such as `_mask`. It may be the folder of the images if these are JPEG or WebP files."""
+    masks may add one suffix, such as `_mask`. It may be the folder of the images if these are JPEG or WebP files, or if
+    masks have a suffix."""
     pairs: FilePath | None = None
     """CSV file with the columns `image` and `mask`, and optionally `split`, in place of the two folders. Its path and
     the paths in it are absolute, or relative to `root`."""
-    class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2, max_length=255)]
-    """Names of the classes; the first is id 0."""
     encoding: Encoding = IdsSpec()
     """How masks encode classes."""
-    split: Annotated[SplitByList | SplitByShare | SplitByColumn, Field(discriminator="kind")] = SplitByShare(
-        kind="share"
-    )
+    split: Annotated[
+        SplitByShare | SplitByGroup | SplitByFolders | SplitByList | SplitByColumn, Field(discriminator="kind")
+    ] = SplitByShare(kind="share")
     """How images are split into training and validation."""
-
-    @property
-    def classes(self) -> int:
-        return len(self.class_names)
-
-    @rule
-    def _class_names_differ(self) -> Iterator[Problem]:
-        names = self.class_names
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            yield Problem("class_names", f"`class_names` has {', '.join(twice)} twice; each class needs its own name")
 
     @rule
     def _encoding_fits_the_classes(self) -> Iterator[Problem]:
-        names = self.class_names
-        match self.encoding:
-            case IdsSpec(ignore=ignore) if ignore < len(names):
-                message = (
-                    f"`ignore` {ignore} is the id of class {names[ignore]!r}; use {len(names)} or more, 255 as a rule"
-                )
-                yield Problem("encoding.ignore", message)
-            case ColoursSpec(colours=colours) if len(colours) != len(names):
-                message = (
-                    f"{len(colours)} `colours` for {len(names)} `class_names` ({', '.join(names)}); give one per class"
-                )
-                yield Problem("encoding.colours", message)
-            case BinarySpec() if len(names) != 2:
-                yield Problem("class_names", f"{len(names)} `class_names` for `binary` masks, which have 2; name both")
-            case _:
-                pass
+        yield from misfits_of_encoding(self.encoding, self.class_names)
 
     @rule
     def _split_is_of_pairs_or_folders(self) -> Iterator[Problem]:
         if self.pairs is None and isinstance(self.split, SplitByColumn):
-            yield Problem("split", "`column` needs a list of pairs; give `pairs`, or split by list or share")
+            yield Problem("split", "`column` needs a list of pairs; give `pairs`, or use another kind of split")
         if self.pairs is not None and isinstance(self.split, SplitByList):
-            yield Problem("split", "`list` goes with folders; with `pairs` use column or share")
+            yield Problem("split", "`list` goes with folders; with `pairs` use column, share, group or folders")
 
     @rule
     def _pairs_or_folders(self) -> Iterator[Problem]:
@@ -274,4 +161,7 @@ class ImagenetSpec(Spec):
     """Number of classes; their names are those of the folders, in order."""
 
 
-DataSpec = Annotated[ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec | ImagenetSpec, Field(discriminator="kind")]
+ToolSpec = VocSpec | RoboflowSpec | CocoSpec | LabelmeSpec | YoloSpec | SuperviselySpec | HubSpec
+DataSpec = Annotated[
+    ScenesSpec | CamvidSpec | CityscapesSpec | FolderSpec | ToolSpec | ImagenetSpec, Field(discriminator="kind")
+]

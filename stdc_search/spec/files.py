@@ -173,7 +173,7 @@ class _Reader:
                 raise self._wrong(event, "a key is not text; write `name: value`", path)
             key: str = event.value
             child = _join(path, key)
-            if not isinstance(self._scalar(event, child), str):
+            if type(self._scalar(event, child)) not in (str, int):  # ids are keys, too, as text
                 self._note(event, child, "this key is not text; fix the name, or quote it")
             if key in values:
                 self._note(event, child, f"written twice, first in line {self.lines[child]}; keep one")

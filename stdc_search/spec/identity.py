@@ -10,6 +10,7 @@ from typing import Any
 
 LATER_FIELDS = {
     "data.style": "camvid",
+    "data.encoding.map": {},
     "*network.backbone.stem_pool": False,
     "*network.backbone.stages.*.kind": "stdc",
     "*network.backbone.stages.*.convs": "plain",

@@ -95,3 +95,11 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def drawn_labels(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where labels are kept that are drawn from annotations."""
+    folder = tmp_path_factory.mktemp("labels")
+    monkeypatch.setenv("STDC_SEARCH_CACHE", str(folder))
+    return folder

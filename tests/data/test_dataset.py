@@ -10,14 +10,22 @@ import torch
 from stdc_search.data import DataError, open_dataset
 from stdc_search.data.cache import Cached
 from stdc_search.errors import UserError
+from stdc_search.spec.annotations import kinds_of
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ImagenetSpec, ScenesSpec
+from stdc_search.spec.own import OwnSpec
+from tests.data.formats.scene import NAMES, WRITERS
 
 KINDS = get_args(get_args(DataSpec)[0])
 
 
 @pytest.fixture
 def spec(
-    request: pytest.FixtureRequest, camvid: Path, cityscapes: Path, class_folders: Path, folder: Callable[..., Path]
+    request: pytest.FixtureRequest,
+    camvid: Path,
+    cityscapes: Path,
+    class_folders: Path,
+    folder: Callable[..., Path],
+    tmp_path: Path,
 ) -> DataSpec:
     """A small data set of the kind that is the fixture's parameter."""
     if request.param is ScenesSpec:
@@ -30,6 +38,10 @@ def spec(
         return ImagenetSpec(kind="imagenet", root=class_folders, classes=3)
     if request.param is FolderSpec:
         return FolderSpec(kind="folder", root=folder("a", "b", "c", "d", "e"), class_names=("road", "tree"))
+    if issubclass(request.param, OwnSpec):
+        (kind,) = kinds_of(request.param)
+        root = camvid.with_name(kind)
+        return request.param(root=root, class_names=NAMES, **WRITERS[kind](root))
     raise NotImplementedError(f"{request.param} has no data set here yet")
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from stdc_search.data import DataError, open_dataset
 from stdc_search.data.dataset import Dataset, Split
-from stdc_search.data.folder import split_by_share
-from stdc_search.spec.data import FolderSpec, SplitByList, SplitByShare
+from stdc_search.data.splits import split_by_share
+from stdc_search.spec.data import FolderSpec
+from stdc_search.spec.splits import SplitByList, SplitByShare
 from tests.data.conftest import write_image, write_mask
 
 Writer = Callable[..., Path]
@@ -215,6 +216,16 @@ def test_photos_and_masks_may_lie_in_one_folder(folder: Writer) -> None:
     assert [path.suffix for path in data.files(0)] == [".jpg", ".png"] and len(opened(root, "val", masks="images")) == 1
 
 
+def test_pngs_and_masks_in_one_folder_are_told_apart_by_the_suffix_of_masks(folder: Writer) -> None:
+    root = folder()
+    for name in "abc":
+        write_image(root / f"{name}.png")
+        write_mask(root / f"{name}_mask.png")
+    data = opened(root, images=".", masks=".")
+    assert [path.name for path in data.files(0)] == [f"{data.name(0)}.png", f"{data.name(0)}_mask.png"]
+    assert sorted(names(data) + names(opened(root, "val", images=".", masks="."))) == ["a", "b", "c"]
+
+
 def test_pngs_and_masks_in_one_folder_cannot_be_told_apart(folder: Writer) -> None:
     root = folder("a", "b")
     with pytest.raises(
@@ -368,6 +379,7 @@ def test_a_list_of_pairs_without_splits_is_split_by_share(folder: Writer) -> Non
             "image,mask\nimages/a.jpg,masks/a.png\nimages/a.png,masks/b.png\n",
             r"pairs\.csv:3: images/a\.png has the same name as",
         ),
+        ("image,mask\nmasks/a.png,masks/a.png\n", r"pairs\.csv:2: masks/a\.png is given as both image and mask"),
         ("image,mask\nimages/a.jpg,\n", r"pairs\.csv:2: lacks an image or a mask"),
         (
             "image,mask\nimages/a.jpg,masks/z.png\n",
@@ -423,3 +435,45 @@ def test_a_column_of_splits_that_is_not_there_is_told(folder: Writer) -> None:
         DataError, match=r"has no column split, or several; .* must name the columns: `image,mask,split`"
     ):
         opened(root, **how, split={"kind": "column"})
+
+
+def test_folders_may_say_the_split(folder: Writer) -> None:
+    root = folder("Train/a", "train/deep/b", "valid/c", "test/d")
+    how = {"split": {"kind": "folders"}}
+    assert names(opened(root, **how)) == ["Train/a", "train/deep/b"]
+    assert names(opened(root, "val", **how)) == ["valid/c"]
+
+
+def test_frames_of_one_video_stay_together(folder: Writer) -> None:
+    root = folder(*(f"{video}_{frame}" for video in ("x", "y", "z") for frame in range(4)))
+    how = {"split": {"kind": "group", "pattern": "(.+)_[0-9]+$", "val": 0.4}}
+    train, val = ({name.split("_")[0] for name in names(opened(root, side, **how))} for side in ("train", "val"))
+    assert len(train) == 2 and len(val) == 1 and not train & val
+
+
+def test_a_photo_of_a_format_that_is_not_read_is_named_with_a_remedy(folder: Writer) -> None:
+    root = folder("a", "b")
+    (root / "images" / "c.HEIC").write_bytes(b"ftypheic")
+    with pytest.raises(DataError, match=r"c\.HEIC: is a HEIC photo, a format that cannot be read; convert it to JPEG"):
+        opened(root)
+    write_image(root / "images" / "c.jpg")
+    write_mask(root / "masks" / "c.png")
+    assert len(opened(root)) == 2
+
+
+def test_ids_may_be_mapped_to_classes(folder: Writer) -> None:
+    root = folder("a", "b")
+    for name in "ab":
+        write_mask(root / "masks" / f"{name}.png", np.array([[0, 3, 7, 255]]).repeat(6, 0).repeat(2, 1))
+    data = opened(root, encoding={"map": {0: "ignore", 7: 0, 3: 1}})
+    assert data[0][1][0, ::2].tolist() == [255, 1, 0, 255]
+    with pytest.raises(DataError, match=r"has class id 0 .* legal ids are 3 \(tree\) to 7 \(road\), and 255"):
+        opened(root, encoding={"map": {7: 0, 3: 1}})[0]
+
+
+def test_black_may_be_the_colour_of_a_class(folder: Writer) -> None:
+    root = folder("a", "b")
+    for name in "ab":
+        Image.new("RGB", (8, 6)).save(root / "masks" / f"{name}.png")
+    data = opened(root, encoding={"kind": "colours", "colours": [[0, 0, 0], [9, 9, 9]]})
+    assert data[0][1].unique().tolist() == [0]

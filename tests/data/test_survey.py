@@ -231,7 +231,14 @@ def test_the_last_class_without_a_pixel_is_to_be_taken_out() -> None:
 
 def test_a_class_amid_others_without_a_pixel_moves_the_ids_after_it() -> None:
     found = told(labels("train", 5, 0, 3), labels("val", 1, 0, 1))
-    assert "`class_names: [road, car]`" in found and found.endswith("renumber the ids in the masks from 0")
+    assert "`class_names: [road, car]`" in found
+    assert found.endswith("and renumber the ids: `encoding: {map: {0: 0, 2: 1}}`")
+
+
+def test_a_class_of_mapped_ids_without_a_pixel_leaves_the_map() -> None:
+    encoding = {"map": {0: "ignore", 1: 0, 2: 1, 3: 2}}
+    found = told(labels("train", 5, 0, 3), labels("val", 1, 0, 1), encoding=encoding)
+    assert found.endswith("and renumber the ids: `encoding: {map: {0: ignore, 1: 0, 3: 1}}`")
 
 
 def test_a_class_of_colours_without_a_pixel_is_taken_out_with_its_colour() -> None:

@@ -26,6 +26,7 @@ from stdc_search.latency import (
     Entry,
     MismatchError,
     UnavailableError,
+    devices,
     measure,
     measure_network,
     race,
@@ -315,7 +316,7 @@ def test_a_latency_notes_the_load_of_others(idle, tiny):
 def test_the_load_of_others_is_not_noted_of_a_gpu(idle, tiny, monkeypatch):
     idle(20)
     cpu = prepare(RuntimeSpec(), tiny, torch.randn(1, 3, *SIZE), 1)
-    monkeypatch.setattr(latency, "prepare", lambda *_: replace(cpu, device="cuda"))
+    monkeypatch.setattr(latency, "prepare", lambda *_, **__: replace(cpu, device="cuda"))
     (timed,) = measure([Entry(tiny, SIZE, RuntimeSpec(threads=1))], warmup=1, repeats=1)
     assert (timed.device, timed.other_load) == ("cuda", None)
 
@@ -327,7 +328,7 @@ def test_fixed_work_takes_turns_with_the_networks(idle, monkeypatch):
         done.append("work")
         clock.now += 3 * 10**6
 
-    monkeypatch.setattr(latency, "fixed_work", lambda: {"cpu": lambda: work})
+    monkeypatch.setattr(devices, "fixed_work", lambda: {"cpu": lambda: work})
     module = Sleeper(clock, *repeat(50, 100))
     timings = measure([Entry(module, SIZE, RuntimeSpec(output="logits"))] * 2, warmup=1, repeats=4, clock=clock)
     assert [(timed.median_ms, timed.samples) for timed in timings] == [(50, 4)] * 2
@@ -336,7 +337,7 @@ def test_fixed_work_takes_turns_with_the_networks(idle, monkeypatch):
 
 
 def test_a_device_without_fixed_work_has_no_time_of_it(idle, tiny, monkeypatch):
-    monkeypatch.setattr(latency, "fixed_work", dict)
+    monkeypatch.setattr(devices, "fixed_work", dict)
     (timed,) = measure([Entry(tiny, SIZE, RuntimeSpec(threads=1))], warmup=1, repeats=1)
     assert (timed.reference_ms, timed.reference_fastest_ms) == (None, None)
 

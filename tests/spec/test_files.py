@@ -121,7 +121,7 @@ def test_every_key_and_item_has_its_line(tmp_path: Path) -> None:
             "run.yaml:1: a: the tag !!python/object/apply:os.system is not supported; remove it",
         ),
         (b"a: !mine 1\n", "run.yaml:1: a: the tag !mine is not supported; remove it"),
-        (b"1: a\n", "run.yaml:1: 1: this key is not text; fix the name, or quote it"),
+        (b"1.5: a\n", "run.yaml:1: 1.5: this key is not text; fix the name, or quote it"),
         (b"a: {true: 1}\n", "run.yaml:1: a.true: this key is not text; fix the name, or quote it"),
         (b"a: 1\n? [b]\n: 2\n", "run.yaml:2: a key is not text; write `name: value`"),
         (b"a: *b\n", "run.yaml:1: a: *b refers to no value: no anchor &b ends before it"),

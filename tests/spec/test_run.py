@@ -12,25 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stdc_search.spec.base import dump, replace, value_at
-from stdc_search.spec.data import (
-    BinarySpec,
-    CamvidSpec,
-    CityscapesSpec,
-    ColoursSpec,
-    FolderSpec,
-    IdsSpec,
-    ImagenetSpec,
-    ScenesSpec,
-    SplitByColumn,
-    SplitByList,
-    SplitByShare,
-)
+from stdc_search.spec.data import CamvidSpec, CityscapesSpec, FolderSpec, ImagenetSpec, ScenesSpec
+from stdc_search.spec.encodings import BinarySpec, ColoursSpec, IdsSpec
 from stdc_search.spec.heads import DetailSpec, HeadSpec
 from stdc_search.spec.measurement import EvaluationSpec, LatencySpec, RuntimeSpec, WindowSpec
 from stdc_search.spec.network import SegmenterSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import LimitSpec, SearchSpec
+from stdc_search.spec.splits import SplitByColumn, SplitByList, SplitByShare
 from stdc_search.spec.start import PRESETS, StartSpec
 from stdc_search.spec.training import (
     AdamwSpec,

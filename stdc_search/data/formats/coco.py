@@ -1,0 +1,145 @@
+"""COCO: one JSON file with the annotations of many images, which CVAT, Roboflow, Label Studio and others export.
+
+An annotation is a list of polygons `[x, y, x, y, ...]`, or a run-length encoding (RLE). Crowd regions are drawn first,
+then the annotations in the order of the file, as in the API of COCO-Stuff. CVAT exports annotations in this order, too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt
+
+from stdc_search.data.dataset import DataError, Split
+from stdc_search.data.decoding import IdMasks
+from stdc_search.data.drawing import Drawing, Shape, drawn
+from stdc_search.data.files import LabelledFiles, hint, nfc, resolve_root
+from stdc_search.data.formats.annotations import FromTool, image_at, read_json
+from stdc_search.data.formats.coco_masks import mask_of
+from stdc_search.data.formats.names import classes_by_name, index_of, section
+from stdc_search.data.formats.pairing import names_of
+from stdc_search.errors import several
+from stdc_search.spec.formats import CocoSpec, SplitByFiles
+
+MOST_BYTES = 2**30
+
+
+class Rle(FromTool):
+    size: tuple[PositiveInt, PositiveInt]
+    """Height and width."""
+    counts: str | list[Annotated[int, Field(ge=0)]]
+
+
+class CocoImage(FromTool):
+    id: int | str
+    file_name: str
+    height: PositiveInt
+    width: PositiveInt
+
+
+class Annotation(FromTool):
+    id: int | str = "without id"
+    image_id: int | str
+    category_id: int
+    segmentation: list[list[float]] | Rle = []
+    iscrowd: int = 0
+
+
+class Category(FromTool):
+    id: int
+    name: str
+
+
+class CocoFile(FromTool):
+    images: list[CocoImage]
+    annotations: list[Annotation]
+    categories: list[Category]
+
+
+def open_coco(spec: CocoSpec, split: Split, data_root: Path | None, problems: list[str] | None = None) -> LabelledFiles:
+    """Open one split. An image without annotations is all background."""
+    root = resolve_root(spec.root, data_root)
+    if isinstance(spec.split, SplitByFiles):
+        file = root / (spec.split.train if split == "train" else spec.split.val)
+    else:
+        assert spec.annotations is not None
+        file = root / spec.annotations
+    drawings = {drawing.name: drawing for drawing in _drawings(spec, file, root)}
+    wanted = drawings if isinstance(spec.split, SplitByFiles) else names_of(spec.split, split, drawings, root, file)
+    samples = drawn([drawings[name] for name in wanted], problems)
+    return LabelledFiles(samples, spec.class_names, IdMasks.plain(spec.class_names, 255))
+
+
+def recognise(folder: Path) -> dict[str, Any] | None:
+    """The section `data` of a folder that looks like this format."""
+    places = ("_annotations.coco.json", "*/_annotations.coco.json", "annotations/*.json", "*.json")
+    found = [path for place in places for path in sorted(folder.glob(place)) if _looks_like_coco(path)]
+    if not found:
+        return None
+    names = [category.name for category in read_json(found[0], CocoFile, "COCO", MOST_BYTES).categories]
+    paths = [path.relative_to(folder).as_posix() for path in found]
+    train = next((path for path in paths if "train" in path), None)
+    val = next((path for path in paths if "val" in path), None)
+    if train and val:
+        where: dict[str, Any] = {"split": {"kind": "files", "train": train, "val": val}}
+    else:
+        where = {"annotations": paths[0]}
+    return section("coco", names, shapes=True) | where
+
+
+def _looks_like_coco(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(2**16)
+    return any(key in head for key in (b'"images"', b'"annotations"', b'"categories"'))
+
+
+def _drawings(spec: CocoSpec, file: Path, root: Path) -> list[Drawing]:
+    if not file.is_file():
+        raise DataError(f"{file}: no such file{hint(file)}; it is relative to `data.root`")
+    coco = read_json(file, CocoFile, "COCO", MOST_BYTES)
+    names = {category.id: category.name for category in coco.categories}
+    _check_references(coco, names, file)
+    used = dict.fromkeys(names[annotation.category_id] for annotation in coco.annotations)
+    classes = classes_by_name(spec, used, file, known=names.values())
+    shapes: dict[int | str, list[Shape]] = {image.id: [] for image in coco.images}
+    for one in sorted(coco.annotations, key=lambda one: not one.iscrowd):  # stable: else in the order of the file
+        name = names[one.category_id]
+        geometry = one.segmentation.model_dump() if isinstance(one.segmentation, Rle) else one.segmentation
+        shapes[one.image_id].append(Shape(f"annotation {one.id} ({name})", classes[name], geometry))
+    folders = _image_folders(spec, file, root)
+    drawings = []
+    for image in coco.images:
+        path = image_at(image.file_name, folders, root, file)
+        name = nfc(path.relative_to(root).with_suffix("").as_posix())
+        size, background = (image.height, image.width), index_of(spec, spec.background)
+        drawings.append(Drawing(name, path, file, size, background, shapes[image.id], mask_of))
+    return drawings
+
+
+def _image_folders(spec: CocoSpec, file: Path, root: Path) -> list[Path]:
+    """Where images may be: in the given folder, else where tools put them."""
+    if spec.images is not None:
+        return [root / spec.images]
+    subset = file.stem.removeprefix("instances_")
+    return [file.parent, root, root / "images", root / "images" / subset, root / subset]
+
+
+def _check_references(coco: CocoFile, names: Mapping[int, str], file: Path) -> None:
+    _check_different("image id", [image.id for image in coco.images], file)
+    _check_different("image", [image.file_name for image in coco.images], file)
+    _check_different("category id", [category.id for category in coco.categories], file)
+    known = {image.id for image in coco.images}
+    for one in coco.annotations:
+        if one.image_id not in known:
+            raise DataError(f"{file}: annotation {one.id} is of image {one.image_id}, which `images` lacks")
+        if one.category_id not in names:
+            legal = several([f"{id} ({name})" for id, name in names.items()], 9)
+            raise DataError(f"{file}: annotation {one.id} has category {one.category_id}; `categories` has {legal}")
+
+
+def _check_different(what: str, items: Sequence[object], file: Path) -> None:
+    if twice := [item for item, count in Counter(items).items() if count > 1]:
+        raise DataError(f"{file}: has the {what} {several(twice)} more than once")

@@ -1,0 +1,95 @@
+"""Pascal VOC, and what CVAT exports as `Segmentation mask 1.1`.
+
+Layout: `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/*.txt`. CVAT adds `labelmap.txt` with a line
+`name:red,green,blue:parts:actions` per class. Masks are palette images or RGB; both are read as colours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stdc_search.data.dataset import DataError, Split
+from stdc_search.data.decoding import ColourMasks
+from stdc_search.data.files import (
+    IMAGE_ENDINGS,
+    MASK_ENDINGS,
+    LabelledFiles,
+    check_readable,
+    hint,
+    named_files,
+    read_list,
+    resolve_root,
+)
+from stdc_search.data.formats.names import classes_by_name, section
+from stdc_search.data.formats.pairing import Files, names_of, paired
+from stdc_search.spec.formats import LISTS, VocSpec
+
+Colour = tuple[int, int, int]
+
+VOC_CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+"""Pascal VOC's classes in the order of their ids."""
+BORDER = (224, 224, 192)
+"""Colour of pixels at borders, which VOC does not label: that of id 255."""
+
+
+def open_voc(spec: VocSpec, split: Split, data_root: Path | None, problems: list[str] | None = None) -> LabelledFiles:
+    """Open one split."""
+    root = resolve_root(spec.root, data_root)
+    labels = root / spec.labels
+    colours = read_labelmap(labels) if labels.is_file() else _voc_colours()
+    classes = classes_by_name(spec, colours, labels)
+    folder = root / spec.images
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder{hint(folder)}. In CVAT, tick `Save images` when you export")
+    images = Files(folder, named_files(folder, IMAGE_ENDINGS))
+    masks = Files(root / spec.masks, named_files(root / spec.masks, MASK_ENDINGS))
+    check_readable(folder, images.paths, problems)
+    names = names_of(spec.split, split, masks.paths, root, masks.folder)
+    decoder = ColourMasks({BORDER: None, **{colour: classes[name] for name, colour in colours.items()}})
+    return LabelledFiles(paired(names, images, masks, problems), spec.class_names, decoder)
+
+
+def recognise(folder: Path) -> dict[str, Any] | None:
+    """The section `data` of a folder that looks like this format."""
+    labels = folder / "labelmap.txt"
+    if not (folder / "SegmentationClass").is_dir():
+        return None
+    names = [*(read_labelmap(labels) if labels.is_file() else _voc_colours())]
+    listed = all((folder / LISTS / f"{side}.txt").is_file() for side in ("train", "val"))
+    return section("voc", names) | ({} if listed else {"split": {"kind": "share"}})
+
+
+def read_labelmap(path: Path) -> dict[str, Colour]:
+    """The colour of each name in a `labelmap.txt`.
+
+    Raises:
+        DataError: a line has another form, or two names share a colour.
+    """
+    colours: dict[str, Colour] = {}
+    for line in read_list(path, "CVAT writes it beside `SegmentationClass`"):
+        if line.startswith("#"):
+            continue
+        name, _, rest = line.partition(":")
+        colour = rest.partition(":")[0].split(",")
+        if not name or len(colour) != 3 or not all(part.strip().isdecimal() and int(part) < 256 for part in colour):
+            raise DataError(f"{path}: {line!r} does not have the form `name:red,green,blue:parts:actions`")
+        red, green, blue = map(int, colour)
+        if same := [other for other, its in colours.items() if its == (red, green, blue) or other == name]:
+            raise DataError(f"{path}: {name!r} and {same[0]!r} have the same name or colour; each class needs its own")
+        colours[name] = red, green, blue
+    if not colours:
+        raise DataError(f"{path}: names no class; a line is `name:red,green,blue:parts:actions`")
+    return colours
+
+
+def _voc_colours() -> dict[str, Colour]:
+    """The colours of Pascal VOC's classes: bits 0, 3 and 6 of an id are the highest bits of red, and so on."""
+
+    def part(id: int, first: int) -> int:
+        return sum((id >> first + 3 * place & 1) << 7 - place for place in range(3))
+
+    return {name: (part(id, 0), part(id, 1), part(id, 2)) for id, name in enumerate(VOC_CLASSES)}
