@@ -3,6 +3,8 @@
     spec = stdc_search.load("specs/stdc1_seg50.yaml")
     net = stdc_search.build(spec.network)
     cost = stdc_search.count(spec.network, spec.image_size)
+    stdc_search.load_weights(net, "weights.safetensors")
+    labels = stdc_search.predict(net, image, spec.image_size)
 
 Importing this loads neither torch nor anything else that is heavy; each name is imported when it is first used.
 """
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stdc_search.commands.run import run as run
+    from stdc_search.evaluation.pixels import predict as predict
     from stdc_search.latency import measure as measure
     from stdc_search.network.builder import build as build
     from stdc_search.network.cost import count as count
@@ -29,6 +32,7 @@ _HOMES = {
     "build": "network.builder",
     "count": "network.cost",
     "measure": "latency",
+    "predict": "evaluation.pixels",
     "run": "commands.run",
     "load_weights": "network.weights",
 }

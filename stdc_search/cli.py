@@ -28,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # the boxes of rich double the time of --help
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 

@@ -51,6 +51,10 @@ def test_no_help_is_cut_at_80_columns(command):
     assert narrow.split() == wide.split()
 
 
+def test_help_has_a_short_option():
+    assert CliRunner().invoke(app, ["cost", "-h"]).output == CliRunner().invoke(app, ["cost", "--help"]).output
+
+
 def test_the_version_is_the_packages():
     assert CliRunner().invoke(app, ["--version"]).output == f"stdc-search {__version__}\n"
 

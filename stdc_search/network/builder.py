@@ -135,7 +135,8 @@ def build(network: NetworkSpec, make: Make = construct) -> nn.Module:
         make: makes each part; `cost.count` passes a function that makes stand-ins.
 
     Returns:
-        A `Segmenter` (N,3,H,W -> N,classes,H,W) or `Classifier` (N,3,H,W -> N,classes).
+        A `Segmenter` (N,3,H,W -> N,classes,H,W) or `Classifier` (N,3,H,W -> N,classes). Images are RGB, normalised
+        by ImageNet's mean and standard deviation (`data.transforms.normalise`); `stdc_search.predict` takes plain ones.
 
     Raises:
         SpecError: the library lacks the model or a tap that the spec names.

@@ -59,7 +59,9 @@ def read(file: Path) -> Document:
             on size, depth or number of values.
     """
     reader = _Reader(file, _text(file))
-    return Document(reader.document(), reader.lines, tuple(reader.problems))
+    values = reader.document()
+    values.pop("$schema", None)  # tells an editor what completes the file
+    return Document(values, reader.lines, tuple(reader.problems))
 
 
 def missing(file: Path, others: tuple[str, ...] = ()) -> str:

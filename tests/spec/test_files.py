@@ -79,6 +79,11 @@ def test_json_reads_like_yaml(tmp_path: Path) -> None:
     assert values(tmp_path, text, "x.json") == {"a": (1, 25.0, True, None), "b": {"c": "ä 😀 /"}}
 
 
+@pytest.mark.parametrize("text", ['{"$schema": "spec.json", "a": 1}', "$schema: spec.json\na: 1\n"])
+def test_a_reference_to_a_schema_is_for_the_editor(tmp_path: Path, text: str) -> None:
+    assert values(tmp_path, text) == {"a": 1}
+
+
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
     assert values(tmp_path, "\ufeffa: 1\r\nb: 2\r\n") == {"a": 1, "b": 2}
 
