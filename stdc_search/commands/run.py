@@ -164,6 +164,9 @@ def _search(
     mirror.add(candidates.records, last=True)
     mirror.close()
     if rejected := candidates.rejected_in_a_row:
+        fastest = min((one.latency.median_ms for one in candidates.records if one.latency is not None), default=None)
+        if fastest is not None and not candidates.complete:
+            screen.say(f"No network was inside the limits; the fastest takes {fastest:.1f} ms.")
         screen.say(
             f"The last {rejected} candidates were all rejected, the last one because {candidates.records[-1].reason}; "
             "to have more, widen `limits` or the ranges of `vary`."

@@ -13,6 +13,7 @@ from stdc_search.run_folder import running
 from stdc_search.search.candidates import Candidates
 from stdc_search.search.executors import Executor, GivenUp, Lost, Outcome
 from stdc_search.search.halving import Halving, Trust
+from stdc_search.search.ladder import LADDER
 from stdc_search.search.study import Proposal
 from stdc_search.spec.search import SearchSpec
 from stdc_search.trial.trial import TrialJob
@@ -108,11 +109,19 @@ class Driver:
                 waiting = {number: job.draft for number, job in self.standing.items()}
                 self.study.relearn(self._expected(self.halving), waiting)
             proposal = self.study.propose()
-        if proposal is None:
+        if proposal is None or (proposal.origin == "sampler" and self._hopeless()):
             return False
         if isinstance(job := self._examined(proposal), TrialJob):
             self._try(job)
         return True
+
+    def _hopeless(self) -> bool:
+        """Whether a limit rejected all networks that were measured, also the ladder, whose first one is the smallest."""
+        limited = [one for one in self.candidates.records if one.origin != "reference"]
+        measured = [one for one in limited if one.latency is not None and one.latency.source == "measured"]
+        ladder = [one for one in measured if (one.name or "").startswith(LADDER)]
+        going = [job.draft.name for job, _ in self.tried.values() if (job.draft.name or "").startswith(LADDER)]
+        return bool(ladder) and not going and all(one.state == "rejected" for one in measured)
 
     def _examined(self, proposal: Proposal) -> TrialJob | None:
         """The trial of a proposal; none of one that is rejected, which is over with that."""

@@ -15,6 +15,8 @@ from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import SearchSpec, broken
 
+LADDER = "ladder"
+"""Its networks are named `ladder 1`, `ladder 2`, ..., the smallest first."""
 STEPS = 200
 """Scales that are looked at."""
 

@@ -30,7 +30,7 @@ from stdc_search.expectation import skills
 from stdc_search.records import Latency, Origin, Record
 from stdc_search.search.known_cost.objectives import KnownObjectives
 from stdc_search.search.known_cost.sampler import STARTUP, KnownCostSampler
-from stdc_search.search.ladder import ladder
+from stdc_search.search.ladder import LADDER, ladder
 from stdc_search.search.samplers import make_sampler
 from stdc_search.search.space import values_in_space
 from stdc_search.spec.base import replace
@@ -275,7 +275,7 @@ class Study:
 
     def _propose_rung(self) -> Proposal | None:
         for i, values in enumerate(self.ladder, start=1):
-            if (name := f"ladder {i}") not in self.started and _key(values) not in self.seen:
+            if (name := f"{LADDER} {i}") not in self.started and _key(values) not in self.seen:
                 trial, spec = self._ask_for(values), self.spec.candidate(values)
                 notes = self._notes(trial)
                 return Proposal(self.next_number, values, spec, "start", name, trial=trial, notes=notes)

@@ -114,6 +114,26 @@ def test_one_that_is_too_slow_among_the_first_is_replaced(tmp_path, monkeypatch)
     assert later == {"complete", "stopped"}
 
 
+def test_a_limit_that_the_smallest_network_breaks_ends_the_search(tmp_path, monkeypatch):
+    def measured(_module, size, *_):
+        return Latency(
+            runtime="eager", output="labels", image_size=size, threads=1, median_ms=4, fps=250, samples=1
+        ), ()
+
+    monkeypatch.setattr(trial, "measure_network", measured)
+    console = Console(file=io.StringIO(), width=250)
+    limited = tiny_search(
+        limits={"latency.median_ms": {"at_most": 0.5}},
+        latency={"runtime": "eager"},
+        start=[{"ladder": 3}],
+        objectives={"score.miou": "maximize", "latency.median_ms": "minimize"},
+    )
+    with pytest.raises(SpecError, match="no network was completed"):
+        run(limited, tmp_path, console=console)
+    assert [record.name for record in read(tmp_path / "results.jsonl")] == ["ladder 1", "ladder 2", "ladder 3"]
+    assert "No network was inside the limits; the fastest takes 4.0 ms." in console.file.getvalue()
+
+
 @pytest.mark.slow
 def test_a_reference_is_trained_to_its_end_and_compared_with_nobody(tmp_path):
     run(halved(trials=8, halving=HALVING, start=["stdc1"]), tmp_path)
