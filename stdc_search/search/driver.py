@@ -116,7 +116,7 @@ class Driver:
         return True
 
     def _hopeless(self) -> bool:
-        """Whether a limit rejected all networks that were measured, also the ladder, whose first one is the smallest."""
+        """Whether a limit rejected all networks that were measured, with the ladder, whose first is the smallest."""
         limited = [one for one in self.candidates.records if one.origin != "reference"]
         measured = [one for one in limited if one.latency is not None and one.latency.source == "measured"]
         ladder = [one for one in measured if (one.name or "").startswith(LADDER)]
