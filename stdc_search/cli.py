@@ -63,6 +63,7 @@ On = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="Device: ssh://HOST or ssh://USER@HOST.", show_default=AS_IN_SPEC),
 ]
+Python = Annotated[str | None, typer.Option(help="Python of that device.", show_default=AS_IN_SPEC)]
 Out = Annotated[Path, typer.Option(help="Output folder.")]
 
 
@@ -192,6 +193,7 @@ def time_command(
     precision: Annotated[list[str] | None, _choice(Precision, "Precision; repeatable.", AS_IN_SPEC)] = None,
     threads: Threads = None,
     on: On = None,
+    python: Python = None,
     data_root: DataRoot = None,
     out: Out = Path("runs/time"),
 ) -> None:
@@ -207,7 +209,7 @@ def time_command(
     from stdc_search.report.tables import show_table
     from stdc_search.report.words import device, doubts, ties
 
-    timings = time_networks(runs, runtime, precision, threads, on, data_root=data_root)
+    timings = time_networks(runs, runtime, precision, threads, on, python, data_root=data_root)
     frame = latency_frame((name, one.latency, one.place, one.machine) for name, one in timings)
     out.mkdir(parents=True, exist_ok=True)
     machines = {device(note_machine(out / "machine.json", timing.machine)): None for _, timing in timings}
@@ -225,6 +227,7 @@ def calibrate_command(
     precision: Annotated[FloatPrecision | None, _choice(FloatPrecision, "Precision.", AS_IN_SPEC)] = None,
     threads: Threads = None,
     on: On = None,
+    python: Python = None,
     out: Annotated[Path | None, _folder("Output folder.", "runs/calibrate/NAME of the spec file and runtime")] = None,
 ) -> None:
     """Learn to predict the latency of candidates.
@@ -241,8 +244,9 @@ def calibrate_command(
     from stdc_search.spec.measurement import LatencySpec, varied
 
     wanted = (run.latency or LatencySpec()).model_copy(update={"also": ()})
-    (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads, on)
-    folder = out or Path("runs/calibrate") / f"{spec_name(spec)}_{how.runtime}"
+    (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads, on, python)
+    host = "" if how.on is None else f"_{how.on.removeprefix('ssh://')}"
+    folder = out or Path("runs/calibrate") / f"{spec_name(spec)}_{how.runtime}{host}"
     with _progress("networks measured") as progress:
         table, held_out = calibrate(run, how, folder, progress=progress)
     show_table(held_out_frame(held_out), folder / "held_out", title="Networks that were not used for fitting")
@@ -282,6 +286,7 @@ def score_command(
     runtime: Annotated[list[str] | None, _choice(Runtime, "Runtime; repeatable.", "eager")] = None,
     precision: Annotated[list[str] | None, _choice(Precision, "Precision; repeatable.", "fp32")] = None,
     on: On = None,
+    python: Python = None,
     data_root: DataRoot = None,
     out: Out = Path("runs/score"),
 ) -> None:
@@ -296,7 +301,7 @@ def score_command(
     from stdc_search.spec.measurement import LatencySpec, varied
 
     default = LatencySpec(runtime="onnxruntime" if on or run.network.kind == "onnx_file" else "eager")
-    runtimes = varied(default, runtime, precision, None, on)
+    runtimes = varied(default, runtime, precision, None, on, python)
     with _progress("images") as progress:
         scores = score(run, weights, runtimes, data_root=data_root, progress=progress)
     frame = score_frame(zip(runtimes, scores, strict=True))

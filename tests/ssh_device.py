@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,7 +88,8 @@ class Device:
         path = self.folder / name
         cpu = min(os.sched_getaffinity(0))
         base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
-        path.write_text(f'#!/bin/sh\nPYTHONPATH={site} exec taskset -c {cpu} {base} -S "$@"\n')
+        shared = tempfile.gettempdir()  # the locks of this process, which no other test takes
+        path.write_text(f'#!/bin/sh\nTMPDIR={shared} PYTHONPATH={site} exec taskset -c {cpu} {base} -S "$@"\n')
         path.chmod(0o755)
         return path
 

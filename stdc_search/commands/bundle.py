@@ -17,7 +17,8 @@ from stdc_search.device.bundle import JOB, NETWORKS
 from stdc_search.device.hardware import physical_cores
 from stdc_search.device.runtimes import Settings, open_file
 from stdc_search.device.wire import to_bytes
-from stdc_search.latency.remote import program
+from stdc_search.errors import UserError
+from stdc_search.latency.remote import OLDEST, program
 from stdc_search.latency.runtimes import onnx_content
 from stdc_search.latency.typical import with_regions
 from stdc_search.network.builder import build
@@ -48,11 +49,13 @@ def bundle(
         progress: called with the number of networks written and of all.
 
     Raises:
-        UserError: the runtime does not report times of nodes, or the precision is int8.
+        UserError: the folder is not empty, the runtime does not report times of nodes, or the precision is int8.
     """
     check_profiled(runtime)
     fields = runtime.model_dump(include=set(RuntimeSpec.model_fields))
     runtime = RuntimeSpec(**{**fields, "on": ELSEWHERE, "python": "python3"})
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder}: is not empty; a bundle has a folder of its own, so give another one with `--out`")
     learnt, held_out = sample(spec)
     runs = [spec, *learnt, *held_out]
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,5 +108,5 @@ def _with_main(content: bytes) -> bytes:
     """A zip file that Python runs."""
     buffer = io.BytesIO(content)
     with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr("__main__.py", "from stdc_search.device.bundle import main\n\nmain()\n")
+        archive.writestr("__main__.py", f"{OLDEST}\nfrom stdc_search.device.bundle import main\n\nmain()\n")
     return buffer.getvalue()

@@ -19,6 +19,7 @@ def time_networks(
     precisions: Sequence[str] | None = None,
     threads: int | None = None,
     on: str | None = None,
+    python: str | None = None,
     *,
     data_root: Path | None = None,
 ) -> list[tuple[str, Timing]]:
@@ -30,6 +31,7 @@ def time_networks(
         precisions: replace those of the specs.
         threads: replaces that of the specs.
         on: replaces the device of the specs.
+        python: replaces its Python.
         data_root: folder that a relative `data.root` starts from; int8 is calibrated on training images.
 
     Returns:
@@ -41,7 +43,7 @@ def time_networks(
     names: list[str] = []
     entries: list[Entry] = []
     for name, spec in specs.items():
-        wanted = varied(spec.latency or LatencySpec(), runtimes, precisions, threads, on)
+        wanted = varied(spec.latency or LatencySpec(), runtimes, precisions, threads, on, python)
         calibration = None
         if spec.data is not None and any(one.precision == "int8" for one in wanted):
             calibration = calibration_images(open_dataset(spec.data, "train", data_root), spec.image_size)

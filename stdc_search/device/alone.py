@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 import threading
 import warnings
@@ -15,7 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from stdc_search.device.hardware import one_thread_a_core
+from stdc_search.device.hardware import capacity, one_thread_a_core
+from stdc_search.errors import UserError
 
 try:
     import fcntl
@@ -31,7 +33,7 @@ data."""
 
 
 class WaitsForMeasurement(UserWarning):
-    """A measurement waits: for another one on its machine, or for a device that does not answer."""
+    """A measurement waits for another one, or for a training, on its machine."""
 
 
 @contextmanager
@@ -88,13 +90,22 @@ def _said(text: str) -> Iterator[None]:
 
 
 def _open(name: str) -> IO[bytes]:
-    """The file of a lock, opened for reading: Linux lets nobody open another user's file in /tmp for creation."""
+    """The file of a lock, opened for reading: Linux lets nobody open another user's file in /tmp for creation.
+
+    Raises:
+        UserError: something else lies there.
+    """
     path = Path(tempfile.gettempdir()) / f"stdc-search-{name}.lock"
     with suppress(FileExistsError):
-        made = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL)
-        os.chmod(path, 0o444)
-        os.close(made)
-    return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb")
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444))
+    try:
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise UserError(f"{path}: the lock of measurements cannot be opened: {error.strerror}; remove it") from None
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise UserError(f"{path}: is not a file, so it cannot be the lock of measurements; remove it")
+    return os.fdopen(file, "rb")
 
 
 def _lock(file: IO[bytes], how: int) -> None:
@@ -104,7 +115,8 @@ def _lock(file: IO[bytes], how: int) -> None:
 
 @contextmanager
 def pinned(cores: int) -> Iterator[None]:
-    """Keep all threads of this process, and those that they start, on one hardware thread of each of some cores.
+    """Keep all threads of this process, and those that they start, on one hardware thread of each of some cores, the
+    fastest where they differ.
 
     Linux only; elsewhere the system decides.
     """
@@ -115,7 +127,7 @@ def pinned(cores: int) -> Iterator[None]:
     for thread in _threads():
         with suppress(ProcessLookupError):  # it may have ended
             before[thread] = os.sched_getaffinity(thread)
-    _bind(before, sorted(one_thread_a_core())[:cores])
+    _bind(before, sorted(one_thread_a_core(), key=lambda cpu: (-capacity(cpu), cpu))[:cores])
     try:
         yield
     finally:

@@ -53,8 +53,7 @@ class Bundle:
             for one in self._measure(todo[start : start + TOGETHER]):
                 done[one.key, one.turn] = one
             print(f"{len(every) - len(todo) + min(start + TOGETHER, len(todo))} of {len(every)} measured", flush=True)
-        mine = {key: one for key, one in done.items() if one.key.startswith(self.id)}
-        about, _ = table(mine, self.learnt, self.held_out)
+        about, _ = table(done, self.learnt, self.held_out)
         described = {"id": self.id, **self.machine, "commit": None}
         content = {"machine": self.id, "described": described, "runtime": self.job["runtime"], **about}
         write_atomically(self.folder / TIMES, json.dumps(content, indent=2) + "\n")

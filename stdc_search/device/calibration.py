@@ -118,11 +118,13 @@ def measure(
 def table(
     done: Done, learnt: Sequence[Network], held_out: Sequence[Network]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What the measurements say.
+    """What the measurements of these networks say; those of others do not count.
 
     Returns:
         The table, and a row per held-out network, which its errors refer to.
     """
+    wanted = [(one.key, turn) for one, turn in jobs(learnt, held_out)]
+    done = {key: done[key] for key in wanted}
     usual = median(one.reference_ms for one in done.values())  # the average speed of the machine
     times = {key: one.ratio * usual for key, one in done.items()}
     seen = [[(words, share * times[one.key, 0]) for words, share in done[one.key, 0].parts] for one in learnt]
@@ -137,7 +139,6 @@ def table(
         for one in held_out
     ]
     true = [row["measured_ms"] for row in rows]
-    wanted = [(one.key, turn) for one, turn in jobs(learnt, held_out)]
     about = {
         "device": next(iter(done.values())).device,
         "parts": parts,
@@ -145,7 +146,7 @@ def table(
         "held_out": len(held_out),
         "errors": errors_of([row["predicted_ms"] for row in rows], true),
         "repeatability": errors_of([row["again_ms"] for row in rows], true),
-        "disturbed": sum((done[key].other_load or 0) > BUSY for key in wanted),
+        "disturbed": sum((one.other_load or 0) > BUSY for one in done.values()),
     }
     return about, rows
 

@@ -16,7 +16,7 @@ CPUS = "/sys/devices/system/cpu"
 
 
 def facts(packages: Iterable[str]) -> dict[str, Any]:
-    """This machine: its hardware, not the part that a process was allowed to use.
+    """This machine, and the cores and threads of it that this process may use.
 
     Args:
         packages: distributions whose versions are wanted, if they are installed.
@@ -30,7 +30,7 @@ def facts(packages: Iterable[str]) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "driver": driver(),
         "governor": read(f"{CPUS}/cpu0/cpufreq/scaling_governor").strip() or None,
-        "versions": {"python": platform.python_version(), **versions(packages)},
+        "versions": {"python": platform.python_version(), **_gpus(), **versions(packages)},
     }
 
 
@@ -49,6 +49,11 @@ def one_thread_a_core() -> set[int]:
     cpus = usable_cpus()
     siblings = {cpu: read(f"{CPUS}/cpu{cpu}/topology/thread_siblings_list") for cpu in sorted(cpus, reverse=True)}
     return cpus if "" in siblings.values() else {*{core: cpu for cpu, core in siblings.items()}.values()}
+
+
+def capacity(cpu: int) -> int:
+    """How fast a CPU is next to the others, where they differ, as on many Arm boards; 0 elsewhere."""
+    return int(read(f"{CPUS}/cpu{cpu}/cpu_capacity").strip() or 0)
 
 
 def usable_cpus() -> set[int]:
@@ -74,6 +79,13 @@ def memory_gb() -> float:
 def driver() -> str | None:
     """The version of NVIDIA's driver; none without one."""
     return _first_match(read("/proc/driver/nvidia/version"), r"Kernel Module\D*([\d.]+)")
+
+
+def _gpus() -> dict[str, str]:
+    """Models of NVIDIA's GPUs."""
+    paths = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    models = [_first_match(read(str(path)), r"^Model:\s*(.+)$") for path in paths]
+    return {"gpu": ", ".join(filter(None, models))} if any(models) else {}
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import sys
 import traceback
 import warnings
@@ -12,12 +14,15 @@ from typing import Any, Union
 
 import numpy as np
 
+from stdc_search.device.alone import WaitsForMeasurement
 from stdc_search.device.bench import Bench
 from stdc_search.device.hardware import facts, physical_cores
 from stdc_search.device.runtimes import Runner, Settings, open_file
 from stdc_search.device.wire import Channel, to_array, to_bytes
 from stdc_search.errors import UserError
 
+PATIENCE = 600
+"""Seconds that a kept machine waits for the next request. The other end may be gone without a word."""
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino")
 Answer = Union[dict[str, Any], bytes]
 
@@ -72,7 +77,7 @@ class Server:
 
     def nodes(self) -> Answer:
         assert self.bench is not None
-        return {"nodes": self.bench.nodes()}
+        return json.dumps(self.bench.nodes()).encode()
 
     def end(self) -> Answer:
         """Let the machine go, and forget everything."""
@@ -82,13 +87,13 @@ class Server:
 
 
 def serve(channel: Channel) -> None:
-    """Answer requests until the other end closes."""
+    """Answer requests until the other end closes, or keeps the machine without asking anything."""
     server = Server()
     methods: dict[str, Callable[..., Answer]] = {
         name: getattr(server, name) for name, value in vars(Server).items() if name[0] != "_" and callable(value)
     }
     with server.stack:
-        while True:
+        while server.bench is None or select.select([channel.reader], [], [], PATIENCE)[0]:
             try:
                 request, blobs = channel.receive()
             except EOFError:
@@ -109,7 +114,8 @@ def main() -> None:
     writer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     channel = Channel(sys.stdin.buffer, writer)
-    warnings.simplefilter("always")
+    warnings.simplefilter("ignore")  # what libraries warn of does not concern who asks
+    warnings.simplefilter("always", WaitsForMeasurement)
     warnings.showwarning = lambda message, *_, **__: channel.send({"warning": str(message)})
     with suppress(BrokenPipeError):  # nobody waits for the answer any more
         serve(channel)

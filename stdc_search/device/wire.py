@@ -9,8 +9,12 @@ from typing import IO, Any
 
 import numpy as np
 
-LONGEST = 1 << 24
-"""Bytes of a line; what is longer is no message of ours."""
+LONGEST, LARGEST = 1 << 24, 1 << 32
+"""Bytes of a line and of what follows it, at most; what is longer is no message of ours."""
+
+
+class ForeignError(EOFError):
+    """What arrived is no message of ours."""
 
 
 class Channel:
@@ -31,16 +35,19 @@ class Channel:
         """The next message.
 
         Raises:
-            EOFError: the other end has closed, or sends something else.
+            EOFError: the other end has closed.
+            ForeignError: it sends something else.
         """
         line = self.reader.readline(LONGEST)
         if not line.endswith(b"\n"):
-            raise EOFError("the connection ended")
+            raise ForeignError(repr(line[:60])) if len(line) == LONGEST else EOFError("the connection ended")
         try:
             message = json.loads(line)
             sizes = message.pop("sizes")
-        except (ValueError, KeyError, AttributeError):
-            raise EOFError(f"not a message: {line[:100]!r}") from None
+            if not all(type(size) is int and size >= 0 for size in sizes) or sum(sizes) > LARGEST:
+                raise ValueError
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise ForeignError(repr(line[:60])) from None
         blobs = [self.reader.read(size) for size in sizes]
         if [len(blob) for blob in blobs] != sizes:
             raise EOFError("the connection ended")
@@ -54,4 +61,12 @@ def to_bytes(array: np.ndarray) -> bytes:
 
 
 def to_array(content: bytes) -> np.ndarray:
-    return np.load(io.BytesIO(content), allow_pickle=False)
+    """The array of some bytes.
+
+    Raises:
+        ForeignError: they are no array.
+    """
+    try:
+        return np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, MemoryError, SyntaxError) as error:
+        raise ForeignError(f"no array: {error}") from None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 import subprocess
@@ -28,17 +29,36 @@ from stdc_search.device.alone import WaitsForMeasurement
 from stdc_search.device.bench import Turns
 from stdc_search.device.disturbance import ReferenceTime
 from stdc_search.device.runtimes import Nodes, Runner, Settings, UnavailableError
-from stdc_search.device.wire import Channel, to_array, to_bytes
-from stdc_search.errors import brief
+from stdc_search.device.wire import Channel, ForeignError, to_array, to_bytes
+from stdc_search.errors import UserError
 from stdc_search.latency.machine import machine_of
 
-OPTIONS = {"BatchMode": "yes", "ConnectTimeout": 15, "ServerAliveInterval": 15, "ServerAliveCountMax": 4}
-"""Of ssh: it never asks, and notices within a minute that a device is gone."""
+OPTIONS = {
+    "BatchMode": "yes",
+    "ConnectTimeout": 15,
+    "ServerAliveInterval": 15,
+    "ServerAliveCountMax": 4,
+    "ForwardAgent": "no",
+    "ForwardX11": "no",
+    "ClearAllForwardings": "yes",
+    "PermitLocalCommand": "no",
+    "RemoteCommand": "none",
+}
+"""Of ssh: it never asks, notices within a minute that a device is gone, and gives it nothing but the program."""
+FINAL = ("Permission denied", "Host key verification failed", "Bad port", "Bad configuration", "usage: ssh")
+"""Complaints of ssh that waiting does not mend."""
 AGAIN = 20.0
 """Seconds between two attempts to reach a device that went away."""
-START = """
-import os, sys, tempfile
-with tempfile.TemporaryDirectory(prefix="stdc-search-") as folder:
+DEATHS = 3
+"""How often the same work is begun on a device that it ends, or whose connection it outlasts."""
+OLDEST = """
+import sys
+if sys.version_info < (3, 9):
+    sys.exit("Python 3.9 or newer is needed, and this is %d.%d" % sys.version_info[:2])
+"""
+START = f"""{OLDEST}
+import os, tempfile
+with tempfile.TemporaryDirectory(prefix="stdc-search-program-") as folder:
     path = os.path.join(folder, "device.zip")
     with open(path, "wb") as file:
         file.write(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))
@@ -51,7 +71,15 @@ Result = TypeVar("Result")
 
 
 class AwayError(UnavailableError):
-    """A device does not answer, or the connection was cut."""
+    """A device does not answer."""
+
+
+class LostError(AwayError):
+    """The connection to a device was cut, or its program killed, in the middle of work."""
+
+
+class DeviceAway(UserWarning):
+    """A device does not answer; what needs it waits."""
 
 
 @cache
@@ -67,12 +95,20 @@ def program() -> bytes:
 
 
 def patiently(address: str, work: Callable[[], Result]) -> Result:
-    """Do work on a device; if the device goes away, wait for it and begin again."""
+    """Do work on a device; if the device goes away, wait for it and begin again.
+
+    Raises:
+        UserError: the work was lost several times.
+    """
+    deaths = 0
     while True:
         try:
             return work()
         except AwayError as error:
-            warnings.warn(f"{error}; waiting for {address}", WaitsForMeasurement, stacklevel=2)
+            deaths += isinstance(error, LostError)
+            if deaths == DEATHS:
+                raise UserError(f"{error}; it was tried {DEATHS} times") from None
+            warnings.warn(f"{error}; waiting for {address}", DeviceAway, stacklevel=2)
             time.sleep(AGAIN)
 
 
@@ -88,7 +124,7 @@ def connect(address: str, python: str) -> Iterator[Remote]:
         AwayError: it does not answer, now or later.
         UnavailableError: the device lacks Python, NumPy or a runtime.
     """
-    ssh = shlex.split(os.environ.get("STDC_SEARCH_SSH", "ssh"))
+    ssh = shlex.split(os.environ.get("STDC_SEARCH_SSH") or "ssh")
     options = [part for name, value in OPTIONS.items() for part in ("-o", f"{name}={value}")]
     command = [*ssh, "-T", *options, address, f"{python} -u -c {shlex.quote(START)}"]
     try:
@@ -123,6 +159,15 @@ def _listen(process: subprocess.Popen[bytes], said: deque[str]) -> None:
                 said.append(text)
 
 
+def _plain(value: Any) -> Any:
+    """What a device says, without characters that a terminal would obey."""
+    if isinstance(value, str):
+        return "".join(one if one.isprintable() or one == "\n" else " " for one in value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    return value
+
+
 class Remote:
     """A device at the other end of a connection."""
 
@@ -133,12 +178,14 @@ class Remote:
         assert process.stdin is not None and process.stdout is not None
         self.channel = Channel(process.stdout, process.stdin)
         self.kept: dict[bytes, int] = {}
+        self.greeted = False
         try:
             process.stdin.write(b"%d\n" % len(program()) + program())
         except BrokenPipeError:
             raise self._ended() from None
         about, _ = self.ask("hello")
-        self.machine = machine_of(about["facts"])
+        self.greeted = True
+        self.machine = machine_of(_plain(about["facts"]))
         self.cores: int = about["cores"]
 
     def open_file(self, settings: Settings, content: bytes, profile: bool = False) -> Runner:
@@ -177,31 +224,45 @@ class Remote:
             self.channel.send({"do": do, **given}, *blobs)
             answer, contents = self.channel.receive()
             while "warning" in answer:
-                warnings.warn(f"{self.address}: {answer['warning']}", WaitsForMeasurement, stacklevel=3)
+                warnings.warn(f"{self.address}: {_plain(answer['warning'])}", WaitsForMeasurement, stacklevel=3)
                 answer, contents = self.channel.receive()
-        except (EOFError, BrokenPipeError):
+        except ForeignError as error:
+            self._ended()
+            raise UnavailableError(
+                f"{self.address}: sent {_plain(str(error))} instead of an answer; its shell must print nothing when "
+                "it starts a program"
+            ) from None
+        except (EOFError, ConnectionError):
             raise self._ended() from None
         if "unavailable" in answer:
-            raise UnavailableError(f"{self.address}: {answer['unavailable']}")
+            raise UnavailableError(f"{self.address}: {_plain(answer['unavailable'])}")
         if "failed" in answer:
-            raise RuntimeError(f"{self.address}: {answer['failed']}\n{answer['trace']}")
+            raise RuntimeError(f"{self.address}: {_plain(answer['failed'])}\n{_plain(answer['trace'])}")
         return answer, contents
 
     def _ended(self) -> UnavailableError:
         """Why the other end is gone."""
-        self.channel.writer.close()
-        code = self.process.wait()
+        with suppress(OSError):
+            self.channel.writer.close()
+        self.channel.reader.close()  # what it still sends could keep it from ending
+        try:
+            code = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
         self.listener.join()
-        last = brief(ValueError(self.said[-1])) if self.said else "it said nothing"
+        last = _plain(self.said[-1]).removeprefix("ssh: ") if self.said else "it said nothing"
+        if code == 255 and any(text in last for text in FINAL):
+            return UnavailableError(f"{self.address}: {last}")
+        if self.greeted:
+            return LostError(f"{self.address}: the connection was lost, or the program there was killed ({last})")
         if code == 255:  # ssh's own
-            return AwayError(f"{self.address}: {last.removeprefix('ssh: ')}")
+            return AwayError(f"{self.address}: {last}")
         if code in (126, 127):
             return UnavailableError(f"{self.address}: has no `{self.python}`; name its Python in `latency.python`")
         if "ModuleNotFoundError" in last:
             remedy = f"type there: {self.python} -m pip install numpy onnxruntime"
             return UnavailableError(f"{self.address}: {self.python} cannot start ({last}); {remedy}")
-        if code < 0 or code > 128:
-            return AwayError(f"{self.address}: the program there was killed ({last}); out of memory?")
         return UnavailableError(f"{self.address}: {self.python} failed: {last}")
 
 
@@ -230,4 +291,4 @@ class RemoteBench:
         return turns._replace(references={kind: ReferenceTime(*one) for kind, one in turns.references.items()})
 
     def nodes(self) -> list[list[Nodes] | None]:
-        return self.remote.ask("nodes")[0]["nodes"]
+        return json.loads(self.remote.ask("nodes")[1][0])

@@ -155,6 +155,9 @@ def check(result: Tensor, logits: Tensor, spec: RuntimeSpec, *, hard: bool = Fal
     Raises:
         MismatchError: they differ.
     """
+    expected = logits.shape[:1] + logits.shape[2:] if spec.output == "labels" else logits.shape
+    if result.shape != expected:
+        raise MismatchError(f"{spec.runtime} gives {spec.output} of shape {[*result.shape]}, not {[*expected]}")
     if spec.output == "labels":
         chosen = logits.gather(1, result.long().unsqueeze(1)).squeeze(1)
         error = logits.amax(1) - chosen

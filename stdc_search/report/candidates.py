@@ -12,7 +12,7 @@ import pandas as pd
 
 from stdc_search.expectation import DEVIATIONS, expected, networks, pooled
 from stdc_search.ranking import front
-from stdc_search.records import METRICS, SEEDED, Direction, Record
+from stdc_search.records import METRICS, SEEDED, Direction, Latency, Record
 from stdc_search.report.tables import MARK
 from stdc_search.report.words import REFERENCE, label, short_titles
 from stdc_search.spec.run import RunSpec
@@ -121,8 +121,11 @@ def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction], *, every: bo
     for name in frame:
         if name.startswith("latency_also.") and name.endswith(".median_ms"):
             columns[f"{name.split('.')[1]} ms"] = frame[name]
-    if len(set(frame["machine"])) > 1:
-        columns["machine"] = frame["machine"].str[:8]
+    timed_on = frame["machine"]
+    if "latency.machine" in frame:
+        timed_on = frame["latency.machine"].fillna(timed_on)
+    if len(set(timed_on)) > 1:
+        columns["machine"] = timed_on.str[:8]
     varied = [name.removeprefix("values.") for name in frame if name.startswith("values.")]
     columns |= {title: frame[f"values.{name}"] for name, title in short_titles(varied).items()}
     return pd.DataFrame(columns).reset_index(drop=True)
@@ -150,10 +153,17 @@ def _row(record: Record) -> dict[str, Any]:
     content["image_size"] = "{}x{}".format(*record.image_size)
     content["values"] = {name: "null" if value is None else _plain(value) for name, value in record.values.items()}
     content["latency_also"] = {
-        f"{timed.runtime} {timed.output} {timed.threads} threads": timed.model_dump(mode="json")
-        for timed in record.latency_also
+        " ".join(_conditions(timed)): timed.model_dump(mode="json") for timed in record.latency_also
     }
     return {"number": record.number, "name": label(record)} | _flat(content) | _trainings(record)
+
+
+def _conditions(timed: Latency) -> list[str]:
+    """What tells one time of a network from another."""
+    parts = [timed.runtime, timed.output, f"{timed.threads} threads"]
+    parts += [timed.precision] if timed.precision != "fp32" else []
+    parts += [timed.device] if timed.device != "cpu" else []
+    return [*parts, f"on {timed.machine[:8]}"] if timed.machine else parts
 
 
 def _trainings(record: Record) -> dict[str, Any]:

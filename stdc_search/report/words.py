@@ -149,7 +149,7 @@ def _place(record: Record, latency: Latency) -> tuple[str, bool]:
 
 def ties(frame: pd.DataFrame) -> str:
     """What the places of a table of times mean."""
-    shared = frame["place"].duplicated().any()
+    shared = frame.duplicated([name for name in ("place", "timed on") if name in frame]).any()
     return "Places: by the ratio of times in the same round, with 99 % confidence" + (
         "; networks with the same place do not differ significantly." if shared else "."
     )

@@ -82,7 +82,8 @@ def _apart(records: list[Record]) -> bool:
     timed = [record for record in records if record.latency is not None]
     if any(_measured_by_another(record) for record in timed):
         return bool(_predicted(records))
-    return any(record.latency is not None and record.latency.beside is None for record in timed)
+    devices = {record.latency and record.latency.machine for record in timed}
+    return len(devices) > 1 or any(record.latency is not None and record.latency.beside is None for record in timed)
 
 
 def _measured_by_another(record: Record) -> bool:

@@ -18,7 +18,7 @@ from stdc_search.spec.rules import Spec, rule
 Side = Annotated[int, Field(ge=32)]
 
 ELSEWHERE = "elsewhere"
-ADDRESS = re.compile(r"ssh://([\w.+~-]+@)?[\w\[][\w.:%\[\]-]*")
+ADDRESS = re.compile(r"ssh://([\w.+~-]+@)?(\w[\w.-]*|\[[\da-fA-F:.]+(%\w+)?\])(:\d{1,5})?")
 PYTHON = re.compile(r"[\w./~+-]+")
 """What a shell takes as one plain word."""
 
@@ -91,7 +91,7 @@ class LatencySpec(RuntimeSpec):
     repeats: Annotated[int, Field(ge=3)] = 30
     """Number of measured rounds; several networks take turns in each."""
     also: tuple[RuntimeSpec, ...] = ()
-    """Further runtimes, reported beside the first."""
+    """Further runtimes, reported beside the first; each names its own device (`on`)."""
     table: RelativePath | None = None
     """A table from `stdc-search calibrate`, which predicts the times of candidates; only the networks of the report are
     measured. Relative to the spec file."""
@@ -107,8 +107,8 @@ class LatencySpec(RuntimeSpec):
             yield Problem(
                 "table", f"`on: {ELSEWHERE}` takes times from a table; `stdc-search bundle` helps to make one"
             )
-        if any(one.on == ELSEWHERE for one in self.also):
-            yield Problem("also", f"what runs `{ELSEWHERE}` has a table, and further runtimes have none; remove it")
+        if self.also and ELSEWHERE in (self.on, *(one.on for one in self.also)):
+            yield Problem("also", f"nothing is measured `{ELSEWHERE}`, and further runtimes have no table; remove it")
 
 
 def varied(
@@ -117,6 +117,7 @@ def varied(
     precisions: Sequence[str] | None,
     threads: int | None,
     on: str | None = None,
+    python: str | None = None,
 ) -> list[RuntimeSpec]:
     """The runtimes of a spec; the command line's replace them, each in each of the given precisions.
 
@@ -130,7 +131,7 @@ def varied(
         try:
             return replace(one, change)
         except SpecError as error:
-            options = {"precision": precisions, "runtime": runtimes, "threads": threads, "on": on}
+            options = {"precision": precisions, "runtime": runtimes, "threads": threads, "on": on, "python": python}
             raise SpecError(
                 *(Problem(f"--{it.path}", it.message) if options.get(it.path) else it for it in error.problems)
             ) from None
@@ -142,6 +143,7 @@ def varied(
             **({} if precision is None else {"precision": precision}),
             **({} if threads is None else {"threads": threads}),
             **({} if on is None else {"on": on}),
+            **({} if python is None else {"python": python}),
         }
         for runtime in runtimes or [None]
         for precision in precisions or [None]

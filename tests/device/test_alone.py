@@ -11,6 +11,7 @@ import pytest
 
 from stdc_search.device.alone import alone, pinned
 from stdc_search.device.hardware import one_thread_a_core
+from stdc_search.errors import UserError
 
 MEASURES = """
 import sys
@@ -75,6 +76,28 @@ def test_a_training_that_was_stopped_is_waited_for_with_a_word(tmp_path, monkeyp
         with pytest.warns(UserWarning, match="training on this machine has not paused for 0.3 s"), alone():
             pass
         trainer.kill()
+
+
+def test_what_is_no_lock_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    os.mkfifo(tmp_path / "stdc-search-measures.lock")
+    with pytest.raises(UserError, match=r"measures.lock: is not a file, so it cannot be the lock"), alone():
+        pass
+    (tmp_path / "stdc-search-measures.lock").unlink()
+    (tmp_path / "stdc-search-measures.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"measures.lock: the lock of measurements cannot be opened"), alone():
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
+def test_the_fastest_cores_are_taken(monkeypatch):
+    cores = sorted(one_thread_a_core())
+    if len(cores) < 2:
+        pytest.skip("needs two cores")
+    module = sys.modules["stdc_search.device.alone"]
+    monkeypatch.setattr(module, "capacity", lambda cpu: 1024 if cpu == cores[-1] else 512)
+    with pinned(1):
+        assert os.sched_getaffinity(0) == {cores[-1]}
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,12 @@ from stdc_search.commands.calibrate import MEASURED, TABLE, calibrate
 from stdc_search.commands.run import run
 from stdc_search.commands.score import score
 from stdc_search.device.runtimes import UnavailableError
+from stdc_search.device.wire import Channel, ForeignError
 from stdc_search.errors import UserError
 from stdc_search.latency import Entry, MismatchError, measure, race, remote, runtimes
 from stdc_search.latency.devices import Place
 from stdc_search.latency.machine import this_machine
-from stdc_search.latency.remote import AwayError
+from stdc_search.latency.remote import AwayError, DeviceAway, LostError
 from stdc_search.records import read, read_machines
 from stdc_search.spec.base import replace
 from stdc_search.spec.measurement import RuntimeSpec
@@ -77,7 +79,7 @@ def test_networks_are_timed_there_and_here(device):
 def test_a_device_that_computes_something_else_is_not_timed(device, monkeypatch):
     wrong = exported(segmenter(), SIZE, "logits")
     monkeypatch.setattr(runtimes, "to_onnx", lambda *_, **__: wrong)
-    with pytest.raises((MismatchError, RuntimeError)):
+    with pytest.raises(MismatchError, match=r"gives labels of shape \[1, 5, 97, 131\], not \[1, 97, 131\]"):
         timed(there(device))
 
 
@@ -117,7 +119,7 @@ def test_a_device_whose_disk_is_full_is_told(device):
 def test_a_host_with_another_key_is_not_spoken_to(device):
     device.know("other")
     try:
-        with pytest.raises(AwayError, match="Host key verification failed"):
+        with pytest.raises(UnavailableError, match="Host key verification failed"):
             timed(there(device))
     finally:
         device.know("host")
@@ -149,6 +151,34 @@ def test_a_device_that_goes_away_is_waited_for(device, monkeypatch):
     with pytest.warns(UserWarning, match=f"; waiting for {device.address}"):
         assert timed(there(device), patient=True).machine is not None
     back.join()
+
+
+def test_work_that_is_lost_again_and_again_is_given_up(monkeypatch):
+    monkeypatch.setattr(remote, "AGAIN", 0)
+    seen = [AwayError("no answer"), *[LostError("killed")] * 3]
+
+    def work():
+        raise seen.pop(0)
+
+    with pytest.warns(DeviceAway) as told, pytest.raises(UserError, match=r"^killed; it was tried 3 times$"):
+        remote.patiently("ssh://pi", work)
+    assert [str(one.message) for one in told] == [
+        f"{word}; waiting for ssh://pi" for word in ("no answer", *["killed"] * 2)
+    ]
+
+
+def test_a_device_whose_shell_prints_is_told(device):
+    path = device.folder / "python-that-prints"
+    path.write_text(f'#!/bin/sh\necho "Welcome \033[31m to my device"\nexec {device.python} "$@"\n')
+    path.chmod(0o755)
+    with pytest.raises(UnavailableError, match=r"sent b'Welcome .*its shell must print nothing when it starts"):
+        timed(there(device, python=str(path)))
+
+
+@pytest.mark.parametrize("line", [b'{"sizes": [1e15]}', b'{"sizes": [-1]}', b'{"sizes": null}', b"[" * 10**5, b"Hello"])
+def test_what_is_no_message_is_not_taken_for_one(line):
+    with pytest.raises(ForeignError):
+        Channel(BytesIO(line + b"\n"), BytesIO()).receive()
 
 
 def test_one_measurement_at_a_time_on_a_device(device):
@@ -200,7 +230,7 @@ def test_time_says_which_device_it_was(device, tmp_path):
         ({"on": "ssh://pi", "python": "rm -rf /; python3"}, "is not the name or path of a program"),
         ({"python": "python3.9"}, "is the Python of a device at `ssh://`; add `on`, or remove it"),
         ({"on": "elsewhere"}, "`on: elsewhere` takes times from a table"),
-        ({"also": [{"runtime": "onnxruntime", "on": "elsewhere"}]}, "what runs `elsewhere` has a table"),
+        ({"also": [{"runtime": "onnxruntime", "on": "elsewhere"}]}, "nothing is measured `elsewhere`, and further"),
     ],
 )
 def test_addresses_that_cannot_be_meant_are_refused(fields, told):
@@ -224,7 +254,7 @@ def test_the_program_is_all_that_is_sent(device):
         assert len(one.kept) == 1
         one.forget()
         assert runner.fetch(runner.run(runner.load(images))).shape == (1, *SIZE)
-    left = [path.name for path in Path(os.environ.get("TMPDIR", "/tmp")).glob("stdc-search-*") if path.is_dir()]
+    left = [path.name for path in Path(os.environ.get("TMPDIR", "/tmp")).glob("stdc-search-program-*")]
     assert left == []
 
 

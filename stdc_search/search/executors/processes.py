@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import warnings
 from concurrent.futures import Future
@@ -79,6 +80,7 @@ def _work(job: TrialJob, sharers: int) -> Outcome:
 def _begin_worker(threads: int) -> None:
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore", WaitsForMeasurement)  # workers take turns
+    warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process handles a person's interrupt
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
