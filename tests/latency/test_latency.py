@@ -37,6 +37,7 @@ from stdc_search.latency.runtimes import check, prepare, reference
 from stdc_search.latency.typical import with_regions
 from stdc_search.spec.choices import PRECISIONS, Runtime
 from stdc_search.spec.measurement import LatencySpec, RuntimeSpec
+from tests.onnx_files import conv
 from tests.tiny_networks import SIZE, classifier, exported, segmenter
 
 RUNTIMES = [name for name in get_args(Runtime) if name != "compile"]  # which takes a minute and has a test of its own
@@ -206,22 +207,22 @@ def test_a_precision_that_the_cpu_lacks_is_refused_with_those_that_it_has(tiny, 
 
 SIGNALLED = """
 import signal
-import torch
-from stdc_search.latency.runtimes import prepare
-from stdc_search.spec.measurement import RuntimeSpec
-from tests.tiny_networks import SIZE, segmenter
+import sys
+from pathlib import Path
+from stdc_search.device.runtimes import Settings, open_file
 
 seen = []
 signal.signal(signal.SIGCHLD, lambda *_: seen.append(True))
-held = [prepare(RuntimeSpec(runtime="openvino"), segmenter().eval(), torch.zeros(1, 3, *SIZE), 1) for _ in range(2)]
+held = [open_file(Settings("openvino", None, "fp32", 1), Path(sys.argv[1]).read_bytes()) for _ in range(2)]
 del held[0], held[0]
 signal.raise_signal(signal.SIGCHLD)
 assert seen
 """
 
 
-def test_signals_are_handled_after_openvino_was_used_and_dropped():
-    subprocess.run([sys.executable, "-c", SIGNALLED], check=True, timeout=120)
+def test_signals_are_handled_after_openvino_was_used_and_dropped(tmp_path):
+    path = conv(tmp_path / "net.onnx", image=(1, 3, 48, 64))
+    subprocess.run([sys.executable, "-c", SIGNALLED, path], check=True, timeout=120)
 
 
 def test_a_runtime_that_runs_another_network_is_not_timed(tiny, image, monkeypatch):
