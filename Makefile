@@ -3,7 +3,10 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python)
-USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+NEWEST := 14
+USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(NEWEST)))
+CONSTRAINTS := constraints.txt
+OLDEST := .venv-oldest
 
 # A finished installation leaves one of these; they go when .venv goes.
 CORE := $(VENV)/.core
@@ -15,10 +18,22 @@ $(shell $(BIN)/python -c '' 2>/dev/null || rm -f $(CORE) $(DEV))
 
 # Numbers are measured with this pair, so it is raised by hand; `make lock` raises all else.
 PAIR := torch==2.14.1 torchvision==0.29.1
-TORCH := nearly all of it PyTorch with CUDA
+
+# TORCH=cpu takes the builds of PyTorch that need no CUDA, torch==...+cpu; they replace an installed other build.
+ifdef TORCH
+BUILDS := $(shell sed -n -e 's/^torch==.*/&+$(TORCH)/p' -e 's/^torchvision==.*/&+$(TORCH)/p' $(CONSTRAINTS))
+$(shell ls -d $(VENV)/lib/python*/site-packages/torch-*+$(TORCH).dist-info >/dev/null 2>&1 || rm -f $(CORE) $(DEV))
+endif
+# How much each of the two installations downloads and fills.
+CUDA := nearly all of it PyTorch with CUDA
+SIZE := $(if $(TORCH),0.2 GB and PyTorch for $(TORCH),3.2 GB ($(CUDA)) and fills 6 GB)
+SIZE_DEV := $(if $(TORCH),0.4 GB and PyTorch for $(TORCH),3.4 GB ($(CUDA)) and fills 7 GB)
+
+PYTEST_OPTIONS := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs test-slow test-gpu bench-cost bench-train bench-latency bench-search lock clean
+.PHONY: help demo test lint types docs test-slow test-gpu test-oldest
+.PHONY: bench-cost bench-train bench-latency bench-search lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -28,7 +43,7 @@ demo: $(CORE) ## a small search on the embedded data, from nothing to a front
 	$(BIN)/stdc-search run specs/quickstart.yaml --out runs/quickstart
 
 test: lint types ## lint, types and tests: what a change must pass
-	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest $(PYTEST_OPTIONS)
 
 lint: $(DEV) ## ruff, both as linter and as formatter
 	$(BIN)/ruff check .
@@ -42,6 +57,11 @@ test-slow: $(DEV) ## the tests that take more than a few seconds each
 
 test-gpu: $(DEV) ## every path that needs a CUDA device, in under 8 minutes; see build/gpu.json
 	$(BIN)/python -m benchmarks.gpu
+
+test-oldest: ## the tests with the oldest versions that pyproject.toml allows, in .venv-oldest
+	@$(MAKE) --no-print-directory VENV=$(OLDEST) CONSTRAINTS=constraints-oldest.txt NEWEST=12 \
+	PYTHONS='$(or $(PYTHON),python3.11 python3.12 python3 python)' $(OLDEST)/.dev
+	$(OLDEST)/bin/pytest $(PYTEST_OPTIONS)
 
 docs: $(DEV) ## the references in docs/ that are made from the code
 	$(BIN)/python -m docs.generate
@@ -68,17 +88,17 @@ lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (t
 	} > build/constraints.txt
 	@mv build/constraints.txt constraints.txt; rm -rf build/lock
 
-clean: ## removes .venv and caches; runs/ stays
-	rm -rf $(VENV) build dist .hypothesis .pytest_cache .ruff_cache
+clean: ## removes .venv, .venv-oldest and caches; runs/ stays
+	rm -rf $(VENV) $(OLDEST) build dist .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(CORE): pyproject.toml constraints.txt
-	@$(call install,.,3.2 GB ($(TORCH)) and fills 6 GB)
+$(CORE): pyproject.toml $(CONSTRAINTS)
+	@$(call install,.,$(SIZE))
 	@touch $@
 
 # The development tools come on top of the core, so `make demo` has nothing to do after `make test`.
-$(DEV): pyproject.toml constraints.txt
-	@$(call install,.[dev],$(if $(wildcard $(CORE)),0.2 GB,3.4 GB ($(TORCH)) and fills 7 GB))
+$(DEV): pyproject.toml $(CONSTRAINTS)
+	@$(call install,.[dev],$(if $(wildcard $(CORE)),0.2 GB,$(SIZE_DEV)))
 	@touch $(CORE) $@
 
 # Each candidate is run, not only looked up: a shim of a version manager may exist and fail when it is called.
@@ -88,7 +108,7 @@ for python in $(PYTHONS); do \
 	python=; \
 done; \
 if [ -z "$$python" ]; then \
-	echo 'No Python 3.11 to 3.14 with venv and ensurepip among: $(PYTHONS)'; \
+	echo 'No Python 3.11 to 3.$(NEWEST) with venv and ensurepip among: $(PYTHONS)'; \
 	echo 'Install one and run make again:'; \
 	echo '  Debian, Ubuntu  sudo apt install python3 python3-venv'; \
 	echo '  Fedora          sudo dnf install python3'; \
@@ -112,6 +132,8 @@ touch $(BEGUN); \
 echo '==> Installing into $(VENV); on Linux x86-64 this downloads about $(2)'; \
 quiet=; { [ -t 1 ] && [ -z "$$CI" ]; } || quiet=--quiet; \
 PIP_USE_PEP517=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-	$(BIN)/python -m pip install $$quiet --editable '$(1)' --constraint constraints.txt; \
-status=$$?; [ $$status -ge 128 ] || rm $(BEGUN); exit $$status
+	$(BIN)/python -m pip install $$quiet --editable '$(1)' $(BUILDS) --constraint $(CONSTRAINTS); \
+status=$$?; \
+[ $$status -eq 0 ] || [ -z '$(TORCH)' ] || echo '$(BUILDS): pip needs an index that has them; see CONTRIBUTING.md' >&2; \
+[ $$status -ge 128 ] || rm $(BEGUN); exit $$status
 endef

@@ -173,6 +173,7 @@ def _onnx(network: nn.Module, example: Tensor, output: Output) -> onnx.ModelProt
         (example,),
         input_names=[INPUT],
         output_names=[output],
+        dynamo=True,  # the default since torch 2.9
         opset_version=OPSET if file is None else max(OPSET, file.opset),
         verbose=False,  # progress would go to standard output
     )

@@ -167,7 +167,7 @@ def _cell(value: Any, separator: str, decimals: int | None) -> str:
     match value:
         case None:
             return ABSENT
-        case bool() | np.bool():
+        case bool() | np.bool_():
             return MARK if bool(value) else ""
         case Integral():
             return f"{value:{separator}d}"

@@ -15,6 +15,8 @@ def bf16_is_native() -> bool:
     """Whether the training device has bf16 instructions; emulation is many times slower than fp32."""
     if (device := torch.accelerator.current_accelerator(check_available=True)) is not None:
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if not hasattr(torch.cpu, "get_capabilities"):  # as in torch 2.8; Arm's instructions stay unknown then
+        return torch.cpu._is_avx512_bf16_supported()  # also true of every CPU with AMX
     has = torch.cpu.get_capabilities()
     return any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last one: Arm
 

@@ -47,6 +47,10 @@ def path(tmp_path):
     return tmp_path / "net.onnx"
 
 
+def result(runner, images):
+    return torch.from_numpy(runner.fetch(runner.run(runner.load(images.numpy()))))
+
+
 def assert_alike(found, expected):
     """Labels are the same. Rounding, which depends on the processor, may decide pixels whose best two classes tie."""
     assert found.shape == expected.shape
@@ -96,16 +100,16 @@ def test_a_class_map_becomes_scores_of_0_and_1(path, keep):
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_runtimes_give_the_label_map_of_our_networks(path, make, runtime):
     module = with_regions(build(spec(make(path))), images(2))
-    prepared = prepare(RuntimeSpec(runtime=runtime, batch=2), module, images(2), 1)
-    found = prepared.run(prepared.load(images(2)))
+    runner = prepare(RuntimeSpec(runtime=runtime, batch=2), module, images(2), 1)
+    found = result(runner, images(2))
     assert (found.dtype, found.shape) == (torch.uint8, (2, *IMAGE_SIZE))
     assert_alike(found, module(images(2)).argmax(1).to(torch.uint8))
 
 
 def test_what_is_timed_sees_images_normalised_for_the_file(path):
     module = build(spec(conv(path), mean=[0, 0, 0], std=[1, 1, 1]))
-    prepared = prepare(RuntimeSpec(runtime="onnxruntime", output="logits"), module, images(), 1)
-    torch.testing.assert_close(prepared.run(prepared.load(images())), module(images()), rtol=1e-3, atol=1e-3)
+    runner = prepare(RuntimeSpec(runtime="onnxruntime", output="logits"), module, images(), 1)
+    torch.testing.assert_close(result(runner, images()), module(images()), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("opset", [13, 20])

@@ -14,7 +14,7 @@ def put_in(monkeypatch: pytest.MonkeyPatch, gpu: str | None = None, gpu_has: boo
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation: gpu_has and not including_emulation
     )
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, **cpu_has})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, **cpu_has}, raising=False)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,15 @@ def test_a_precision_that_is_asked_for_stays(monkeypatch, precision):
     assert precision_here(precision) == precision
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_a_torch_that_lists_no_instructions_still_tells_those_of_avx512(monkeypatch, native):
+    put_in(monkeypatch)
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    assert bf16_is_native() == native
+
+
+@pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="this torch does not list the instructions")
 def test_the_names_of_instructions_are_those_of_torch():
     has = torch.cpu.get_capabilities()
     if has["architecture"] == "x86_64":
