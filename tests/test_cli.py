@@ -296,6 +296,7 @@ def test_times_come_with_their_machine(tmp_path):
     assert pd.read_csv(tmp_path / "times" / "time.csv")["repeats"].tolist() == [3]
 
 
+@pytest.mark.slow
 def test_runtimes_and_precisions_of_the_command_line_take_the_place_of_the_specs(tmp_path):
     dump(tiny_search().without_search(), tmp_path / "tiny.yaml")
     asked = ("--runtime", "onnxruntime", "--runtime", "openvino", "--precision", "fp32")

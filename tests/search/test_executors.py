@@ -84,6 +84,7 @@ def test_processes_give_what_one_gives(tmp_path):
     assert not list(tmp_path.rglob("running.json"))
 
 
+@pytest.mark.slow
 def test_a_search_may_go_on_with_another_executor(tmp_path):
     run(search(trials=2), tmp_path)
     run(search(trials=4, executor=PROCESSES), tmp_path)
@@ -191,6 +192,7 @@ def test_a_person_may_interrupt_as_often_as_they_like(tmp_path, monkeypatch):
     assert [record.state for record in read(tmp_path / "results.jsonl")] == ["complete"]
 
 
+@pytest.mark.slow
 def test_a_candidate_that_hangs_is_stopped_and_the_search_goes_on(tmp_path):
     spec = varied("training.epochs", 1, 1_000_000, 2, executor={**PROCESSES, "timeout": 12})
     run(spec, tmp_path)
@@ -216,6 +218,7 @@ def test_nan_and_want_of_memory_fail_one_candidate_each(tmp_path):
     assert "memory" in found[1e-3, 2**20].reason
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_between_two_candidates_costs_nothing(tmp_path):
     spec = search(trials=2)
     pool = Processes(ProcessesSpec(kind="processes", workers=1))
@@ -289,6 +292,7 @@ def test_what_stops_a_run_comes_back_from_another_process_as_it_was():
         assert (type(again), str(again)) == (type(error), str(error))
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     spec = varied("training.epochs", 100_000, 200_000, executor=PROCESSES)
     dump(spec, tmp_path / "long.yaml")

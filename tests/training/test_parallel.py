@@ -78,6 +78,7 @@ def run(spec: Path, out: Path, processes: int) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_two_processes_train_to_the_weights_and_scores_of_one(spec: Path, tmp_path: Path) -> None:
     """With norms that keep their statistics and plain cross-entropy; else each sees its own part of a batch."""
     records = []
@@ -108,6 +109,7 @@ def test_two_processes_halve_a_search_together(spec: Path, tmp_path: Path) -> No
     assert all(list(record.rungs) == [1] for record in records)
 
 
+@pytest.mark.slow
 def test_a_batch_that_the_processes_cannot_share_is_told(spec: Path, tmp_path: Path) -> None:
     spec.write_text(SPEC.replace("batch: 4", "batch: 3"), encoding="utf-8")
     done = run(spec, tmp_path / "out", 2)
