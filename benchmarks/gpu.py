@@ -1,6 +1,6 @@
 """Every path that needs a CUDA device, once, in under 8 minutes. `make test-gpu` runs it.
 
-Each section runs in a process of its own with a time limit. What fails there is noted, and the others go on. The result
+Each section runs in its own process with a time limit. What fails there is noted, and the others go on. The result
 is `build/gpu.json`: the machine, its versions, every figure, and the error of each section that failed. Every
 `x_over_y` is a ratio of rates: above 1, x is the quicker one.
 """
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def run_all() -> int:
-    """Run each section in a process of its own, and write what is known after each."""
+    """Run each section in its own process, and write the results after each."""
     begin = time.monotonic()
     result: dict[str, Any] = {"machine": machine(), "figures": {}, "errors": {}, "seconds": {}}
     for name, (_, limit) in SECTIONS.items():
@@ -324,7 +324,7 @@ def two_trainings(found: Found) -> None:
 
 
 def latencies(found: Found) -> None:
-    """STDC1-Seg50 on every runtime that has a GPU here; one that is not installed is no error."""
+    """STDC1-Seg50 on every runtime that has a GPU here. A missing runtime is not an error."""
     from stdc_search.errors import UserError
     from stdc_search.latency import Entry, measure
     from stdc_search.network.builder import build
