@@ -60,7 +60,7 @@ class ShapesSpec(NamedSpec):
     """Data of a tool that writes shapes, each with the name of its class."""
 
     background: str
-    """Class of the pixels in no shape: one of `class_names`, or `ignore`. Usually, what is not drawn is background,
+    """Class of the pixels in no shape: one of `class_names`, or `ignore`. Usually these pixels are background,
     a class of its own."""
 
     @rule
