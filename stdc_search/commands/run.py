@@ -26,6 +26,7 @@ from stdc_search.search.finals import Finals, finalists
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.shown import measure_shown
 from stdc_search.search.study import Proposal, Study
+from stdc_search.spec.advice import advice
 from stdc_search.spec.data import DataSpec
 from stdc_search.spec.executor import ExecutorSpec, InProcessSpec
 from stdc_search.spec.problems import SpecError
@@ -83,6 +84,8 @@ def run(
             contents = look_at_data(spec.data, datasets, Path(out), root, screen, source)
         with locked(Path(out)) as folder:
             spec = begin_folder(folder, spec, contents)
+            for text in advice(spec):
+                screen.say(f"Note: {text}.")
             if spec.data is not None and contents is not None:
                 _tell_data(spec.data, contents, screen)
             finished = lambda record: screen.say(line(record, folder))  # noqa: E731

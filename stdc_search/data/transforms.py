@@ -103,8 +103,10 @@ def scaled_crop(image: Tensor, label: Tensor, crop: tuple[int, int], how: Scaled
     """
     draws = _draws(seed)
     (h, w), (height, width) = crop, label.shape
-    scale = max(scale_from(draws[4], how.scales, how.scale_step), h / height, w / width)
-    rows, columns = (max(min(round(part / scale), whole), 1) for part, whole in ((h, height), (w, width)))
+    base = how.base_size or (height, width)
+    scale = max(scale_from(draws[4], how.scales, how.scale_step), h / base[0], w / base[1])
+    sides = ((h, base[0], height), (w, base[1], width))
+    rows, columns = (max(min(round(part / scale * (whole / its)), whole), 1) for part, its, whole in sides)
     box = [int(draws[5] * (height - rows + 1)), int(draws[6] * (width - columns + 1)), rows, columns]
     return _drawn(image, F.crop(label[None], *box)[0], box, draws, how)
 

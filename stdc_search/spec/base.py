@@ -83,21 +83,27 @@ def default_kind(kind: str) -> Callable[[Any], Any]:
     return lambda value: value.get("kind", kind) if isinstance(value, Mapping) else getattr(value, "kind", None)
 
 
-def load(path: str | Path, spec_class: type[AnySpec]) -> AnySpec:
+def load(path: str | Path, spec_class: type[AnySpec], prepare: Callable[[Any], Any] = lambda values: values) -> AnySpec:
     """Read a spec from a YAML or JSON file; omitted fields get their defaults.
+
+    Args:
+        path: the file.
+        spec_class: what it describes.
+        prepare: adds values to what the file says.
 
     Raises:
         SpecError: with every problem that was found, by file, line and dotted path.
     """
     file = Path(path)
     document = files.read(file)
+    values = prepare(document.values)
     context = {"folder": file.parent}
     problems = list(document.problems)
     spec = None
     try:
-        spec = _validated(spec_class, document.values, context)
+        spec = _validated(spec_class, values, context)
     except SpecError as error:
-        found = dict.fromkeys((*error.problems, *rules_broken_in(spec_class, document.values, context)))
+        found = dict.fromkeys((*error.problems, *rules_broken_in(spec_class, values, context)))
         unread = {problem.path for problem in document.problems}
         problems += [problem for problem in found if problem.path not in unread]
     if spec is None or problems:

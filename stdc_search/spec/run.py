@@ -17,6 +17,7 @@ from stdc_search.spec.identity import hashed
 from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec
 from stdc_search.spec.problems import Problem, SpecError, shown
+from stdc_search.spec.recipes import with_recipe
 from stdc_search.spec.rules import Spec, as_far_as_known, rule
 from stdc_search.spec.search import SearchSpec
 from stdc_search.spec.start import StartSpec
@@ -336,7 +337,7 @@ def load(path: str | Path) -> RunSpec:
     Raises:
         SpecError: with every problem that was found, by file, line and dotted path.
     """
-    return base.load(path, RunSpec)
+    return base.load(path, RunSpec, with_recipe)
 
 
 def load_several(paths: Iterable[str | Path]) -> list[RunSpec]:

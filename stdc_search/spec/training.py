@@ -51,13 +51,24 @@ class AdamwSpec(Spec):
     """Weight decay of convolutions and linear layers; norms have none."""
 
 
+Warmup = Annotated[
+    Annotated[NonNegativeInt, Tag("steps")] | Annotated[Annotated[float, Field(gt=0, lt=1)], Tag("share")],
+    Discriminator(lambda value: "share" if isinstance(value, float) else "steps"),
+]
+
+
 class _WarmupSpec(Spec):
-    warmup: NonNegativeInt = 1000
-    """Steps of warm-up; the paper uses 1000 for Cityscapes, 200 for CamVid and 5 epochs for ImageNet."""
+    warmup: Warmup = 1000
+    """Steps of warm-up, or a share of all steps, such as 0.05. The paper uses 1000 steps for Cityscapes, 200 for CamVid
+    and 5 epochs for ImageNet."""
     warmup_start: Share = 1e-3
     """Share of the learning rate at step 0: 1e-5 of 0.01 in the released code."""
     warmup_shape: Literal["exponential", "linear"] = "exponential"
     """How the rate rises during the warm-up: exponentially in the released code; the paper does not say."""
+
+    def warmup_steps(self, steps: int) -> int:
+        """Steps of warm-up in a training of so many."""
+        return round(self.warmup * steps) if isinstance(self.warmup, float) else self.warmup
 
 
 class PolySpec(_WarmupSpec):
@@ -90,6 +101,8 @@ class ScaledCropSpec(Spec):
     """Probability of a horizontal flip."""
     scales: tuple[PositiveFloat, PositiveFloat] = (0.125, 1.5)
     """Range of the random scale."""
+    base_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
+    """[height, width] of an image at scale 1, such as `image_size`; null: the size of the file."""
     scale_step: PositiveFloat | None = 0.125
     """Scales are multiples of this step, as in the released code; null draws from the whole range."""
 
@@ -235,7 +248,14 @@ MEANS = {"score_every", "checkpoint_every", "tensorboard", "cache_gb", "workers"
 
 
 class TrainingSpec(Spec):
-    """One training, from random weights to a scored network. The defaults are the paper's for Cityscapes."""
+    """One training, from random weights to a scored network. The defaults are those of `recipe: paper`, for
+    Cityscapes."""
+
+    recipe: Literal["paper", "scratch"] | None = None
+    """Values of the fields that a file omits. `paper`: the defaults below, which need ImageNet weights. `scratch`: for
+    small data and random weights (docs/training.md). Default: `scratch` for a segmenter whose file gives neither
+    `start_from` nor any other field of the recipe, except `batch` and `crop`; else `paper`. A spec that was read has
+    all fields and no recipe."""
 
     epochs: PositiveInt | None = None
     """Passes over the training images; give either this or `steps`."""
@@ -292,6 +312,11 @@ class TrainingSpec(Spec):
         """Whether a seed gives the same network with both."""
         free = {"seeds", *MEANS}
         return self.model_dump(exclude=free) == other.model_dump(exclude=free)
+
+    @rule
+    def _recipe_is_of_a_file(self) -> Iterator[Problem]:
+        if self.recipe is not None:
+            yield Problem("recipe", "has an effect only in the section `training` of a file; give single fields")
 
     @rule
     def _one_length(self) -> Iterator[Problem]:

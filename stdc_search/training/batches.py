@@ -60,11 +60,11 @@ def length(spec: TrainingSpec, images: int) -> tuple[int, int]:
             f"use {images} or fewer",
         )
     steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * epoch_steps
-    if spec.schedule.warmup >= steps:
+    if spec.schedule.warmup_steps(steps) >= steps:
         raise at(
             "training.schedule.warmup",
             f"{spec.schedule.warmup} steps are not fewer than the {steps} of the training ({epoch_steps} per epoch); "
-            f"write `schedule: {{warmup: {steps // 10}}}`, or train longer",
+            f"write a share of all steps, `schedule: {{warmup: 0.05}}`, or train longer",
         )
     return steps, epoch_steps
 

@@ -28,14 +28,15 @@ def learning_rate_factor(step: int, steps: int, schedule: ScheduleSpec) -> float
         steps: total number of steps, more than those of the warm-up.
         schedule: the spec of warm-up and decay.
     """
-    if step < schedule.warmup:
-        done = step / schedule.warmup
+    warmup = schedule.warmup_steps(steps)
+    if step < warmup:
+        done = step / warmup
         match schedule.warmup_shape:
             case "exponential":
                 return schedule.warmup_start ** (1 - done)
             case "linear":
                 return schedule.warmup_start + (1 - schedule.warmup_start) * done
-    done = (step - schedule.warmup) / (steps - schedule.warmup)
+    done = (step - warmup) / (steps - warmup)
     match schedule:
         case PolySpec():
             return (1 - done) ** schedule.power

@@ -13,6 +13,7 @@ from stdc_search.data.dataset import Dataset
 from stdc_search.data.transforms import (
     MEAN,
     STD,
+    Drawn,
     Finish,
     TrainingSamples,
     center_crop,
@@ -179,6 +180,24 @@ def test_a_small_image_is_scaled_up_to_the_crop_and_keeps_its_aspect() -> None:
     start = int(ids[0, 0])
     window = label[:, start : start + 10].float()  # as wide as it is high, like the crop
     assert torch.equal(ids, F.resize(window[None], [32, 32], F.InterpolationMode.NEAREST_EXACT)[0].long())
+
+
+@pytest.mark.parametrize("size", [(60, 40), (24, 90)])
+def test_at_scale_1_an_image_has_the_base_size(size: tuple[int, int]) -> None:
+    image, label = sample(*size)
+    out, ids = train_transform(image, label, crop=(32, 48), **PLAIN, base_size=(32, 48))
+    assert torch.equal(out, Finish((32, 48))(Drawn(image, label, False, (1, 1, 1), None))[0])
+    assert set(ids.unique().tolist()) <= set(label.unique().tolist())
+
+
+def test_a_base_size_of_its_own_size_changes_nothing() -> None:
+    image, label = sample(60, 40)
+    for seed in range(10):
+        plain, based = (
+            train_transform(image, label, crop=(16, 24), **{**FULL, "base_size": base, "seed": seed})
+            for base in (None, (60, 40))
+        )
+        assert torch.equal(plain[0], based[0])
 
 
 def test_crops_come_from_everywhere() -> None:

@@ -289,13 +289,13 @@ RECORDED = {
     "scenes": (
         "network: {kind: segmenter, classes: 11}\n"
         "data: {kind: scenes}\n"
-        "training: {epochs: 1, precision: fp32}\n"
+        "training: {recipe: paper, epochs: 1, precision: fp32}\n"
         "latency: {}\n"
     ),
     "folder": (
         "network: {kind: segmenter, classes: 2, decoder: {context: none, refinement: plain, fusion: add}}\n"
         "data: {kind: folder, root: here, class_names: [a, b]}\n"
-        "training: {epochs: 3, batch: 4, precision: fp32, norm_statistics: fixed, seeds: [1, 2]}\n"
+        "training: {recipe: paper, epochs: 3, batch: 4, precision: fp32, norm_statistics: fixed, seeds: [1, 2]}\n"
         "evaluation: {scales: [0.5, 1.0], flip: true, window: {size: [64, 64]}}\n"
     ),
     "weights": (

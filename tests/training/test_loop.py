@@ -176,6 +176,13 @@ def test_the_schedule_rises_in_the_warm_up_and_falls_after_it() -> None:
     assert factors[10:] == sorted(factors[10:], reverse=True) and factors[-1] > 0
 
 
+def test_a_share_of_warm_up_is_one_of_all_steps() -> None:
+    for step in range(50):
+        share, steps = (learning_rate_factor(step, 50, PolySpec(warmup=warmup)) for warmup in (0.2, 10))
+        assert share == steps
+    assert learning_rate_factor(0, 3, PolySpec(warmup=0.05)) == 1
+
+
 def test_without_warm_up_the_first_step_has_the_whole_learning_rate() -> None:
     assert learning_rate_factor(0, 1, PolySpec(warmup=0)) == 1
 
