@@ -107,6 +107,25 @@ def run_command(
     run(spec, out, data_root=data_root, console=Console())
 
 
+@app.command("init")
+def init_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of labelled images.", show_default=False)],
+    hours: Annotated[float, typer.Option(min=0.05, help="Hours that the search may take on this machine.")] = 2.0,
+    out: Annotated[Path | None, typer.Option(help="New spec file.", show_default="NAME of the folder.yaml")] = None,
+) -> None:
+    """Write a first spec for your own data.
+
+    Recognises what labelling tools export, and images and masks in folders. Chooses the encoding of the masks, a split
+    that keeps videos apart, an image size and a search that fit this machine, and explains them in comments.
+    """
+    from stdc_search.commands.init import init
+
+    file = out or Path(f"{folder.absolute().name}.yaml")
+    with _progress("init") as progress:
+        lines = init(folder, file, hours, lambda what, done, total: progress(done, total))
+    typer.echo("\n".join([*lines, f"saved: {file}; next: stdc-search data {file}, then stdc-search run {file}"]))
+
+
 @app.command("check")
 def check_command(specs: Specs) -> None:
     """Check specs and print what they would do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -166,6 +167,20 @@ class BinaryMasks:
                 + (", or `{kind: ids}` if its palette indices are class ids" if mask.mode == "P" else "")
             )
         return torch.from_numpy((pixels > 0).astype(np.uint8))
+
+
+def mask_codes(path: Path) -> Counter[int] | Counter[tuple[int, ...]]:
+    """What a mask of unknown meaning holds: the number of pixels of each id, or of each (red, green, blue).
+
+    Raises:
+        DataError: the file is broken, or no mask.
+    """
+    mask = _mask(path)
+    if mask.mode in ("1", "L", "P"):
+        ids, counts = np.unique(_stored(path, mask), return_counts=True)
+        return Counter(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+    codes, counts = np.unique(_code(_rgb(path, mask)), return_counts=True)
+    return Counter({tuple(_colour(code)): count for code, count in zip(codes, counts.tolist(), strict=True)})
 
 
 def decoder(encoding: AnyEncoding, class_names: tuple[str, ...]) -> Masks:

@@ -68,7 +68,7 @@ def _from_pairs(spec: FolderSpec, split: Split, root: Path, path: Path, problems
 def _from_folders(spec: FolderSpec, split: Split, root: Path, problems: list[str] | None) -> Sequence[Sample]:
     folder, mask_folder = as_spelt(root / spec.images), as_spelt(root / spec.masks)
     images, found = _images_and_masks(folder, mask_folder, problems)
-    masks = _by_image(images, found)
+    masks = by_image(images, found)
     match spec.split:
         case SplitByList():
             paths = {"train": root / spec.split.train, "val": root / spec.split.val}
@@ -169,7 +169,7 @@ def common_suffix(names: Collection[str]) -> str | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
-def _by_image(images: Collection[str], masks: Mapping[str, Path]) -> dict[str, Path]:
+def by_image(images: Collection[str], masks: Mapping[str, Path]) -> dict[str, Path]:
     """Masks by the names of their images. If no mask has the name of an image, all may have one common suffix."""
     if masks.keys() & {*images}:
         return dict(masks)

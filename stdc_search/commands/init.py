@@ -1,0 +1,181 @@
+"""A folder of labelled images -> a first spec."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from stdc_search.commands.draft import BATCH, Plan, draft, plan, sizes
+from stdc_search.data import open_dataset
+from stdc_search.data.cache import Cached
+from stdc_search.data.dataset import Dataset, Split
+from stdc_search.data.decoding import size_of
+from stdc_search.data.guess import guess
+from stdc_search.data.guess.divide import divide
+from stdc_search.data.survey import SPLITS, Labels, faults, remarks
+from stdc_search.errors import UserError, several
+from stdc_search.records import IGNORED
+from stdc_search.report.survey import summary
+from stdc_search.spec.data import DataSpec
+from stdc_search.spec.problems import SpecError
+from stdc_search.spec.run import load
+from stdc_search.spec.splits import SplitByShare
+from stdc_search.storage import write_atomically
+from stdc_search.trial.estimate import estimate_seconds
+from stdc_search.trial.training import Datasets
+
+LOOKED_AT = 500
+"""Images whose size is read."""
+RARE = 2.0
+"""Share of the labelled pixels, in percent, below which a class is named rare."""
+
+Told = Callable[[str, int, int], None]
+"""Called with what is looked at, the number done, and the total."""
+Opened = Mapping[Split, Dataset]
+
+
+def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
+    """Write a commented spec for a folder of labelled images, and a list of pairs beside it if their layout needs one.
+
+    Args:
+        folder: the data set.
+        out: the new file.
+        hours: that search and finals may take on this machine.
+        told: shows progress.
+
+    Returns:
+        Lines on the data, on what to check, and on the plan.
+
+    Raises:
+        UserError: the file exists, or nothing can be learnt from the folder; then nothing is written.
+    """
+    pairs = out.with_suffix(".csv")
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder of your images and masks")
+    found = guess(folder.absolute(), lambda done, total: told("masks", done, total))
+    for path in (out, pairs) if found.pairs else (out,):
+        if path.exists():
+            raise UserError(f"{path} exists; give another --out, or delete it")
+    section = {"kind": found.section["kind"], "root": folder.absolute().as_posix(), **found.section}
+    with TemporaryDirectory() as place:
+        if found.pairs:
+            section["pairs"] = (listed := Path(place, pairs.name)).as_posix()
+            listed.write_text(found.pairs, "utf-8")
+        opened = _opened(section)
+        counts = _counted(opened, told)
+        notes = [*found.notes]
+        if isinstance(getattr(_spec(section), "split", None), SplitByShare):
+            images = {one.name(i): one.files(i)[0] for one in opened.values() for i in range(len(one))}
+            section["split"], more = divide(images, {name: one[:-1] > 0 for name, one in counts.items()})
+            notes += more
+            opened = _opened(section)
+        labels: dict[Split, Labels] = {split: _labels(split, opened[split], counts) for split in SPLITS}
+        if problems := faults(_spec(section), labels):
+            raise SpecError(*problems)
+        batch = min(BATCH, len(opened["train"]))
+        made = _plan(section, opened, hours, batch)
+    if found.pairs:
+        section["pairs"] = pairs.absolute().as_posix()
+    lines = [*summary(labels["train"], labels["val"]), *remarks(_spec(section), labels)]
+    notes += _rare(labels["train"])
+    text = draft(section, len(labels["train"].class_names), made, notes, _title(out, labels, made), batch)
+    if found.pairs:
+        write_atomically(pairs, found.pairs)
+    write_atomically(out, text)
+    load(out)  # what we write is a legal spec
+    return [*lines, *(f"Check: {note}." for note in notes), _forecast(made, hours)]
+
+
+def _spec(section: Mapping[str, Any]) -> DataSpec:
+    return TypeAdapter[DataSpec](DataSpec).validate_python(section)
+
+
+def _opened(section: Mapping[str, Any]) -> dict[Split, Dataset]:
+    return {split: open_dataset(_spec(section), split, None) for split in SPLITS}
+
+
+def _counted(opened: Opened, told: Told) -> dict[str, NDArray[np.int64]]:
+    """Pixels of each class in each image, by its name; those to ignore come last."""
+    counts: dict[str, NDArray[np.int64]] = {}
+    total = sum(map(len, opened.values()))
+
+    def count(data: Dataset, index: int) -> NDArray[np.int64]:
+        found = np.bincount(data.label(index).numpy().ravel(), minlength=IGNORED + 1)
+        return found[[*range(len(data.class_names)), IGNORED]]
+
+    with ThreadPoolExecutor() as pool:  # decoders release the GIL
+        for data in opened.values():
+            places = range(len(data))
+            for index, one in zip(places, pool.map(lambda i, data=data: count(data, i), places), strict=True):
+                counts[data.name(index)] = one
+                told("labels", len(counts), total)
+    return counts
+
+
+def _labels(split: Split, data: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Labels:
+    table = np.stack([counts[data.name(i)] for i in range(len(data))])
+    images, pixels = (table > 0).sum(0).tolist(), table.sum(0).tolist()
+    return Labels(split, data.class_names, tuple(images[:-1]), tuple(pixels[:-1]), pixels[-1], len(data))
+
+
+def _plan(section: Mapping[str, Any], opened: Opened, hours: float, batch: int) -> Plan:
+    """Sizes for this machine, from a few steps of STDC1-Seg at the smallest size."""
+    train = opened["train"]
+    spread = range(0, len(train), max(len(train) // LOOKED_AT, 1))
+    stored = Counter(size_of(train.files(i)[0]) for i in spread).most_common(1)[0][0]
+    smallest = sizes(stored)[-1]
+    datasets = Datasets(Cached(train, 1e9), Cached(opened["val"], 1e9))
+    known: dict[int, float] = {}
+
+    def seconds(size: tuple[int, int], epochs: int) -> float:
+        if epochs not in known:
+            known[epochs] = _seconds(section, Plan(smallest, epochs, 12, (1, 1), 0), batch, datasets)
+        return known[epochs] * prod(size) / prod(smallest)
+
+    return plan(hours, stored, len(train), seconds)
+
+
+def _seconds(section: Mapping[str, Any], made: Plan, batch: int, datasets: Datasets) -> float:
+    """Of a training of STDC1-Seg on this machine."""
+    with TemporaryDirectory() as place:
+        file = Path(place, "spec.yaml")
+        file.write_text(draft(section, len(datasets.train.class_names), made, [], [], batch), "utf-8")
+        run = load(file)
+    assert run.training is not None
+    return estimate_seconds(run, run.training, datasets)
+
+
+def _rare(labels: Labels) -> list[str]:
+    shares = zip(labels.class_names, labels.shares, strict=True)
+    rare = [f"{name} ({share:.2g} %)" for name, share in shares if 0 < share < RARE]
+    return [f"rare classes: {several(rare)}; their weights in the loss are higher"] if rare else []
+
+
+def _title(out: Path, labels: Mapping[Split, Labels], made: Plan) -> Sequence[str]:
+    return (
+        f"A first search for these {labels['train'].samples + labels['val'].samples} images.",
+        "",
+        f"  stdc-search data {out}      # reads every image; draws a page of samples",
+        f"  stdc-search run {out}",
+        "",
+        f"About {made.hours:.1f} hours on the machine that wrote this: a search of {made.trials} networks, and finals.",
+    )
+
+
+def _forecast(made: Plan, hours: float) -> str:
+    height, width = made.image_size
+    line = (
+        f"Plan: {made.trials} networks of {made.epochs} epochs at {height} x {width}, then finals: {made.hours:.1f} h."
+    )
+    if made.hours > hours:
+        line += f" {hours:g} h are too few for a useful search here; give more --hours, or train on a GPU."
+    return line

@@ -1,0 +1,63 @@
+"""A folder that nobody has described -> the section `data` of a spec."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
+
+from stdc_search.data import formats, open_dataset
+from stdc_search.data.guess import layouts
+from stdc_search.data.guess.codes import encoding_of
+from stdc_search.spec.data import DataSpec
+
+
+class Guess(NamedTuple):
+    """What a folder seems to be."""
+
+    section: dict[str, Any]
+    """The section `data`, without `root`."""
+    notes: list[str]
+    """What a person should check."""
+    pairs: str | None
+    """Text of the file that `pairs` shall name, if no two folders hold all images and masks."""
+
+
+def guess(folder: Path, told: Callable[[int, int], None] | None = None) -> Guess:
+    """Describe a folder of labelled images: as a labelling tool wrote it, or images and masks in any usual order.
+
+    Args:
+        folder: absolute.
+        told: called with the number of masks that were looked at, and of all.
+
+    Raises:
+        DataError: the folder has no images, no masks, or masks that mean nothing.
+    """
+    if (section := layouts.known(folder) or formats.recognise(folder)) is not None:
+        if section["kind"] == "hub" and "id2label.json" not in {path.name for path in folder.iterdir()}:
+            names, encoding, notes = encoding_of(_masks_of_hub(folder, section), told)
+            return Guess({**section, "class_names": names, **encoding}, notes, None)
+        return Guess(section, [], None)
+    found = layouts.paired(folder)
+    names, encoding, notes = encoding_of([mask for _, mask in found.pairs], told)
+    section = {"kind": "folder", **found.places, "class_names": names, **encoding, **found.split}
+    return Guess(section, notes, _table(found) if not found.places else None)
+
+
+def _masks_of_hub(folder: Path, section: dict[str, Any]) -> list[Path]:
+    data = open_dataset(TypeAdapter[DataSpec](DataSpec).validate_python({**section, "root": folder}), "train")
+    return [data.files(index)[1] for index in range(len(data))]
+
+
+def _table(found: layouts.Found) -> str:
+    """A list of pairs as CSV."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    parts = found.split == {"split": {"kind": "column"}}
+    writer.writerow(["image", "mask", *(["split"] if parts else [])])
+    writer.writerows([image, mask, *([found.parts[image]] if parts else [])] for image, mask in found.pairs)
+    return text.getvalue()

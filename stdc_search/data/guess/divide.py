@@ -1,0 +1,112 @@
+"""Images -> how to split them: without the frames of one video on both sides, and with every class on both."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stdc_search.data.splits import divided
+from stdc_search.spec.splits import SplitByGroup, SplitByShare
+
+LOOKED_AT = 60
+"""Pairs of neighbours that are compared."""
+ALIKE = 0.6
+"""Neighbours are frames of a video if they differ by less than this share of what any two images differ by."""
+GROUPS = (4, 30)
+"""Fewest groups to split by, and the number beyond which longer groups are tried."""
+SEEDS = 100
+"""Seeds to try until every class is on both sides."""
+
+
+def divide(images: Mapping[str, Path], present: Mapping[str, NDArray[np.bool_]]) -> tuple[dict[str, Any], list[str]]:
+    """The field `split`, and lines on why.
+
+    Args:
+        images: files by name.
+        present: for each name, whether each class occurs in the image.
+    """
+    names = sorted(images, key=_natural)
+    notes: list[str] = []
+    split: dict[str, Any] = {"kind": "share", "val": 0.2}
+    if _frames(names, images):
+        pattern = _grouping(names)
+        if pattern is None:
+            notes.append(
+                "neighbouring images look alike, as frames of a video do; a random split has such neighbours on both "
+                "sides, and its scores are too high. Split them by `list`, or record a second video for validation"
+            )
+        else:
+            split = {"kind": "group", "pattern": pattern, "val": 0.2}
+            notes.append("neighbouring images look alike, as frames of a video do, so whole sequences are held back")
+    seed, missing = _seed(names, split, present)
+    return {**split, "seed": seed}, notes + missing
+
+
+def _seed(
+    names: Sequence[str], split: Mapping[str, Any], present: Mapping[str, NDArray[np.bool_]]
+) -> tuple[int, list[str]]:
+    """The first seed that leaves most classes on both sides."""
+    best, most = 0, -1
+    every = int(np.any([present[name] for name in names], axis=0).sum())
+    for seed in range(SEEDS):
+        how = {**split, "seed": seed}
+        drawn = SplitByGroup(**how) if split["kind"] == "group" else SplitByShare(**how)
+        sides = divided(names, drawn, Path())
+        train, val = (np.any([present[name] for name in side], axis=0) for side in sides.values())
+        if (score := 2 * int(train.sum()) + int(val.sum())) > most:
+            best, most = seed, score
+        if most == 3 * every:
+            break
+    notes = [] if best == 0 else [f"`seed: {best}` has more of the classes in both train and val than seed 0"]
+    return best, notes
+
+
+def _frames(names: Sequence[str], images: Mapping[str, Path]) -> bool:
+    """Whether images with neighbouring names are more alike than others."""
+    if len(names) < 6:
+        return False
+    draw = random.Random(0)
+    places = sorted({i * (len(names) - 1) // LOOKED_AT for i in range(LOOKED_AT)})
+    others = [
+        draw.choice([j for j in (0, len(names) // 3, 2 * len(names) // 3, len(names) - 1) if abs(j - i) > 1])
+        for i in places
+    ]
+    small = {i: _small(images[names[i]]) for i in {*places, *(i + 1 for i in places), *others}}
+    near = median(float(np.abs(small[i] - small[i + 1]).mean()) for i in places)
+    far = median(float(np.abs(small[i] - small[j]).mean()) for i, j in zip(places, others, strict=True))
+    return near < ALIKE * far
+
+
+def _small(path: Path) -> NDArray[np.float32]:
+    """16 x 16 grey pixels of an image."""
+    with Image.open(path) as image:
+        image.draft("L", (64, 64))  # decodes JPEG files at a fraction of their size
+        return np.asarray(image.convert("L").resize((16, 16)), np.float32)
+
+
+def _grouping(names: Collection[str]) -> str | None:
+    """A pattern that finds the sequence in names: a folder, what stands before a number, or its first digits."""
+    patterns = ["(.+)/", r"(.*?)[0-9]+$", *(rf"(.*)[0-9]{{{digits}}}$" for digits in range(1, 5))]
+    for pattern in patterns:
+        found = [re.search(pattern, name) for name in names]
+        groups = {match[1] for match in found if match}
+        if (
+            all(found)
+            and GROUPS[0] <= len(groups) <= max(GROUPS[1], len(names) // 5)
+            and len(groups) <= len(names) // 3
+        ):
+            return pattern
+    return None
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts frame10 after frame9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]

@@ -1,0 +1,157 @@
+"""Where images and masks lie in a folder, by the names of its sub-folders and files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from stdc_search.data.dataset import DataError
+from stdc_search.data.files import IMAGE_ENDINGS, LOSSY_ENDINGS, MASK_ENDINGS, files_below, nfc, read_list
+from stdc_search.data.folder import by_image, common_suffix
+from stdc_search.data.splits import usual_split
+from stdc_search.errors import several
+
+MASKS = ("mask", "label", "annot", "gt", "groundtruth", "ground_truth", "seg", "target", "ann")
+"""Starts and ends of the names of folders that hold masks."""
+LISTS = (
+    ("train.txt", "val.txt"),
+    ("train.txt", "valid.txt"),
+    ("train.txt", "validation.txt"),
+    ("train.txt", "test.txt"),
+)
+
+Pair = tuple[Path, Path]
+
+
+class Found(NamedTuple):
+    """Images with their masks."""
+
+    pairs: list[Pair]
+    places: dict[str, str]
+    """`images` and `masks` of the section; empty if no two folders hold all of them."""
+    split: dict[str, Any]
+    """`split` of the section, or nothing."""
+    parts: dict[Path, str]
+    """The split of each image, for a list of pairs; empty if the folders' names say nothing."""
+
+
+def known(folder: Path) -> dict[str, Any] | None:
+    """The section of a data set that has a kind of its own."""
+    if (folder / "leftImg8bit").is_dir() and (folder / "gtFine").is_dir():
+        return {"kind": "cityscapes"}
+    if (folder / "701_StillsRaw_full").is_dir():
+        return {"kind": "camvid", "layout": "original"}
+    if (folder / "trainannot").is_dir() and (folder / "train.txt").is_file():
+        return {"kind": "camvid"}
+    return None
+
+
+def paired(folder: Path) -> Found:
+    """Images and masks of a folder.
+
+    Masks lie in folders whose names say so (`masks`, `train/labels`), or beside their images with a suffix or another
+    ending (`a_mask.png`, `a.jpg` and `a.png`).
+
+    Raises:
+        DataError: there are no images, no masks, or none that belong together.
+    """
+    files = files_below(folder, IMAGE_ENDINGS)
+    if not files:
+        raise DataError(f"{folder}: holds no image ({', '.join(IMAGE_ENDINGS)}); give the folder of your data set")
+    roots = sorted({root for path in files if (root := _mask_root(path.relative_to(folder))) is not None})
+    if not roots:
+        return _in_one_folder(folder, files)
+    groups = [_beside(folder, root, files) for root in roots]
+    pairs = [pair for group in groups for pair in group.pairs]
+    if len(groups) == 1:
+        return groups[0]
+    names = [image.relative_to(folder).as_posix() for image, _ in pairs]
+    by_folders = bool(usual_split(names))
+    parts = {image: _part(image.relative_to(folder)) for image, _ in pairs} if by_folders else {}
+    return Found(pairs, {}, {"split": {"kind": "column"}} if by_folders else {}, parts)
+
+
+def _mask_root(path: Path) -> PurePosixPath | None:
+    """The outermost folder of a path whose name says that it holds masks."""
+    for depth, part in enumerate(path.parts[:-1], start=1):
+        if _names_masks(part):
+            return PurePosixPath(*path.parts[:depth])
+    return None
+
+
+def _names_masks(name: str) -> bool:
+    words = name.lower()
+    return any(words.startswith(word) or words.endswith((word, f"{word}s")) for word in MASKS)
+
+
+def _beside(folder: Path, root: PurePosixPath, files: Sequence[Path]) -> Found:
+    """Masks below one folder, and the images beside it."""
+    parent = folder / root.parent
+    masks = [path for path in files if path.is_relative_to(folder / root)]
+    images = [path for path in files if path.is_relative_to(parent) and _mask_root(path.relative_to(parent)) is None]
+    if not images:
+        raise DataError(f"{parent}: holds masks ({root.name}), but no images beside them")
+    tops = {path.relative_to(parent).parts[0] if path.parent != parent else "." for path in images}
+    top = tops.pop() if len(tops) == 1 else "."
+    by_name = {nfc(path.relative_to(parent / top).with_suffix("").as_posix()): path for path in images}
+    mask_names = {
+        nfc(path.relative_to(folder / root).with_suffix("").as_posix()): path
+        for path in masks
+        if path.suffix.lower() in MASK_ENDINGS
+    }
+    if not mask_names:
+        raise DataError(f"{folder / root}: its masks are JPEG or WebP, which corrupt class ids; save them as PNG")
+    matched = by_image(by_name, mask_names)
+    pairs = [(path, matched[name]) for name, path in sorted(by_name.items()) if name in matched]
+    if not pairs:
+        raise DataError(
+            f"{folder / root}: no mask has the name of an image in {parent / top}; images are named like "
+            f"{several([path.name for path in images], 2)}, masks like {several([path.name for path in masks], 2)}"
+        )
+    images_at, masks_at = (place.as_posix() for place in (root.parent / top, root))
+    split = usual_split([*by_name]) or _lists(folder, {*by_name})
+    return Found(pairs, {"images": images_at, "masks": masks_at}, split, {})
+
+
+def _in_one_folder(folder: Path, files: Sequence[Path]) -> Found:
+    """Masks beside their images: with a suffix, or PNG files among JPEG files."""
+    by_name = {nfc(path.relative_to(folder).with_suffix("").as_posix()): path for path in files}
+    if len(by_name) < len(files):  # a.jpg and a.png
+        images = [path for path in files if path.suffix.lower() in LOSSY_ENDINGS]
+        pairs = [
+            (image, mask)
+            for image in images
+            if (mask := next((m for end in MASK_ENDINGS if (m := image.with_suffix(end)).is_file()), None)) is not None
+        ]
+    else:
+        suffix = common_suffix(by_name)
+        pairs = [
+            (by_name[name.removesuffix(suffix)], path)
+            for name, path in sorted(by_name.items())
+            if suffix is not None and name.endswith(suffix) and name.removesuffix(suffix) in by_name
+        ]
+    if not pairs:
+        raise DataError(
+            f"{folder}: holds {len(files)} images ({several([path.name for path in files], 3)}) and no masks. Masks "
+            "lie in a folder named `masks` or `labels`, or beside their images (`a.jpg`, `a_mask.png`). To label "
+            "images, use a tool such as CVAT or LabelMe, and give the folder that it exports"
+        )
+    names = [image.relative_to(folder).as_posix() for image, _ in pairs]
+    return Found(pairs, {"images": ".", "masks": "."}, usual_split(names), {})
+
+
+def _lists(folder: Path, names: set[str]) -> dict[str, Any]:
+    """`split` of the section if there are two lists of these images."""
+    for train, val in LISTS:
+        if all((folder / name).is_file() for name in (train, val)):
+            first = read_list(folder / train, "")[0].split()[0]
+            if {nfc(first), nfc(PurePosixPath(first).with_suffix("").as_posix())} & names:
+                return {"split": {"kind": "list", "train": train, "val": val}}
+    return {}
+
+
+def _part(path: Path) -> str:
+    """The split that the folders of an image say; `test` for those of none."""
+    sides = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+    return next((sides[part.lower()] for part in path.parts[:-1] if part.lower() in sides), "test")

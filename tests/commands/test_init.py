@@ -1,0 +1,143 @@
+"""A folder of labelled images -> a spec that runs."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stdc_search.commands import init as command
+from stdc_search.commands.draft import FINALS, TRIALS, plan, sizes
+from stdc_search.commands.init import init
+from stdc_search.commands.run import run
+from stdc_search.errors import UserError
+from stdc_search.spec.base import replace
+from stdc_search.spec.data import FolderSpec
+from stdc_search.spec.run import load
+from tests.data.formats.scene import NAMES, WRITERS
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    assert 0 < done <= total and what
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training takes a minute, which nobody measures."""
+    monkeypatch.setattr(command, "estimate_seconds", lambda *_: 60.0)
+
+
+def write_folder(root: Path, count: int = 6) -> Path:
+    """Images and masks of two classes."""
+    for number in range(count):
+        for name, pixels in (("images", (8 * number, 90, 30)), ("masks", None)):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            size = (40, 36)
+            if pixels is not None:
+                Image.new("RGB", size, pixels).save(root / name / f"{number}.jpg")
+            else:
+                Image.fromarray(np.arange(prod(size), dtype=np.uint16).reshape(size[::-1]).astype(np.uint8) % 2).save(
+                    root / name / f"{number}.png"
+                )
+    return root
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", WRITERS)
+def test_what_each_tool_writes_becomes_a_legal_spec(kind: str, tmp_path: Path) -> None:
+    WRITERS[kind](tmp_path / "export")
+    lines = init(tmp_path / "export", tmp_path / "spec.yaml", 2, quiet)
+    spec = load(tmp_path / "spec.yaml")
+    assert spec.data is not None and spec.data.kind == kind and spec.search is not None
+    assert spec.network.classes == len(NAMES)
+    assert lines[0].startswith("Data: 2 training and 2 validation images, 3 classes")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*WRITERS, "folder"])
+def test_what_each_tool_writes_is_trained_for_an_epoch(kind: str, tmp_path: Path) -> None:
+    write = WRITERS.get(kind, write_folder)
+    write(tmp_path / "export")
+    init(tmp_path / "export", tmp_path / "spec.yaml", 0.05, quiet)
+    spec = load(tmp_path / "spec.yaml")
+    report = run(replace(spec, {"search": None, "training.epochs": 1, "latency": None}), tmp_path / "run")
+    assert report.records[0].state == "complete"
+
+
+@pytest.mark.usefixtures("quick")
+def test_splits_with_folders_of_their_own_get_a_list_of_pairs_beside_the_spec(tmp_path: Path) -> None:
+    for side in ("train", "val"):
+        write_folder(tmp_path / "data" / side)
+    init(tmp_path / "data", tmp_path / "spec.yaml", 2, quiet)
+    data = load(tmp_path / "spec.yaml").data
+    assert isinstance(data, FolderSpec) and data.pairs == tmp_path / "spec.csv"
+    assert (tmp_path / "spec.csv").read_text("utf-8").count("\n") == 13
+
+
+@pytest.mark.usefixtures("quick")
+def test_few_images_make_a_small_batch(tmp_path: Path) -> None:
+    init(write_folder(tmp_path / "data", 3), tmp_path / "spec.yaml", 2, quiet)
+    training = load(tmp_path / "spec.yaml").training
+    assert training is not None and training.batch == 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_existing_spec_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text("mine")
+    with pytest.raises(UserError, match=r"spec\.yaml exists"):
+        init(write_folder(tmp_path / "data"), tmp_path / "spec.yaml", 2, quiet)
+    assert (tmp_path / "spec.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("content", "message"), [("nothing", "no such folder"), ("empty", "holds no image")])
+def test_a_folder_without_images_writes_nothing(tmp_path: Path, content: str, message: str) -> None:
+    if content == "empty":
+        (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match=message):
+        init(tmp_path / "data", tmp_path / "spec.yaml", 2, quiet)
+    assert not (tmp_path / "spec.yaml").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_labelled_image_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at least 2"):
+        init(write_folder(tmp_path / "data", 1), tmp_path / "spec.yaml", 2, quiet)
+    assert not (tmp_path / "spec.yaml").exists()
+
+
+# The plan
+
+
+def seconds(size: tuple[int, int], epochs: int) -> float:
+    return prod(size) * epochs * 1e-4
+
+
+@pytest.mark.parametrize("hours", [0.5, 2, 8, 40])
+def test_a_plan_fits_the_hours(hours: float) -> None:
+    made = plan(hours, (480, 640), 48, seconds)
+    assert made.hours <= hours
+    assert TRIALS[0] <= made.trials <= TRIALS[1] and made.finals in FINALS
+
+
+def test_more_hours_make_larger_images_and_no_worse_a_search() -> None:
+    plans = [plan(hours, (480, 640), 400, seconds) for hours in (0.5, 1, 2, 4, 8, 16, 32)]
+    areas = [prod(made.image_size) for made in plans]
+    assert areas == sorted(areas) and areas[0] < areas[-1]
+    assert [made.epochs for made in plans] == sorted(made.epochs for made in plans)
+
+
+def test_too_few_hours_make_the_shortest_plan_which_says_its_hours() -> None:
+    made = plan(0.05, (480, 640), 48, lambda *_: 3600.0)
+    assert made.hours > 0.05
+    assert (made.image_size, made.finals, made.trials) == (sizes((480, 640))[-1], FINALS[-1], TRIALS[0])
+
+
+@pytest.mark.parametrize("stored", [(480, 640), (640, 480), (1080, 1920), (256, 256), (40, 50), (3000, 4000)])
+def test_sizes_are_multiples_of_the_stride_with_about_the_aspect(stored: tuple[int, int]) -> None:
+    found = sizes(stored)
+    assert all(side % 32 == 0 for size in found for side in size)
+    assert all(abs(w / h / (stored[1] / stored[0]) - 1) < 0.2 for h, w in found)
+    assert [prod(size) for size in found] == sorted((prod(size) for size in found), reverse=True)

@@ -1,0 +1,66 @@
+"""How images are split if nothing says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stdc_search.data.guess.divide import divide
+from stdc_search.data.splits import divided
+from stdc_search.spec.splits import SplitByGroup, SplitByShare
+
+
+def photos(folder: Path, names: list[str], video: bool) -> dict[str, Path]:
+    """Images that are alike within a sequence, which the first letter of a name says, or all different."""
+    for number, name in enumerate(names):
+        draw = np.random.default_rng(ord(name[0]) if video else number)
+        pixels = draw.integers(0, 255, (16, 16), dtype=np.uint8)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).resize((64, 64)).save(folder / f"{name}.png")
+    return {name: folder / f"{name}.png" for name in names}
+
+
+def everywhere(names: list[str]) -> dict[str, Any]:
+    return {name: np.array([True, True]) for name in names}
+
+
+def test_independent_photos_are_split_by_share(tmp_path: Path) -> None:
+    names = [f"img_{n:03d}" for n in range(40)]
+    split, notes = divide(photos(tmp_path, names, video=False), everywhere(names))
+    assert split == {"kind": "share", "val": 0.2, "seed": 0} and notes == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{video}_{frame:04d}" for video in "abcdef" for frame in range(8)],
+        [f"{video}/{frame}" for video in "abcdef" for frame in range(8)],
+    ],
+)
+def test_frames_of_videos_stay_together(tmp_path: Path, names: list[str]) -> None:
+    split, notes = divide(photos(tmp_path, names, video=True), everywhere(names))
+    assert split["kind"] == "group" and "sequences" in notes[0]
+    sides = divided(names, SplitByGroup(**split), tmp_path)
+    assert not {name[0] for name in sides["train"]} & {name[0] for name in sides["val"]}
+
+
+def test_frames_of_one_video_are_split_by_stretches(tmp_path: Path) -> None:
+    names = [f"frame{n:04d}" for n in range(100)]
+    images = photos(tmp_path, [f"{'abcdefghij'[n // 10]}{n}" for n in range(100)], video=True)
+    split, _ = divide(dict(zip(names, images.values(), strict=True)), everywhere(names))
+    assert split["kind"] == "group"
+    assert len({name[:-1] for name in divided(names, SplitByGroup(**split), tmp_path)["val"]}) == 2
+
+
+def test_the_split_has_every_class_on_both_sides(tmp_path: Path) -> None:
+    names = [f"img_{n}" for n in range(20)]
+    rare = {"img_3", "img_11"}
+    present = {name: np.array([True, name in rare]) for name in names}
+    split, notes = divide(photos(tmp_path, names, video=False), present)
+    sides = divided(names, SplitByShare(**split), tmp_path)
+    assert all(rare & {*side} for side in sides.values())
+    assert notes == [] if split["seed"] == 0 else "more of the classes" in notes[0]

@@ -1,0 +1,154 @@
+"""What a folder of images and masks is taken for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stdc_search.data.dataset import DataError
+from stdc_search.data.guess import guess
+
+SIZE = (8, 10)
+
+
+def ids(*values: int) -> Image.Image:
+    """A mask with equal stripes of ids."""
+    return Image.fromarray(np.resize(np.repeat(np.array(values, np.uint8), SIZE[1]), SIZE))
+
+
+def colours(*values: tuple[int, int, int]) -> Image.Image:
+    rows = np.array([values[row % len(values)] for row in range(SIZE[0])], np.uint8)
+    return Image.fromarray(np.repeat(rows[:, None], SIZE[1], axis=1))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Callable[..., Path]:
+    """Writes images, and masks as given, at relative paths."""
+
+    def write(images: list[str], masks: list[str], mask: Image.Image | None = None) -> Path:
+        for name in (*images, *masks):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        for number, name in enumerate(images):
+            Image.new("RGB", SIZE[::-1], (number, 90, 30)).save(tmp_path / name)
+        for name in masks:
+            (mask or ids(0, 1, 2)).save(tmp_path / name)
+        return tmp_path
+
+    return write
+
+
+def section(folder: Path) -> dict[str, Any]:
+    return guess(folder).section
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "places"),
+    [
+        ("images/{}.jpg", "masks/{}.png", ("images", "masks")),
+        ("imgs/{}.png", "labels/{}_label.png", ("imgs", "labels")),
+        ("JPEGImages/{}.jpg", "gt_masks/{}.png", ("JPEGImages", "gt_masks")),
+        ("{}.jpg", "masks/{}.png", (".", "masks")),
+        ("data/photos/{}.jpg", "data/SegmentationLabels/{}.tif", ("data/photos", "data/SegmentationLabels")),
+        ("images/site/{}.jpg", "annotations/site/{}.png", ("images", "annotations")),
+        ("{}.jpg", "{}.png", (".", ".")),
+        ("{}.png", "{}_mask.png", (".", ".")),
+        ("photos/{}.jpg", "photos/{}_seg.png", (".", ".")),
+    ],
+)
+def test_two_folders_or_one_are_found(
+    tree: Callable[..., Path], images: str, masks: str, places: tuple[str, str]
+) -> None:
+    names = [f"img{n}" for n in range(4)]
+    got = section(tree([images.format(n) for n in names], [masks.format(n) for n in names]))
+    assert (got["kind"], got["images"], got["masks"]) == ("folder", *places)
+    assert got["class_names"] == ["class_0", "class_1", "class_2"]
+
+
+def test_folders_that_name_the_splits_split(tree: Callable[..., Path]) -> None:
+    files = [f"{side}/{n}" for side in ("train", "valid") for n in "ab"]
+    got = section(tree([f"images/{name}.jpg" for name in files], [f"masks/{name}.png" for name in files]))
+    assert got["split"] == {"kind": "folders"}
+
+
+def test_splits_with_folders_of_their_own_become_a_list_of_pairs(tree: Callable[..., Path]) -> None:
+    files = [(side, n) for side in ("train", "val", "test") for n in "ab"]
+    folder = tree([f"{s}/images/{n}.jpg" for s, n in files], [f"{s}/masks/{n}.png" for s, n in files])
+    found = guess(folder)
+    assert found.section["split"] == {"kind": "column"}
+    assert "images" not in found.section and found.pairs is not None
+    lines = found.pairs.splitlines()
+    assert lines[0] == "image,mask,split" and len(lines) == 7
+    assert f"{folder}/val/images/a.jpg,{folder}/val/masks/a.png,val" in lines
+
+
+def test_lists_of_the_images_split(tree: Callable[..., Path]) -> None:
+    folder = tree([f"images/{n}.jpg" for n in "abc"], [f"masks/{n}.png" for n in "abc"])
+    (folder / "train.txt").write_text("a.jpg\nb.jpg\n")
+    (folder / "val.txt").write_text("c.jpg\n")
+    assert section(folder)["split"] == {"kind": "list", "train": "train.txt", "val": "val.txt"}
+    (folder / "train.txt").write_text("something else\n")
+    assert "split" not in section(folder)
+
+
+@pytest.mark.parametrize(
+    ("mask", "names", "encoding"),
+    [
+        (ids(0, 1), ["class_0", "class_1"], None),
+        (ids(0, 1, 255), ["class_0", "class_1"], None),
+        (ids(0, 255), ["background", "foreground"], {"kind": "binary"}),
+        (ids(3, 7, 255), ["class_3", "class_7"], {"kind": "ids", "map": {3: 0, 7: 1}}),
+        (colours((0, 0, 0), (9, 9, 9)), ["background", "foreground"], {"kind": "binary"}),
+        (
+            colours((0, 0, 0), (1, 2, 3), (4, 5, 6)),
+            ["colour_1_2_3", "colour_4_5_6"],
+            {"kind": "colours", "colours": [[1, 2, 3], [4, 5, 6]]},
+        ),
+    ],
+)
+def test_what_masks_hold_tells_the_encoding(
+    tree: Callable[..., Path], mask: Image.Image, names: list[str], encoding: dict[str, Any] | None
+) -> None:
+    got = section(tree(["images/a.jpg", "images/b.jpg"], ["masks/a.png", "masks/b.png"], mask))
+    assert (got["class_names"], got.get("encoding")) == (names, encoding)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (ids(1), "all masks hold the id 1 only"),
+        (ids(255), "all masks hold the id 255 only"),
+        (colours((1, 2, 3)), "all masks have one colour only"),
+        (Image.fromarray(np.arange(8 * 10 * 3, dtype=np.uint8).reshape(8, 10, 3)), "have 80 colours"),
+        (Image.fromarray(np.zeros(SIZE, np.uint16)), "more than 8 bits"),
+    ],
+)
+def test_masks_that_mean_nothing_are_an_error(tree: Callable[..., Path], mask: Image.Image, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        guess(tree(["images/a.jpg", "images/b.jpg"], ["masks/a.png", "masks/b.png"], mask))
+
+
+def test_masks_of_ids_beside_masks_of_colours_are_an_error(tree: Callable[..., Path]) -> None:
+    folder = tree(["images/a.jpg", "images/b.jpg"], ["masks/a.png", "masks/b.png"])
+    colours((0, 0, 0), (1, 2, 3)).save(folder / "masks/b.png")
+    with pytest.raises(DataError, match=r"class ids.*colours"):
+        guess(folder)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "message"),
+    [
+        ([], [], "holds no image"),
+        (["a.jpg", "b.jpg"], [], "holds 2 images .* and no masks"),
+        ([], ["masks/a.png"], "holds masks .*, but no images"),
+        (["images/a.jpg"], ["masks/x.png"], "no mask has the name of an image"),
+        (["images/a.jpg"], ["masks/a.jpg"], "JPEG"),
+    ],
+)
+def test_what_is_missing_is_said(tree: Callable[..., Path], images: list[str], masks: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        guess(tree(images, masks))
