@@ -127,18 +127,33 @@ def init_command(
 
 
 @app.command("check")
-def check_command(specs: Specs) -> None:
+def check_command(
+    specs: Specs,
+    data: Annotated[
+        bool, typer.Option("--data", help="Also find the files of `data`; print steps, memory and hours.")
+    ] = False,
+    data_root: DataRoot = None,
+) -> None:
     """Check specs and print what they would do.
 
-    Reads no data and builds no network. Reports every mistake with its file, line and path.
+    Reads no data and builds no network without --data. Reports every mistake with its file, line and path.
     """
     from stdc_search.errors import UserError
+    from stdc_search.spec.advice import advice
     from stdc_search.spec.run import load
 
     mistakes = False
     for path in specs:
         try:
-            typer.echo(f"{path}: {load(path).summary}")
+            spec = load(path)
+            typer.echo(f"{path}: {spec.summary}")
+            for text in advice(spec):
+                typer.echo(f"Note: {text}.")
+            if data:
+                from stdc_search.commands.check import check_data
+
+                for line in check_data(spec, path, data_root):
+                    typer.echo(line)
         except UserError as error:
             typer.echo(str(error), err=True)
             mistakes = True

@@ -45,7 +45,7 @@ def check_machine(spec: RunSpec, datasets: Datasets | None, source: Path | None 
     """
     if problems := list(_misfits(spec, datasets)):
         raise located(problems, source)
-    for training in _trainings(spec).values() if datasets is not None else ():
+    for training in trainings(spec).values() if datasets is not None else ():
         check(training)
     if "bf16" in _precisions(spec) and not bf16_is_native():
         warnings.warn(
@@ -55,7 +55,7 @@ def check_machine(spec: RunSpec, datasets: Datasets | None, source: Path | None 
         )
 
 
-def _trainings(spec: RunSpec) -> dict[str, TrainingSpec]:
+def trainings(spec: RunSpec) -> dict[str, TrainingSpec]:
     """The trainings that a run does, by their place in the file."""
     finals = None
     if spec.search is not None and spec.search.finals is not None and spec.search.finals.networks:
@@ -65,7 +65,7 @@ def _trainings(spec: RunSpec) -> dict[str, TrainingSpec]:
 
 
 def _precisions(spec: RunSpec) -> Iterator[str]:
-    yield from (training.precision for training in _trainings(spec).values())
+    yield from (training.precision for training in trainings(spec).values())
     if spec.latency is not None:
         yield from (one.precision for one in (spec.latency, *spec.latency.also))
 
@@ -82,7 +82,7 @@ def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
         except UserError as error:
             yield Problem("network.path", str(error))
     missing: set[Path] = set()
-    for place, training in _trainings(spec).items():
+    for place, training in trainings(spec).items():
         teacher = getattr(training.loss, "distillation", None)
         files = {"start_from": training.start_from, "loss.distillation.weights": teacher and teacher.weights}
         for name, file in files.items():
@@ -97,7 +97,7 @@ def _misfits_of_lengths(spec: RunSpec, training: TrainingSpec, images: int) -> I
     """Problems that need the data: a batch larger than the data set, a long warm-up, late rungs, short finals."""
     steps: dict[str, int] = {}
     told: set[str] = set()
-    for place, one in _trainings(spec).items():
+    for place, one in trainings(spec).items():
         try:
             steps[place], _ = length(one, images)
         except SpecError as error:
@@ -113,7 +113,7 @@ def _misfits_of_lengths(spec: RunSpec, training: TrainingSpec, images: int) -> I
             f"(`training.steps` makes {epochs}); use a smaller one"
         )
         yield Problem("search.halving.rungs", message)
-    finals = _trainings(spec).get("search.finals")
+    finals = trainings(spec).get("search.finals")
     if finals is not None and "search.finals" in steps and not (finals.epochs and training.epochs):
         seen, before = steps["search.finals"] * finals.batch, steps["training"] * training.batch
         if seen < before:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 
 from stdc_search.records import Record
+from stdc_search.spec.executor import ProcessesSpec, RaySpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.training import TrainingSpec
 from stdc_search.training.batches import length
@@ -44,7 +45,7 @@ def plan(
     if taken:
         seconds, basis = mean(taken), "the mean so far"
     else:
-        seconds = estimate_seconds(spec, spec.training, datasets)
+        seconds = estimate_seconds(spec, spec.training, datasets, threads_of(spec))
         basis = "as for the file's own network; smaller networks are faster"
     if candidates <= 0:
         yield f"Candidates: {done} trained, none left."
@@ -65,6 +66,16 @@ def plan(
             f"Finals: {len(finals)} networks trained, up to {left} left, "
             f"about {each * left / max(slots, 1) / 60:.0f} minutes more ({each / 60:.1f} each)."
         )
+
+
+def threads_of(spec: RunSpec) -> int | None:
+    """CPU threads of each training; None for all."""
+    match spec.search and spec.search.executor:
+        case ProcessesSpec(threads=threads):
+            return threads
+        case RaySpec(cpus_per_trial=cpus):
+            return max(int(cpus), 1)
+    return None
 
 
 def images_seen(training: TrainingSpec, images: int) -> int:

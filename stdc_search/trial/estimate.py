@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,11 +26,17 @@ SPEEDUP = 0.8
 """Share of the cores that a training uses, on average."""
 
 
-def estimate_seconds(spec: RunSpec, training: TrainingSpec, datasets: Datasets) -> float:
+def estimate_seconds(spec: RunSpec, training: TrainingSpec, datasets: Datasets, threads: int | None = None) -> float:
     """About how long a candidate takes: the file's own network, from a few short steps and one image.
 
-    On a CPU this is the CPU time of one thread over the number of cores, which other programs hardly change. The
-    time of the clock was 40 times as long on a busy machine.
+    On a CPU this is the CPU time of one thread over the number of cores, which other programs hardly change. The time
+    of the clock was 40 times as long on a busy machine.
+
+    Args:
+        spec: the run.
+        training: how its network is trained.
+        datasets: its data.
+        threads: of a training; default: one per core.
     """
     steps, epoch_steps = length(training, len(datasets.train))
     task = task_of(spec)
@@ -57,7 +65,7 @@ def estimate_seconds(spec: RunSpec, training: TrainingSpec, datasets: Datasets) 
     def score() -> None:
         task.evaluate(module, datasets.val, [0])
 
-    with _one_thread(device) as (clock, cores):
+    with _one_thread(device, threads) as (clock, cores):
         here = 0 if training.workers or (training.workers is None and device.type != "cpu") else 1
         a_step = (_least(step, clock) / cores + here * _least(load_images, clock)) * training.batch / few
         an_image = _least(score, clock) / cores
@@ -67,7 +75,7 @@ def estimate_seconds(spec: RunSpec, training: TrainingSpec, datasets: Datasets) 
 
 
 @contextmanager
-def _one_thread(device: torch.device) -> Iterator[tuple[Callable[[], float], float]]:
+def _one_thread(device: torch.device, wanted: int | None) -> Iterator[tuple[Callable[[], float], float]]:
     """A clock in seconds, and the number of cores that a training uses of those whose work it counts."""
     if device.type != "cpu":
         yield time.perf_counter, 1
@@ -75,9 +83,30 @@ def _one_thread(device: torch.device) -> Iterator[tuple[Callable[[], float], flo
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield time.process_time, max(SPEEDUP * threads, 1)
+        yield time.process_time, max(SPEEDUP * (wanted or threads), 1)
     finally:
         torch.set_num_threads(threads)
+
+
+def estimate_memory(spec: RunSpec, training: TrainingSpec, datasets: Datasets) -> float:
+    """Bytes that a process has when it trains the file's own network: the most so far, after one step here.
+
+    On a GPU these are the bytes of the GPU.
+    """
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    module = build(spec.network).train().to(device).to(memory_format=torch.channels_last)
+    samples = TrainingSamples(datasets.train, crop=training.crop, augmentation=training.augmentation, seed=0)
+    image, target = samples[0, 0]
+    images = image.expand(training.batch, *image.shape).to(device, memory_format=torch.channels_last)
+    loss = task_of(spec).loss(training.loss, datasets.train)
+    if isinstance(loss, nn.Module):
+        loss.to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision_here(training.precision) == "bf16"):
+        value = loss(module, images, target.expand(training.batch, *target.shape).to(device))
+    value.backward()
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _least(run: Callable[[], None], clock: Callable[[], float], repeats: int = 3) -> float:

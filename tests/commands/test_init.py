@@ -14,6 +14,8 @@ from stdc_search.commands.draft import FINALS, TRIALS, plan, sizes
 from stdc_search.commands.init import init
 from stdc_search.commands.run import run
 from stdc_search.errors import UserError
+from stdc_search.records import read
+from stdc_search.run_folder import RESULTS
 from stdc_search.spec.base import replace
 from stdc_search.spec.data import FolderSpec
 from stdc_search.spec.run import load
@@ -63,8 +65,8 @@ def test_what_each_tool_writes_is_trained_for_an_epoch(kind: str, tmp_path: Path
     write(tmp_path / "export")
     init(tmp_path / "export", tmp_path / "spec.yaml", 0.05, quiet)
     spec = load(tmp_path / "spec.yaml")
-    report = run(replace(spec, {"search": None, "training.epochs": 1, "latency": None}), tmp_path / "run")
-    assert report.records[0].state == "complete"
+    run(replace(spec, {"search": None, "training.epochs": 1, "latency": None}), tmp_path / "run")
+    assert [record.state for record in read(tmp_path / "run" / RESULTS)] == ["complete"]
 
 
 @pytest.mark.usefixtures("quick")

@@ -29,7 +29,7 @@ class Processes:
 
     def __init__(self, spec: ProcessesSpec) -> None:
         self.spec = spec
-        self.slots = spec.workers or max(torch.get_num_threads() // spec.threads, 1)
+        self.slots = workers_of(spec)
         self.pool = self._begin()
         self.worked = False
         """Whether any process has begun a candidate."""
@@ -90,3 +90,8 @@ def _end_with_parent() -> None:
     assert parent is not None
     connection.wait([parent.sentinel])
     os._exit(1)  # another process may already go on with this candidate, in the same folder
+
+
+def workers_of(spec: ProcessesSpec) -> int:
+    """How many trainings run at a time."""
+    return spec.workers or max(torch.get_num_threads() // spec.threads, 1)
