@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from stdc_search.commands.draft import BATCH, Plan, draft, plan, sizes
 from stdc_search.data import open_dataset
 from stdc_search.data.cache import Cached
-from stdc_search.data.dataset import Dataset, Split
+from stdc_search.data.dataset import DataError, Dataset, Split
 from stdc_search.data.decoding import size_of
 from stdc_search.data.guess import guess
 from stdc_search.data.guess.divide import divide
@@ -33,8 +33,8 @@ from stdc_search.storage import write_atomically
 from stdc_search.trial.estimate import estimate_seconds
 from stdc_search.trial.training import Datasets
 
-LOOKED_AT = 500
-"""Images whose size is read."""
+LOOKED_AT, CHECKED = 500, 100
+"""Images whose size is read, and images of each split that are decoded."""
 RARE = 2.0
 """Share of the labelled pixels, in percent, below which a class is named rare."""
 
@@ -72,6 +72,7 @@ def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
             listed.write_text(found.pairs, "utf-8")
         opened = _opened(section)
         counts = _counted(opened, told)
+        _check_images(opened)
         notes = [*found.notes]
         if isinstance(getattr(_spec(section), "split", None), SplitByShare):
             images = {one.name(i): one.files(i)[0] for one in opened.values() for i in range(len(one))}
@@ -121,6 +122,26 @@ def _counted(opened: Opened, told: Told) -> dict[str, NDArray[np.int64]]:
     return counts
 
 
+def _check_images(opened: Opened) -> None:
+    """Read some images with their labels.
+
+    Raises:
+        DataError: there are too few, one is broken or has more than 8 bits, or a label has another size.
+    """
+    if (count := len(opened["train"])) < 2:
+        raise DataError(
+            f"{opened['train'].files(0)[0].parent}: {count} images to train on are too few; label 3 or more"
+        )
+    with ThreadPoolExecutor() as pool:
+        for data in opened.values():
+            for _ in pool.map(data.__getitem__, _spread(data, CHECKED)):
+                pass
+
+
+def _spread(data: Dataset, most: int) -> range:
+    return range(0, len(data), ceil(len(data) / most))
+
+
 def _labels(split: Split, data: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Labels:
     table = np.stack([counts[data.name(i)] for i in range(len(data))])
     images, pixels = (table > 0).sum(0).tolist(), table.sum(0).tolist()
@@ -130,8 +151,7 @@ def _labels(split: Split, data: Dataset, counts: Mapping[str, NDArray[np.int64]]
 def _plan(section: Mapping[str, Any], opened: Opened, hours: float, batch: int) -> Plan:
     """Sizes for this machine, from a few steps of STDC1-Seg at the smallest size."""
     train = opened["train"]
-    spread = range(0, len(train), max(len(train) // LOOKED_AT, 1))
-    stored = Counter(size_of(train.files(i)[0]) for i in spread).most_common(1)[0][0]
+    stored = Counter(size_of(train.files(i)[0]) for i in _spread(train, LOOKED_AT)).most_common(1)[0][0]
     smallest = sizes(stored)[-1]
     datasets = Datasets(Cached(train, 1e9), Cached(opened["val"], 1e9))
     known: dict[int, float] = {}

@@ -104,9 +104,19 @@ def test_a_folder_without_images_writes_nothing(tmp_path: Path, content: str, me
 
 
 @pytest.mark.usefixtures("quick")
-def test_one_labelled_image_is_too_few(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="at least 2"):
-        init(write_folder(tmp_path / "data", 1), tmp_path / "spec.yaml", 2, quiet)
+@pytest.mark.parametrize(("count", "message"), [(1, "at least 2"), (2, "1 images to train on are too few")])
+def test_one_or_two_labelled_images_are_too_few(tmp_path: Path, count: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        init(write_folder(tmp_path / "data", count), tmp_path / "spec.yaml", 2, quiet)
+    assert not (tmp_path / "spec.yaml").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_label_of_another_size_is_an_error(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data")
+    Image.new("L", (9, 9)).save(tmp_path / "data/masks/2.png")
+    with pytest.raises(UserError, match=r"2\.png: is 9 x 9 .* both must have the same size"):
+        init(tmp_path / "data", tmp_path / "spec.yaml", 2, quiet)
     assert not (tmp_path / "spec.yaml").exists()
 
 

@@ -45,7 +45,7 @@ def guess(folder: Path, told: Callable[[int, int], None] | None = None) -> Guess
     found = layouts.paired(folder)
     names, encoding, notes = encoding_of([mask for _, mask in found.pairs], told)
     section = {"kind": "folder", **found.places, "class_names": names, **encoding, **found.split}
-    return Guess(section, notes, _table(found) if not found.places else None)
+    return Guess(section, [*found.notes, *notes], None if found.places else _table(found, folder))
 
 
 def _masks_of_hub(folder: Path, section: dict[str, Any]) -> list[Path]:
@@ -53,11 +53,14 @@ def _masks_of_hub(folder: Path, section: dict[str, Any]) -> list[Path]:
     return [data.files(index)[1] for index in range(len(data))]
 
 
-def _table(found: layouts.Found) -> str:
+def _table(found: layouts.Found, folder: Path) -> str:
     """A list of pairs as CSV."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    parts = found.split == {"split": {"kind": "column"}}
-    writer.writerow(["image", "mask", *(["split"] if parts else [])])
-    writer.writerows([image, mask, *([found.parts[image]] if parts else [])] for image, mask in found.pairs)
+    if not found.split:
+        writer.writerows([("image", "mask"), *found.pairs])
+        return text.getvalue()
+    parts = layouts.parts_of([image.relative_to(folder) for image, _ in found.pairs])
+    writer.writerow(("image", "mask", "split"))
+    writer.writerows((*pair, part) for pair, part in zip(found.pairs, parts, strict=True))
     return text.getvalue()

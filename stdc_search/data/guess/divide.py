@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stdc_search.data.dataset import DataError
 from stdc_search.data.splits import divided
 from stdc_search.spec.splits import SplitByGroup, SplitByShare
 
@@ -87,9 +88,12 @@ def _frames(names: Sequence[str], images: Mapping[str, Path]) -> bool:
 
 def _small(path: Path) -> NDArray[np.float32]:
     """16 x 16 grey pixels of an image."""
-    with Image.open(path) as image:
-        image.draft("L", (64, 64))  # decodes JPEG files at a fraction of their size
-        return np.asarray(image.convert("L").resize((16, 16)), np.float32)
+    try:
+        with Image.open(path) as image:
+            image.draft("L", (64, 64))  # decodes JPEG files at a fraction of their size
+            return np.asarray(image.convert("L").resize((16, 16)), np.float32)
+    except Exception as error:  # decoders raise whatever they like on broken files
+        raise DataError(f"{path}: cannot be read; the file is broken or not an image: {error}") from None
 
 
 def _grouping(names: Collection[str]) -> str | None:

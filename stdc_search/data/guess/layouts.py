@@ -32,8 +32,8 @@ class Found(NamedTuple):
     """`images` and `masks` of the section; empty if no two folders hold all of them."""
     split: dict[str, Any]
     """`split` of the section, or nothing."""
-    parts: dict[Path, str]
-    """The split of each image, for a list of pairs; empty if the folders' names say nothing."""
+    notes: list[str]
+    """What a person should check."""
 
 
 def known(folder: Path) -> dict[str, Any] | None:
@@ -63,13 +63,31 @@ def paired(folder: Path) -> Found:
     if not roots:
         return _in_one_folder(folder, files)
     groups = [_beside(folder, root, files) for root in roots]
-    pairs = [pair for group in groups for pair in group.pairs]
     if len(groups) == 1:
         return groups[0]
-    names = [image.relative_to(folder).as_posix() for image, _ in pairs]
-    by_folders = bool(usual_split(names))
-    parts = {image: _part(image.relative_to(folder)) for image, _ in pairs} if by_folders else {}
-    return Found(pairs, {}, {"split": {"kind": "column"}} if by_folders else {}, parts)
+    pairs = [pair for group in groups for pair in group.pairs]
+    if len({image for image, _ in pairs}) < len(pairs):
+        raise DataError(
+            f"{folder}: has several masks for an image, in {several([str(root) for root in roots], 4)}; give `init` a "
+            "folder with one of these, or name it in `data.masks` of a spec"
+        )
+    return _listed(folder, pairs, [note for group in groups for note in group.notes])
+
+
+def _listed(folder: Path, pairs: list[Pair], notes: list[str]) -> Found:
+    """Pairs that no two folders describe."""
+    split, more = _by_folders([image.relative_to(folder).as_posix() for image, _ in pairs])
+    return Found(pairs, {}, {"split": {"kind": "column"}} if split else {}, [*notes, *more])
+
+
+def _by_folders(names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """`split` of the section if folders say it; `test` stands in for a missing `val`."""
+    if split := usual_split(names):
+        return split, []
+    if usual_split([name.replace("test/", "val/") for name in names]):
+        note = "no folder is named val, so the images of test are scored; keep others back for a last test"
+        return {"split": {"kind": "folders", "val": ["test"]}}, [note]
+    return {}, []
 
 
 def _mask_root(path: Path) -> PurePosixPath | None:
@@ -110,8 +128,11 @@ def _beside(folder: Path, root: PurePosixPath, files: Sequence[Path]) -> Found:
             f"{several([path.name for path in images], 2)}, masks like {several([path.name for path in masks], 2)}"
         )
     images_at, masks_at = (place.as_posix() for place in (root.parent / top, root))
-    split = usual_split([*by_name]) or _lists(folder, {*by_name})
-    return Found(pairs, {"images": images_at, "masks": masks_at}, split, {})
+    split, notes = _by_folders([*by_name])
+    split = split or _lists(folder, {*by_name})
+    if (left := len(by_name) - len(pairs)) and split.get("split", {}).get("kind") != "list":
+        return _listed(folder, pairs, [f"{left} images have no mask and are left out"])
+    return Found(pairs, {"images": images_at, "masks": masks_at}, split, notes)
 
 
 def _in_one_folder(folder: Path, files: Sequence[Path]) -> Found:
@@ -137,8 +158,8 @@ def _in_one_folder(folder: Path, files: Sequence[Path]) -> Found:
             "lie in a folder named `masks` or `labels`, or beside their images (`a.jpg`, `a_mask.png`). To label "
             "images, use a tool such as CVAT or LabelMe, and give the folder that it exports"
         )
-    names = [image.relative_to(folder).as_posix() for image, _ in pairs]
-    return Found(pairs, {"images": ".", "masks": "."}, usual_split(names), {})
+    split, notes = _by_folders([image.relative_to(folder).as_posix() for image, _ in pairs])
+    return Found(pairs, {"images": ".", "masks": "."}, split, notes)
 
 
 def _lists(folder: Path, names: set[str]) -> dict[str, Any]:
@@ -151,7 +172,8 @@ def _lists(folder: Path, names: set[str]) -> dict[str, Any]:
     return {}
 
 
-def _part(path: Path) -> str:
-    """The split that the folders of an image say; `test` for those of none."""
+def parts_of(paths: Sequence[Path]) -> list[str]:
+    """The split that the folders of each image say: train, val or test. Without any val, test images stand in."""
     sides = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-    return next((sides[part.lower()] for part in path.parts[:-1] if part.lower() in sides), "test")
+    said = [next((sides[part.lower()] for part in path.parts[:-1] if part.lower() in sides), "test") for path in paths]
+    return said if "val" in said else [part.replace("test", "val") for part in said]

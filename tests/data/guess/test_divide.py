@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stdc_search.data.dataset import DataError
 from stdc_search.data.guess.divide import divide
 from stdc_search.data.splits import divided
 from stdc_search.spec.splits import SplitByGroup, SplitByShare
@@ -64,3 +65,12 @@ def test_the_split_has_every_class_on_both_sides(tmp_path: Path) -> None:
     sides = divided(names, SplitByShare(**split), tmp_path)
     assert all(rare & {*side} for side in sides.values())
     assert notes == [] if split["seed"] == 0 else "more of the classes" in notes[0]
+
+
+def test_a_broken_image_is_named(tmp_path: Path) -> None:
+    names = [f"img_{n}" for n in range(10)]
+    images = photos(tmp_path, names, video=False)
+    for path in images.values():
+        path.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"img_\d\.png: cannot be read"):
+        divide(images, everywhere(names))

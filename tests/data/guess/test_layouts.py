@@ -152,3 +152,27 @@ def test_masks_of_ids_beside_masks_of_colours_are_an_error(tree: Callable[..., P
 def test_what_is_missing_is_said(tree: Callable[..., Path], images: list[str], masks: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         guess(tree(images, masks))
+
+
+@pytest.mark.parametrize("places", ["{side}/{kind}/{n}", "{kind}/{side}/{n}"])
+def test_images_of_test_stand_in_for_those_of_val(tree: Callable[..., Path], places: str) -> None:
+    files = [{"side": side, "n": n} for side in ("train", "test") for n in "ab"]
+    images = [places.format(kind="images", **one) + ".jpg" for one in files]
+    found = guess(tree(images, [places.format(kind="masks", **one) + ".png" for one in files]))
+    assert "no folder is named val" in found.notes[0]
+    if found.pairs is None:
+        assert found.section["split"] == {"kind": "folders", "val": ["test"]}
+    else:
+        assert [line.rsplit(",")[-1] for line in found.pairs.splitlines()] == ["split", "val", "val", "train", "train"]
+
+
+def test_images_without_a_mask_are_left_out_by_a_list(tree: Callable[..., Path]) -> None:
+    found = guess(tree([f"images/{n}.jpg" for n in "abc"], [f"masks/{n}.png" for n in "ab"]))
+    assert found.pairs is not None and found.pairs.count("\n") == 3
+    assert found.notes[0] == "1 images have no mask and are left out"
+
+
+def test_two_masks_for_an_image_are_an_error(tree: Callable[..., Path]) -> None:
+    masks = [f"{folder}/{n}.png" for folder in ("masks", "labels") for n in "ab"]
+    with pytest.raises(DataError, match="several masks for an image, in labels, masks"):
+        guess(tree(["images/a.jpg", "images/b.jpg"], masks))
