@@ -238,10 +238,11 @@ def time_command(
     """
     runs = _load_all(specs)
     from stdc_search.commands.timing import time_networks
+    from stdc_search.doubt import doubts
     from stdc_search.latency import note_machine
     from stdc_search.report.costs import latency_frame
     from stdc_search.report.tables import show_table
-    from stdc_search.report.words import device, doubts, ties
+    from stdc_search.report.words import device, ties
 
     timings = time_networks(runs, runtime, precision, threads, on, python, data_root=data_root)
     frame = latency_frame((name, one.latency, one.place, one.machine) for name, one in timings)

@@ -52,6 +52,7 @@ FLOORS = (
     ),
     (
         Room("records", "what a run writes, and the list of metrics", torch=False),
+        Room("doubt", "why a measured time is not to be trusted", torch=False),
         Room("ranking", "Pareto fronts, hypervolume, rank correlation", torch=False),
         Room("spec", "what a person may write in a file", torch=False),
         Room("run_folder", "the file names of a run and of a candidate, and the folder's lock", torch=False),

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from stdc_search.doubt import doubts
 from stdc_search.records import METRICS, Record, Score
-from stdc_search.report.words import doubts
 from stdc_search.run_folder import ERROR, candidate_folder
 from stdc_search.trial.stopwatch import Progress
 from stdc_search.trial.trial import TrialJob

@@ -22,6 +22,7 @@ from stdc_search.report.words import (
     conditions,
     constant_note,
     doubtful,
+    doubtful_rejections,
     expectation_note,
     extent,
     finals_note,
@@ -86,7 +87,8 @@ def write_report(folder: Path) -> Report:
     found = records.read(folder / RESULTS)
     complete = [record for record in found if record.state == "complete"]
     if not complete:
-        return Report(pd.DataFrame(), pd.DataFrame(), "Nothing to show", (summary(found),), (), None, None)
+        notes = filter(None, (doubtful_rejections(found), summary(found)))
+        return Report(pd.DataFrame(), pd.DataFrame(), "Nothing to show", tuple(notes), (), None, None)
 
     objectives: dict[str, Direction] = {**run.search.objectives} if run.search else {}
     before = records.read(folder.parent / RESULTS) if _is_of_finals(folder) else []
@@ -105,6 +107,7 @@ def write_report(folder: Path) -> Report:
         constant_note(complete),
         machine_note(frame, objectives),
         f"Doubtful times; do not rank by them: {', '.join(shaky)}" if shaky else "",
+        doubtful_rejections(found),
     ]
     remarks = [remark for remark in remarks if remark]
     reasons = [f"{name}: doubtful time: {why}" for name, why in shaky.items()]

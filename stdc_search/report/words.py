@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from stdc_search.device.disturbance import BUSY
+from stdc_search.doubt import doubts
+from stdc_search.errors import several
 from stdc_search.ranking import rank_correlation
 from stdc_search.records import METRICS, Direction, ImageScore, Latency, Machine, Record, Score, TimeTable
 from stdc_search.report.tables import MARK
@@ -25,14 +27,10 @@ RUNTIMES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
 }
-UNSURE, DRIFTING = 0.05, 0.05
-"""Share of a median by which its 95 % interval may reach to each side, and drift, above which a time is doubtful."""
-MEDIAN = 1.96 * math.sqrt(math.pi / 2)
-"""Half of the width of the 95 % interval of a median, in standard deviations over the root of the samples' number."""
-SLOWED = 1.5
-"""How many times its shortest time the fixed work may take before a time is doubted."""
 FEWEST_RANKED = 3
 """Fewest networks for which a rank correlation is reported."""
+NAMED = 8
+"""Most candidates that a note names."""
 REFERENCE = "reference"
 DOUBTFUL = "doubtful"
 
@@ -97,32 +95,6 @@ def conditions(records: Sequence[Record], machines: Mapping[str, Machine]) -> st
     return " · ".join(dict.fromkeys(parts))
 
 
-def doubts(latency: Latency, fastest_ms: float | None = None) -> str:
-    """Why a time is not to be ranked by; empty where nothing speaks against it.
-
-    Args:
-        latency: a time.
-        fastest_ms: the shortest time of the fixed work that is known of its machine, beside its own.
-    """
-    parts = []
-    if latency.steady is False:
-        parts.append("calls kept getting faster")
-    if latency.cv is not None and (unsure := MEDIAN * latency.cv / math.sqrt(latency.samples)) > UNSURE:
-        parts.append(f"samples spread by {latency.cv:.0%}, so their median may be off by {unsure:.0%}")
-    if latency.drift is not None and abs(latency.drift) > DRIFTING:
-        parts.append(f"they drifted by {latency.drift:+.0%}")
-    if latency.other_load is not None and latency.other_load > BUSY:
-        parts.append(f"other processes used {latency.other_load:.0%} of the CPU while this was measured")
-    if latency.throttled:
-        parts.append("heat slowed the CPU down while this was measured")
-    if latency.reference_ms is not None and latency.reference_fastest_ms is not None:
-        fastest = min(filter(None, (fastest_ms, latency.reference_fastest_ms)), default=latency.reference_ms)
-        if latency.reference_ms > SLOWED * fastest:
-            times = latency.reference_ms / fastest
-            parts.append(f"a fixed computation took {times:.1f} times as long as when it ran undisturbed")
-    return ", ".join(parts)
-
-
 def doubtful(shown: Iterable[Record], records: Iterable[Record]) -> dict[str, str]:
     """The networks whose times are doubtful, each with the reasons.
 
@@ -140,6 +112,18 @@ def doubtful(shown: Iterable[Record], records: Iterable[Record]) -> dict[str, st
         for record in shown
         if record.latency is not None and (why := doubts(record.latency, fastest.get(_place(record, record.latency))))
     }
+
+
+def doubtful_rejections(records: Sequence[Record]) -> str:
+    """The candidates that doubtful times rejected; empty if there are none."""
+    rejected = [record for record in records if record.state == "rejected"]
+    shaky = doubtful(rejected, records)
+    names = [
+        f"{label(one)} ({one.latency.median_ms:.1f} ms)" for one in rejected if one.latency and label(one) in shaky
+    ]
+    if not names:
+        return ""
+    return f"Rejected by doubtful times: {several(names, NAMED)}; a run in a new folder measures them again"
 
 
 def _place(record: Record, latency: Latency) -> tuple[str, bool]:

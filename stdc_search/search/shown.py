@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from statistics import mean
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from stdc_search.deploy.quantize import calibration_images
 from stdc_search.expectation import front_of
 from stdc_search.latency import this_machine
+from stdc_search.latency.again import measure_until_sure
 from stdc_search.latency.forecast import Forecast
 from stdc_search.latency.together import measure_together
 from stdc_search.records import Record
@@ -34,9 +36,9 @@ def measure_shown(
     """Measure the front, the finalists and all networks with a name side by side, so that their times can be compared.
 
     Times that were measured during the search come from different minutes, and may be predicted. Measured times may
-    change the front, so it is looked at again until all of it was measured like this. What another machine measured
-    stays, and so do predictions for a device that cannot be reached. `others` are numbers of further networks, those
-    of earlier finals.
+    change the front, so it is looked at again until all of it was measured like this. If a time is doubtful, all are
+    measured again. What another machine measured stays, and so do predictions for a device that cannot be reached.
+    `others` are numbers of further networks, those of earlier finals.
 
     Returns:
         Whether any record has changed.
@@ -44,14 +46,18 @@ def measure_shown(
     if latency.on == ELSEWHERE:
         return False
     guessed: dict[int, float] = {}
-    changed = False
-    while _apart(shown := _shown(candidates, search, others)):
-        changed = True
+    measured: set[int] = set()
+    # What took turns once does so again, since the times of a front must all come from one measurement.
+    while _apart(shown := _shown(candidates, search, {*others, *measured})) or (
+        measured and {one.number for one in shown} - measured
+    ):
+        measured = {one.number for one in shown}
         guessed |= (new := _predicted(shown))
         note = f"; {len(new)} of them have predicted times" if new else ""
         say(f"Measuring the networks of the report ({len(shown)}) side by side{note}.")
         runs = [load(candidate_folder(candidates.folder, one.number) / SPEC) for one in shown]
-        times = measure_together(runs, latency, [_calibration(run, latency, datasets) for run in runs])
+        images = [_calibration(run, latency, datasets) for run in runs]
+        times = measure_until_sure(partial(measure_together, runs, latency, images))
         for record, (first, *also) in zip(shown, times, strict=True):
             update = {"latency": first, "latency_also": tuple(also), "machine": this_machine().id}
             candidates.keep(record.model_copy(update=update))
@@ -61,12 +67,12 @@ def measure_shown(
         stated = forecast.table.errors.mape
         say(f"Their predicted times were off by {off:.1f} % on average; the table states {stated:.1f} %.")
     limit = search.limits.get("latency.median_ms")
-    if changed and limit:
+    if measured and limit:
         times_of = {one.number: one.metric("latency.median_ms") for one in _shown(candidates, search, others)}
         if above := [number for number, time in times_of.items() if limit.excess(time) > 0]:
             names = ", ".join(f"{number:04d} ({times_of[number]:.1f} ms)" for number in above)
             say(f"Measured side by side, these are above the limit of {limit.at_most:g} ms: {names}.")
-    return changed
+    return bool(measured)
 
 
 def _shown(candidates: Candidates, search: SearchSpec, others: Collection[int]) -> list[Record]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stdc_search.doubt import doubts
+from stdc_search.records import Latency
 from stdc_search.spec.search import Limited, LimitSpec, broken
 
 
@@ -13,6 +15,10 @@ class Rejected(Exception):
 
 
 Limits = Mapping[Limited, LimitSpec]
+
+SLOWEST = 4.0
+"""How many times longer a disturbed network may seem to take. A doubtful time that is farther above a limit than this
+rejects at once."""
 
 
 def check_limits(limits: Limits, section: str, found: Mapping[str, Any]) -> None:
@@ -23,4 +29,13 @@ def check_limits(limits: Limits, section: str, found: Mapping[str, Any]) -> None
     """
     figures = {f"{section}.{field}": figure for field, figure in found.get(section) or ()}
     if names := broken(limits, figures):
-        raise Rejected("; ".join(f"{name} {figures[name]:,.6g} is above {limits[name].at_most:,.6g}" for name in names))
+        doubtful = " (a doubtful time)" if section == "latency" and doubts(found["latency"]) else ""
+        reasons = [f"{name} {figures[name]:,.6g} is above {limits[name].at_most:,.6g}{doubtful}" for name in names]
+        raise Rejected("; ".join(reasons))
+
+
+def undecided(limits: Limits, latency: Latency) -> bool:
+    """Whether a limit is broken by a time, but not by what it may be on an undisturbed machine."""
+    figures = {f"latency.{field}": figure for field, figure in latency if f"latency.{field}" in limits}
+    undisturbed = {name: figure and figure / SLOWEST for name, figure in figures.items()}
+    return bool(broken(limits, figures)) and not broken(limits, undisturbed)

@@ -139,5 +139,23 @@ def test_doubtful_times_of_shown_networks_are_named_below_the_table_and_in_its_f
     assert "Doubtful times; do not rank by them: 0002." in (folder / "report" / "table.md").read_text("utf-8")
 
 
+def test_candidates_that_doubtful_times_rejected_are_named_in_notes_table_and_picture(tmp_path):
+    def rejected(number, **signs):
+        found = record(number, median_ms=14.3, state="rejected", score=None)
+        return found.model_copy(update={"latency": found.latency.model_copy(update=signs)})
+
+    folder = write_run(tmp_path / "camvid", [*RECORDS[:2], rejected(2, other_load=0.6), rejected(3)])
+    told = "Rejected by doubtful times: 0002 (14.3 ms); a run in a new folder measures them again"
+    assert told in write_report(folder).notes
+    assert f"{told}." in (folder / "report" / "table.md").read_text("utf-8")
+    assert "Rejected by doubtful times: 0002" in (folder / "report" / "front.svg").read_text("utf-8")
+
+
+def test_a_run_whose_candidates_doubtful_times_rejected_says_so(tmp_path):
+    found = record(0, state="rejected", score=None)
+    busy = found.model_copy(update={"latency": found.latency.model_copy(update={"other_load": 0.6})})
+    assert write_report(write_run(tmp_path / "camvid", [busy])).notes[0].startswith("Rejected by doubtful times: 0000")
+
+
 def test_times_that_nothing_speaks_against_have_no_note(report):
     assert not any("oubtful" in note for note in report.notes)
