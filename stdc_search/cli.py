@@ -90,7 +90,9 @@ def main_command(
 @app.command("run")
 def run_command(
     spec: Spec,
-    out: Annotated[Path | None, _folder("Run folder.", "runs/NAME of the spec file")] = None,
+    out: Annotated[
+        Path | None, _folder("Run folder.", "runs/NAME of the spec file, or the run whose own spec it is")
+    ] = None,
     data_root: DataRoot = None,
 ) -> None:
     """Run a spec and report the results.

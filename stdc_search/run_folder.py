@@ -72,6 +72,17 @@ def spec_name(path: Path) -> str:
     return "_".join(name for name in reversed(names) if name != NETWORKS)
 
 
+def default_folder(spec: Path) -> Path:
+    """The run folder of a spec if none is given: the run whose own spec it is, else one in `runs` with its name."""
+    own = spec.name == SPEC and (spec.parent / MACHINES).is_file() and not is_of_finals(spec.parent)
+    return spec.parent if own else Path("runs") / spec_name(spec)
+
+
+def is_of_finals(run: Path) -> bool:
+    """Whether a run folder is that of the finals of another one."""
+    return run.resolve().name == FINALS and (run.resolve().parent / SPEC).is_file()
+
+
 @contextmanager
 def locked(run: Path) -> Iterator[Path]:
     """Create the folder if needed, keep other processes out, and remove what a killed process left half written.

@@ -7,12 +7,14 @@ import pytest
 from stdc_search.errors import FolderInUseError
 from stdc_search.run_folder import (
     CHECKPOINT,
+    MACHINES,
     RESULTS,
     RUNNING,
     TRIES,
     WEIGHTS,
     candidate_folder,
     candidate_folders,
+    default_folder,
     locked,
     note_running,
     remove_temporary,
@@ -35,6 +37,18 @@ from tests.report.fakes import record
 )
 def test_what_is_made_from_a_spec_has_a_name_of_its_own(path, name):
     assert spec_name(Path(path)) == name
+    assert default_folder(Path(path)) == Path("runs") / name
+
+
+def test_a_runs_own_spec_goes_on_with_that_run_and_those_of_its_networks_and_finals_do_not(tmp_path):
+    own = tmp_path / "demo" / "spec.yaml"
+    network, finals = own.parent / "networks" / "0001" / "spec.yaml", own.parent / "finals" / "spec.yaml"
+    finals.parent.mkdir(parents=True)
+    for file in (own, own.with_name(MACHINES), finals, finals.with_name(MACHINES)):
+        file.touch()
+    assert default_folder(own) == own.parent
+    assert default_folder(network) == Path("runs/demo_0001")
+    assert default_folder(finals) == Path("runs/demo_finals")
 
 
 def test_a_locked_folder_keeps_others_out_until_it_is_left(tmp_path):

@@ -16,7 +16,7 @@ from stdc_search.data.dataset import Split
 from stdc_search.data.survey import SPLITS, faults
 from stdc_search.errors import UserError
 from stdc_search.network.cost import count
-from stdc_search.records import read
+from stdc_search.records import Record, read
 from stdc_search.run_folder import CHECKPOINT, CONTENTS, FINALS, RESULTS, SPEC, candidate_folders, running
 from stdc_search.spec.base import dump, located, replace
 from stdc_search.spec.data import DataSpec
@@ -196,6 +196,29 @@ def _agreed(folder: Path, spec: RunSpec, contents: Contents | None, free: tuple[
             + "\nGive a new folder with --out, or change these back."
         )
     return spec
+
+
+def check_own_spec(folder: Path, spec: RunSpec) -> None:
+    """Hold a run folder's own spec, which a person may have edited, against the folder's records.
+
+    Raises:
+        SpecError: the spec no longer describes them.
+    """
+    for record in read(folder / RESULTS):
+        if record.identity is not None and record.origin != "reference" and not _describes(spec, record):
+            raise SpecError.of(
+                f"{folder / SPEC}: was edited, and candidate {record.number:04d} does not belong to it any more; "
+                f"change it back, or move it elsewhere and give a new folder with --out"
+            )
+
+
+def _describes(spec: RunSpec, record: Record) -> bool:
+    """Whether a record's candidate is the spec's own network, or one of its search."""
+    if spec.search is None:
+        return record.identity == spec.identity
+    if not spec.search.contains(record.values):
+        return False
+    return record.repeats is not None or spec.candidate(record.values).identity == record.identity
 
 
 def _in_the_precision_of(begun: RunSpec, spec: RunSpec) -> RunSpec:

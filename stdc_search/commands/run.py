@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from stdc_search.commands.begin import FREE, begin_folder, check_machine, look_at_data
+from stdc_search.commands.begin import FREE, begin_folder, check_machine, check_own_spec, look_at_data
 from stdc_search.commands.plan import images_seen, plan
 from stdc_search.commands.screen import Screen, line
 from stdc_search.data.contents import Contents
@@ -18,7 +18,7 @@ from stdc_search.records import Record, read_machines
 from stdc_search.report import Report, write_report
 from stdc_search.report.survey import summary
 from stdc_search.report.words import label, title_of
-from stdc_search.run_folder import FINALS, MACHINES, locked
+from stdc_search.run_folder import FINALS, MACHINES, SPEC, default_folder, locked
 from stdc_search.search.candidates import Candidates
 from stdc_search.search.driver import Driver
 from stdc_search.search.executors import make_executor
@@ -50,7 +50,7 @@ def run(
 
     Args:
         spec: a spec, or its file.
-        out: the run's folder; default: `runs/` and the file's stem.
+        out: the run's folder; default: `runs/` and the name of the file; a run's own spec goes on with that run.
         data_root: where a relative `data.root` starts.
         console: where plan, progress and report are printed; default: nowhere.
 
@@ -62,8 +62,8 @@ def run(
     source = None
     if not isinstance(spec, RunSpec):
         source = Path(spec)
-        out = out or Path("runs") / Path(spec).stem
-        spec = load(Path(spec))
+        out = out or default_folder(source)
+        spec = load(source)
     if out is None:
         raise ValueError("`out` is missing: a spec that does not come from a file needs a folder for its run")
     root = Path(data_root).absolute() if data_root is not None else None
@@ -83,6 +83,8 @@ def run(
         if spec.data is not None and datasets is not None:
             contents = look_at_data(spec.data, datasets, Path(out), root, screen, source)
         with locked(Path(out)) as folder:
+            if source is not None and source.resolve() == (folder / SPEC).resolve():
+                check_own_spec(folder, spec)
             spec = begin_folder(folder, spec, contents)
             for text in advice(spec):
                 screen.say(f"Note: {text}.")

@@ -32,7 +32,18 @@ from stdc_search.report.words import (
     machine_note,
     summary,
 )
-from stdc_search.run_folder import FINALS, FRONT, MACHINES, OVERLAY, RESULTS, SAMPLE, SPEC, TABLE, candidate_folder
+from stdc_search.run_folder import (
+    FINALS,
+    FRONT,
+    MACHINES,
+    OVERLAY,
+    RESULTS,
+    SAMPLE,
+    SPEC,
+    TABLE,
+    candidate_folder,
+    is_of_finals,
+)
 from stdc_search.spec.data import ImagenetSpec
 from stdc_search.spec.run import load
 from stdc_search.storage import write_atomically
@@ -91,9 +102,9 @@ def write_report(folder: Path) -> Report:
         return Report(pd.DataFrame(), pd.DataFrame(), "Nothing to show", tuple(notes), (), None, None)
 
     objectives: dict[str, Direction] = {**run.search.objectives} if run.search else {}
-    before = records.read(folder.parent / RESULTS) if _is_of_finals(folder) else []
+    before = records.read(folder.parent / RESULTS) if is_of_finals(folder) else []
     frame = candidates(complete, objectives, run, [record for record in before if record.state == "complete"])
-    table = shown(frame, objectives, every=_is_of_finals(folder))
+    table = shown(frame, objectives, every=is_of_finals(folder))
     title = heading(run, complete)
     numbers = {int(number) for number in table["network"]}
     shaky = doubtful([record for record in complete if record.number in numbers], found)
@@ -150,11 +161,6 @@ def write_report(folder: Path) -> Report:
         number, spec = finals.best, finals.best_spec
         notes.append(f"best network in the finals: {spec}")
     return Report(frame, table, title, tuple(filter(None, notes)), paths, number, spec, finals, tuple(agreement))
-
-
-def _is_of_finals(folder: Path) -> bool:
-    """Whether a run folder is that of the finals of another one."""
-    return folder.resolve().name == FINALS and (folder.resolve().parent / SPEC).is_file()
 
 
 def _write(figure: Figure, path: Path) -> Path:

@@ -201,6 +201,10 @@ class SearchSpec(Spec):
         """Dotted paths that an entry of `vary` sets."""
         return self.vary[name].sets or (name,)
 
+    def contains(self, values: Mapping[str, Any]) -> bool:
+        """Whether values, by their names in `vary`, are a combination of the space."""
+        return values.keys() == self.vary.keys() and all(self.vary[name].contains(values[name]) for name in values)
+
     @property
     def losses_compare(self) -> bool:
         """Whether training losses of candidates compare: nothing varies that changes what a training minimises."""

@@ -191,6 +191,9 @@ class Choice(_Listed):
     def values(self) -> tuple[Any, ...]:
         return self.of
 
+    def contains(self, value: Any) -> bool:
+        return plain(value) in self.of
+
     @property
     def ordered(self) -> bool:
         """Whether neighbouring values are alike: they are numbers in ascending order."""

@@ -84,6 +84,32 @@ def test_another_spec_on_a_run_folder_is_refused_with_what_differs(finished):
     assert (folder / "spec.yaml").read_text("utf-8") == before
 
 
+def test_a_network_s_own_spec_and_that_of_its_run_do_not_share_a_default_folder(finished, tmp_path, monkeypatch):
+    _, folder, report = finished
+    before = (folder / "results.jsonl").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    run(folder / "networks" / "0001" / "spec.yaml")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tiny_0001"]
+    assert run(folder / "spec.yaml").shown.equals(report.shown)
+    assert (folder / "results.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("change", [{"training.batch": 2}, {"search.vary.width.low": 64, "search.vary.width.high": 80}])
+def test_a_run_s_own_spec_that_was_edited_is_refused_where_it_loses_records(finished, tmp_path, change):
+    _, folder, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    dump(replace(load(copy / "spec.yaml"), change), copy / "spec.yaml")
+    with pytest.raises(SpecError, match=r"spec\.yaml: was edited, and candidate 000\d does not belong .* --out"):
+        run(copy / "spec.yaml")
+
+
+def test_two_specs_with_one_name_are_told_how_to_keep_apart(finished):
+    spec, folder, _ = finished
+    with pytest.raises(SpecError, match="Give a new folder with --out, "):
+        run(replace(spec, {"training.batch": 2}), folder)
+
+
 def test_a_mistake_that_stops_a_run_before_its_first_training_leaves_no_folder(tmp_path):
     with pytest.raises(UserError, match=r"training\.batch: 9 is more than the 8 training images"):
         run(replace(tiny_search(), {"training.batch": 9}), tmp_path / "batch")
