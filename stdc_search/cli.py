@@ -93,12 +93,19 @@ def run_command(
     out: Annotated[
         Path | None, _folder("Run folder.", "runs/NAME of the spec file, or the run whose own spec it is")
     ] = None,
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from", help="Earlier run folder, whose trainings are taken over; repeatable.", show_default=False
+        ),
+    ] = None,
     data_root: DataRoot = None,
 ) -> None:
     """Run a spec and report the results.
 
     Each section of the spec enables a step: cost, latency, training, search. Run again with the same folder to
-    resume; results that are already there are kept.
+    resume; results that are already there are kept. After a change of limits or ranges, `--from` gives a new folder
+    the trainings that still fit.
     """
     _load(spec)
     from rich.console import Console
@@ -106,7 +113,7 @@ def run_command(
     from stdc_search.commands.run import run
 
     gc.freeze()  # else each candidate searches all imports for garbage, which takes 0.9 s
-    run(spec, out, data_root=data_root, console=Console())
+    run(spec, out, earlier=earlier or (), data_root=data_root, console=Console())
 
 
 @app.command("init")

@@ -181,6 +181,15 @@ class StartedFrom(_Value):
     """Tensors of the network."""
 
 
+class TakenFrom(_Value):
+    """The earlier run that a finished candidate was taken over from."""
+
+    run: str
+    """Its folder, as it was given."""
+    number: int
+    """The candidate's number there."""
+
+
 class Machine(_Value):
     """Where a record was made."""
 
@@ -277,6 +286,8 @@ class Record(_Value):
     image_size: tuple[int, int]
     sampler_notes: dict[str, Any] = {}
     """What the sampler wrote on Optuna's trial, such as NSGA-II's generation."""
+    taken_from: TakenFrom | None = None
+    """The earlier run that trained it; none if it was trained in this one."""
     cost: Cost | None = None
     started_from: StartedFrom | None = None
     latency: Latency | None = None

@@ -3,12 +3,10 @@ that an earlier start left."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 from stdc_search.commands.screen import Screen
 from stdc_search.data.contents import Contents, differences, look
@@ -19,6 +17,7 @@ from stdc_search.network.cost import count
 from stdc_search.records import Record, read
 from stdc_search.run_folder import CHECKPOINT, CONTENTS, FINALS, RESULTS, SPEC, candidate_folders, running
 from stdc_search.spec.base import dump, located, replace
+from stdc_search.spec.compare import differences as differences_of_specs
 from stdc_search.spec.data import DataSpec
 from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec, load
@@ -162,9 +161,9 @@ def begin_folder(
     Raises:
         SpecError: the run, or its finals, began with another spec or other data. Then nothing is written.
     """
-    spec = _agreed(folder, spec, contents, free)
+    spec = agreed(folder, spec, contents, free)
     if spec.search is not None and spec.search.finals is not None and spec.search.finals.networks:
-        _agreed(folder / FINALS, spec.finals_run, contents, FREE)
+        agreed(folder / FINALS, spec.finals_run, contents, FREE)
     path, data_path = folder / SPEC, folder / CONTENTS
     if contents and contents != Contents.read(data_path):
         write_atomically(data_path, contents.model_dump_json())
@@ -173,7 +172,7 @@ def begin_folder(
     return spec
 
 
-def _agreed(folder: Path, spec: RunSpec, contents: Contents | None, free: tuple[str, ...]) -> RunSpec:
+def agreed(folder: Path, spec: RunSpec, contents: Contents | None, free: tuple[str, ...] = SEARCH_FREE) -> RunSpec:
     """The spec with which a folder goes on.
 
     Raises:
@@ -183,7 +182,7 @@ def _agreed(folder: Path, spec: RunSpec, contents: Contents | None, free: tuple[
     if not (path.exists() and _is_begun(folder)):
         return spec
     spec = _in_the_precision_of(load(path), spec)
-    different = _differences(load(path).model_dump(mode="json"), spec.model_dump(mode="json"))
+    different = differences_of_specs(load(path).model_dump(mode="json"), spec.model_dump(mode="json"))
     different = [line for name, line in different if not name.startswith(free)]
     what = "another spec"
     if not different and contents and before:
@@ -193,7 +192,8 @@ def _agreed(folder: Path, spec: RunSpec, contents: Contents | None, free: tuple[
         raise SpecError.of(
             f"{folder}: was started with {what}, so its results would not be comparable:\n  "
             + "\n  ".join(different)
-            + "\nGive a new folder with --out, or change these back."
+            + "\nGive a new folder with --out, or change these back. "
+            f"With --from {folder}, a new folder takes over the trainings that fit."
         )
     return spec
 
@@ -208,7 +208,7 @@ def check_own_spec(folder: Path, spec: RunSpec) -> None:
         if record.identity is not None and record.origin != "reference" and not _describes(spec, record):
             raise SpecError.of(
                 f"{folder / SPEC}: was edited, and candidate {record.number:04d} does not belong to it any more; "
-                f"change it back, or move it elsewhere and give a new folder with --out"
+                f"change it back, or move it elsewhere and run it with --from {folder} and a new folder as --out"
             )
 
 
@@ -239,15 +239,3 @@ def _used(folder: Path) -> tuple[Split, ...]:
     if any(record.score or record.rungs for record in (*read(folder / RESULTS), *tried)):
         return SPLITS
     return ("train",) if any(any(one.rglob(CHECKPOINT)) for one in candidates) else ()
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str]]:
-    """Dotted paths at which two dumped specs differ, each with a line that says how."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = list(dict.fromkeys([*old, *new]))
-        pairs = [(key, old.get(key), new.get(key)) for key in keys]
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = [(str(i), a, b) for i, (a, b) in enumerate(zip(old, new, strict=True))]
-    else:
-        return [] if old == new else [(path, f"{path}: {json.dumps(old)} there, {json.dumps(new)} here")]
-    return [line for key, a, b in pairs for line in _differences(a, b, f"{path}.{key}".lstrip("."))]

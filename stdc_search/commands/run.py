@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
-from stdc_search.commands.begin import FREE, begin_folder, check_machine, check_own_spec, look_at_data
+from stdc_search.commands.begin import FREE, agreed, begin_folder, check_machine, check_own_spec, look_at_data
 from stdc_search.commands.plan import images_seen, plan
 from stdc_search.commands.screen import Screen, line
 from stdc_search.data.contents import Contents
 from stdc_search.data.survey import remarks
+from stdc_search.errors import UserError
 from stdc_search.latency.forecast import Forecast, reach_devices
 from stdc_search.records import Record, read_machines
 from stdc_search.report import Report, write_report
@@ -26,6 +27,7 @@ from stdc_search.search.finals import Finals, finalists
 from stdc_search.search.mirror import Mirror
 from stdc_search.search.shown import measure_shown
 from stdc_search.search.study import Proposal, Study
+from stdc_search.search.takeover import Earlier, TakeOver, take_over_finals
 from stdc_search.spec.advice import advice
 from stdc_search.spec.data import DataSpec
 from stdc_search.spec.executor import ExecutorSpec, InProcessSpec
@@ -41,6 +43,7 @@ def run(
     spec: RunSpec | str | Path,
     out: str | Path | None = None,
     *,
+    earlier: Sequence[str | Path] = (),
     data_root: str | Path | None = None,
     console: Console | None = None,
 ) -> Report:
@@ -51,6 +54,7 @@ def run(
     Args:
         spec: a spec, or its file.
         out: the run's folder; default: `runs/` and the name of the file; a run's own spec goes on with that run.
+        earlier: folders of earlier runs, whose finished trainings are taken over where they fit.
         data_root: where a relative `data.root` starts.
         console: where plan, progress and report are printed; default: nowhere.
 
@@ -58,6 +62,7 @@ def run(
         SpecError: the file is wrong, or the folder began with another spec.
         FolderInUseError: another process runs in the folder.
         DataError: the data is missing or broken.
+        UserError: nothing can be taken over from a folder of `earlier`.
     """
     source = None
     if not isinstance(spec, RunSpec):
@@ -68,6 +73,9 @@ def run(
         raise ValueError("`out` is missing: a spec that does not come from a file needs a folder for its run")
     root = Path(data_root).absolute() if data_root is not None else None
     # A person's mistakes are found before there is a folder.
+    if earlier and spec.search is None:
+        raise UserError("--from: only a search takes trainings over, and the section `search` is missing; add one")
+    sources = [Earlier.open(Path(folder), Path(out)) for folder in earlier]
     datasets = None
     if spec.data is not None and spec.uses_data:
         datasets = Datasets.open(spec.data, spec.training.cache_gb if spec.training else 0, root)
@@ -82,6 +90,7 @@ def run(
         contents = None
         if spec.data is not None and datasets is not None:
             contents = look_at_data(spec.data, datasets, Path(out), root, screen, source)
+        taken = [TakeOver(one, agreed(Path(out), spec, contents), contents, forecast, devices) for one in sources]
         with locked(Path(out)) as folder:
             if source is not None and source.resolve() == (folder / SPEC).resolve():
                 check_own_spec(folder, spec)
@@ -95,8 +104,10 @@ def run(
             for device in devices:
                 candidates.met(device)
             if spec.search is not None:
+                for one in taken:
+                    one.do(candidates, datasets, screen.say)
                 with _begun_finals(spec, folder, contents, screen, root) as finals:
-                    _search(spec, spec.search, candidates, finals, datasets, forecast, screen)
+                    _search(spec, spec.search, candidates, finals, datasets, forecast, screen, sources)
             elif not candidates.complete:
                 _try_one(spec, candidates, datasets, screen)
             report = write_report(folder)
@@ -150,6 +161,7 @@ def _search(
     datasets: Datasets | None,
     forecast: Forecast | None,
     screen: Screen,
+    earlier: Sequence[Earlier],
 ) -> None:
     """Try candidates until all trials are done, measure the networks of the report, and run the finals."""
     if forecast is not None:
@@ -179,7 +191,7 @@ def _search(
     elif study.trained < search.trials:
         screen.say(f"The space is exhausted: every network was tried, with {study.trained} trainings.")
     if finals is not None:
-        _finals(spec, search, candidates, finals, datasets, screen)
+        _finals(spec, search, candidates, finals, datasets, screen, earlier)
 
 
 def _finals(
@@ -189,12 +201,14 @@ def _finals(
     finals: Candidates,
     datasets: Datasets | None,
     screen: Screen,
+    earlier: Sequence[Earlier],
 ) -> None:
     """Train the finalists at full length. Their latencies come from the search."""
     chosen = finalists(candidates.complete, search)
     if lost := {start.name for start in search.networks} - {record.name for record in chosen}:
         screen.say(f"No finals for {', '.join(sorted(map(title_of, lost)))}: the search did not complete them.")
     study = Finals(finals.spec, chosen, finals.records, candidates.folder)
+    take_over_finals(earlier, study, finals, screen.say)
     if left := [label(record) for record in chosen if record.number not in study.begun]:
         screen.say(f"Finals: {', '.join(left)}.")
     if left or finals.unfinished():

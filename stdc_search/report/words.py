@@ -250,7 +250,8 @@ def extent(frame: pd.DataFrame, table: pd.DataFrame) -> str:
 def summary(records: Sequence[Record]) -> str:
     """The number of candidates by their state, and the time that they took."""
     ends = Counter(record.state for record in records)
-    parts = [f"{ends['complete']} complete"]
+    taken = sum(record.taken_from is not None for record in records)
+    parts = [f"{ends['complete']} complete" + (f" ({taken} of them taken over from earlier runs)" if taken else "")]
     if ends["stopped"]:
         parts.append(f"{ends['stopped']} stopped early")
     if ends["rejected"]:

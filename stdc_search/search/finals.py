@@ -113,7 +113,7 @@ class Finals:
         """The proposal of a finalist, by its record of the search or of the finals."""
         self.begun.add(record.number)
         known = self.finalists.get(record.number)
-        return Proposal(record.number, record.values, self._run(record), record.origin, record.name, known=known)
+        return Proposal(record.number, record.values, self.run_of(record), record.origin, record.name, known=known)
 
     def tell(self, proposal: Proposal, record: Record) -> None:
         """Note a finished finalist."""
@@ -122,7 +122,8 @@ class Finals:
     def relearn(self, expected: Mapping[int, Sequence[float]], waiting: Mapping[int, Record]) -> None:
         """Does nothing, since finals have no sampler."""
 
-    def _run(self, record: Record) -> RunSpec:
+    def run_of(self, record: Record) -> RunSpec:
+        """The run of a finalist, by its record of the search or of the finals."""
         starts = {start.name: start for start in self.search.networks}
         if record.origin == "reference" and record.name in starts:
             run = self.spec.start_candidate(starts[record.name])

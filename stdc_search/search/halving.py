@@ -53,8 +53,10 @@ class Halving:
         """Number of candidates that rungs were judged by."""
 
     def note(self, record: Record) -> None:
-        """Note how far a candidate has come. References and repeats are not compared."""
+        """Note how far a candidate has come. References, repeats and trainings without these rungs are not compared."""
         if record.origin == "reference" or record.repeats is not None:
+            return
+        if record.state == "complete" and not record.rungs.keys() >= {*self.spec.rungs}:  # another run trained it
             return
         if record.state == "rejected":
             if record.number in self.begun:  # by its measured time

@@ -361,11 +361,8 @@ class Study:
 
     def _with_other_seeds(self, spec: RunSpec, first: int, number: int) -> RunSpec:
         """A run with seeds that no earlier training of its network had."""
-        assert spec.training is not None
         every = {**self.records, **self.running}
-        before = 1 + sum(one.repeats == first for other, one in every.items() if other < number)
-        seeds = spec.training.seeds
-        return replace(spec, {"training.seeds": [seed + before * (max(seeds) + 1) for seed in seeds]})
+        return with_other_seeds(spec, 1 + sum(one.repeats == first for other, one in every.items() if other < number))
 
     def _notes(self, trial: optuna.Trial) -> dict[str, Any]:
         return self.optuna_study.get_trials(deepcopy=False)[trial.number].system_attrs.copy()
@@ -391,6 +388,13 @@ class Study:
     def _value(self, name: str, parameter: Any) -> Any:
         vary = self.search.vary[name]
         return vary.of[parameter] if isinstance(vary, Choice) else parameter
+
+
+def with_other_seeds(spec: RunSpec, before: int) -> RunSpec:
+    """A run with seeds that none of the trainings before had, given their number."""
+    assert spec.training is not None
+    seeds = spec.training.seeds
+    return replace(spec, {"training.seeds": [seed + before * (max(seeds) + 1) for seed in seeds]})
 
 
 def distribution(vary: VarySpec) -> BaseDistribution:

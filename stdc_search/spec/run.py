@@ -48,6 +48,11 @@ class RunSpec(Spec):
     @property
     def identity(self) -> str:
         """Hash of network, data, training, evaluation and image size, without paths: equal for equal scores."""
+        return hashed(self.content)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the identity is the hash of."""
         content = self.model_dump(
             mode="json",
             include={"image_size", "network", "data", "training", "evaluation"},
@@ -59,7 +64,7 @@ class RunSpec(Spec):
             content["training"]["loss"]["distillation"]["weights"] = teacher.weights.digest
         if isinstance(self.network, OnnxFileSpec):
             content["network"]["path"] = self.network.path.digest
-        return hashed(content)
+        return content
 
     @property
     def uses_data(self) -> bool:

@@ -100,13 +100,13 @@ def test_a_run_s_own_spec_that_was_edited_is_refused_where_it_loses_records(fini
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     dump(replace(load(copy / "spec.yaml"), change), copy / "spec.yaml")
-    with pytest.raises(SpecError, match=r"spec\.yaml: was edited, and candidate 000\d does not belong .* --out"):
+    with pytest.raises(SpecError, match=r"spec\.yaml: was edited, and candidate 000\d does not belong .* --from "):
         run(copy / "spec.yaml")
 
 
 def test_two_specs_with_one_name_are_told_how_to_keep_apart(finished):
     spec, folder, _ = finished
-    with pytest.raises(SpecError, match="Give a new folder with --out, "):
+    with pytest.raises(SpecError, match=r"Give a new folder with --out, .* With --from \S+tiny, a new folder"):
         run(replace(spec, {"training.batch": 2}), folder)
 
 
