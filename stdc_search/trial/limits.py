@@ -16,9 +16,9 @@ class Rejected(Exception):
 
 Limits = Mapping[Limited, LimitSpec]
 
-SLOWEST = 4.0
-"""How many times longer a disturbed network may seem to take. A doubtful time that is farther above a limit than this
-rejects at once."""
+SLOWEST, BEYOND_FIXED_WORK = 4.0, 2.0
+"""How many times its undisturbed time a doubtful time may be, or, if that is more, how many times the slow-down of the
+fixed work, which has one thread. A time that is farther above a limit rejects at once."""
 
 
 def check_limits(limits: Limits, section: str, found: Mapping[str, Any]) -> None:
@@ -36,6 +36,9 @@ def check_limits(limits: Limits, section: str, found: Mapping[str, Any]) -> None
 
 def undecided(limits: Limits, latency: Latency) -> bool:
     """Whether a limit is broken by a time, but not by what it may be on an undisturbed machine."""
+    slowest = SLOWEST
+    if latency.reference_ms and latency.reference_fastest_ms:
+        slowest = max(slowest, BEYOND_FIXED_WORK * latency.reference_ms / latency.reference_fastest_ms)
     figures = {f"latency.{field}": figure for field, figure in latency if f"latency.{field}" in limits}
-    undisturbed = {name: figure and figure / SLOWEST for name, figure in figures.items()}
+    undisturbed = {name: figure and figure / slowest for name, figure in figures.items()}
     return bool(broken(limits, figures)) and not broken(limits, undisturbed)

@@ -22,6 +22,12 @@ def test_only_a_time_that_a_limit_rejects_and_that_may_be_inside_it_is_worth_ano
     assert undecided(LIMITS, timed(median)) is worth
 
 
+def test_how_much_the_machine_was_slowed_says_how_far_above_a_limit_a_time_is_worth_another():
+    slowed = {"reference_ms": 9.2, "reference_fastest_ms": 1.0}
+    assert undecided(LIMITS, timed(14 * 18, **slowed))
+    assert not undecided(LIMITS, timed(14 * 19, **slowed))
+
+
 def test_without_a_limit_on_times_nothing_is_decided_by_them():
     assert not undecided({"cost.macs": LIMITS["cost.macs"]}, timed(1000))
 
