@@ -29,7 +29,7 @@ RUNTIMES = {
 }
 FEWEST_RANKED = 3
 """Fewest networks for which a rank correlation is reported."""
-NAMED = 8
+NAMED = 4
 """Most candidates that a note names."""
 REFERENCE = "reference"
 DOUBTFUL = "doubtful"
@@ -123,7 +123,8 @@ def doubtful_rejections(records: Sequence[Record]) -> str:
     ]
     if not names:
         return ""
-    return f"Rejected by doubtful times: {several(names, NAMED)}; a run in a new folder measures them again"
+    some = several(names, NAMED)
+    return f"Rejected by doubtful times: {some}; a run in a new folder, with `--from` this one, measures them again"
 
 
 def _place(record: Record, latency: Latency) -> tuple[str, bool]:

@@ -145,7 +145,9 @@ def test_candidates_that_doubtful_times_rejected_are_named_in_notes_table_and_pi
         return found.model_copy(update={"latency": found.latency.model_copy(update=signs)})
 
     folder = write_run(tmp_path / "camvid", [*RECORDS[:2], rejected(2, other_load=0.6), rejected(3)])
-    told = "Rejected by doubtful times: 0002 (14.3 ms); a run in a new folder measures them again"
+    told = (
+        "Rejected by doubtful times: 0002 (14.3 ms); a run in a new folder, with `--from` this one, measures them again"
+    )
     assert told in write_report(folder).notes
     assert f"{told}." in (folder / "report" / "table.md").read_text("utf-8")
     assert "Rejected by doubtful times: 0002" in (folder / "report" / "front.svg").read_text("utf-8")
