@@ -30,21 +30,37 @@ class Metric(NamedTuple):
     """Whether a search may have it as an objective."""
 
 
-METRICS = {
-    "cost.parameters": Metric("params M", "parameters, millions", "minimize", 1e6, "parameters"),
-    "cost.macs": Metric("GMACs", "multiply-adds, GMACs", "minimize", 1e9, "MACs"),
-    "cost.fvcore_flops": Metric("fvcore GFLOPs", "fvcore's FLOPs, 10⁹", "minimize", 1e9, "fvcore FLOPs"),
-    "cost.paper_flops": Metric("paper GFLOPs", "FLOPs by the paper's rule, 10⁹", "minimize", 1e9, "paper's FLOPs"),
-    "latency.median_ms": Metric("median ms", "latency, median ms per image", "minimize"),
-    "latency.p95_ms": Metric("p95 ms", "latency, 95th percentile, ms per image", "minimize"),
-    "latency.fps": Metric("FPS", "images per second", "maximize", objective=False),  # median_ms says the same
-    "score.miou": Metric("mIoU %", "mIoU, %", "maximize"),
-    "score.pixel_accuracy": Metric("pixel accuracy %", "pixel accuracy, %", "maximize"),
-    "score.boundary_f": Metric("boundary F %", "F-score of boundaries, %", "maximize"),
-    "score.top1": Metric("top-1 %", "top-1 accuracy, %", "maximize"),
-    "score.top5": Metric("top-5 %", "top-5 accuracy, %", "maximize"),
-}
-"""All metrics, by the section of a record and the field in it."""
+IOU = "score.iou."
+"""Before the name of a class: its IoU is a metric, too."""
+
+
+class _Metrics(dict[str, Metric]):
+    """Metrics by name; those of classes, whose names only the data knows, are made when they are asked for."""
+
+    def __missing__(self, name: str) -> Metric:
+        if not name.startswith(IOU):
+            raise KeyError(name)
+        label = name.removeprefix(IOU)
+        return Metric(f"{label} IoU %", f"IoU of {label}, %", "maximize")
+
+
+METRICS = _Metrics(
+    {
+        "cost.parameters": Metric("params M", "parameters, millions", "minimize", 1e6, "parameters"),
+        "cost.macs": Metric("GMACs", "multiply-adds, GMACs", "minimize", 1e9, "MACs"),
+        "cost.fvcore_flops": Metric("fvcore GFLOPs", "fvcore's FLOPs, 10⁹", "minimize", 1e9, "fvcore FLOPs"),
+        "cost.paper_flops": Metric("paper GFLOPs", "FLOPs by the paper's rule, 10⁹", "minimize", 1e9, "paper's FLOPs"),
+        "latency.median_ms": Metric("median ms", "latency, median ms per image", "minimize"),
+        "latency.p95_ms": Metric("p95 ms", "latency, 95th percentile, ms per image", "minimize"),
+        "latency.fps": Metric("FPS", "images per second", "maximize", objective=False),  # median_ms says the same
+        "score.miou": Metric("mIoU %", "mIoU, %", "maximize"),
+        "score.pixel_accuracy": Metric("pixel accuracy %", "pixel accuracy, %", "maximize"),
+        "score.boundary_f": Metric("boundary F %", "F-score of boundaries, %", "maximize"),
+        "score.top1": Metric("top-1 %", "top-1 accuracy, %", "maximize"),
+        "score.top5": Metric("top-5 %", "top-5 accuracy, %", "maximize"),
+    }
+)
+"""All metrics, by the section of a record and the field in it; beside those listed, `score.iou.CLASS`."""
 
 IGNORED = 255
 """The id of pixels without a class in label maps: read, predicted and written."""
@@ -148,6 +164,12 @@ class Score(_Value):
     seed_miou: tuple[float, ...]
     """mIoU of each of `training.seeds`."""
 
+    def constant(self, metric: str) -> float:
+        """What predicting the most common class everywhere gives by a metric; of an IoU, that of any other class."""
+        if metric == "score.pixel_accuracy":
+            return self.constant_miou * sum(value is not None for value in self.iou.values())
+        return self.constant_miou if metric == "score.miou" else 0.0
+
 
 class ImageScore(_Value):
     """Accuracy of the classes of whole images; otherwise as `Score`."""
@@ -161,6 +183,10 @@ class ImageScore(_Value):
     images: int
     seed_top1: tuple[float, ...]
     """top1 of each of `training.seeds`."""
+
+    def constant(self, metric: str) -> float:
+        """What predicting the most common class for every image gives by a metric; of top5, at least."""
+        return self.constant_top1
 
 
 PIXEL_METRICS = tuple(name for name in METRICS if name.removeprefix("score.") in Score.model_fields)
@@ -310,13 +336,16 @@ class Record(_Value):
     """Machine.id."""
 
     def metric(self, name: str) -> float:
-        """A measured number by its dotted name: cost.macs, latency.median_ms, score.miou.
+        """A measured number by its dotted name: cost.macs, latency.median_ms, score.miou, score.iou.CLASS.
 
         Raises:
             KeyError: the record has no such number.
         """
         section, _, field = name.partition(".")
-        value = getattr(getattr(self, section, None), field, None)
+        if name.startswith(IOU) and isinstance(self.score, Score):
+            value = self.score.iou.get(name.removeprefix(IOU))
+        else:
+            value = getattr(getattr(self, section, None), field, None)
         if value is None:
             raise KeyError(name)
         return value

@@ -42,6 +42,30 @@ def test_what_is_appended_is_read(tmp_path):
     assert read(path) == written
 
 
+def test_the_iou_of_a_class_is_a_metric():
+    score = Score(
+        miou=30, pixel_accuracy=90, iou={"tall weed": 12.5, "gone": None}, constant_miou=20, images=1, seed_miou=(30,)
+    )
+    found = record(0, score=score)
+    assert found.metric("score.iou.tall weed") == 12.5
+    assert METRICS["score.iou.tall weed"].title == "tall weed IoU %"
+    for name in ("score.iou.gone", "score.iou.other"):
+        with pytest.raises(KeyError):
+            found.metric(name)
+
+
+def test_a_metric_that_no_record_has_has_no_title():
+    with pytest.raises(KeyError):
+        METRICS["score.weed"]
+
+
+def test_a_constant_prediction_has_the_pixel_accuracy_that_its_miou_says():
+    iou = {"soil": 50.0, "weed": 10.0, "gone": None}
+    score = Score(miou=30, pixel_accuracy=90, iou=iou, constant_miou=20, images=1, seed_miou=(30,))
+    names = ("score.miou", "score.pixel_accuracy", "score.iou.weed", "score.boundary_f")
+    assert [score.constant(name) for name in names] == [20, 40, 0, 0]
+
+
 def test_no_file_has_no_records(tmp_path):
     assert read(tmp_path / "none.jsonl") == []
 

@@ -11,14 +11,13 @@ from pathlib import Path
 from stdc_search.commands.screen import Screen
 from stdc_search.data.contents import Contents, differences, look
 from stdc_search.data.dataset import Split
-from stdc_search.data.survey import SPLITS, faults
-from stdc_search.errors import UserError
+from stdc_search.data.survey import SPLITS, Labels, faults
+from stdc_search.errors import UserError, several
 from stdc_search.network.cost import count
-from stdc_search.records import Record, read
+from stdc_search.records import IOU, Record, read
 from stdc_search.run_folder import CHECKPOINT, CONTENTS, FINALS, RESULTS, SPEC, candidate_folders, running
 from stdc_search.spec.base import dump, located, replace
 from stdc_search.spec.compare import differences as differences_of_specs
-from stdc_search.spec.data import DataSpec
 from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import MEANS, TrainingSpec
@@ -121,12 +120,12 @@ def _misfits_of_lengths(spec: RunSpec, training: TrainingSpec, images: int) -> I
 
 
 def look_at_data(
-    spec: DataSpec, datasets: Datasets, folder: Path, data_root: Path | None, screen: Screen, source: Path | None
+    spec: RunSpec, datasets: Datasets, folder: Path, data_root: Path | None, screen: Screen, source: Path | None
 ) -> Contents:
     """Survey the data. A resumed run reads the labels again only if they changed.
 
     Args:
-        spec: the section `data`.
+        spec: a run with data.
         datasets: its data, opened.
         folder: the run's, which need not exist.
         data_root: where a relative `data.root` starts.
@@ -138,16 +137,27 @@ def look_at_data(
     """
     with screen.bars() as bars:
         tasks = {split: bars.add_task(f"labels of {split}", total=None) for split in SPLITS}
+        assert spec.data is not None
         contents = look(
-            spec,
+            spec.data,
             {"train": datasets.train.data, "val": datasets.val.data},
             data_root,
             Contents.read(folder / CONTENTS),
             lambda split, done, total: bars.update(tasks[split], completed=done, total=total),
         )
-    if problems := faults(spec, contents.labels):
+    if problems := [*faults(spec.data, contents.labels), *_unscored(spec, contents.labels["val"])]:
         raise located(problems, source)
     return contents
+
+
+def _unscored(spec: RunSpec, val: Labels) -> Iterator[Problem]:
+    """Metrics of classes that the validation labels lack."""
+    for place, metric in spec.metrics:
+        if metric.startswith(IOU) and (name := metric.removeprefix(IOU)) not in val.present:
+            message = (
+                f"val has no pixel of {name!r}, so its IoU is unknown; use {several(val.present)}, or another split"
+            )
+            yield Problem(place, message)
 
 
 def begin_folder(

@@ -89,7 +89,7 @@ def run(
     try:
         contents = None
         if spec.data is not None and datasets is not None:
-            contents = look_at_data(spec.data, datasets, Path(out), root, screen, source)
+            contents = look_at_data(spec, datasets, Path(out), root, screen, source)
         taken = [TakeOver(one, agreed(Path(out), spec, contents), contents, forecast, devices) for one in sources]
         with locked(Path(out)) as folder:
             if source is not None and source.resolve() == (folder / SPEC).resolve():

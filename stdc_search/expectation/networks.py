@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from stdc_search.expectation.linked import Linked, beside_losses, longer
 from stdc_search.expectation.process import Floats, GaussianProcess
 from stdc_search.ranking import front
-from stdc_search.records import SEEDED, Direction, Record
-from stdc_search.spec.search import SearchSpec
+from stdc_search.records import METRICS, SEEDED, Direction, Record
+from stdc_search.spec.search import LimitSpec, SearchSpec
 
 FEWEST = 4
 """Networks of which a process is fitted."""
@@ -28,6 +28,8 @@ DRAWS = 2000
 """Joint draws of the scores of all networks, for the probability of being on the front."""
 WITH_LOSSES = 2_000
 """Trainings up to which losses count: with more, scores say enough, and two processes need much memory."""
+CONSTANT = "no better than predicting the most common class everywhere"
+"""Why a network is not on the front: a constant prediction costs nothing, and is as good in every score."""
 DEVIATIONS = 1.96
 """Standard deviations to each side that hold 95 % of a normal distribution."""
 
@@ -50,6 +52,10 @@ class Expected:
     """Probability that a network is on the front of true scores: [networks]."""
     draws: NDArray[np.float64]
     """Joint posterior draws of the true objectives, in the order of the search: [draws, networks, objectives]."""
+    eligible: NDArray[np.bool_]
+    """Whether a network could be on the front in a draw: [draws, networks]."""
+    barred: Sequence[str]
+    """Why a network cannot be on the front by its expected scores; empty if nothing speaks against it."""
 
 
 def networks(records: Sequence[Record]) -> list[list[Record]]:
@@ -90,23 +96,40 @@ def expected(
         before: the same of the search, for networks of its finals.
 
     Returns:
-        No expected scores if no objective is a score or if there are fewer than FEWEST networks; then the front is the
-        one of mean scores.
+        No expected scores if neither an objective nor a limit is a score or if there are fewer than FEWEST networks;
+        then the front is the one of mean scores. Networks that break a limit of scores, or are no better than a
+        constant prediction, are not on the front.
     """
     rows = {records[0].number: i for i, records in enumerate(before)}
     chosen = [rows[records[0].number] for records in several if records[0].number in rows]
     if len(before) < FEWEST or len(chosen) < len(several):
         before, chosen = several, [*range(len(several))]
-    scored = [name for name in search.objectives if name.startswith("score.") and len(before) >= FEWEST]
+    limits = {name: limit for name, limit in search.limits.items() if name.startswith("score.")}
+    scores_of = [name for name in dict.fromkeys([*search.objectives, *limits]) if name.startswith("score.")]
+    scored = scores_of if len(before) >= FEWEST else []
+    means = [pooled(records) for records in several]
     known = {
-        name: np.array([pooled(records).metric(name) for records in several])
-        for name in search.objectives
+        name: np.array([mean.metric(name) for mean in means])
+        for name in [*search.objectives, *limits]
         if name not in scored
     }
     directions: list[Direction] = [*search.objectives.values()]
+    constants = {
+        name: max(mean.score.constant(name) for mean in means if mean.score is not None)
+        for name, direction in search.objectives.items()
+        if name.startswith("score.") and direction == "maximize"
+    }
 
     def objectives(found: Mapping[str, Floats]) -> Floats:
         return np.stack(np.broadcast_arrays(*({**found, **known}[name] for name in search.objectives)), axis=-1)
+
+    def flaws(found: Mapping[str, Floats]) -> dict[str, NDArray[np.bool_]]:
+        """Which networks something bars from the front: a limit, or a constant prediction, which costs nothing."""
+        every = {**known, **found}
+        told = {_below(name, limit, name in scored): limit.excess(every[name]) > 0 for name, limit in limits.items()}
+        if constants:
+            told[CONSTANT] = np.all([every[name] <= value for name, value in constants.items()], axis=0)
+        return told
 
     scores, intervals, noise, explained, drawn = {}, {}, {}, {}, {}
     rng = np.random.default_rng(0)
@@ -122,8 +145,30 @@ def expected(
         intervals[name] = DEVIATIONS * np.sqrt(np.diag(covariance).clip(0))
         drawn[name] = rng.multivariate_normal(scores[name], covariance, DRAWS, check_valid="ignore", method="eigh")
     draws = objectives(drawn) if scored else objectives({})[None]
-    probability = np.mean([front(points, directions) for points in draws], axis=0)
-    return Expected(scores, intervals, noise, explained, front(objectives(scores), directions), probability, draws)
+    eligible = ~_any(flaws(drawn), draws.shape[:2])
+    probability = np.mean([front(points, directions) for points in _where(eligible, draws)], axis=0)
+    told = flaws(scores)
+    points = _where(~_any(told, (len(several),)), objectives(scores))
+    barred = [next((why for why, its in told.items() if its[i]), "") for i in range(len(several))]
+    on_front = front(points, directions)
+    return Expected(scores, intervals, noise, explained, on_front, probability, draws, eligible, barred)
+
+
+def _below(name: str, limit: LimitSpec, modelled: bool) -> str:
+    return f"{'expected ' * modelled}{METRICS[name].title.removesuffix(' %')} below {limit.bound:g} %"
+
+
+def _any(flaws: Mapping[str, NDArray[np.bool_]], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where any flaw is, in a shape that all fit."""
+    found = np.zeros(shape, dtype=bool)
+    for its in flaws.values():
+        found |= its
+    return found
+
+
+def _where(eligible: NDArray[np.bool_], points: Floats) -> Floats:
+    """Points without those that cannot be on a front, which become NaN."""
+    return np.where(eligible[..., None], points, np.nan)
 
 
 def _process(

@@ -117,10 +117,10 @@ def draw_space(
     small: Any = {"textcoords": "offset points", "fontsize": SMALL_PT, "color": QUIET}
     dashed: Any = {"color": QUIET, "linewidth": 1, "linestyle": (0, (5, 4))}
     if limit := limits.get("cost.macs"):
-        axes.axvline(limit.at_most / MACS.scale, **dashed)
+        axes.axvline(limit.bound / MACS.scale, **dashed)
         axes.annotate(
             "limit",
-            (limit.at_most / MACS.scale, 1),
+            (limit.bound / MACS.scale, 1),
             (-3, -3),
             xycoords=axes.get_xaxis_transform(),
             ha="right",
@@ -128,9 +128,9 @@ def draw_space(
             **small,
         )
     if limit := limits.get("cost.parameters"):
-        axes.axhline(limit.at_most / PARAMETERS.scale, **dashed)
+        axes.axhline(limit.bound / PARAMETERS.scale, **dashed)
         axes.annotate(
-            "limit", (0, limit.at_most / PARAMETERS.scale), (3, 3), xycoords=axes.get_yaxis_transform(), **small
+            "limit", (0, limit.bound / PARAMETERS.scale), (3, 3), xycoords=axes.get_yaxis_transform(), **small
         )
     for name, costs in landmarks.items():
         place = (costs[1] / MACS.scale, costs[0] / PARAMETERS.scale)

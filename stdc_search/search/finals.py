@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stdc_search.errors import UserError
 from stdc_search.expectation import expected, networks
@@ -45,13 +46,19 @@ def finalists(records: Sequence[Record], search: SearchSpec) -> list[Record]:
         named = [i for i, one in enumerate(inside) if one[0].name in starts]
         found = expected(inside, search)
         directions: list[Direction] = [*search.objectives.values()]
-        picked = _most_promising(found.draws, found.probability, directions, named, search.finals.networks)
+        count = search.finals.networks
+        picked = _most_promising(found.draws, found.probability, directions, named, count, found.eligible)
         chosen += [inside[i][0] for i in picked]
     return sorted(chosen, key=lambda record: record.number)
 
 
 def _most_promising(
-    draws: Floats, probability: Floats, directions: Sequence[Direction], chosen: Sequence[int], count: int
+    draws: Floats,
+    probability: Floats,
+    directions: Sequence[Direction],
+    chosen: Sequence[int],
+    count: int,
+    eligible: NDArray[np.bool_] | None = None,
 ) -> list[int]:
     """Indices of the chosen networks and of further ones.
 
@@ -61,8 +68,10 @@ def _most_promising(
         directions: of the objectives.
         chosen: networks that are chosen already.
         count: number of networks to add.
+        eligible: whether a network could be on the front in a draw, [draws, networks]; default: all could.
     """
-    some = draws[:: max(len(draws) // DRAWS, 1)]
+    every = slice(None, None, max(len(draws) // DRAWS, 1))
+    some = draws[every]
     for i, direction in enumerate(directions):
         if direction == "minimize" and (some[..., i] > 0).all():
             some = np.concatenate([some[..., :i], np.log(some[..., i : i + 1]), some[..., i + 1 :]], axis=-1)
@@ -70,6 +79,8 @@ def _most_promising(
     margin = MARGIN * (highest - lowest)
     minimized = np.array([direction == "minimize" for direction in directions])
     reference = np.where(minimized, highest + margin, lowest - margin).tolist()
+    if eligible is not None and eligible[every].any():  # else longer trainings may still make some eligible
+        some = np.where(eligible[every][..., None], some, np.nan)
 
     def volume(indices: Sequence[int]) -> float:
         return float(hypervolume(some[:, [*indices]], reference, directions).sum())

@@ -71,7 +71,7 @@ def measure_shown(
         times_of = {one.number: one.metric("latency.median_ms") for one in _shown(candidates, search, others)}
         if above := [number for number, time in times_of.items() if limit.excess(time) > 0]:
             names = ", ".join(f"{number:04d} ({times_of[number]:.1f} ms)" for number in above)
-            say(f"Measured side by side, these are above the limit of {limit.at_most:g} ms: {names}.")
+            say(f"Measured side by side, these are above the limit of {limit.bound:g} ms: {names}.")
     return bool(measured)
 
 

@@ -11,6 +11,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
@@ -143,6 +144,7 @@ class Study:
             distributions=self.distributions,
             user_attrs={} if record is None else _skill(record),
             system_attrs=dict(proposal.notes),
+            constraints={} if record is None else self._constraints(record),
         )
 
     def _empty(self) -> optuna.Study:
@@ -204,12 +206,6 @@ class Study:
             ranked: whether a rejected candidate gets values that no candidate would want. Samplers that learn from
                 complete trials only (NSGA-II, GP) would otherwise propose similar ones again.
         """
-        constraints = {}
-        for name, limit in self.search.limits.items():
-            try:
-                constraints[name] = limit.excess(record.metric(name))
-            except KeyError:
-                constraints[name] = 0.0
         state, values = TrialState.FAIL, None
         if record.state == "complete":
             state = TrialState.COMPLETE
@@ -233,8 +229,17 @@ class Study:
                 **_skill(record),
             },
             system_attrs=dict(record.sampler_notes),  # Optuna adds the constraints to it
-            constraints=constraints,
+            constraints=self._constraints(record),
         )
+
+    def _constraints(self, record: Record) -> dict[str, float]:
+        """How far a record lies beyond each limit, as far as it is known; negative where it does not."""
+        constraints = {}
+        for name, limit in self.search.limits.items():
+            with suppress(KeyError):
+                constraints[name] = 0.0
+                constraints[name] = limit.excess(record.metric(name))
+        return constraints
 
     def values(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What Optuna's parameters stand for, by its name in the spec."""
@@ -322,6 +327,7 @@ class Study:
             if not vary.ordered  # Optuna sees their indices
         }
         scored = [i for i, name in enumerate(self.search.objectives) if name.startswith("score.")]
+        bounded = [name for name in self.search.limits if name.startswith("score.")]
         sampler = self.search.sampler
         return KnownCostSampler(
             self.distributions,
@@ -331,6 +337,7 @@ class Study:
             startup=self.search.trials if sampler.kind == "stratified" else STARTUP,
             repeats=sampler.kind == "known_cost",
             proxies=dict.fromkeys(scored, SKILL) if self.search.losses_compare else {},
+            bounded=bounded,
             seed=sampler.seed,
         )
 

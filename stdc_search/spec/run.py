@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from stdc_search.records import IMAGE_METRICS, PIXEL_METRICS
+from stdc_search.errors import closest
+from stdc_search.records import IMAGE_METRICS, IOU, PIXEL_METRICS
 from stdc_search.spec import base
 from stdc_search.spec.backbone import StdcSpec
 from stdc_search.spec.base import misfits, replace, value_at
@@ -197,27 +198,36 @@ class RunSpec(Spec):
 
     @rule
     def _scores_are_those_of_the_network(self) -> Iterator[Problem]:
-        for place, metric in self._metrics():
-            its = IMAGE_METRICS if self.network.task == "classification" else PIXEL_METRICS
-            if metric.startswith("score.") and metric not in its:
+        classifies = self.network.task == "classification"
+        its = IMAGE_METRICS if classifies else (*PIXEL_METRICS, f"{IOU}CLASS")
+        for place, metric in self.metrics:
+            if metric.startswith(IOU) and not classifies:
+                yield from as_far_as_known(self._misfits_of_class(place, metric.removeprefix(IOU)))
+            elif metric.startswith("score.") and metric not in its:
                 yield Problem(place, f"is not measured for a {self.network.kind}; use one of {', '.join(its)}")
+
+    def _misfits_of_class(self, place: str, name: str) -> Iterator[Problem]:
+        if self.data is None or isinstance(self.data, ImagenetSpec):
+            return
+        if name not in (names := self.data.class_names):
+            yield Problem(place, f"`data` has no class {name!r}; {closest(name, names)}")
 
     @rule
     def _times_are_measured(self) -> Iterator[Problem]:
-        for place, metric in self._metrics():
+        for place, metric in self.metrics:
             if metric.startswith("latency.") and self.latency is None:
                 yield Problem(place, "is not measured; add a section `latency`")
             elif metric == "latency.p95_ms" and self.latency is not None and self.latency.table is not None:
                 message = "`latency.table` predicts only medians; use latency.median_ms, or remove the table"
                 yield Problem(place, message)
 
-    def _metrics(self) -> Iterator[tuple[str, str]]:
+    @property
+    def metrics(self) -> list[tuple[str, str]]:
         """Path and name of each metric that the search names."""
-        if self.search is not None:
-            for metric in self.search.objectives:
-                yield f"search.objectives.{metric}", metric
-            for metric in self.search.limits:
-                yield f"search.limits.{metric}", metric
+        if self.search is None:
+            return []
+        both = {"objectives": self.search.objectives, "limits": self.search.limits}
+        return [(f"search.{section}.{metric}", metric) for section, named in both.items() for metric in named]
 
     @rule
     def _table_is_for_a_search(self) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -13,10 +13,13 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
     model_serializer,
 )
 
-from stdc_search.records import METRICS, Direction
+from stdc_search.records import IOU, METRICS, Direction
 from stdc_search.spec.executor import ExecutorSpec, InProcessSpec
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import Spec, rule
@@ -27,20 +30,44 @@ from stdc_search.spec.vary import VarySpec
 if TYPE_CHECKING:  # which cannot read computed literals
     Objective = Limited = str
 else:
-    Objective = Literal[tuple(name for name, metric in METRICS.items() if metric.objective)]
-    Limited = Literal[tuple(name for name in get_args(Objective) if not name.startswith("score."))]
-"""Names of metrics: those that may be an objective, and those of them that are known before training."""
+    _listed = tuple(name for name, metric in METRICS.items() if metric.objective)
+
+    def _or_iou(name: Any, listed: ValidatorFunctionWrapHandler) -> str:
+        """Accept the IoU of any class; `RunSpec` knows which classes there are."""
+        return name if isinstance(name, str) and name.startswith(IOU) else listed(name)
+
+    Objective = Limited = Annotated[
+        Literal[(*_listed, f"{IOU}CLASS")],
+        WrapValidator(_or_iou),
+        WithJsonSchema({"anyOf": [{"enum": [*_listed]}, {"pattern": f"^{re.escape(IOU)}."}], "type": "string"}),
+    ]
+"""Names of metrics that may be an objective or have a limit."""
 
 
 class LimitSpec(Spec):
-    """An upper bound that is checked before training."""
+    """A bound: `at_most` for a cost or a time, `at_least` for a score."""
 
-    at_most: PositiveFloat
-    """The largest value that is accepted, in the unit that the name ends with; otherwise a count."""
+    at_most: PositiveFloat | None = None
+    """The largest value that is accepted, in the unit that the name ends with; otherwise a count. It is checked before
+    training."""
+    at_least: PositiveFloat | None = None
+    """The smallest score that is accepted, in percent. A network that is expected to score less is not on the front."""
+
+    @rule
+    def _one_bound(self) -> Iterator[Problem]:
+        if (self.at_most is None) == (self.at_least is None):
+            yield Problem("", "give one of `at_most` (of a cost or a time) and `at_least` (of a score)")
+
+    @property
+    def bound(self) -> float:
+        """The value that is just accepted."""
+        bound = self.at_least if self.at_most is None else self.at_most
+        assert bound is not None
+        return bound
 
     def excess(self, value: Any) -> Any:
-        """How far a number, or each number of an array, lies above the limit; negative or 0 where it does not."""
-        return value - self.at_most
+        """How far a number, or each number of an array, lies beyond the limit; negative or 0 where it does not."""
+        return value - self.bound if self.at_least is None else self.bound - value
 
 
 def broken(limits: Mapping[Limited, LimitSpec], figures: Mapping[str, float | None]) -> list[Limited]:
@@ -151,12 +178,14 @@ class SearchSpec(Spec):
     vary: Annotated[dict[str, VarySpec], Field(min_length=1)]
     """What may vary, by dotted path of this file, or by a name of your own together with `sets`."""
     limits: dict[Limited, LimitSpec] = {}
-    """Upper bounds. A candidate above one is rejected before it is trained."""
+    """Bounds. A candidate whose cost or time is above one is rejected before it is trained. A network whose expected
+    score is below one is not on the front."""
     objectives: Annotated[dict[Objective, Direction], Field(min_length=1)] = {
         "score.miou": "maximize",
         "cost.macs": "minimize",
     }
-    """The objectives, each with its direction; with several, the result is their Pareto front."""
+    """The objectives, each with its direction; with several, the result is their Pareto front. `score.iou.CLASS` is the
+    IoU of a class."""
     start: tuple[Start, ...] = ()
     """Networks that are trained first: `stdc1`, `stdc2`, files, and `{ladder: 6}`; a network outside
     the space is a reference that the sampler never sees."""
@@ -181,6 +210,13 @@ class SearchSpec(Spec):
         for i, name in enumerate(names):
             if name in names[:i]:
                 yield Problem(f"start.{i}", f"a second network is called {name}; names must differ")
+
+    @rule
+    def _limits_bound_the_worse_side(self) -> Iterator[Problem]:
+        for name, limit in self.limits.items():
+            wrong, right = ("at_least", "at_most") if METRICS[name].direction == "minimize" else ("at_most", "at_least")
+            if getattr(limit, wrong) is not None:
+                yield Problem(f"limits.{name}.{wrong}", f"would demand a bad value; write `{right}`")
 
     @rule
     def _trials_for_every_start(self) -> Iterator[Problem]:

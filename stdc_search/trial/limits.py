@@ -30,7 +30,7 @@ def check_limits(limits: Limits, section: str, found: Mapping[str, Any]) -> None
     figures = {f"{section}.{field}": figure for field, figure in found.get(section) or ()}
     if names := broken(limits, figures):
         doubtful = " (a doubtful time)" if section == "latency" and doubts(found["latency"]) else ""
-        reasons = [f"{name} {figures[name]:,.6g} is above {limits[name].at_most:,.6g}{doubtful}" for name in names]
+        reasons = [f"{name} {figures[name]:,.6g} is above {limits[name].bound:,.6g}{doubtful}" for name in names]
         raise Rejected("; ".join(reasons))
 
 

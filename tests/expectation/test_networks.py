@@ -107,6 +107,42 @@ def test_few_networks_or_objectives_without_a_score_have_the_front_of_their_own_
     assert found.on_front.nonzero()[0].tolist() == [0]
 
 
+def searching(**changes) -> SearchSpec:
+    return SearchSpec.model_validate(SEARCH.model_dump() | changes)
+
+
+def test_a_network_that_is_expected_to_break_a_limit_of_scores_is_not_on_the_front(trained):
+    found = expected(networks(trained), searching(limits={"score.miou": {"at_least": 48}}))
+    scores = found.scores["score.miou"]
+    assert found.on_front.any() and (scores[found.on_front] >= 48).all()
+    assert [bool(why) for why in found.barred] == (scores < 48).tolist()
+    assert found.probability[scores < 44].max() < 0.05
+    assert set(filter(None, found.barred)) == {"expected mIoU below 48 %"}
+
+
+def test_a_limit_may_be_of_a_score_that_is_no_objective(trained):
+    search = searching(objectives={"score.iou.sky": "maximize"}, limits={"score.miou": {"at_least": 45}})
+    found = expected(networks(trained), search)
+    assert {*found.scores} == {"score.iou.sky", "score.miou"}
+    assert (found.scores["score.miou"][found.on_front] >= 45).all()
+
+
+@pytest.mark.parametrize("count", [3, 6])  # without and with a model
+def test_what_is_no_better_than_a_constant_prediction_is_not_on_the_front(count):
+    found = expected(networks([one(i, 1 + i, 16, 2.0 + 3 * i) for i in range(count)]), SEARCH)
+    assert not found.on_front[0] and found.on_front[1:].all()
+    assert [why != "" for why in found.barred] == [True] + [False] * (count - 1)
+
+
+def test_a_network_stays_on_the_front_if_any_of_its_scores_beats_a_constant_prediction():
+    search = searching(objectives={"score.miou": "maximize", "score.iou.pole": "maximize"})
+    low = one(0, 1, 16, 2.0)
+    finds = low.score.model_copy(update={"iou": low.score.iou | {"pole": 5.0}})
+    misses = low.score.model_copy(update={"iou": low.score.iou | {"pole": 0.0}})
+    several = networks([low.model_copy(update={"score": finds}), one(1, 2, 16, 2.5, score=misses)])
+    assert expected(several, search).on_front.tolist() == [True, False]
+
+
 def test_a_kernel_is_learnt_from_some_of_many_networks(monkeypatch):
     learnt = []
     monkeypatch.setattr(

@@ -40,8 +40,9 @@ WIDE = {"name": "wide", "network": tiny_search().candidate({"width": 64}).networ
 
 
 def with_finals(trials: int = 5, finals: dict | None = FINALS, **search) -> RunSpec:
-    both = {"score.miou": "maximize", "latency.median_ms": "minimize"}
-    search = {"objectives": both, "start": [NAMED, WIDE], **search}
+    # Training this short rarely beats a constant prediction in mIoU, but always in boundaries.
+    objectives = {"score.miou": "maximize", "score.boundary_f": "maximize", "latency.median_ms": "minimize"}
+    search = {"objectives": objectives, "start": [NAMED, WIDE], **search}
     return tiny_search(trials=trials, latency=TIMED, finals=finals, **search)
 
 
@@ -86,7 +87,8 @@ def test_the_times_of_the_finals_are_those_of_the_search(finished):
 def test_the_first_table_is_that_of_the_finals_and_the_agreement_stands_between(finished):
     folder, said = finished
     first, between, second = (
-        said.index(text) for text in ("Finals: Front on", "Search and finals, mIoU of 4 networks:", "Search: Front")
+        said.index(text)
+        for text in ("Finals: Front of tiny on", "Search and finals, mIoU of 4 networks:", "Search: Front")
     )
     assert first < between < second
     assert re.search(r"mIoU of 4 networks: rank correlation -?[01]\.\d\d; finals minus search: [+-]\d", said)

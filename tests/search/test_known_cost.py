@@ -133,6 +133,23 @@ def test_nothing_is_proposed_twice_until_there_is_nothing_else():
     assert len(study.trials) == 34
 
 
+def test_proposals_keep_away_from_where_a_bounded_constraint_is_broken():
+    """Accuracy and what is bounded rise against each other, so that without the bound all proposals are deep."""
+
+    def deep(bounded) -> int:
+        study = study_of(KnownCostSampler(SPACE, known, bounded=bounded))
+        found = []
+        for _ in range(STARTUP + 8):
+            trial = study.ask(SPACE)
+            depth = trial.params["depth"]
+            trial.set_constraint("bound", depth - 2.5)
+            study.tell(trial, [10.0 * depth, cost(trial.params)])
+            found.append(depth > 2)
+        return sum(found[STARTUP:])
+
+    assert deep(("bound",)) < deep(()) / 2
+
+
 def test_a_trial_is_worth_the_mean_growth_of_the_front_that_it_moves():
     """Against draws of what would be expected of every network then, by conditioning the process."""
     study = study_of(KnownCostSampler(SPACE, known))

@@ -58,6 +58,19 @@ def test_it_has_what_the_records_have_in_words(tmp_path):
     assert [trial.params["width"] for trial in copy.trials] == [record.values["width"] for record in records]
 
 
+def test_the_iou_of_a_class_and_a_limit_of_scores_are_there(tmp_path):
+    limits = {"score.miou": {"at_least": 20}}
+    study = Study(tiny_search(trials=5, objectives={"score.iou.sky": "maximize"}, limits=limits))
+    records = go(study)
+    mirror = Mirror(study, tmp_path)
+    mirror.add(records)
+    mirror.close()
+    copy = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert copy.metric_names == ["score.iou.sky"]
+    assert [trial.values for trial in copy.trials] == [[r.score.iou["sky"]] for r in records]
+    assert [trial.constraints for trial in copy.trials] == [{"score.miou": 20 - r.score.miou} for r in records]
+
+
 def test_records_that_have_changed_are_written_anew(tmp_path):
     study = Study(tiny_search(trials=3))
     records = go(study)

@@ -15,7 +15,8 @@ SAMPLERS = ["known_cost", "stratified", "tpe", "multivariate_tpe", "nsgaii", "ns
 
 def finished(proposal: Proposal, state: str = "complete", miou: float = 50.0, macs: int = 10) -> Record:
     cost = Cost(parameters=1, macs=macs, fvcore_flops=1, paper_flops=1)
-    score = Score(miou=miou, pixel_accuracy=1, iou={}, constant_miou=1, images=1, seed_miou=(miou,))
+    iou = {"sky": 100 - miou}
+    score = Score(miou=miou, pixel_accuracy=1, iou=iou, constant_miou=1, images=1, seed_miou=(miou,))
     return Record(
         number=proposal.number,
         state=state if proposal.spec else "rejected",
@@ -47,6 +48,13 @@ def go(study: Study, most: int = 1000) -> list[Record]:
         records.append(finished(proposal, miou=miou, macs=macs))
         study.tell(proposal, records[-1])
     return records
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_every_sampler_takes_the_iou_of_a_class_beside_a_limit_of_scores(kind):
+    objectives = {"score.iou.sky": "maximize", "cost.macs": "minimize"}
+    search = {"objectives": objectives, "limits": {"score.miou": {"at_least": 25}}, "sampler": {"kind": kind}}
+    assert len(go(Study(tiny_search(trials=12, **search)))) == 12
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)

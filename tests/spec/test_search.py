@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -85,7 +86,8 @@ def test_an_entry_that_spans_no_values_is_told(complaints: Complaints, entry: st
         (
             "limits: {cost.mac: {at_most: 5}}",
             "search.limits.cost.mac: must be cost.parameters, cost.macs, cost.fvcore_flops, cost.paper_flops, "
-            "latency.median_ms or latency.p95_ms, not 'cost.mac'; did you mean cost.macs?",
+            "latency.median_ms, latency.p95_ms, score.miou, score.pixel_accuracy, score.boundary_f, score.top1, "
+            "score.top5 or score.iou.CLASS, not 'cost.mac'; did you mean cost.macs?",
         ),
         (
             "limits: {cost.macs: 12.0e9}",
@@ -95,6 +97,22 @@ def test_an_entry_that_spans_no_values_is_told(complaints: Complaints, entry: st
         (
             "objectives: {cost.macs: minimise}",
             "search.objectives.cost.macs: must be minimize or maximize, not 'minimise'; did you mean minimize?",
+        ),
+        (
+            "objectives: {score.iou.rode: maximize}",
+            "search.objectives.score.iou.rode: `data` has no class 'rode'; did you mean `road`?",
+        ),
+        (
+            "limits: {score.miou: {at_most: 50}}",
+            "search.limits.score.miou.at_most: would demand a bad value; write `at_least`",
+        ),
+        (
+            "limits: {cost.macs: {at_least: 50}}",
+            "search.limits.cost.macs.at_least: would demand a bad value; write `at_most`",
+        ),
+        (
+            "limits: {cost.macs: {}}",
+            "search.limits.cost.macs: give one of `at_most` (of a cost or a time) and `at_least` (of a score)",
         ),
         ("objectives: {}", "search.objectives: must have at least 1 item, not 0"),
         (
@@ -108,10 +126,28 @@ def test_what_cannot_be_sought_is_told(complaints: Complaints, section: str, com
     assert complaints(f"{RUN}  {section}\n") == [f"run.yaml:8: {complaint}"]
 
 
+@pytest.mark.parametrize("name", ["traffic light", "no. 1", "sky: blue", "IoU"])
+def test_the_iou_of_a_class_of_any_name_is_an_objective_and_has_a_limit(tmp_path: Path, name: str) -> None:
+    content = {
+        "network": {"kind": "segmenter", "classes": 2},
+        "data": {"kind": "folder", "class_names": ["rest", name]},
+        "training": {"epochs": 1},
+        "search": {
+            "trials": 1,
+            "vary": {"network.head.width": {"kind": "choice", "of": [8, 16]}},
+            "objectives": {f"score.iou.{name}": "maximize"},
+            "limits": {"score.iou.rest": {"at_least": 40}},
+        },
+    }
+    spec = RunSpec.model_validate(content)
+    dump(spec, tmp_path / "run.yaml")
+    assert load(tmp_path / "run.yaml") == spec
+
+
 def test_an_objective_that_is_no_metric_is_told_the_nearest(complaints: Complaints) -> None:
     (complaint,) = complaints(f"{RUN}  objectives: {{score.miuo: maximize}}\n")
     assert complaint.startswith("run.yaml:8: search.objectives.score.miuo: must be cost.parameters, ")
-    assert complaint.endswith(" or score.top5, not 'score.miuo'; did you mean score.miou?")
+    assert complaint.endswith(" or score.iou.CLASS, not 'score.miuo'; did you mean score.miou?")
 
 
 def test_the_presets_are_the_papers_networks() -> None:
@@ -203,9 +239,10 @@ def test_a_start_list_that_is_no_list_is_refused_outside_of_files() -> None:
 def test_editors_list_the_metrics_that_a_search_may_name() -> None:
     properties = SearchSpec.model_json_schema()["properties"]
     sought = [name for name, metric in METRICS.items() if metric.objective]
-    assert properties["objectives"]["propertyNames"]["enum"] == sought
-    known_before_training = [name for name in sought if name.split(".")[0] in ("cost", "latency")]
-    assert properties["limits"]["propertyNames"]["enum"] == known_before_training
+    for section in ("objectives", "limits"):
+        listed, of_a_class = properties[section]["propertyNames"]["anyOf"]
+        assert listed["enum"] == sought
+        assert re.match(of_a_class["pattern"], "score.iou.tall weed")
 
 
 EIGHTS = IntRange(kind="int", low=8, high=24, step=8)

@@ -26,7 +26,7 @@ from stdc_search.search.known_cost.improvement import beyond, expected_improveme
 from stdc_search.search.known_cost.pool import LOOKED_AT, Pool, Row, Space
 
 Learnt = dict[tuple[int, int, bool], tuple[Kernel, Link | None]]
-"""Settings of processes, by the objective, the number of trials and whether there is a proxy."""
+"""Settings of processes, by the objective or bound, the number of trials and whether there is a proxy."""
 Known = Callable[[Mapping[str, Any]], "Sequence[float | None] | None"]
 """Parameters -> a value an objective, in the study's order, None where it is unknown; None for what is not wanted."""
 
@@ -63,6 +63,8 @@ class KnownCostSampler(BaseSampler):
         repeats: whether points may be proposed again before all others were.
         proxies: for unknown objectives, by their indices: the name of a user attribute of trials. It holds a number
             that has less noise than the objective and rises with it. It counts if all complete trials have it.
+        bounded: names of constraints that are unknown before a trial. They are modelled, too: what a point is worth
+            counts by its probability to keep them. A trial that breaks another constraint is left out.
         seed: of draws.
     """
 
@@ -76,6 +78,7 @@ class KnownCostSampler(BaseSampler):
         startup: int = STARTUP,
         repeats: bool = False,
         proxies: Mapping[int, str] | None = None,
+        bounded: Collection[str] = (),
         seed: int = 0,
     ) -> None:
         self.startup = max(startup, 2)
@@ -87,6 +90,7 @@ class KnownCostSampler(BaseSampler):
         self.seed = seed
         self._independent = RandomSampler(seed=seed)
         self.proxies = proxies or {}
+        self.bounded = bounded
         self._pool: Pool | None = None
         self._rows: dict[int, Row] = {}
         self._learnt: Learnt = {}
@@ -110,7 +114,7 @@ class KnownCostSampler(BaseSampler):
             return {}
         self.repeated = False
         rng = np.random.default_rng([self.seed, trial.number])
-        history = _History(self.space, study, trial, self._rows, self.proxies)
+        history = _History(self.space, study, trial, self._rows, self.proxies, self.bounded)
         if self._pool is None:
             rows = self.space.rows(np.random.default_rng(self.seed))
             self._pool = Pool(self.space, study.directions, rows, self.known_of_many)
@@ -163,9 +167,16 @@ class _History:
     """What was tried; of trials that are done their rows are remembered."""
 
     def __init__(
-        self, space: Space, study: Study, current: FrozenTrial, known: dict[int, Row], proxies: Mapping[int, str]
+        self,
+        space: Space,
+        study: Study,
+        current: FrozenTrial,
+        known: dict[int, Row],
+        proxies: Mapping[int, str],
+        bounded: Collection[str] = (),
     ) -> None:
         self.seen: set[bytes] = set()
+        excess: dict[str, list[float]] = {name: [] for name in bounded}
         rows, values, running = [], [], []
         told: dict[int, list[float | None]] = {i: [] for i in proxies}
         names = set(space.distributions)
@@ -180,9 +191,13 @@ class _History:
             self.seen.add(row.tobytes())
             if trial.state == TrialState.RUNNING:
                 running.append(row)
-            elif trial.state == TrialState.COMPLETE and all(value <= 0 for value in trial.constraints.values()):
+            elif trial.state == TrialState.COMPLETE and all(
+                value <= 0 for name, value in trial.constraints.items() if name not in bounded
+            ):
                 rows.append(row)
                 values.append(trial.values)
+                for name, its in excess.items():
+                    its.append(trial.constraints.get(name, 0.0))
                 for i, name in proxies.items():
                     told[i].append(trial.user_attrs.get(name))
         width = len(names)
@@ -191,6 +206,8 @@ class _History:
         self.running = np.array(running, dtype=np.intp).reshape(-1, width)
         self.proxies = {i: np.array(its, dtype=float) for i, its in told.items() if None not in its}
         """Those that all have."""
+        self.excess = [np.array(its, dtype=float) for its in excess.values()]
+        """Of each bounded constraint, how far trials lie beyond it."""
 
     def fresh(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which rows were not tried."""
@@ -230,12 +247,17 @@ class _Model:
         places = np.concatenate([rows, running])
         _, once = np.unique(places, axis=0, return_index=True)
         self.networks, self.trained = places[once], once < len(rows)
+        self.places = np.concatenate([points, pending])[once]
+        self.bounds = []
+        for i, excess in enumerate(history.excess, start=len(pool.signs)):
+            settings = _settings(points, excess, None, i, learnt)
+            self.bounds.append(_process(points[kept], excess[kept], None, *settings))
         first, *others = (mean[once] for mean in means)  # without noise, so that luck is not taken for merit
         self.spots = np.concatenate(
             [np.concatenate([costs, their])[once], *([np.stack(others, 1)] if others else [])], axis=1
         )
-        self.level = first
-        self.places = np.concatenate([points, pending])[once]
+        kept_all = np.all([bound.means(self.places) <= 0 for bound in self.bounds], axis=0)
+        self.level = np.where(kept_all, first, np.inf)
         self.draws = rng.standard_normal((FANTASIES if others else 1, len(others)))
         self.worst = float(beyond(first))
         self.reference = np.concatenate([beyond(pool.costs), beyond(np.stack(others, 1)) if others else []])
@@ -256,7 +278,15 @@ class _Model:
             total += expected_improvement(
                 mean, told, spots, self.front_level, self.front_spots, self.worst, self.reference
             )
-        return total / len(self.draws)
+        return total / len(self.draws) * self._keeping(points)
+
+    def _keeping(self, points: Floats) -> Floats:
+        """The probability that each point keeps what is bounded."""
+        found = np.ones(len(points))
+        for bound in self.bounds:
+            mean, deviation = bound.predict(points)
+            found *= norm.cdf(-mean / deviation)
+        return found
 
     def worth(self, rows: NDArray[np.intp], costs: Floats) -> Floats:
         """The same growth, with what a trial of each point says about the points of the front."""
@@ -265,7 +295,8 @@ class _Model:
         others = [process.predict(points) for process in self.processes[1:]]
         spots = np.concatenate([costs, *(guessed[:, None] for guessed, _ in others)], axis=1)
         moves = self.processes[0].moves(self.places, points)
-        return np.array([self._growth(moves[:, i], (mean[i], own[i], spots[i])) for i in range(len(rows))])
+        growth = np.array([self._growth(moves[:, i], (mean[i], own[i], spots[i])) for i in range(len(rows))])
+        return growth * self._keeping(points)
 
     def worth_of_repeats(self) -> Floats:
         """The same for another trial of each network that was tried; none of one that is running or far behind."""
