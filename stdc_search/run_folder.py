@@ -4,7 +4,8 @@ runs/NAME/
     spec.yaml  machine.json  data.json  results.jsonl  study.db  .lock
     report/             table.csv, .md, .tex; front.png, .svg; overlay.png
     networks/0042/      a candidate: spec.yaml; until it ends, running.json and tries.txt; error.txt if it failed
-        ...             the training of its first seed: weights.safetensors, curve.csv, checkpoint.pt, sample/, ...
+        ...             the training of its first seed: weights.safetensors, curve.csv, checkpoint.pt, ...
+            sample/7/   image.png, truth.png and prediction.png of the 7th validation image
         seed-1/         the same files of another seed
     finals/             the run of the finals: a folder like this one, whose networks have the same numbers
 """
@@ -40,7 +41,7 @@ WEIGHTS, BEST, CHECKPOINT, CURVE = "weights.safetensors", "best.safetensors", "c
 SAMPLE, TENSORBOARD = "sample", "tensorboard"
 """Folders of the training of one seed."""
 SAMPLE_PARTS = ("image", "truth", "prediction")
-"""Each a PNG in SAMPLE."""
+"""Each a PNG in a folder of SAMPLE."""
 
 
 def candidate_folder(run: Path, number: int) -> Path:
@@ -53,6 +54,13 @@ def candidate_folders(run: Path) -> dict[int, Path]:
     numbers = sorted(int(path.name) for path in (run / NETWORKS).glob("*") if path.name.isdecimal())
     folders = {number: candidate_folder(run, number) for number in numbers}
     return {number: folder for number, folder in folders.items() if folder.is_dir()}
+
+
+def sample_folders(candidate: Path) -> list[Path]:
+    """A folder for each image whose prediction a candidate keeps; in older runs, SAMPLE itself has one image."""
+    sample = candidate / SAMPLE
+    folders = sorted((path for path in sample.glob("*/") if path.name.isdecimal()), key=lambda path: int(path.name))
+    return folders or [sample] * (sample / f"{SAMPLE_PARTS[0]}.png").is_file()
 
 
 def seed_folder(candidate: Path, seed: int, first: int) -> Path:

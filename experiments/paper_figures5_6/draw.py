@@ -28,7 +28,7 @@ from stdc_search.evaluation.views import predict
 from stdc_search.network.builder import build
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.network.weights import load_weights
-from stdc_search.report.overlay import blend, colours
+from stdc_search.report.palette import Palette, colours
 from stdc_search.report.plots import encode
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.run_folder import WEIGHTS, candidate_folder, seed_folder
@@ -116,18 +116,18 @@ def heat(module: Segmenter, image: Tensor, size: tuple[int, int]) -> NDArray[np.
 
 def draw(networks: dict[str, Segmenter], samples: list[tuple[Tensor, Tensor]], spec: RunSpec) -> Figure:
     """A row an image: itself, its labels, then of each network the heat map and the prediction."""
-    palette = colours(CAMVID_CLASSES)
+    palette = Palette(CAMVID_CLASSES, colours(CAMVID_CLASSES))
     columns = 2 + 2 * len(networks)
     figure = Figure(figsize=(2.1 * columns, 1.8 * len(samples)), layout="constrained")
     FigureCanvasAgg(figure)
     for row, (image, label) in enumerate(samples):
         pixels = image.permute(1, 2, 0).numpy()
-        pictures = {"image": pixels, "labels": blend(pixels, label.numpy(), palette)}
+        pictures = {"image": pixels, "labels": palette.blend(pixels, label.numpy())}
         for title, module in networks.items():
             source = "spatial path" if module.spatial is not None else "stage 3"
             pictures[f"{title}:\n{source}"] = heat(module, image, spec.image_size)
             prediction = predict(module, image, views(spec), label.shape).to(torch.uint8).numpy()
-            pictures[f"{title}:\nprediction"] = blend(pixels, prediction, palette)
+            pictures[f"{title}:\nprediction"] = palette.blend(pixels, prediction)
         for column, (title, picture) in enumerate(pictures.items()):
             axes = figure.add_subplot(len(samples), columns, row * columns + column + 1)
             shape = label.shape[0] / label.shape[1] * picture.shape[1] / picture.shape[0]  # all as large as the image

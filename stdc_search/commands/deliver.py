@@ -23,9 +23,8 @@ from stdc_search.deploy.quantize import calibration_images, quantized
 from stdc_search.errors import UserError
 from stdc_search.network.builder import build
 from stdc_search.network.weights import load_weights
-from stdc_search.report.overlay import colours
+from stdc_search.report.palette import Palette
 from stdc_search.spec.choices import Format
-from stdc_search.spec.data import ImagenetSpec
 from stdc_search.spec.run import RunSpec
 
 
@@ -83,18 +82,15 @@ def deliver(
 def describe(spec: RunSpec, weights: Path) -> dict[str, Any]:
     """The content of `about.json`."""
     data, network = spec.data, spec.network
-    if data is None or isinstance(data, ImagenetSpec):
-        classes = tuple(f"class {i}" for i in range(network.classes))
-    else:
-        classes = data.class_names
+    palette = Palette.of(data, network.classes)
     height, width = spec.image_size
     segments = network.kind == "segmenter"
     return {
         "input": f"image: uint8, 1 x {height} x {width} x 3, RGB; an image of another size is resized to it",
         "output": f"labels: uint8, 1 x {height} x {width}" if segments else "labels: int64, 1",
         "image_size": [height, width],
-        "classes": list(classes),
-        "colours": colours(classes).tolist(),
+        "classes": list(palette.names),
+        "colours": palette.colours.tolist(),
         "network": network.model_dump(mode="json"),
         "weights": {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
         "made_by": f"stdc-search {__version__}, torch {torch.__version__}",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stdc_search.data.dataset import Dataset, Split
 from stdc_search.data.survey import Survey, faults, open_what_can_be, survey
 from stdc_search.errors import UserError
+from stdc_search.report.palette import Palette
 from stdc_search.report.samples import sample_page, save_samples
 from stdc_search.spec.base import located
 from stdc_search.spec.run import RunSpec, load
@@ -74,5 +75,7 @@ def _draw(spec: RunSpec, images: Dataset, chosen: list[int], name: str, picture:
     samples = preview(spec, images, chosen)
     height, width = samples[0][0].shape[:2]
     shown = f"{height} x {width} crops, as in training" if spec.training else f"resized to {height} x {width}"
-    title = f"{name}: {len(chosen)} of {len(images)} training images, {shown}"
-    save_samples(sample_page(title, [images.name(i) for i in chosen], samples, images.class_names), picture)
+    beside = "" if isinstance(samples[0][1], int) else ", each beside its labels"
+    title = f"{name}: {len(chosen)} of {len(images)} training images, {shown}{beside}"
+    palette = replace(Palette.of(spec.data, spec.network.classes), names=images.class_names)
+    save_samples(sample_page(title, [images.name(i) for i in chosen], samples, palette), picture)

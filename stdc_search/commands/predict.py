@@ -21,8 +21,8 @@ from stdc_search.evaluation import views as evaluation
 from stdc_search.network.builder import build
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.network.weights import load_weights
-from stdc_search.report.overlay import blend, colours
-from stdc_search.spec.data import CITYSCAPES_CLASSES, ImagenetSpec
+from stdc_search.report.palette import Palette
+from stdc_search.spec.data import CITYSCAPES_CLASSES
 from stdc_search.spec.run import RunSpec
 from stdc_search.tasks.segmentation import views
 
@@ -61,10 +61,7 @@ def predict(
             f"label ids exist for the {len(CITYSCAPES_CLASSES)} classes of Cityscapes, but the network has {classes}"
         )
     load_weights(module, weights)
-    how, data = views(spec), spec.data
-    assert not isinstance(data, ImagenetSpec)
-    names = data.class_names if data else tuple(f"class {i}" for i in range(spec.network.classes))
-    palette = colours(names)
+    how, palette = views(spec), Palette.of(spec.data, spec.network.classes)
     found = list(_found(images))
     places = [_places(out / name, path, label_ids) for name, path in found]
     _check_places(list(chain.from_iterable(places)), [path for _, path in found])
@@ -79,7 +76,7 @@ def predict(
         return evaluation.predict(module, image, how, image.shape[1:]).to(torch.uint8).numpy()
 
     def drawn(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return blend(frame, labels_of(torch.from_numpy(frame.copy()).permute(2, 0, 1)), palette)
+        return palette.blend(frame, labels_of(torch.from_numpy(frame.copy()).permute(2, 0, 1)))
 
     for (_, path), targets, length in zip(found, places, lengths, strict=True):
         targets[0].parent.mkdir(parents=True, exist_ok=True)
@@ -92,9 +89,9 @@ def predict(
                 Image.fromarray(np.asarray(LABEL_IDS, np.uint8)[labels]).save(targets[0])
             else:
                 mask = Image.fromarray(labels).convert("P")
-                mask.putpalette(palette.tobytes())
+                mask.putpalette(palette.colours.tobytes())
                 mask.save(targets[0])
-                Image.fromarray(blend(image.permute(1, 2, 0).numpy(), labels, palette)).save(targets[1])
+                Image.fromarray(palette.blend(image.permute(1, 2, 0).numpy(), labels)).save(targets[1])
         done += length
         tell(0)
     return list(chain.from_iterable(places))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,13 @@ from rich.console import Console
 
 from stdc_search import records
 from stdc_search.errors import UserError
-from stdc_search.records import METRICS, Direction, Score
-from stdc_search.report.candidates import best, candidates, first, label, shown
-from stdc_search.report.overlay import draw_overlay, overlay
+from stdc_search.records import Direction, Record, Score
+from stdc_search.report.candidates import candidates, class_table, label, ranked, shown
+from stdc_search.report.overlay import Predictor, draw_overlay, overlay
+from stdc_search.report.palette import Palette
 from stdc_search.report.plots import draw_front, encode, front_picture
 from stdc_search.report.tables import print_table, save_table
+from stdc_search.report.verdict import barred_note, best_notes, limits_note, missed_note
 from stdc_search.report.words import (
     DOUBTFUL,
     conditions,
@@ -44,12 +47,13 @@ from stdc_search.run_folder import (
     candidate_folder,
     is_of_finals,
 )
-from stdc_search.spec.data import ImagenetSpec
-from stdc_search.spec.run import load
+from stdc_search.spec.run import RunSpec, load
 from stdc_search.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+CLASSES = "IoU of each class, %"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +64,15 @@ class Report:
     """Every trained candidate with every figure."""
     shown: pd.DataFrame
     """The front and the named networks, as drawn."""
+    classes: pd.DataFrame
+    """The IoU of each class with each of them; empty without label maps."""
     title: str
     notes: tuple[str, ...]
     """Lines below the table: what it holds for, what was done, where things are."""
     paths: tuple[Path, ...]
     """Files written."""
     best: int | None
-    """Number of the most accurate network on the front."""
+    """Number of the most accurate network on the front whose folder exists."""
     best_spec: Path | None
     """Its `spec.yaml`, which runs by itself; from the finals if there are any."""
     finals: Report | None = None
@@ -79,9 +85,14 @@ class Report:
         title = self.title
         if self.finals is not None:
             notes = [*self.finals.notes, *self.agreement]
-            print_table(self.finals.shown, f"Finals: {self.finals.title}", notes, console)
+            self.finals._print(f"Finals: {self.finals.title}", notes, console)
             title = f"Search: {title}"
-        print_table(self.shown, title, self.notes, console)
+        self._print(title, self.notes, console)
+
+    def _print(self, title: str, notes: Sequence[str], console: Console | None) -> None:
+        print_table(self.shown, title, () if len(self.classes) else notes, console)
+        if len(self.classes):
+            print_table(self.classes, CLASSES, notes, console)
 
 
 def write_report(folder: Path) -> Report:
@@ -99,13 +110,16 @@ def write_report(folder: Path) -> Report:
     complete = [record for record in found if record.state == "complete"]
     if not complete:
         notes = filter(None, (doubtful_rejections(found), summary(found)))
-        return Report(pd.DataFrame(), pd.DataFrame(), "Nothing to show", tuple(notes), (), None, None)
+        empty = pd.DataFrame()
+        return Report(empty, empty, empty, "Nothing to show", tuple(notes), (), None, None)
 
     objectives: dict[str, Direction] = {**run.search.objectives} if run.search else {}
+    limits = run.search.limits if run.search else {}
     before = records.read(folder.parent / RESULTS) if is_of_finals(folder) else []
     frame = candidates(complete, objectives, run, [record for record in before if record.state == "complete"])
     table = shown(frame, objectives, every=is_of_finals(folder))
-    title = heading(run, complete)
+    classes = class_table(frame, table)
+    title = heading(run, complete, (folder.parent if is_of_finals(folder) else folder).resolve().name)
     numbers = {int(number) for number in table["network"]}
     shaky = doubtful([record for record in complete if record.number in numbers], found)
     if shaky:
@@ -116,6 +130,9 @@ def write_report(folder: Path) -> Report:
         conditions(complete, records.read_machines(folder / MACHINES)),
         expectation_note(frame, finals=bool(before)),
         constant_note(complete),
+        barred_note(frame),
+        missed_note(classes),
+        limits_note(frame.loc[frame["number"].isin([*numbers])], limits),
         machine_note(frame, objectives),
         f"Doubtful times; do not rank by them: {', '.join(shaky)}" if shaky else "",
         doubtful_rejections(found),
@@ -128,11 +145,14 @@ def write_report(folder: Path) -> Report:
     caption = " ".join(
         f"{sentence}." for sentence in [title, *remarks, legend(table), extent(frame, table)] if sentence
     )
-    paths = save_table(frame, folder / TABLE, caption=caption, drawn=table)
+    also = {CLASSES: classes} if len(classes) else {}
+    paths = save_table(frame, folder / TABLE, caption=caption, drawn=table, also=also)
 
     if objectives:
         small_print = "\n".join(line for remark in remarks for line in textwrap.wrap(remark, 115))
-        figure = draw_front(front_picture(frame, objectives, title, small_print, shaky))
+        rejected = [record for record in found if record.state == "rejected"]
+        picture = front_picture(frame, objectives, title, small_print, shaky, limits, rejected)
+        figure = draw_front(picture)
         pictures = tuple(_write(figure, folder / f"{FRONT}{ending}") for ending in (".png", ".svg"))
         paths += pictures
         notes.append(f"picture: {pictures[0]}")
@@ -140,27 +160,39 @@ def write_report(folder: Path) -> Report:
     finals = write_report(folder / FINALS) if (folder / FINALS / SPEC).is_file() else None
     finals = finals if finals is not None and not finals.shown.empty else None
     agreement = finals_note(finals.candidates, frame, objectives) if finals is not None else []
-    number = best(frame, objectives)
-    winner = next((record for record in complete if record.number == number), None)
-    spec = None
-    if winner is not None:
-        network = candidate_folder(folder, winner.number)
-        spec = network / SPEC
-        if isinstance(winner.score, Score) and run.data is not None and not isinstance(run.data, ImagenetSpec):
-            if (network / SAMPLE).is_dir():
-                picture = overlay(network / SAMPLE, run.data.class_names, winner.score, label(winner))
-                paths += (_write(draw_overlay(picture), folder / OVERLAY),)
-                notes.append(f"overlay: {paths[-1]}")
-            else:
-                notes.append(f"no overlay: {network / SAMPLE} is missing")
-        by = first(objectives, "maximize") or next(iter(objectives), None)
-        title_of_best = "expected " * (f"expected.{by}" in frame) + METRICS[by].title.removesuffix(" %") if by else ""
-        where = "in the search " * (finals is not None)
-        notes.append(f"best network {where}by {title_of_best}: {spec}" if by else f"network: {spec}")
+    there = frame.loc[[(candidate_folder(folder, number) / SPEC).is_file() for number in frame["number"]]]
+    order = ranked(there, objectives)
+    if predictors := _predictors(folder, complete, order or there["number"].tolist()):
+        paths += (drawn := _save_overlay(folder, run, predictors))
+        missing = f"no overlay: {predictors[0].folder / SAMPLE} is missing"
+        notes.append(f"overlay: {drawn[0]}" if drawn else missing)
+    chosen = order[0] if order else None
+    spec = candidate_folder(folder, chosen) / SPEC if chosen is not None else None
+    notes += best_notes(frame, there, objectives, spec, "in the search " * (finals is not None))
     if finals is not None and finals.best is not None:
-        number, spec = finals.best, finals.best_spec
+        chosen, spec = finals.best, finals.best_spec
         notes.append(f"best network in the finals: {spec}")
-    return Report(frame, table, title, tuple(filter(None, notes)), paths, number, spec, finals, tuple(agreement))
+    notes, agreement = tuple(filter(None, notes)), tuple(agreement)
+    return Report(frame, table, classes, title, notes, paths, chosen, spec, finals, agreement)
+
+
+def _predictors(folder: Path, complete: Sequence[Record], numbers: Sequence[int]) -> list[Predictor]:
+    """The first, the middle and the last of some networks, as far as they label pixels."""
+    by_number = {record.number: record for record in complete}
+    some = dict.fromkeys(numbers[i] for i in (0, len(numbers) // 2, len(numbers) - 1)) if numbers else ()
+    return [
+        Predictor(label(record), record.score, candidate_folder(folder, record.number))
+        for record in map(by_number.__getitem__, some)
+        if isinstance(record.score, Score)
+    ]
+
+
+def _save_overlay(folder: Path, run: RunSpec, predictors: Sequence[Predictor]) -> tuple[Path, ...]:
+    """Write the overlay, or remove an earlier one that shows what is gone."""
+    if (picture := overlay(predictors, Palette.of(run.data, run.network.classes))) is not None:
+        return (_write(draw_overlay(picture), folder / OVERLAY),)
+    (folder / OVERLAY).unlink(missing_ok=True)
+    return ()
 
 
 def _write(figure: Figure, path: Path) -> Path:

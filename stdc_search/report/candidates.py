@@ -12,7 +12,7 @@ import pandas as pd
 
 from stdc_search.expectation import DEVIATIONS, expected, networks, pooled
 from stdc_search.ranking import front
-from stdc_search.records import METRICS, SEEDED, Direction, Latency, Record
+from stdc_search.records import IOU, METRICS, SEEDED, Direction, Latency, Record
 from stdc_search.report.tables import MARK
 from stdc_search.report.words import REFERENCE, label, short_titles
 from stdc_search.spec.run import RunSpec
@@ -47,6 +47,7 @@ def candidates(
     - `front`: no other network of the space dominates it in the objectives, by expected scores where there are some. A
       reference is outside of the space, so never on its front.
     - `probability`: of being on the front of true scores.
+    - `barred`: what keeps a network off the front, whatever others are like; empty for most.
 
     Rows are in the order of the first objective that is minimised, else of the first.
 
@@ -71,6 +72,7 @@ def candidates(
     if run is not None and run.search is not None and within:
         model = expected(within, run.search, earlier)
         on_front[inside] = model.on_front
+        frame.loc[inside, "barred"] = model.barred
         for name, scores in model.scores.items():
             # A reference has no neighbours in the space: nothing but its own trainings is known of it.
             frame[f"expected.{name}"] = frame[name]
@@ -96,8 +98,10 @@ def _within(several: Sequence[list[Record]]) -> list[list[Record]]:
 
 
 def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction], *, every: bool = False) -> pd.DataFrame:
-    """The front and all networks that have a name, or every network; columns titled with their units."""
+    """The front and all networks that have a name, or every network, as where there is no front; columns titled with
+    their units."""
     named = frame["origin"] != "sampler"
+    every = every or not any(frame["front"])
     frame = frame.loc[every | frame["front"] | named]
     columns: dict[str, Any] = {"network": frame["number"].map("{:04d}".format)}
     if objectives:
@@ -107,7 +111,8 @@ def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction], *, every: bo
             MARK if on_front else REFERENCE if origin == "reference" else ""
             for on_front, origin in zip(frame["front"], frame["origin"], strict=True)
         ]
-    for name in dict.fromkeys([*objectives, *ALWAYS]):
+    bounded = (name.removeprefix("expected.") for name in frame if name.startswith("expected."))
+    for name in dict.fromkeys([*objectives, *bounded, *ALWAYS]):
         if f"expected.{name}" in frame:
             columns[f"expected {METRICS[name].title}"] = frame[f"expected.{name}"]
             columns["± %"] = frame[f"interval.{name}"]
@@ -118,6 +123,8 @@ def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction], *, every: bo
                 columns["seeds"] = frame["seeds"]
             if name in SEEDED and "error" in frame:
                 columns["SE %"] = frame["error"]
+            if name == "score.miou" and not _ious(frame).empty:
+                columns["weakest class"] = _weakest(frame)
     for name in frame:
         if name.startswith("latency_also.") and name.endswith(".median_ms"):
             columns[f"{name.split('.')[1]} ms"] = frame[name]
@@ -131,15 +138,36 @@ def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction], *, every: bo
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
-def best(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> int | None:
-    """Number of the front's network with most of the first objective that is maximised, by expectation where there is
-    one; else of its first row."""
+def class_table(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """A row a class: its IoU with each network of a drawn table. Empty where nothing has an IoU."""
+    ious = _ious(frame)
+    rows = ious.set_axis(frame["number"]).loc[[int(number) for number in table["network"]]]
+    names = table["network"].where(table["name"] == "", table["name"]) if "name" in table else table["network"]
+    table = rows.T.astype(float).round(1).set_axis([f"{name} %" for name in names], axis=1)
+    return table.rename_axis("class").reset_index()
+
+
+def _ious(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of IoUs, named by the classes, in their order."""
+    names = [name for name in frame if name.startswith(IOU)]
+    return pd.DataFrame({name.removeprefix(IOU): frame[name] for name in names}, index=frame.index)
+
+
+def _weakest(frame: pd.DataFrame) -> list[str]:
+    """The class with the least IoU of each network, and that IoU."""
+    rows = [row.dropna() for _, row in _ious(frame).iterrows()]
+    return [f"{row.idxmin()} {row.min():.1f}" if len(row) else "" for row in rows]
+
+
+def ranked(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> list[int]:
+    """Numbers of the front's networks, first the one with most of the first objective that is maximised, by expectation
+    where there is one; without such an objective in the order of their rows."""
     rows = frame.loc[frame["front"]].to_dict("records")
     by = first(objectives, "maximize")
     if by:
         by = f"expected.{by}" if f"expected.{by}" in frame else by
         rows.sort(key=lambda row: -row[by])
-    return rows[0]["number"] if rows else None
+    return [row["number"] for row in rows]
 
 
 def first(objectives: Mapping[str, Direction], direction: Direction) -> str | None:

@@ -1,45 +1,40 @@
-"""Image, truth and prediction side by side."""
+"""Images, their labels and the predictions of several networks side by side."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stdc_search.records import IGNORED, Score
-from stdc_search.report.plots import INK, SMALL_PT, TEXT_PT, TITLE_PT, literal
-from stdc_search.run_folder import SAMPLE_PARTS
+from stdc_search.records import Score
+from stdc_search.report.palette import Colour, Palette, Rgb
+from stdc_search.report.plots import INK, PALE, SMALL_PT, TEXT_PT, TITLE_PT, literal
+from stdc_search.run_folder import SAMPLE_PARTS, sample_folders
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHARE = 0.6
-"""Opacity of the class colour over the image."""
 WIDTH = 12
 """Width of the picture, in inches."""
+NETWORKS = 3
+"""Networks of a front in the picture, at most."""
 
-CAMVID_COLOURS = {
-    "sky": (125, 185, 232),
-    "building": (160, 30, 30),
-    "pole": (225, 225, 150),
-    "road": (128, 64, 128),
-    "pavement": (60, 50, 225),
-    "tree": (110, 150, 20),
-    "sign": (245, 150, 160),
-    "fence": (85, 90, 150),
-    "car": (95, 10, 175),
-    "pedestrian": (250, 160, 0),
-    "bicyclist": (0, 170, 215),
-}
-"""Red, green, blue: near the data set's own, brighter where those look alike over a dark image."""
+Legend = tuple[tuple[str, Colour | None], ...]
+"""Names with their colours; None for what is not painted."""
 
-Rgb = NDArray[np.uint8]
-Colour = tuple[int, int, int]
+
+class Predictor(NamedTuple):
+    """A network whose predictions are shown."""
+
+    name: str
+    score: Score
+    """Over all validation images."""
+    folder: Path
+    """That of the candidate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,112 +42,104 @@ class Overlay:
     """All that the picture shows."""
 
     title: str
-    panels: tuple[tuple[str, Rgb], ...]
-    """Titles and [height, width, 3] images."""
-    legend: tuple[tuple[str, Colour], ...]
-    """The classes in the picture with their colours."""
+    columns: tuple[str, ...]
+    """What stands above the panels."""
+    rows: tuple[tuple[Rgb, ...], ...]
+    """A row an image: the panels, each [height, width, 3]."""
+    legend: Legend
+    """The classes in the picture."""
     legend_title: str
 
 
-def colours(names: Sequence[str]) -> Rgb:
-    """Colours of classes, [classes, 3]: CamVid's where it has the name, else far from all others."""
-    levels = np.arange(0, 256, 51)
-    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
-    chosen = [CAMVID_COLOURS[name] for name in names if name in CAMVID_COLOURS]
-    far = np.full(len(grid), np.inf)
-    for used in [(0, 0, 0), (255, 255, 255), *chosen]:
-        far = np.minimum(far, np.linalg.norm(grid - used, axis=1))
-    result = []
-    for name in names:
-        colour = CAMVID_COLOURS.get(name)
-        if colour is None:
-            colour = _colour(grid[far.argmax()])
-            far = np.minimum(far, np.linalg.norm(grid - colour, axis=1))
-        result.append(colour)
-    return np.array(result, dtype=np.uint8)
-
-
-def overlay(sample: Path, class_names: Sequence[str], score: Score, name: str) -> Overlay:
-    """What the picture shows.
+def overlay(predictors: Sequence[Predictor], palette: Palette) -> Overlay | None:
+    """What the picture shows: of each image the photo, the truth, and what the networks predict.
 
     Args:
-        sample: Folder with `image.png` (RGB), `truth.png` and `prediction.png` (class ids, 255 ignored), of one size.
-        score: Over all validation images; the legend tells each class's.
-        name: Of the network.
-    """
-    from PIL import Image
+        predictors: the first one decides which images are shown; one that lacks their predictions is left out.
+        palette: of the classes.
 
-    files = (sample / f"{part}.png" for part in SAMPLE_PARTS)
-    image, truth, prediction = (np.asarray(Image.open(file)) for file in files)
-    palette = colours(class_names)
-    entries = [_entry(name, score) for name in class_names]
-    seeds = len(score.seed_miou)
-    shown = f" over {seeds} seeds; prediction of the first" if seeds > 1 else ""
+    Returns:
+        The picture; None if the first network has no samples.
+    """
+    samples = [{path.name: path for path in sample_folders(one.folder)} for one in predictors]
+    if not samples[0]:
+        return None
+    with_all = [(one, its) for one, its in zip(predictors, samples, strict=True) if its.keys() >= samples[0].keys()]
+    seen: set[int] = set()
+    rows = []
+    for name in samples[0]:
+        image, *labels = _read(samples[0][name], SAMPLE_PARTS)
+        labels += [_read(its[name], SAMPLE_PARTS[2:])[0] for _, its in with_all[1:]]
+        seen |= {*np.unique(np.stack(labels)).tolist()}
+        rows.append((image, *(palette.blend(image, one) for one in labels)))
+    shown = [one for one, _ in with_all]
     return Overlay(
-        title=f"{name}: mIoU {score.miou:.1f} %{shown}",
-        panels=(
-            ("image", image),
-            ("truth", blend(image, truth, palette)),
-            ("prediction", blend(image, prediction, palette)),
-        ),
-        legend=class_legend(np.union1d(truth, prediction).tolist(), entries, palette),
-        legend_title=f"classes in this image, with their IoU in % over all {score.images}",
+        title="Validation images, their labels and predictions",
+        columns=("image", "truth", *(_column(one) for one in shown)),
+        rows=tuple(rows),
+        legend=palette.legend(seen, [_entry(name, shown) for name in palette.names]),
+        legend_title=f"classes in these images, with their IoU in % over all {shown[0].score.images} validation images"
+        + ", in the order of the networks" * (len(shown) > 1),
     )
 
 
-def class_legend(seen: Iterable[int], entries: Sequence[str], palette: Rgb) -> tuple[tuple[str, Colour], ...]:
-    """The entries of the classes that are seen with their colours, and that of pixels without a class, if any."""
-    seen = sorted(seen)
-    legend = [(entries[i], _colour(palette[i])) for i in seen if i != IGNORED]
-    return (*legend, ("ignored", (0, 0, 0))) if IGNORED in seen else tuple(legend)
+def _read(sample: Path, parts: Sequence[str]) -> list[Rgb]:
+    from PIL import Image
+
+    return [np.asarray(Image.open(sample / f"{part}.png")) for part in parts]
 
 
-def _colour(rgb: NDArray[Any]) -> Colour:
-    red, green, blue = rgb.tolist()
-    return red, green, blue
+def _column(one: Predictor) -> str:
+    seeds = len(one.score.seed_miou)
+    several = f"\nover {seeds} seeds; prediction of the first" if seeds > 1 else ""
+    return f"{one.name}: mIoU {one.score.miou:.1f} %{several}"
 
 
-def _entry(name: str, score: Score) -> str:
-    value = score.iou.get(name)
-    return name if value is None else f"{name} {value:.1f}"
-
-
-def blend(image: Rgb, labels: NDArray[np.uint8], palette: Rgb) -> Rgb:
-    """Class colours over an image; ignored pixels are darkened instead."""
-    table = np.zeros((256, 3), dtype=np.uint8)
-    table[: len(palette)] = palette
-    return (SHARE * table[labels] + (1 - SHARE) * image).round().astype(np.uint8)
+def _entry(name: str, shown: Sequence[Predictor]) -> str:
+    values = [one.score.iou.get(name) for one in shown]
+    return " ".join([name, " / ".join(f"{value:.1f}" for value in values if value is not None)]).rstrip()
 
 
 def draw_overlay(picture: Overlay) -> Figure:
-    """The picture: three panels in a row, the classes below."""
+    """The picture: a row an image, the classes below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    height, width = picture.panels[0][1].shape[:2]
-    below = legend_height(picture.legend, WIDTH)
-    figure = Figure(figsize=(WIDTH, WIDTH / 3 * height / width + 0.43 + below), layout="constrained")
+    columns = len(picture.columns)
+    shapes = [row[0].shape for row in picture.rows]
+    ratios = [height / width for height, width, _ in shapes]
+    titles = 0.18 * (1 + max(title.count("\n") for title in picture.columns))
+    height = WIDTH / columns * sum(ratios) + 0.06 * len(ratios) + 0.4 + titles + legend_height(picture.legend, WIDTH)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(literal(picture.title), x=0.005, ha="left", size=TITLE_PT, weight="bold", color=INK)
-    for axes, (title, image) in zip(figure.subplots(1, 3), picture.panels, strict=True):
-        axes.imshow(image)
-        axes.set_title(title, size=TEXT_PT, color=INK)
-        axes.set_axis_off()
+    places = figure.subplots(len(picture.rows), columns, squeeze=False, height_ratios=ratios)
+    for row, panels in zip(places, picture.rows, strict=True):
+        for axes, image in zip(row, panels, strict=True):
+            axes.imshow(image)
+            axes.set_axis_off()
+    for axes, title in zip(places[0], picture.columns, strict=True):
+        axes.set_title(literal(title), size=TEXT_PT, color=INK)
     draw_legend(figure, picture.legend, WIDTH, picture.legend_title)
     return figure
 
 
-def legend_height(legend: Sequence[tuple[str, Colour]], width: float) -> float:
+def legend_height(legend: Legend, width: float) -> float:
     """Inches that a legend with its title takes below a figure of a width in inches."""
     return 0.35 + 0.2 * math.ceil(len(legend) / _columns(legend, width))
 
 
-def draw_legend(figure: Figure, legend: Sequence[tuple[str, Colour]], width: float, title: str) -> None:
-    """Names and their colours below a figure of a width in inches."""
+def draw_legend(figure: Figure, legend: Legend, width: float, title: str) -> None:
+    """Names and their colours below a figure of a width in inches; what is not painted has an empty box."""
     from matplotlib.patches import Patch
 
     drawn = figure.legend(
-        handles=[Patch(color=f"#{bytes(colour).hex()}", label=literal(name)) for name, colour in legend],
+        handles=[
+            Patch(facecolor="none", edgecolor=PALE, label=literal(name))
+            if colour is None
+            else Patch(color=f"#{bytes(colour).hex()}", label=literal(name))
+            for name, colour in legend
+        ],
         title=title,
         title_fontsize=SMALL_PT,
         loc="outside lower center",
@@ -166,6 +153,6 @@ def draw_legend(figure: Figure, legend: Sequence[tuple[str, Colour]], width: flo
     drawn.get_title().set_color(INK)
 
 
-def _columns(legend: Sequence[tuple[str, Colour]], width: float) -> int:
+def _columns(legend: Legend, width: float) -> int:
     longest = max(len(name) for name, _ in legend)
     return max(1, min(len(legend), int(width / (0.45 + 0.075 * longest))))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,9 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stdc_search.records import IMAGE_METRICS, METRICS, PIXEL_METRICS, Direction
+from stdc_search.records import IMAGE_METRICS, METRICS, PIXEL_METRICS, Direction, Record
 from stdc_search.report.candidates import first
 from stdc_search.report.labels import place_label
+from stdc_search.spec.search import Limited, LimitSpec
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCORES = (*PIXEL_METRICS, *IMAGE_METRICS)
-INK, QUIET, PALE, SEARCHED, GIVEN = "#1f2933", "#6b7785", "#a9b8c9", "#0b6e99", "#c2410c"
+INK, QUIET, PALE, SEARCHED, GIVEN, LIMIT = "#1f2933", "#6b7785", "#a9b8c9", "#0b6e99", "#c2410c", "#b4232c"
 TITLE_PT, TEXT_PT, SMALL_PT = 12, 9.5, 8
 
 
@@ -44,6 +47,11 @@ LOOKS = {
     "reference": Look("reference, outside the search space", GIVEN),
 }
 """By kind, the lowest first."""
+REJECTED = "rejected by a limit, not trained"
+BEYOND = 1.5
+"""How far beyond the dots a rejected candidate is still in view, in their greatest values; others are only counted."""
+LINE = 80
+"""Characters of the title that fit the picture's width."""
 SIZES = {"o": 50, "s": 50, "*": 170, "D": 62, "P": 95, "^": 85, "v": 85, "X": 95, "<": 85, ">": 85}
 """In square points, by marker."""
 GIVEN_MARKERS = tuple(SIZES)[2:]
@@ -74,6 +82,8 @@ class Axis(NamedTuple):
     title: str
     direction: Direction
     log: bool
+    limit: float | None = None
+    """In the unit of the edge."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,20 @@ class FrontPicture:
     dots: tuple[Dot, ...]
     constant: float | None
     """mIoU of predicting the most common class, if mIoU runs along y."""
+    rejected: tuple[float, ...] = ()
+    """Places along x of the candidates that a limit rejected; they have no score."""
+
+    @property
+    def near(self) -> list[float]:
+        """The rejected candidates that are in view."""
+        edge = BEYOND * max(max(dot.x for dot in self.dots), self.x.limit or 0.0)
+        return [x for x in self.rejected if x <= edge]
+
+    @property
+    def rejected_words(self) -> str:
+        """What the legend says of rejected candidates."""
+        further = len(self.rejected) - len(self.near)
+        return f"{REJECTED} ({further} more to the right)" if further else REJECTED
 
     @property
     def line(self) -> list[tuple[float, float]]:
@@ -112,6 +136,8 @@ def front_picture(
     title: str,
     small_print: str,
     doubtful: Collection[str] = (),
+    limits: Mapping[Limited, LimitSpec] | None = None,
+    rejected: Sequence[Record] = (),
 ) -> FrontPicture:
     """What the picture of a front shows.
 
@@ -121,6 +147,8 @@ def front_picture(
     Args:
         frame: The trained candidates (`candidates.candidates`).
         doubtful: Names of networks whose times are doubtful, which a question mark shows.
+        limits: Of the search; those of x and y are lines.
+        rejected: Candidates that a limit rejected.
     """
     x, y = first(objectives, "minimize"), first(objectives, "maximize")
     rest = [name for name in objectives if name not in (x, y)]
@@ -146,12 +174,20 @@ def front_picture(
     return FrontPicture(
         title=title,
         small_print=small_print,
-        x=_axis(x, objectives, values[x]),
-        y=_axis(y, objectives, values[y], "expected " * (f"expected.{y}" in frame)),
+        x=_axis(x, objectives, values[x], limits=limits),
+        y=_axis(y, objectives, values[y], "expected " * (f"expected.{y}" in frame), limits),
         third=_axis(third, objectives, values[third]) if third else None,
         dots=dots,
         constant=max(frame[constant].tolist()) if constant in frame else None,
+        rejected=tuple(_figures(rejected, x)),
     )
+
+
+def _figures(records: Sequence[Record], metric: str) -> Iterator[float]:
+    """A metric of records in the unit of an edge, as far as they have it."""
+    for record in records:
+        with suppress(KeyError):
+            yield record.metric(metric) / METRICS[metric].scale
 
 
 def _kind(row: Mapping[Any, Any]) -> str:
@@ -171,10 +207,18 @@ def _expected(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:
     return np.array(frame[f"expected.{metric}" if f"expected.{metric}" in frame else metric], dtype=float)
 
 
-def _axis(metric: str, objectives: Mapping[str, Direction], values: NDArray[np.float64], words: str = "") -> Axis:
-    log = metric not in SCORES and values.min() > 0 and values.max() > 4 * values.min()
+def _axis(
+    metric: str,
+    objectives: Mapping[str, Direction],
+    values: NDArray[np.float64],
+    words: str = "",
+    limits: Mapping[Limited, LimitSpec] | None = None,
+) -> Axis:
+    log = not metric.startswith("score.") and values.min() > 0 and values.max() > 4 * values.min()
     direction = objectives.get(metric, METRICS[metric].direction)
-    return Axis(metric, words + METRICS[metric].axis, direction, bool(log))
+    limit = (limits or {}).get(metric)
+    bound = None if limit is None else limit.bound / METRICS[metric].scale
+    return Axis(metric, words + METRICS[metric].axis, direction, bool(log), bound)
 
 
 def draw_front(picture: FrontPicture) -> Figure:
@@ -186,12 +230,14 @@ def draw_front(picture: FrontPicture) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     _draw_frame(axes, picture)
-    handles = _draw_dots(axes, picture)
+    handles = {LOOKS[kind].words: artist for kind, artist in _draw_dots(axes, picture).items()}
+    if picture.rejected:
+        handles[picture.rejected_words] = _draw_rejected(axes, picture.near)
     figure.legend(
         handles=list(handles.values()),
-        labels=[LOOKS[kind].words for kind in handles],
+        labels=list(handles),
         loc="outside lower center",
-        ncols=len(LOOKS),
+        ncols=3 if len(handles) > len(LOOKS) - 1 else len(handles),
         frameon=False,
         fontsize=SMALL_PT,
         labelcolor=INK,
@@ -221,10 +267,10 @@ def literal(text: str) -> str:
 
 def _draw_frame(axes: Axes, picture: FrontPicture) -> None:
     """Titles, scales, grid, and the line of the commonest class."""
-    small = {"textcoords": "offset points", "fontsize": SMALL_PT, "color": QUIET}
+    small: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL_PT, "color": QUIET}
     lines = picture.small_print.count("\n") + 1
     axes.set_title(
-        literal(picture.title),
+        literal(textwrap.fill(picture.title, LINE)),
         loc="left",
         size=TITLE_PT,
         weight="bold",
@@ -238,19 +284,23 @@ def _draw_frame(axes: Axes, picture: FrontPicture) -> None:
     axes.spines[["left", "bottom"]].set_color(PALE)
     axes.tick_params(labelcolor=INK, labelsize=SMALL_PT + 0.5, length=3, color=PALE)
 
-    heights = [dot.y for dot in picture.dots]
+    heights, widths = [dot.y for dot in picture.dots], [dot.x for dot in picture.dots] + picture.near
+    dashed: dict[str, Any] = {"linewidth": 1, "linestyle": (0, (5, 4)), "zorder": 1}
+    across: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), **small}
+    along: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), **small}
     if picture.constant is not None and picture.constant_in_view:
         heights.append(picture.constant)
-        axes.axhline(picture.constant, color=QUIET, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
-        axes.annotate(
-            "predicting the most common class",
-            (1, picture.constant),
-            (-2, 3),
-            xycoords=axes.get_yaxis_transform(),
-            ha="right",
-            **small,
-        )
-    _scale(axes.xaxis, axes.set_xscale, axes.set_xlim, picture.x, [dot.x for dot in picture.dots])
+        axes.axhline(picture.constant, color=QUIET, **dashed)
+        axes.annotate("predicting the most common class", (1, picture.constant), (-2, 3), ha="right", **across)
+    if (limit := picture.y.limit) is not None:
+        heights.append(limit)
+        axes.axhline(limit, color=LIMIT, **dashed)
+        axes.annotate(f"limit {limit:g}", (0, limit), (3, 3), **{**across, "color": LIMIT})
+    if (limit := picture.x.limit) is not None and limit <= BEYOND * max(widths):
+        widths.append(limit)
+        axes.axvline(limit, color=LIMIT, **dashed)
+        axes.annotate(f"limit {limit:g}", (limit, 1), (-3, -3), ha="right", va="top", **{**along, "color": LIMIT})
+    _scale(axes.xaxis, axes.set_xscale, axes.set_xlim, picture.x, widths)
     heights += [end for _, low, high in picture.bars for end in (low, high)]
     _scale(axes.yaxis, axes.set_yscale, axes.set_ylim, picture.y, heights)
 
@@ -310,6 +360,21 @@ def _draw_dots(axes: Axes, picture: FrontPicture) -> dict[str, Artist]:
         )
         handles.setdefault(kind, artist)
     return handles
+
+
+def _draw_rejected(axes: Axes, places: Sequence[float]) -> Artist:
+    """Crosses on the lower edge."""
+    return axes.scatter(
+        places,
+        [0] * len(places),
+        marker="x",
+        s=26,
+        linewidths=1.2,
+        color=LIMIT,
+        transform=axes.get_xaxis_transform(),
+        clip_on=False,
+        zorder=5,
+    )
 
 
 def _third_colours(axes: Axes, picture: FrontPicture) -> Callable[[Dot], Any] | None:

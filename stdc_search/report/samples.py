@@ -1,4 +1,4 @@
-"""A page of samples with their labels over them."""
+"""A page of samples, each beside its labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from stdc_search.report.overlay import Colour, Rgb, blend, class_legend, colours, draw_legend, legend_height
+from stdc_search.report.overlay import Legend, draw_legend, legend_height
+from stdc_search.report.palette import Palette, Rgb
 from stdc_search.report.plots import INK, SMALL_PT, TITLE_PT, encode, literal
 from stdc_search.storage import write_atomically
 
@@ -31,13 +32,13 @@ class SamplePage:
 
     title: str
     cells: tuple[tuple[str, Rgb], ...]
-    """What stands under each image, and the images, [height, width, 3], all of one size."""
-    legend: tuple[tuple[str, Colour], ...]
+    """What stands under each image, and the images, [height, width, 3], all of one size; labels follow their image."""
+    legend: Legend
     """The classes in the images with their colours; empty if each image has one class."""
 
 
 def sample_page(
-    title: str, names: Sequence[str], samples: Sequence[tuple[Rgb, NDArray[np.uint8] | int]], class_names: Sequence[str]
+    title: str, names: Sequence[str], samples: Sequence[tuple[Rgb, NDArray[np.uint8] | int]], palette: Palette
 ) -> SamplePage:
     """What the page shows.
 
@@ -45,17 +46,16 @@ def sample_page(
         title: Of the page.
         names: Of the samples.
         samples: Images [height, width, 3] with the class of each pixel, 255 for none, or of the whole image.
-        class_names: In the order of the classes.
+        palette: Of the classes.
     """
-    palette = colours(class_names)
     cells, seen = [], set()
     for name, (image, label) in zip(names, samples, strict=True):
         if isinstance(label, int):
-            cells.append((class_names[label], image))
+            cells.append((palette.names[label], image))
         else:
-            cells.append((name, blend(image, label, palette)))
+            cells += [(name, image), ("", palette.blend(image, label))]
             seen |= set(np.unique(label).tolist())
-    return SamplePage(title, tuple(cells), class_legend(seen, class_names, palette))
+    return SamplePage(title, tuple(cells), palette.legend(seen))
 
 
 def save_samples(page: SamplePage, path: Path) -> Path:
@@ -66,7 +66,7 @@ def save_samples(page: SamplePage, path: Path) -> Path:
 
 
 def draw_samples(page: SamplePage) -> Figure:
-    """The page: rows of four samples, the classes below."""
+    """The page: rows of four images, the classes below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,12 @@ def show_table(frame: pd.DataFrame, stem: Path, *, title: str) -> None:
 
 
 def save_table(
-    frame: pd.DataFrame, stem: Path, *, caption: str = "", drawn: pd.DataFrame | None = None
+    frame: pd.DataFrame,
+    stem: Path,
+    *,
+    caption: str = "",
+    drawn: pd.DataFrame | None = None,
+    also: Mapping[str, pd.DataFrame] | None = None,
 ) -> tuple[Path, ...]:
     """Write a table as `.csv`, `.md` and `.tex`.
 
@@ -66,13 +71,14 @@ def save_table(
         stem: Path of the files without their ending; folders are made.
         caption: Under the Markdown table and in LaTeX's caption.
         drawn: What Markdown and LaTeX show, where that is not the whole frame.
+        also: Further tables that they show below it, by their captions.
     """
-    drawn = frame if drawn is None else drawn
+    tables = [(caption, frame if drawn is None else drawn), *(also or {}).items()]
     stem.parent.mkdir(parents=True, exist_ok=True)
     texts = {
         ".csv": frame.to_csv(index=False, lineterminator="\n"),
-        ".md": to_markdown(drawn, caption),
-        ".tex": to_latex(drawn, caption),
+        ".md": "\n".join(to_markdown(one, words) for words, one in tables),
+        ".tex": "\n".join(to_latex(one, words) for words, one in tables),
     }
     paths = tuple(stem.with_name(stem.name + ending) for ending in texts)
     for path, text in zip(paths, texts.values(), strict=True):

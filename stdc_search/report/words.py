@@ -15,7 +15,7 @@ from stdc_search.ranking import rank_correlation
 from stdc_search.records import METRICS, Direction, ImageScore, Latency, Machine, Record, Score, TimeTable
 from stdc_search.report.tables import MARK
 from stdc_search.search.halving import Halving
-from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec
+from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec
 from stdc_search.spec.own import OwnSpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import HalvingSpec
@@ -47,11 +47,11 @@ def title_of(network: str) -> str:
     return network.upper() if network in PRESETS else network
 
 
-def heading(run: RunSpec, records: Sequence[Record]) -> str:
-    """The heading names the data set, the image size and the length of the training."""
-    parts = ["Front" if run.search else "Network"]
-    if run.data is not None and run.training is not None:
-        parts.append(f"on {_data_set(run.data)}")
+def heading(run: RunSpec, records: Sequence[Record], name: str) -> str:
+    """The heading names the run, the data set, the image size and the length of the training."""
+    parts = ["Front of" if run.search else "Network of", name]
+    if run.data is not None and run.training is not None and (data := _data_set(run.data)) not in ("", name):
+        parts.append(f"on {data}")
     sizes = {record.image_size for record in records}
     parts.append("at {} × {}".format(*sizes.pop()) if len(sizes) == 1 else "at several image sizes")
     if run.data is not None and run.training is not None:
@@ -68,10 +68,8 @@ def _data_set(data: DataSpec) -> str:
             return f"CamVid {data.val}"
         case CityscapesSpec():
             return f"Cityscapes {data.val}"
-        case FolderSpec():
-            return data.root.name or data.images.name
         case OwnSpec():
-            return data.root.name or data.kind
+            return data.root.name
         case _:
             return data.kind
 

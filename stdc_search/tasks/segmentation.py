@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -16,13 +19,18 @@ from stdc_search.evaluation import views as evaluation
 from stdc_search.network.builder import build
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.network.weights import load_weights
-from stdc_search.records import Score
+from stdc_search.records import IGNORED, Score
 from stdc_search.run_folder import SAMPLE_PARTS
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.training import DistillationSpec, LossSpec, SegmentationLossSpec
 from stdc_search.tasks.task import Told
 from stdc_search.training import losses
 from stdc_search.training.loop import Loss
+
+IMAGES, LOOKED_AT = 4, 64
+"""Validation images whose predictions are kept, and among how many they are chosen."""
+LONGEST = 640
+"""Pixels of the longer side of what is kept, at most."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +69,34 @@ class Segmentation:
         return metrics.score(counts, data.class_names, len(data))
 
     def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
-        """Write the middle image, its labels and the network's prediction as PNGs."""
-        image, label = data[len(data) // 2]
-        prediction = evaluation.predict(module, image, views(self.spec), label.shape)
-        folder.mkdir(exist_ok=True)
-        parts = (image.permute(1, 2, 0), label, prediction.to(torch.uint8))
-        for name, content in zip(SAMPLE_PARTS, parts, strict=True):
-            Image.fromarray(content.contiguous().cpu().numpy()).save(folder / f"{name}.png")
+        """Write a few images, their labels and the network's predictions as small PNGs."""
+        for index in telling(data):
+            image, label = data[index]
+            prediction = evaluation.predict(module, image, views(self.spec), label.shape)
+            place = folder / str(index)
+            place.mkdir(parents=True, exist_ok=True)
+            parts = (image.permute(1, 2, 0), label, prediction.to(torch.uint8))
+            for name, content in zip(SAMPLE_PARTS, parts, strict=True):
+                drawn = Image.fromarray(content.contiguous().cpu().numpy())
+                drawn.thumbnail(
+                    (LONGEST, LONGEST), Image.Resampling.BOX if name == "image" else Image.Resampling.NEAREST
+                )
+                drawn.save(place / f"{name}.png")
+
+
+@lru_cache(maxsize=1)  # all candidates of a search are shown on the same images
+def telling(data: Dataset) -> list[int]:
+    """Indices of a few images which together show as many classes as possible, the rare ones most of all."""
+    looked_at = [i * len(data) // min(len(data), LOOKED_AT) for i in range(min(len(data), LOOKED_AT))]
+    shown = {index: [*data.label(index).unique().tolist()] for index in looked_at}
+    images = Counter(chain.from_iterable(shown.values()))
+    times: Counter[int] = Counter()
+    chosen: list[int] = []
+    for _ in range(min(IMAGES, len(shown))):
+        left = (index for index in shown if index not in chosen)
+        chosen.append(max(left, key=lambda i: sum(0.25 ** times[c] / images[c] for c in shown[i] if c != IGNORED)))
+        times.update(shown[chosen[-1]])
+    return sorted(chosen)
 
 
 def _check_labelled(counts: metrics.Counts) -> None:

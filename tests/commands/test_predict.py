@@ -14,7 +14,7 @@ from stdc_search.errors import UserError
 from stdc_search.evaluation import views as evaluation
 from stdc_search.network.builder import build
 from stdc_search.network.weights import save_weights
-from stdc_search.report.overlay import blend, colours
+from stdc_search.report.palette import Palette, colours
 from stdc_search.spec.base import replace
 from stdc_search.spec.data import CAMVID_CLASSES
 from tests.search_specs import tiny_search
@@ -146,7 +146,7 @@ def test_a_video_becomes_an_overlay_of_each_of_its_frames(spec, weights, tmp_pat
     for frame, over in zip(frames, overlays, strict=True):
         image = torch.from_numpy(frame).permute(2, 0, 1)
         labels = evaluation.predict(module, image, evaluation.Views(spec.image_size), (30, 50)).numpy()
-        assert np.array_equal(over, blend(frame, labels, colours(CAMVID_CLASSES)))
+        assert np.array_equal(over, Palette(CAMVID_CLASSES, colours(CAMVID_CLASSES)).blend(frame, labels))
     assert told == ([(1, 4), (2, 4), (3, 4), (3, 4), (4, 4)] if progress else [])
 
 

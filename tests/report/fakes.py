@@ -110,7 +110,9 @@ def write_run(
     for item in records:
         append(folder / "results.jsonl", item)
         if item.state == "complete":
-            write_sample(folder / "networks" / f"{item.number:04d}" / "sample")
+            network = folder / "networks" / f"{item.number:04d}"
+            write_sample(network / "sample" / "50")
+            dump((run or spec()).without_search(), network / "spec.yaml")
     return folder
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from stdc_search.ranking import front
-from stdc_search.report.candidates import best, candidates, shown
+from stdc_search.report.candidates import candidates, class_table, ranked, shown
 from tests.report.fakes import DEPTH, OBJECTIVES, record, spec
 
 RECORDS = [
@@ -71,6 +71,45 @@ def test_objectives_stand_before_other_figures():
     assert table.columns[3:6].tolist() == ["fvcore GFLOPs", "pixel accuracy %", "mIoU %"]
 
 
+def test_the_weakest_class_stands_beside_the_mean_that_would_hide_it():
+    table = shown(candidates(RECORDS, OBJECTIVES), OBJECTIVES)
+    assert table["weakest class"].tolist() == ["sky 21.0", "sky 25.1", "sky 24.0", "sky 27.0"]
+    assert table.columns.tolist().index("weakest class") == table.columns.tolist().index("mIoU %") + 1
+
+
+def test_the_table_of_classes_has_a_column_for_each_network_that_is_shown():
+    frame = candidates(RECORDS, OBJECTIVES)
+    classes = class_table(frame, shown(frame, OBJECTIVES))
+    assert classes.columns.tolist() == ["class", "0003 %", "STDC1 %", "base %", "STDC2 %"]
+    assert classes["class"].tolist()[:2] == ["sky", "building"]
+    assert classes["0003 %"].tolist()[0] == 21.0
+
+
+def test_without_label_maps_there_is_no_table_of_classes():
+    frame = candidates([record(0, score=None)], {})
+    assert class_table(frame, shown(frame, {})).empty
+
+
+def test_a_class_may_be_an_objective():
+    objectives = {"score.iou.sky": "maximize", "latency.median_ms": "minimize"}
+    table = shown(candidates(RECORDS, objectives), objectives)
+    assert table.loc[0, "sky IoU %"] == 21.0
+    assert ranked(candidates(RECORDS, objectives), objectives)[0] == 0
+
+
+def test_a_network_no_better_than_a_constant_prediction_is_not_on_the_front_however_fast_it_is():
+    frame = candidates([record(0, 3.3, 10.0), record(1, 30.0, 50.0)], OBJECTIVES, spec()).set_index("number")
+    assert frame["front"].to_dict() == {0: False, 1: True}
+    assert frame["probability" if "probability" in frame else "front"].loc[1] == 1
+    assert frame.loc[0, "barred"] == "no better than predicting the most common class everywhere"
+
+
+def test_where_nothing_is_on_the_front_every_network_is_shown():
+    frame = candidates([record(0, 3.3, 10.0), record(1, 3.0, 50.0)], OBJECTIVES, spec())
+    assert shown(frame, OBJECTIVES)["network"].tolist() == ["0000", "0001"]
+    assert ranked(frame, OBJECTIVES) == []
+
+
 def test_further_runtimes_have_a_column_each():
     also = record(0).latency.model_copy(update={"runtime": "onnxruntime", "median_ms": 55.5})
     table = shown(candidates([record(0, latency_also=(also,))], OBJECTIVES), OBJECTIVES)
@@ -98,11 +137,11 @@ def test_a_single_network_has_its_figures_and_no_front():
 
 @pytest.mark.parametrize(("objectives", "number"), [(OBJECTIVES, 0), ({"latency.median_ms": "minimize"}, 3), ({}, 0)])
 def test_the_best_is_the_fronts_most_accurate_else_its_first(objectives, number):
-    assert best(candidates(RECORDS, objectives), objectives) == number
+    assert ranked(candidates(RECORDS, objectives), objectives)[0] == number
 
 
 def test_a_reference_alone_is_not_the_best():
-    assert best(candidates([RECORDS[1]], OBJECTIVES), OBJECTIVES) is None
+    assert ranked(candidates([RECORDS[1]], OBJECTIVES), OBJECTIVES) == []
 
 
 def test_varied_columns_follow_the_figures():
@@ -141,7 +180,7 @@ def test_the_best_network_is_the_one_that_is_expected_to_be():
     lucky = [*SEARCHED[1:], record(13, 60.0, 60.0)]
     frame = candidates(lucky, OBJECTIVES, spec())
     expected = frame.loc[frame["front"]].sort_values("expected.score.miou")["number"].iloc[-1]
-    assert best(frame, OBJECTIVES) == expected
+    assert ranked(frame, OBJECTIVES)[0] == expected
 
 
 def test_what_is_expected_stands_before_what_was_scored():

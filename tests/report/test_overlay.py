@@ -1,70 +1,72 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from stdc_search.report.overlay import CAMVID_COLOURS, blend, colours, draw_overlay, overlay
+from stdc_search.report.overlay import Overlay, Predictor, draw_overlay, overlay
+from stdc_search.report.palette import Palette, colours
 from stdc_search.spec.data import CAMVID_CLASSES
 from tests.report.fakes import record, write_sample
 
-SCORE = record(7, 45.1).score
+PALETTE = Palette(CAMVID_CLASSES, colours(CAMVID_CLASSES))
 
 
-def test_camvids_classes_have_its_colours():
-    assert colours(CAMVID_CLASSES).tolist() == [list(CAMVID_COLOURS[name]) for name in CAMVID_CLASSES]
+def predictor(folder, name="0007", miou=45.1, **changes) -> Predictor:
+    return Predictor(name, record(7, miou).score.model_copy(update=changes), folder)
 
 
-@pytest.mark.parametrize("count", [2, 19, 150])
-def test_classes_of_any_data_have_colours_of_their_own(count):
-    palette = colours([f"class {i}" for i in range(count)])
-    assert len(np.unique(palette, axis=0)) == count
+@pytest.fixture
+def several(tmp_path) -> Overlay:
+    for name in "ab":
+        for image in (3, 12):
+            write_sample(tmp_path / name / "sample" / str(image))
+    write_sample(tmp_path / "old" / "sample")
+    names = {"a": 45.1, "b": 40.0, "old": 30.0}
+    picture = overlay([predictor(tmp_path / name, name, miou) for name, miou in names.items()], PALETTE)
+    assert picture is not None
+    return picture
 
 
-def test_colours_that_are_made_up_stay_away_from_known_ones():
-    sky, other = colours(["sky", "other"]).astype(int)
-    assert np.linalg.norm(sky - other) > 100
+def test_a_row_has_an_image_its_truth_and_what_each_network_predicts(several):
+    assert several.columns == ("image", "truth", "a: mIoU 45.1 %", "b: mIoU 40.0 %")
+    assert [len(row) for row in several.rows] == [4, 4]
+    image, truth, *predictions = several.rows[0]
+    assert (image == 100).all()
+    assert (truth[1:3, 1:3] == 50).all()  # ignored
+    assert not any((one[1:3, 1:3] == 50).all() for one in predictions)
 
 
-def test_a_blend_is_mostly_the_classs_colour_and_dark_where_ignored():
-    image = np.full((1, 2, 3), 100, dtype=np.uint8)
-    labels = np.array([[0, 255]], dtype=np.uint8)
-    palette = np.array([[200, 0, 50]], dtype=np.uint8)
-    assert blend(image, labels, palette).tolist() == [[[160, 40, 70], [40, 40, 40]]]
-
-
-def test_the_panels_are_image_truth_and_prediction(tmp_path):
-    write_sample(tmp_path)
-    panels = dict(overlay(tmp_path, CAMVID_CLASSES, SCORE, "0007").panels)
-    assert list(panels) == ["image", "truth", "prediction"]
-    assert {panel.shape for panel in panels.values()} == {(24, 32, 3)}
-    assert (panels["image"] == 100).all()
-    assert (panels["truth"][:4, :4] == 40).all()
-    assert not (panels["prediction"][:4, :4] == 40).all(axis=-1).any()
-
-
-def test_the_title_says_whose_prediction_it_is_where_there_are_several_seeds(tmp_path):
-    write_sample(tmp_path)
-    several = SCORE.model_copy(update={"seed_miou": (20.0, 30.0)})
-    assert overlay(tmp_path, CAMVID_CLASSES, several, "0007").title.endswith("% over 2 seeds; prediction of the first")
-
-
-def test_the_legend_tells_the_iou_of_what_is_in_the_picture(tmp_path):
-    write_sample(tmp_path, size=(8, 22))
-    legend = [name for name, _ in overlay(tmp_path, CAMVID_CLASSES, SCORE, "0007").legend]
-    assert legend[0] == "sky 25.1"
+def test_the_legend_has_the_iou_of_each_network_that_is_shown(several):
+    legend = [name for name, _ in several.legend]
+    assert legend[0] == "sky 25.1 / 20.0"
     assert legend[7] == "fence"  # has no IoU
     assert legend[-1] == "ignored"
 
 
+def test_a_sample_of_an_older_run_is_shown(tmp_path):
+    write_sample(tmp_path / "sample")
+    picture = overlay([predictor(tmp_path)], PALETTE)
+    assert picture is not None and len(picture.rows) == 1
+
+
+def test_without_samples_there_is_no_picture(tmp_path):
+    assert overlay([predictor(tmp_path)], PALETTE) is None
+
+
+def test_the_title_says_whose_prediction_it_is_where_there_are_several_seeds(tmp_path):
+    write_sample(tmp_path / "sample")
+    picture = overlay([predictor(tmp_path, seed_miou=(20.0, 30.0))], PALETTE)
+    assert picture is not None and picture.columns[-1].endswith(
+        "% \nover 2 seeds; prediction of the first".lstrip("% ")
+    )
+
+
 def test_a_class_that_is_not_in_the_picture_is_not_in_the_legend(tmp_path):
-    write_sample(tmp_path, size=(8, 5))
-    names = [name.split()[0] for name, _ in overlay(tmp_path, CAMVID_CLASSES, SCORE, "0007").legend]
-    assert "building" not in names
+    write_sample(tmp_path / "sample", size=(8, 5))
+    picture = overlay([predictor(tmp_path)], PALETTE)
+    assert picture is not None and "building" not in [name.split()[0] for name, _ in picture.legend]
 
 
-def test_an_overlay_is_drawn_with_its_panels_and_classes(tmp_path):
-    write_sample(tmp_path)
-    figure = draw_overlay(overlay(tmp_path, CAMVID_CLASSES, SCORE, "0007"))
-    assert [axes.get_title() for axes in figure.axes] == ["image", "truth", "prediction"]
+def test_an_overlay_is_drawn_with_its_panels_and_classes(several):
+    figure = draw_overlay(several)
+    assert [axes.get_title() for axes in figure.axes] == [*several.columns, "", "", "", ""]
     assert len(figure.legends[0].get_texts()) == 12
-    assert figure.get_suptitle() == "0007: mIoU 45.1 %"

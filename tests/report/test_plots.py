@@ -13,6 +13,7 @@ from matplotlib.transforms import Bbox
 from stdc_search.report.candidates import candidates
 from stdc_search.report.labels import place_label
 from stdc_search.report.plots import FrontPicture, draw_front, encode, front_picture, literal
+from stdc_search.spec.search import LimitSpec
 from tests.report.fakes import OBJECTIVES, record, spec
 
 RECORDS = [
@@ -98,6 +99,35 @@ def test_scores_are_never_on_a_logarithmic_axis():
 @pytest.mark.parametrize(("best", "in_view"), [(16.0, True), (16.5, True), (9.0, False)])
 def test_the_commonest_class_is_in_view_where_it_does_not_squeeze_the_dots(best, in_view):
     assert picture([record(0, 9.0, 10), record(1, best, 20)]).constant_in_view is in_view
+
+
+LIMITS = {"latency.median_ms": LimitSpec(at_most=80), "score.miou": LimitSpec(at_least=42)}
+TOO_SLOW = [record(9, median_ms=time, state="rejected", score=None) for time in (90.0, 9000.0)]
+
+
+def limited(records=RECORDS, rejected=TOO_SLOW, limits=LIMITS) -> FrontPicture:
+    return front_picture(candidates(records, OBJECTIVES), OBJECTIVES, "Front", "", (), limits, rejected)
+
+
+def test_limits_of_both_axes_are_lines():
+    texts = [text.get_text() for text in draw_front(limited()).axes[0].texts]
+    assert {"limit 80", "limit 42"} <= {*texts}
+
+
+def test_rejected_candidates_are_on_the_lower_edge_and_those_far_to_the_right_are_counted():
+    shown = limited()
+    assert (shown.near, shown.rejected_words) == ([90.0], "rejected by a limit, not trained (1 more to the right)")
+    assert shown.rejected_words in [text.get_text() for text in draw_front(shown).legends[0].get_texts()]
+
+
+def test_a_limit_far_from_all_networks_does_not_squeeze_them():
+    axes = draw_front(limited(rejected=(), limits={"latency.median_ms": LimitSpec(at_most=5000)})).axes[0]
+    assert axes.get_xlim()[1] < 200
+
+
+def test_a_rejected_candidate_without_a_time_is_not_drawn():
+    illegal = record(9, state="rejected", score=None, latency=None, cost=None)
+    assert limited(rejected=[illegal]).rejected == ()
 
 
 def labels_of(figure) -> list[Annotation]:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from stdc_search.errors import UserError
 from stdc_search.report import Report, write_report
+from stdc_search.spec.base import replace
 from tests.report.fakes import record, spec, write_run
 
 RECORDS = [
@@ -59,7 +60,7 @@ def test_what_is_printed_ends_with_where_things_are(folder, report):
     console = Console(file=io.StringIO(), width=200)
     report.print(console)
     lines = console.file.getvalue().rstrip().splitlines()
-    assert lines[0].strip() == "Front on CamVid val at 360 × 480 after 40 epochs"
+    assert lines[0].strip() == "Front of camvid on CamVid val at 360 × 480 after 40 epochs"
     assert lines[-4:] == [
         "candidates: 4 complete, 1 rejected by limits; 52.0 minutes",
         f"picture: {folder}/report/front.png",
@@ -84,10 +85,58 @@ def test_a_run_without_a_search_has_its_table_and_overlay_but_no_front(tmp_path)
 
 def test_a_missing_sample_is_said_and_no_error(tmp_path):
     folder = write_run(tmp_path, [record(0, origin="base", values={})], spec(search=False))
-    shutil.rmtree(folder / "networks")
+    shutil.rmtree(folder / "networks" / "0000" / "sample")
     report = write_report(folder)
     assert f"no overlay: {folder}/networks/0000/sample is missing" in report.notes
     assert not (folder / "report" / "overlay.png").exists()
+
+
+def test_a_network_whose_folder_was_removed_is_not_named_the_best(tmp_path):
+    folder = write_run(tmp_path / "camvid", RECORDS)
+    shutil.rmtree(folder / "networks" / "0000")
+    report = write_report(folder)
+    assert report.notes[-2:] == (
+        "removed from the run folder: STDC1",
+        f"best network by mIoU of those that are left: {folder}/networks/0002/spec.yaml",
+    )
+    assert (report.best, report.best_spec) == (2, folder / "networks" / "0002" / "spec.yaml")
+
+
+def test_without_any_folder_of_the_front_no_network_is_named_the_best(tmp_path):
+    folder = write_run(tmp_path / "camvid", RECORDS)
+    shutil.rmtree(folder / "networks")
+    report = write_report(folder)
+    assert report.notes[-1] == "no best network: no folder of the front is left"
+    assert (report.best, report.best_spec) == (None, None)
+
+
+def test_a_class_that_no_network_finds_is_named_and_in_the_printed_and_the_saved_table(tmp_path):
+    def blind(number, **changes):
+        found = record(number, **changes)
+        return found.model_copy(
+            update={"score": found.score.model_copy(update={"iou": found.score.iou | {"pole": 0.0}})}
+        )
+
+    folder = write_run(tmp_path / "camvid", [blind(0, median_ms=50.0, miou=40.0), blind(1, median_ms=90.0, miou=45.0)])
+    report = write_report(folder)
+    console = Console(file=io.StringIO(), width=200)
+    report.print(console)
+    for text in (console.file.getvalue(), (folder / "report" / "table.md").read_text("utf-8")):
+        assert "No network shown finds pole (IoU 0.0 %)" in text
+        assert any("pole" in line and line.count("0.0") == 2 for line in text.splitlines())
+
+
+def test_a_front_without_networks_says_why(tmp_path):
+    folder = write_run(tmp_path / "camvid", [record(0, 3.0), record(1, 2.0)])
+    notes = write_report(folder).notes
+    assert "Not on the front: 0000, 0001 (no better than predicting the most common class everywhere)" in notes
+    assert notes[-1] == "no best network: none is on the front"
+
+
+def test_a_time_beyond_a_limit_is_named(tmp_path):
+    run = replace(spec(), {"search.limits": {"latency.median_ms": {"at_most": 65}}})
+    notes = write_report(write_run(tmp_path / "camvid", RECORDS, run)).notes
+    assert "Beyond a limit when measured side by side: STDC1 (median ms 104.2, at most 65)" in notes
 
 
 def test_a_run_in_which_nothing_was_trained_says_why(tmp_path):

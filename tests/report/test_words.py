@@ -16,6 +16,7 @@ from stdc_search.report.words import (
     summary,
     ties,
 )
+from stdc_search.spec.base import replace
 from tests.report.fakes import OBJECTIVES, machine, record, spec
 
 HERE, THERE = "a1b2c3d4e5f6", "ffff00001111"
@@ -35,12 +36,19 @@ def test_a_candidate_is_called_by_its_name_else_by_its_folder(changes, name):
 
 
 def test_the_heading_names_data_and_image_size():
-    assert heading(spec(), [record(0)]) == "Front on CamVid val at 360 × 480 after 40 epochs"
-    assert heading(spec(search=False), [record(0)]) == "Network on CamVid val at 360 × 480 after 40 epochs"
+    after = "on CamVid val at 360 × 480 after 40 epochs"
+    assert heading(spec(), [record(0)], "mine") == f"Front of mine {after}"
+    assert heading(spec(search=False), [record(0)], "mine") == f"Network of mine {after}"
+
+
+@pytest.mark.parametrize(("root", "on"), [(".", ""), ("data/mine", ""), ("data/field", "on field ")])
+def test_the_heading_names_a_folder_only_if_that_says_more_than_the_run(root, on):
+    data = {"kind": "folder", "root": root, "class_names": [f"class {i}" for i in range(11)]}
+    assert heading(replace(spec(), {"data": data}), [record(0)], "mine").startswith(f"Front of mine {on}at 360")
 
 
 def test_the_heading_names_no_image_size_where_it_varies():
-    assert heading(spec(), [record(0), record(1, image_size=(180, 240))]).endswith(
+    assert heading(spec(), [record(0), record(1, image_size=(180, 240))], "mine").endswith(
         "at several image sizes after 40 epochs"
     )
 

@@ -20,7 +20,7 @@ from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import DistillationSpec, SegmentationLossSpec
 from stdc_search.tasks import task_of
 from stdc_search.tasks.classification import Classification
-from stdc_search.tasks.segmentation import Segmentation, SegmentationLoss, views
+from stdc_search.tasks.segmentation import Segmentation, SegmentationLoss, telling, views
 from stdc_search.training import losses
 
 SEGMENTER = {
@@ -55,6 +55,24 @@ class Maps:
         label = torch.zeros(40, 60, dtype=torch.uint8)
         label[:, :20], label[:, 20:30] = 255, 1
         return torch.full((3, 40, 60), 90, dtype=torch.uint8), label
+
+
+class Rare(Maps):
+    """Forty images of class 0; two of them show class 1, and one class 2."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def label(self, index: int) -> Tensor:
+        label = torch.zeros(4, 6, dtype=torch.uint8)
+        label[0, 0] = {7: 1, 20: 1, 33: 2}.get(index, 0)
+        return label
+
+
+def test_images_that_are_shown_have_the_rare_classes():
+    chosen = telling(Rare())
+    assert len(chosen) == 4 == len(set(chosen))
+    assert {7, 20, 33} < {*chosen} and chosen == sorted(chosen)
 
 
 class Heads(Segmenter):

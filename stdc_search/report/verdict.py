@@ -1,0 +1,73 @@
+"""Which network to take, and what speaks against networks that a front alone would praise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from stdc_search.errors import several
+from stdc_search.records import METRICS, Direction
+from stdc_search.report.candidates import first, ranked
+from stdc_search.report.words import REFERENCE
+from stdc_search.spec.search import Limited, LimitSpec
+
+FOUND = 0.05
+"""IoU in percent below which a table shows 0.0."""
+
+
+def missed_note(classes: pd.DataFrame) -> str:
+    """The classes that no network of a table of classes finds."""
+    ious = classes.set_index("class") if len(classes) else classes
+    if not (missed := [name for name, row in ious.iterrows() if row.max() < FOUND]):
+        return ""
+    return f"No network shown finds {', '.join(map(str, missed))} (IoU 0.0 %)"
+
+
+def barred_note(frame: pd.DataFrame) -> str:
+    """The networks that cannot be on the front, by what is wrong with them."""
+    if "barred" not in frame:
+        return ""
+    barred = frame.loc[frame["barred"].fillna("") != ""].sort_values("number")
+    parts = [f"{several([*its['name']])} ({why})" for why, its in barred.groupby("barred")]
+    return f"Not on the front: {'; '.join(parts)}" if parts else ""
+
+
+def limits_note(frame: pd.DataFrame, limits: Mapping[Limited, LimitSpec]) -> str:
+    """The networks whose times, measured again, lie beyond a limit; of scores `barred_note` tells the same."""
+    inside = frame[frame["origin"] != REFERENCE]
+    beyond = [
+        f"{row['name']} ({METRICS[name].title} {row[name] / METRICS[name].scale:.4g}, at most {limit.bound:g})"
+        for name, limit in limits.items()
+        if not name.startswith("score.") and name in inside
+        for _, row in inside.iterrows()
+        if limit.excess(row[name]) > 0
+    ]
+    return f"Beyond a limit when measured side by side: {', '.join(beyond)}" if beyond else ""
+
+
+def best_notes(
+    frame: pd.DataFrame, there: pd.DataFrame, objectives: Mapping[str, Direction], spec: Path | None, where: str
+) -> list[str]:
+    """Which network to take, and what was removed.
+
+    Args:
+        frame: all networks.
+        there: those whose folders exist.
+        objectives: of the search.
+        spec: of the best that exists.
+        where: what it was found in, ahead of a space; empty if that is clear.
+    """
+    gone = frame.loc[~frame["number"].isin(there["number"]) & (frame["front"] | (frame["origin"] != "sampler"))]
+    notes = [f"removed from the run folder: {several([*gone['name']])}"] if len(gone) else []
+    if not (order := ranked(frame, objectives)):
+        return [*notes, "no best network: none is on the front"]
+    if spec is None:
+        return [*notes, "no best network: no folder of the front is left"]
+    if not objectives:
+        return [*notes, f"network: {spec}"]
+    by = first(objectives, "maximize") or next(iter(objectives))
+    by = "expected " * (f"expected.{by}" in frame) + METRICS[by].title.removesuffix(" %")
+    left = "" if order[0] in there["number"].tolist() else " of those that are left"
+    return [*notes, f"best network {where}by {by}{left}: {spec}"]
