@@ -131,8 +131,8 @@ class _SpecReference:
             return f"[{label}](#{re.sub('[^a-z0-9_ -]', '', heading.lower()).replace(' ', '-')})"
         if "const" in field:
             return f"`{field['const']}`"
-        if "enum" in field:
-            return " \\| ".join(f"`{value}`" for value in field["enum"])
+        if listed := field.get("enum") or field.get("examples"):
+            return " \\| ".join(f"`{value}`" for value in listed)
         if forms := field.get("anyOf") or field.get("oneOf"):
             return " \\| ".join(dict.fromkeys(map(self._values, forms)))
         if field.get("type") == "array":

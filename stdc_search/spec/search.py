@@ -39,7 +39,12 @@ else:
     Objective = Limited = Annotated[
         Literal[(*_listed, f"{IOU}CLASS")],
         WrapValidator(_or_iou),
-        WithJsonSchema({"anyOf": [{"enum": [*_listed]}, {"pattern": f"^{re.escape(IOU)}."}], "type": "string"}),
+        WithJsonSchema(
+            {
+                "anyOf": [{"enum": [*_listed]}, {"pattern": f"^{re.escape(IOU)}.", "examples": [f"{IOU}CLASS"]}],
+                "type": "string",
+            }
+        ),
     ]
 """Names of metrics that may be an objective or have a limit."""
 
