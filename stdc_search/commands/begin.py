@@ -10,8 +10,8 @@ from pathlib import Path
 
 from stdc_search.commands.screen import Screen
 from stdc_search.data.contents import Contents, differences, look
-from stdc_search.data.dataset import Split
-from stdc_search.data.survey import SPLITS, faults
+from stdc_search.data.dataset import SPLITS, Split
+from stdc_search.data.survey import faults
 from stdc_search.errors import UserError
 from stdc_search.network.cost import count
 from stdc_search.records import Record, read

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from stdc_search.data import Split, open_dataset
+from stdc_search.data import open_splits
 from stdc_search.data.cache import Cached
 from stdc_search.data.transforms import TrainingSamples
 from stdc_search.network.builder import build
@@ -38,10 +38,9 @@ class Datasets:
     @classmethod
     def open(cls, data: DataSpec, cache_gb: float, data_root: Path | None) -> Datasets:
         """Open data sets that are checked to be complete and keep up to `cache_gb` of decoded images."""
-        splits: tuple[Split, Split] = ("train", "val")
-        opened = [open_dataset(data, split, data_root) for split in splits]
-        share = cache_gb * 1e9 / sum(map(len, opened))
-        return cls(*(Cached(data, share * len(data)) for data in opened))
+        opened = open_splits(data, data_root)
+        share = cache_gb * 1e9 / sum(map(len, opened.values()))
+        return cls(**{split: Cached(data, share * len(data)) for split, data in opened.items()})
 
 
 class Trained(NamedTuple):
