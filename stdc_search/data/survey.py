@@ -15,7 +15,7 @@ import torch
 from stdc_search.data import open_splits
 from stdc_search.data.dataset import DataError, Dataset, Split
 from stdc_search.data.decoding import orientation
-from stdc_search.errors import several
+from stdc_search.errors import first_of, several
 from stdc_search.records import IGNORED
 from stdc_search.spec.data import DataSpec, FolderSpec
 from stdc_search.spec.encodings import AnyEncoding, BinarySpec, ColoursSpec, IdsSpec
@@ -139,10 +139,7 @@ def count_labels(data: Dataset, split: Split, told: Told | None = None) -> Label
         else:
             tally.add(found)
     if problems:
-        first = problems[:5]
-        if more := len(problems) - len(first):
-            first.append(f"and {more} more; `stdc-search data` lists all")
-        raise DataError("\n".join(first))
+        raise DataError(first_of(problems))
     return Labels(split, data.class_names, tally.images, tally.labelled, tally.ignored, len(data))
 
 
