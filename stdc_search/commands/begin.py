@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from math import ceil
 from pathlib import Path
 
@@ -136,14 +137,18 @@ def look_at_data(
     Raises:
         SpecError: nothing useful can be learnt from the labels, or scored on them.
     """
-    with screen.bars() as bars:
-        tasks = {split: bars.add_task(f"labels of {split}", total=None) for split in SPLITS}
+    with ExitStack() as rows:
+        told = {
+            (what, split): rows.enter_context(screen.counter(f"{what} of {split}"))
+            for what in ("files", "labels")
+            for split in SPLITS
+        }
         contents = look(
             spec,
             {"train": datasets.train.data, "val": datasets.val.data},
             data_root,
             Contents.read(folder / CONTENTS),
-            lambda split, done, total: bars.update(tasks[split], completed=done, total=total),
+            lambda what, split, done, total: told[what, split](done, total),
         )
     if problems := faults(spec, contents.labels):
         raise located(problems, source)

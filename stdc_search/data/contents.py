@@ -11,7 +11,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -67,11 +67,19 @@ class Contents(BaseModel):
             DamagedError: the file is damaged.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            status = path.stat()
         except FileNotFoundError:
             return None
-        except ValidationError:
-            raise DamagedError(f"{path}: damaged; delete it, and the next start will write it again") from None
+        return _read(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)  # a start reads it several times, which takes a second for 100,000 images
+def _read(path: Path, size: int, modified_ns: int) -> Contents:
+    """Read a file; its size and modification time are keys of the cache."""
+    try:
+        return Contents.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise DamagedError(f"{path}: damaged; delete it, and the next start will write it again") from None
 
 
 def look(

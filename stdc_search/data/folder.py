@@ -6,7 +6,7 @@ import csv
 import os
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from stdc_search.data.dataset import SPLITS, DataError, Split
@@ -35,6 +35,8 @@ from stdc_search.errors import alike, several
 from stdc_search.spec.data import FolderSpec
 from stdc_search.spec.splits import SplitByColumn, SplitByFolders, SplitByGroup, SplitByList, SplitByShare
 
+Sides = dict[Split, list[Sample]]
+"""The samples of each split."""
 PAIRS = "list the pairs in a CSV file with the columns `image` and `mask`, and name it in `data.pairs`"
 
 
@@ -48,26 +50,27 @@ def open_folder(
     else:
         sides = _from_folders(spec, root, problems)
     if problems is not None:
-        sides = {split: keep_paired(samples, problems) for split, samples in sides.items()}
+        sides = {split: keep_paired(sides[split], problems) for split in SPLITS}
     masks = decoder(spec.encoding, spec.class_names)
-    return {split: LabelledFiles(samples, spec.class_names, masks) for split, samples in sides.items()}
+    return {split: LabelledFiles(sides[split], spec.class_names, masks) for split in SPLITS}
 
 
-def _from_pairs(spec: FolderSpec, root: Path, path: Path, problems: list[str] | None) -> Mapping[Split, list[Sample]]:
+def _from_pairs(spec: FolderSpec, root: Path, path: Path, problems: list[str] | None) -> Sides:
     by_column = isinstance(spec.split, SplitByColumn)
     pairs, splits = _pairs(path, root, by_column, problems)
     if isinstance(spec.split, SplitByShare | SplitByGroup | SplitByFolders):
         if splits:
             raise DataError(f"{path}: has a column `split`; use it with `split: {{kind: column}}`")
-        return {part: [pairs[name] for name in names] for part, names in divided(pairs, spec.split, path).items()}
-    sides = {part: [pair for name, pair in pairs.items() if splits[name] == part] for part in SPLITS}
+        names = divided(pairs, spec.split, path)
+        return {part: [pairs[name] for name in names[part]] for part in SPLITS}
+    sides: Sides = {part: [pair for name, pair in pairs.items() if splits[name] == part] for part in SPLITS}
     for part, samples in sides.items():
         if not samples:
             raise DataError(f"{path}: no line has {part} in its column `split`")
     return sides
 
 
-def _from_folders(spec: FolderSpec, root: Path, problems: list[str] | None) -> Mapping[Split, list[Sample]]:
+def _from_folders(spec: FolderSpec, root: Path, problems: list[str] | None) -> Sides:
     folder, mask_folder = as_spelt(root / spec.images), as_spelt(root / spec.masks)
     images, found = _images_and_masks(folder, mask_folder, problems)
     masks = by_image(images, found)
@@ -91,8 +94,8 @@ def _from_folders(spec: FolderSpec, root: Path, problems: list[str] | None) -> M
     elif orphans:
         warnings.warn(f"{mask_folder}: {len(orphans)} masks have no image: {several(orphans)}", stacklevel=2)
     return {
-        part: [Sample(name, images[name], masks.get(name) or mask_folder / f"{name}.png") for name in listed]
-        for part, listed in names.items()
+        part: [Sample(name, images[name], masks.get(name) or mask_folder / f"{name}.png") for name in names[part]]
+        for part in SPLITS
     }
 
 
