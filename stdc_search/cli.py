@@ -183,8 +183,10 @@ def data_command(
     """
     _load(spec)
     from stdc_search.commands.inspect import inspect_data
+    from stdc_search.errors import alike_in_one
     from stdc_search.report.survey import class_frame, notes
     from stdc_search.report.tables import show_table
+    from stdc_search.storage import write_atomically
 
     folder = out or Path("runs/data") / spec_name(spec)
     with _progress("images") as progress:
@@ -193,9 +195,12 @@ def data_command(
     typer.echo("\n".join(note for survey in found.surveys for note in notes(survey)))
     if found.page is not None:
         typer.echo(f"saved: {found.page}")
+    every = folder / "problems.txt"
     if found.problems:
-        typer.echo("\n".join(found.problems), err=True)
+        write_atomically(every, "\n".join([*found.problems, ""]))
+        typer.echo("\n".join([*alike_in_one(found.problems), f"saved: {every}, with all problems"]), err=True)
         raise typer.Exit(2)
+    every.unlink(missing_ok=True)
     typer.echo("No problems found.")
 
 
@@ -261,7 +266,8 @@ def time_command(
     typer.echo(ties(frame))
     for name, timing in timings:
         if reasons := doubts(timing.latency):
-            typer.echo(f"{name}, {timing.latency.runtime}: this time is not reliable: {reasons}", err=True)
+            how = f"{timing.latency.runtime} {timing.latency.precision}"
+            typer.echo(f"{name}, {how}: this time is not reliable: {reasons}", err=True)
 
 
 @app.command("calibrate")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -39,3 +40,36 @@ def several(items: Sequence[object], most: int = 5) -> str:
     """The first few, and how many more there are."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(map(str, items[:most])) + more
+
+
+def alike_in_one(lines: Iterable[str], most: int = 3) -> list[str]:
+    """Problems of files, `FILE: PROBLEM`; those of one kind become one line if there are more than `most` of them.
+
+    Problems are of one kind if they differ only in files, numbers and quoted words.
+    """
+    kinds: dict[str, list[str]] = {}
+    for line in lines:
+        kinds.setdefault(_kind(line), []).append(line)
+    told: list[str] = []
+    for found in kinds.values():
+        if len(found) <= most:
+            told += found
+            continue
+        files = list(dict.fromkeys(re.split(r"[/\\]", line.partition(": ")[0])[-1] for line in found))
+        examples = f": {several(files[1:], most - 1)}" if len(files) == len(found) else ""
+        told.append(f"{found[0]} [and {len(found) - 1} more like this{examples}]")
+    return told
+
+
+def first_of(lines: Sequence[str], most: int = 5) -> str:
+    """The text of an error that names the first problems of files."""
+    kinds = alike_in_one(lines)
+    if kinds == [*lines] and len(lines) <= most:
+        return "\n".join(lines)
+    return "\n".join([*kinds[:most], f"`stdc-search data` lists all {len(lines)} problems"])
+
+
+def _kind(line: str) -> str:
+    """A problem without its file, and with a # for each file, number and quoted word in it."""
+    problem = re.sub(r"""'[^']*'|`[^`]*`|\S*/\S+|\S+\.[a-zA-Z]\w+|\d[\d.]*""", "#", line.partition(": ")[2])
+    return re.sub(r"#(,? #)*( and # more)?", "#", problem)

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from math import ceil
 from pathlib import Path
 
 from stdc_search.commands.screen import Screen
 from stdc_search.data.contents import Contents, differences, look
-from stdc_search.data.dataset import Split
-from stdc_search.data.survey import SPLITS, Labels, faults
+from stdc_search.data.dataset import SPLITS, Split
+from stdc_search.data.survey import Labels, faults
 from stdc_search.errors import UserError, several
 from stdc_search.network.cost import count
 from stdc_search.records import IOU, Record, read
@@ -135,15 +136,19 @@ def look_at_data(
     Raises:
         SpecError: nothing useful can be learnt from the labels, or scored on them.
     """
-    with screen.bars() as bars:
-        tasks = {split: bars.add_task(f"labels of {split}", total=None) for split in SPLITS}
-        assert spec.data is not None
+    assert spec.data is not None
+    with ExitStack() as rows:
+        told = {
+            (what, split): rows.enter_context(screen.counter(f"{what} of {split}"))
+            for what in ("files", "labels")
+            for split in SPLITS
+        }
         contents = look(
             spec.data,
             {"train": datasets.train.data, "val": datasets.val.data},
             data_root,
             Contents.read(folder / CONTENTS),
-            lambda split, done, total: bars.update(tasks[split], completed=done, total=total),
+            lambda what, split, done, total: told[what, split](done, total),
         )
     if problems := [*faults(spec.data, contents.labels), *_unscored(spec, contents.labels["val"])]:
         raise located(problems, source)

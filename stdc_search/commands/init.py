@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from stdc_search.commands.draft import BATCH, Plan, draft, plan, sizes
-from stdc_search.data import open_dataset
+from stdc_search.data import open_splits
 from stdc_search.data.cache import Cached
-from stdc_search.data.dataset import DataError, Dataset, Split
+from stdc_search.data.dataset import SPLITS, DataError, Dataset, Split
 from stdc_search.data.decoding import size_of
 from stdc_search.data.guess import guess
 from stdc_search.data.guess.divide import divide
-from stdc_search.data.survey import SPLITS, Labels, faults, remarks
+from stdc_search.data.survey import Labels, faults, remarks
 from stdc_search.errors import UserError, several
 from stdc_search.records import IGNORED
 from stdc_search.report.survey import summary
@@ -101,7 +101,7 @@ def _spec(section: Mapping[str, Any]) -> DataSpec:
 
 
 def _opened(section: Mapping[str, Any]) -> dict[Split, Dataset]:
-    return {split: open_dataset(_spec(section), split, None) for split in SPLITS}
+    return open_splits(_spec(section))
 
 
 def _counted(opened: Opened, told: Told) -> dict[str, NDArray[np.int64]]:

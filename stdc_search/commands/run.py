@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from stdc_search.commands.begin import FREE, agreed, begin_folder, check_machine, check_own_spec, look_at_data
 from stdc_search.commands.plan import images_seen, plan
-from stdc_search.commands.screen import Screen, line
+from stdc_search.commands.screen import Screen
 from stdc_search.data.contents import Contents
 from stdc_search.data.survey import remarks
 from stdc_search.errors import UserError
@@ -99,7 +100,7 @@ def run(
                 screen.say(f"Note: {text}.")
             if spec.data is not None and contents is not None:
                 _tell_data(spec.data, contents, screen)
-            finished = lambda record: screen.say(line(record, folder))  # noqa: E731
+            finished = partial(screen.finished, run=folder)
             candidates = Candidates(spec, folder, finished, predict=forecast, data_root=root)
             for device in devices:
                 candidates.met(device)
@@ -150,7 +151,7 @@ def _begun_finals(
         return
     with locked(folder / FINALS) as place:
         finals = begin_folder(place, spec.finals_run, contents, FREE)
-        yield Candidates(finals, place, lambda record: screen.say(line(record, place, folder)), data_root=data_root)
+        yield Candidates(finals, place, partial(screen.finished, run=place, top=folder), data_root=data_root)
 
 
 def _search(
@@ -174,7 +175,8 @@ def _search(
         left = int(min(search.trials, most)) - study.trained
         for text in plan(spec, candidates.records, datasets, left, executor.slots, done):
             screen.say(text)
-        Driver(study, executor, candidates, screen.say, lambda: mirror.add(candidates.records)).run()
+        with screen.search("search", left):
+            Driver(study, executor, candidates, screen.say, lambda: mirror.add(candidates.records)).run()
     also = [record.number for record in done]
     if spec.latency and measure_shown(candidates, search, spec.latency, datasets, forecast, screen.say, also):
         mirror.rewrite(candidates.records)  # it has the times of before
@@ -212,7 +214,8 @@ def _finals(
     if left := [label(record) for record in chosen if record.number not in study.begun]:
         screen.say(f"Finals: {', '.join(left)}.")
     if left or finals.unfinished():
-        with closing(make_executor(_patient(search.executor, spec, datasets), datasets, screen.bar)) as executor:
+        executor = make_executor(_patient(search.executor, spec, datasets), datasets, screen.bar)
+        with closing(executor), screen.search("finals", len(left)):
             Driver(study, executor, finals, screen.say, lambda: None).run()
     measured = {record.number: record for record in candidates.complete}
     machines = read_machines(candidates.folder / MACHINES)

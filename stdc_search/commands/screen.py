@@ -1,54 +1,171 @@
-"""The screen during a run: lines of text, and a progress bar for the trial in this process."""
+"""The screen during a run: lines of text, and how far everything is.
+
+On a terminal, bars show progress. In a log file, a line now and then does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from stdc_search.doubt import doubts
 from stdc_search.records import METRICS, Record, Score
+from stdc_search.report.words import duration
 from stdc_search.run_folder import ERROR, candidate_folder
 from stdc_search.trial.stopwatch import Progress
 from stdc_search.trial.trial import TrialJob
 
+CALM = 60.0
+"""Seconds without a line after which a log file gets one on the progress."""
+BLINK = 0.1
+"""Seconds between two updates of a bar."""
+
+Clock = Callable[[], float]
+"""Gives the time in seconds."""
+
+
+class Row:
+    """Something that is being done: a bar on a terminal, which disappears at its end.
+
+    Args:
+        screen: where it is shown.
+        title: what is done.
+    """
+
+    def __init__(self, screen: Screen, title: str) -> None:
+        self.screen, self.title, self.note, self.shown = screen, title, "", -BLINK
+        self.first: tuple[float, float] | None = None
+        """Time and share of the first call: a resumed training does not begin at 0."""
+        self.task = screen.bars.add_task(title, total=None, note="")
+
+    def show(self, done: float, total: int, what: str = "", share: float | None = None) -> None:
+        """Show how far it is.
+
+        Args:
+            done: units that are done, of the total.
+            total: units in all.
+            what: more on it.
+            share: done of all work, for the time that is left; default: the share of the units.
+        """
+        now, share = self.screen.clock(), done / max(total, 1) if share is None else share
+        self.first = self.first or (now, share)
+        if now - self.shown < BLINK and done < total:
+            return
+        self.shown = now
+        began, before = self.first
+        left = [f"{duration((now - began) * (1 - share) / (share - before))} left"] if before < share < 1 else []
+        self.note = ", ".join([*filter(None, [what]), *left])
+        self.screen.bars.update(self.task, description=self.title, completed=done, total=total, note=self.note)
+
+    def __str__(self) -> str:
+        task = next(task for task in self.screen.bars.tasks if task.id == self.task)
+        return ", ".join(filter(None, [f"{self.title} {int(task.completed):,} of {int(task.total or 0):,}", self.note]))
+
 
 class Screen:
-    """Prints to a console."""
+    """Prints to a console.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    Args:
+        console: a terminal or a file.
+        clock: gives the time in seconds.
+    """
+
+    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+        self.console, self.clock, self.said = console, clock, clock()
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
+        self.bars = Bars(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.whole: Row | None = None
+        """The search or its finals, while they run."""
+        self.done, self.total = 0, 0
+        """Candidates of the whole."""
 
     def say(self, text: str) -> None:
         """Print plain text; brackets are not markup."""
+        self.said = self.clock()
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def paragraph(self, text: str) -> None:
         """The same, wrapped between words."""
         self.console.print(text, markup=False, highlight=False)
 
-    def bars(self) -> Bars:
-        """Progress bars, which disappear at their end; none if the console is not a terminal."""
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        return Bars(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+    @contextmanager
+    def row(self, title: str) -> Iterator[Row]:
+        """A bar, until its end."""
+        row = Row(self, title)
+        self.bars.start()
+        try:
+            yield row
+        finally:
+            self.bars.remove_task(row.task)
+            if not self.bars.tasks and self.console.is_terminal:
+                self.bars.stop()
+
+    @contextmanager
+    def counter(self, title: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar for things that are counted, until its end."""
+        with self.row(title) as row:
+
+            def told(done: int, total: int) -> None:
+                row.show(done, total)
+                self._line_if_due(row)
+
+            yield told
+
+    @contextmanager
+    def search(self, title: str, total: int) -> Iterator[None]:
+        """A bar for all candidates of a search or of its finals, until they end."""
+        with self.row(title) as self.whole:
+            self.done, self.total = 0, total
+            self.whole.show(0, total)
+            try:
+                yield
+            finally:
+                self.whole = None
 
     @contextmanager
     def bar(self, job: TrialJob) -> Iterator[Progress]:
         """A bar that shows how far a trial is, until the trial ends."""
-        with self.bars() as bars:
-            task, title = bars.add_task(""), _title(job.draft)
-            yield lambda step, done, total: bars.update(
-                task, description=f"{title} {step}", completed=done, total=total
-            )
+        title, share, trains = _title(job.draft), 0.0, False
+        with self.row(title) as row:
+
+            def told(step: str, done: int, total: int, note: str = "") -> None:
+                nonlocal share, trains
+                if step == "train":
+                    row.first = row.first if trains else None  # what came before tells nothing of the time left
+                    share, trains = done / total, True
+                row.title = f"{title}: {step}"
+                row.show(done, total, note, share)
+                if self.whole is not None:
+                    self.whole.show(self.done + share, self.total)
+                self._line_if_due(row)
+
+            yield told
+
+    def finished(self, record: Record, run: Path, top: Path | None = None) -> None:
+        """Print a line on a finished candidate, in a log file with the time that is left."""
+        text = line(record, run, top)
+        if self.whole is not None:
+            self.done += record.state != "rejected"
+            self.total = max(self.total, self.done)
+            self.whole.show(self.done, self.total)
+            text += "" if self.console.is_terminal else f"; {self.whole}"
+        self.say(text)
+
+    def _line_if_due(self, row: Row) -> None:
+        """In a log file, print how far a row and the whole are, unless another line was printed lately."""
+        if not self.console.is_terminal and self.clock() - self.said >= CALM:
+            self.say("; ".join(map(str, filter(None, (row, self.whole)))))
 
 
 def line(record: Record, run: Path, top: Path | None = None) -> str:

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from stdc_search.data.camvid import open_camvid
 from stdc_search.data.cityscapes import open_cityscapes
-from stdc_search.data.dataset import DataError, Dataset, Split, class_shares
+from stdc_search.data.dataset import SPLITS, DataError, Dataset, Split, class_shares
 from stdc_search.data.folder import open_folder
 from stdc_search.data.formats.coco import open_coco
 from stdc_search.data.formats.hub import open_hub
@@ -21,7 +21,34 @@ from stdc_search.data.scenes import Scenes
 from stdc_search.spec.data import CamvidSpec, CityscapesSpec, DataSpec, FolderSpec, ImagenetSpec, ScenesSpec
 from stdc_search.spec.formats import CocoSpec, HubSpec, LabelmeSpec, RoboflowSpec, SuperviselySpec, VocSpec, YoloSpec
 
-__all__ = ["DataError", "Dataset", "Split", "class_shares", "open_dataset"]
+__all__ = ["DataError", "Dataset", "Split", "class_shares", "open_dataset", "open_splits"]
+
+
+def open_splits(
+    spec: DataSpec, data_root: Path | None = None, problems: list[str] | None = None
+) -> dict[Split, Dataset]:
+    """Open both splits. Those of a folder share the list of its files, so they are opened together.
+
+    Args:
+        spec: as for `open_dataset`, like the others.
+        data_root: where a relative root starts.
+        problems: if given, it also collects why a split cannot be opened at all, and the split is left out.
+
+    Raises:
+        DataError: files are missing or do not pair up.
+    """
+    opened: dict[Split, Dataset] = {}
+    for split in SPLITS:
+        try:
+            if not isinstance(spec, FolderSpec):
+                opened[split] = open_dataset(spec, split, data_root, problems)
+            elif not opened:
+                opened |= open_folder(spec, data_root, problems)
+        except DataError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+    return opened
 
 
 def open_dataset(
@@ -50,7 +77,7 @@ def open_dataset(
         case CityscapesSpec():
             return open_cityscapes(spec, split, data_root, problems)
         case FolderSpec():
-            return open_folder(spec, split, data_root, problems)
+            return open_folder(spec, data_root, problems)[split]
         case VocSpec():
             return open_voc(spec, split, data_root, problems)
         case RoboflowSpec():

@@ -7,10 +7,11 @@ hash covers a whole mask, but only the first bytes of an image: an edited image 
 from __future__ import annotations
 
 import hashlib
+import os
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stdc_search.data.dataset import Dataset, Split
 from stdc_search.data.drawing import labels_folder
 from stdc_search.data.files import resolve_root
-from stdc_search.data.survey import Labels, count_labels
+from stdc_search.data.survey import Labels, Told, count_labels
 from stdc_search.errors import DamagedError, several
 from stdc_search.spec.data import DataSpec, ScenesSpec
 
@@ -66,11 +67,19 @@ class Contents(BaseModel):
             DamagedError: the file is damaged.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            status = path.stat()
         except FileNotFoundError:
             return None
-        except ValidationError:
-            raise DamagedError(f"{path}: damaged; delete it, and the next start will write it again") from None
+        return _read(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)  # a start reads it several times, which takes a second for 100,000 images
+def _read(path: Path, size: int, modified_ns: int) -> Contents:
+    """Read a file; its size and modification time are keys of the cache."""
+    try:
+        return Contents.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise DamagedError(f"{path}: damaged; delete it, and the next start will write it again") from None
 
 
 def look(
@@ -78,7 +87,7 @@ def look(
     splits: Mapping[Split, Dataset],
     data_root: Path | None = None,
     before: Contents | None = None,
-    told: Callable[[str, int, int], None] = lambda *_: None,
+    told: Callable[[str, Split, int, int], None] = lambda *_: None,
 ) -> Contents:
     """Take the fingerprint of a run's data.
 
@@ -87,20 +96,21 @@ def look(
         splits: the data set of each split.
         data_root: folder against which a relative `data.root` is resolved.
         before: an earlier fingerprint; labels are read again only if a file has changed.
-        told: called with the split, the number of samples read and the total.
+        told: called with what is read ("files" or "labels"), the split, the number of samples done and the total.
 
     Raises:
         DataError: a mask is broken.
     """
     root = None if isinstance(spec, ScenesSpec) else resolve_root(spec.root, data_root)
     known = before.files if before else {}
-    files: dict[Split, Files] = {split: _files(data, root, known.get(split, {})) for split, data in splits.items()}
+    files: dict[Split, Files] = {
+        split: _files(data, root, known.get(split, {}), partial(told, "files", split)) for split, data in splits.items()
+    }
     section = spec.model_dump(mode="json", exclude={"root"})
     if before and before.data == section and not differences(before.files, files):
         return before.model_copy(update={"files": files})
     labels: dict[Split, Labels] = {
-        split: count_labels(data, split, lambda done, total, split=split: told(split, done, total))
-        for split, data in splits.items()
+        split: count_labels(data, split, partial(told, "labels", split)) for split, data in splits.items()
     }
     return Contents(data=section, labels=labels, files=files)
 
@@ -127,33 +137,37 @@ def _content(files: Sequence[File]) -> list[tuple[int, str]]:
     return [file.content for file in files]
 
 
-def _files(data: Dataset, root: Path | None, known: Files) -> Files:
+def _files(data: Dataset, root: Path | None, known: Files, told: Told) -> Files:
     """Files of each sample; those with unchanged size and time keep their known hash."""
+    bases = [os.path.join(base, "") for base in (root, labels_folder()) if base is not None]
 
     def mark(index: int) -> tuple[str, tuple[File, ...]]:
-        paths = data.files(index)
-        name = _place(paths[0], root)
+        paths = [str(path) for path in data.files(index)]
+        name = _place(paths[0], bases)
         old = known.get(name, ())
         return name, tuple(_file(path, old[i] if i < len(old) else None, whole=i > 0) for i, path in enumerate(paths))
 
     if not len(data) or not data.files(0):
         return {}
+    files: dict[str, tuple[File, ...]] = {}
     blocks = [range(start, min(start + BLOCK, len(data))) for start in range(0, len(data), BLOCK)]
     with ThreadPoolExecutor() as pool:
-        return dict(chain.from_iterable(pool.map(lambda block: [mark(index) for index in block], blocks)))
+        for marked in pool.map(lambda block: [mark(index) for index in block], blocks):
+            files.update(marked)
+            told(len(files), len(data))
+    return files
 
 
-def _place(path: Path, root: Path | None) -> str:
+def _place(path: str, bases: Sequence[str]) -> str:
     """A path below the root, or below the folder of drawn labels; the same on every file system."""
-    base = next((base for base in (root, labels_folder()) if base and path.is_relative_to(base)), None)
-    below = path.relative_to(base) if base else path
-    return unicodedata.normalize("NFC", below.as_posix())
+    below = next((path[len(base) :] for base in bases if path.startswith(base)), path)
+    return unicodedata.normalize("NFC", below.replace(os.sep, "/"))
 
 
-def _file(path: Path, old: File | None, whole: bool) -> File:
-    status = path.stat()
+def _file(path: str, old: File | None, whole: bool) -> File:
+    status = os.stat(path)
     if old and (old.size, old.modified_ns) == (status.st_size, status.st_mtime_ns):
         return old
-    with path.open("rb") as stream:
-        content = stream.read(-1 if whole else HEAD)
+    with open(path, "rb", buffering=0) as stream:
+        content = stream.readall() if whole else stream.read(HEAD)
     return File(status.st_size, status.st_mtime_ns, hashlib.blake2b(content, digest_size=8).hexdigest())

@@ -12,6 +12,7 @@ from torch import Tensor
 from stdc_search.errors import UserError
 
 Split = Literal["train", "val"]
+SPLITS: tuple[Split, Split] = ("train", "val")
 
 
 class DataError(UserError):

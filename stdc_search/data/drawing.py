@@ -23,6 +23,7 @@ from PIL import Image
 from stdc_search.data.dataset import DataError
 from stdc_search.data.decoding import size_of
 from stdc_search.data.files import Sample, hint
+from stdc_search.errors import first_of
 from stdc_search.records import IGNORED
 from stdc_search.storage import write_atomically
 
@@ -119,8 +120,7 @@ def report(faults: list[str], problems: list[str] | None) -> None:
     if problems is not None:
         problems += faults
     elif faults:
-        more = [f"and {len(faults) - 5} more; `stdc-search data` lists all"] if len(faults) > 5 else []
-        raise DataError("\n".join(faults[:5] + more))
+        raise DataError(first_of(faults))
 
 
 def labels_folder() -> Path:

@@ -6,10 +6,10 @@ import csv
 import os
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from stdc_search.data.dataset import DataError, Split
+from stdc_search.data.dataset import SPLITS, DataError, Split
 from stdc_search.data.decoding import decoder
 from stdc_search.data.files import (
     IMAGE_ENDINGS,
@@ -35,43 +35,48 @@ from stdc_search.errors import alike, several
 from stdc_search.spec.data import FolderSpec
 from stdc_search.spec.splits import SplitByColumn, SplitByFolders, SplitByGroup, SplitByList, SplitByShare
 
+Sides = dict[Split, list[Sample]]
+"""The samples of each split."""
 PAIRS = "list the pairs in a CSV file with the columns `image` and `mask`, and name it in `data.pairs`"
 
 
 def open_folder(
-    spec: FolderSpec, split: Split, data_root: Path | None, problems: list[str] | None = None
-) -> LabelledFiles:
-    """Open one split. A mask without an image is a warning; an image of either split without a mask is an error."""
+    spec: FolderSpec, data_root: Path | None, problems: list[str] | None = None
+) -> dict[Split, LabelledFiles]:
+    """Open both splits. A mask without an image is a warning; an image without a mask is an error."""
     root = resolve_root(spec.root, data_root)
     if spec.pairs is not None:
-        samples = _from_pairs(spec, split, root, root / spec.pairs, problems)
+        sides = _from_pairs(spec, root, root / spec.pairs, problems)
     else:
-        samples = _from_folders(spec, split, root, problems)
+        sides = _from_folders(spec, root, problems)
     if problems is not None:
-        samples = keep_paired(samples, problems)
-    return LabelledFiles(samples, spec.class_names, decoder(spec.encoding, spec.class_names))
+        sides = {split: keep_paired(sides[split], problems) for split in SPLITS}
+    masks = decoder(spec.encoding, spec.class_names)
+    return {split: LabelledFiles(sides[split], spec.class_names, masks) for split in SPLITS}
 
 
-def _from_pairs(spec: FolderSpec, split: Split, root: Path, path: Path, problems: list[str] | None) -> Sequence[Sample]:
+def _from_pairs(spec: FolderSpec, root: Path, path: Path, problems: list[str] | None) -> Sides:
     by_column = isinstance(spec.split, SplitByColumn)
     pairs, splits = _pairs(path, root, by_column, problems)
     if isinstance(spec.split, SplitByShare | SplitByGroup | SplitByFolders):
         if splits:
             raise DataError(f"{path}: has a column `split`; use it with `split: {{kind: column}}`")
-        return [pairs[name] for name in divided(pairs, spec.split, path)[split]]
-    for part in ("train", "val"):
-        if part not in splits.values():
+        names = divided(pairs, spec.split, path)
+        return {part: [pairs[name] for name in names[part]] for part in SPLITS}
+    sides: Sides = {part: [pair for name, pair in pairs.items() if splits[name] == part] for part in SPLITS}
+    for part, samples in sides.items():
+        if not samples:
             raise DataError(f"{path}: no line has {part} in its column `split`")
-    return [pair for name, pair in pairs.items() if splits[name] == split]
+    return sides
 
 
-def _from_folders(spec: FolderSpec, split: Split, root: Path, problems: list[str] | None) -> Sequence[Sample]:
+def _from_folders(spec: FolderSpec, root: Path, problems: list[str] | None) -> Sides:
     folder, mask_folder = as_spelt(root / spec.images), as_spelt(root / spec.masks)
     images, found = _images_and_masks(folder, mask_folder, problems)
     masks = by_image(images, found)
     match spec.split:
         case SplitByList():
-            paths = {"train": root / spec.split.train, "val": root / spec.split.val}
+            paths: dict[Split, Path] = {"train": root / spec.split.train, "val": root / spec.split.val}
             names = {part: _listed(path, images, folder, mask_folder, root, problems) for part, path in paths.items()}
             check_disjoint(names["train"], names["val"], root)
             for listed in names.values():
@@ -88,7 +93,10 @@ def _from_folders(spec: FolderSpec, split: Split, root: Path, problems: list[str
         problems += [f"{mask}: has no image in {folder}" for mask in orphans]
     elif orphans:
         warnings.warn(f"{mask_folder}: {len(orphans)} masks have no image: {several(orphans)}", stacklevel=2)
-    return [Sample(name, images[name], masks.get(name, mask_folder / f"{name}.png")) for name in names[split]]
+    return {
+        part: [Sample(name, images[name], masks.get(name) or mask_folder / f"{name}.png") for name in names[part]]
+        for part in SPLITS
+    }
 
 
 def _pairs(
@@ -233,7 +241,7 @@ def _mask_at(written: str, folder: Path, root: Path) -> Path:
 
 
 def _all_masked(names: Collection[str], masks: Mapping[str, Path], folder: Path) -> None:
-    missing = [name for name in names if name not in masks or not masks[name].is_file()]
+    missing = [name for name in names if name not in masks or not os.path.isfile(masks[name])]
     if missing:
         like = [name for name in masks if name.startswith(missing[0])]
         like = like or [alike(missing[0], masks) or next(iter(masks))]

@@ -12,10 +12,10 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
-from stdc_search.data import open_dataset
+from stdc_search.data import open_splits
 from stdc_search.data.dataset import DataError, Dataset, Split
 from stdc_search.data.decoding import orientation
-from stdc_search.errors import several
+from stdc_search.errors import first_of, several
 from stdc_search.records import IGNORED
 from stdc_search.spec.data import DataSpec, FolderSpec
 from stdc_search.spec.encodings import AnyEncoding, BinarySpec, ColoursSpec, IdsSpec
@@ -26,7 +26,6 @@ from stdc_search.spec.splits import SplitByGroup, SplitByShare
 
 AHEAD = 256
 """Number of samples to queue at a time."""
-SPLITS: tuple[Split, Split] = ("train", "val")
 
 Told = Callable[[int, int], None]
 """Called with the number of samples read and the total."""
@@ -91,13 +90,8 @@ class Survey(Labels):
 
 def open_what_can_be(spec: DataSpec, data_root: Path | None = None) -> tuple[dict[Split, Dataset], list[str]]:
     """The splits that can be opened, without samples that lack a file, and the problems that were found."""
-    opened: dict[Split, Dataset] = {}
     problems: list[str] = []
-    for split in SPLITS:
-        try:
-            opened[split] = open_dataset(spec, split, data_root, problems)
-        except DataError as error:
-            problems.append(str(error))
+    opened = open_splits(spec, data_root, problems)
     return opened, list(dict.fromkeys(problems))  # both splits report a problem that concerns both
 
 
@@ -145,10 +139,7 @@ def count_labels(data: Dataset, split: Split, told: Told | None = None) -> Label
         else:
             tally.add(found)
     if problems:
-        first = problems[:5]
-        if more := len(problems) - len(first):
-            first.append(f"and {more} more; `stdc-search data` lists all")
-        raise DataError("\n".join(first))
+        raise DataError(first_of(problems))
     return Labels(split, data.class_names, tally.images, tally.labelled, tally.ignored, len(data))
 
 

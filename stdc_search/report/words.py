@@ -259,7 +259,7 @@ def summary(records: Sequence[Record]) -> str:
         failed = next(record for record in records if record.state == "failed")
         parts.append(f"{ends['failed']} failed ({failed.number:04d}: {failed.reason})")
     seconds = sum(sum(record.seconds.values()) for record in records)
-    return f"candidates: {', '.join(parts)}; {_duration(seconds)}"
+    return f"candidates: {', '.join(parts)}; {duration(seconds)}"
 
 
 def halving_note(records: Iterable[Record], spec: HalvingSpec, objectives: Mapping[str, Direction]) -> str:
@@ -279,7 +279,8 @@ def halving_note(records: Iterable[Record], spec: HalvingSpec, objectives: Mappi
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in the unit that reads best."""
     for unit, size in (("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

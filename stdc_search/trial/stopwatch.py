@@ -9,12 +9,12 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called with the running step of a trial, and how much of it is done."""
+    """Called with the running step of a trial, how much of it is done, and a note for people."""
 
-    def __call__(self, step: str, done: int, total: int, /) -> None: ...
+    def __call__(self, step: str, done: int, total: int, note: str = "", /) -> None: ...
 
 
-def silent(step: str, done: int, total: int, /) -> None:
+def silent(step: str, done: int, total: int, note: str = "", /) -> None:
     """A progress that shows nothing."""
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from stdc_search.data import Split, open_dataset
+from stdc_search.data import open_splits
 from stdc_search.data.cache import Cached
 from stdc_search.data.transforms import TrainingSamples
 from stdc_search.network.builder import build
@@ -23,6 +24,7 @@ from stdc_search.spec.data import DataSpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.tasks import task_of
 from stdc_search.tasks.task import Counts
+from stdc_search.training.batches import length
 from stdc_search.training.loop import TrainingDiverged, train
 from stdc_search.training.parallel import Job, add_up, announce, announced, leads, share
 from stdc_search.trial.stopwatch import Stopwatch
@@ -38,10 +40,9 @@ class Datasets:
     @classmethod
     def open(cls, data: DataSpec, cache_gb: float, data_root: Path | None) -> Datasets:
         """Open data sets that are checked to be complete and keep up to `cache_gb` of decoded images."""
-        splits: tuple[Split, Split] = ("train", "val")
-        opened = [open_dataset(data, split, data_root) for split in splits]
-        share = cache_gb * 1e9 / sum(map(len, opened))
-        return cls(*(Cached(data, share * len(data)) for data in opened))
+        opened = open_splits(data, data_root)
+        share = cache_gb * 1e9 / sum(map(len, opened.values()))
+        return cls(**{split: Cached(data, share * len(data)) for split, data in opened.items()})
 
 
 class Trained(NamedTuple):
@@ -133,17 +134,27 @@ class Training:
             give_way()
             stopwatch.progress(step, done, total)
 
+        place, (_, epoch_steps) = how.seeds.index(seed), length(how, len(train_data))
+        shown: dict[str, str] = {}
+
         def stepped(done: int, total: int, loss: float | None) -> None:
             if loss is not None:  # between two looks at the losses a GPU still works on earlier steps
                 give_way()
-            stopwatch.progress("train", done, total)
+                shown["loss"] = f"loss {loss:.3f}"
+            last = min(total, until * epoch_steps) if until else total
+            seeds = [f"seed {seed}"] if len(how.seeds) > 1 else []
+            epochs = f"epoch {ceil(done / epoch_steps)} of {ceil(last / epoch_steps)}"
+            note = ", ".join([*seeds, epochs, *shown.values()])
+            stopwatch.progress("train", place * last + done, len(how.seeds) * last, note)
 
         def validate(module: nn.Module, last: bool) -> float:
             with stopwatch.step("score"):
                 told = partial(tell, "score")
                 indices = share(range(len(val_data)))
                 found.append(add_up(self.task.evaluate(module, val_data, indices, told, brief=not last)))
-            return self.task.headline(found[-1])
+            score = self.task.headline(found[-1])
+            shown["score"] = f"{'top-1' if self.spec.network.task == 'classification' else 'mIoU'} {score:.1f} %"
+            return score
 
         curve = train(
             module,

@@ -14,6 +14,7 @@ from stdc_search.data import open_dataset
 from stdc_search.data.contents import Contents, differences, look
 from stdc_search.errors import DamagedError
 from stdc_search.spec.data import CamvidSpec, DataSpec, FolderSpec, ImagenetSpec, ScenesSpec
+from stdc_search.storage import write_atomically
 from tests.data.conftest import write_image, write_mask
 
 
@@ -85,6 +86,37 @@ def test_only_the_splits_that_are_asked_for_are_compared(began: Contents, camvid
 def test_labels_are_read_once(began: Contents, camvid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stdc_search.data.contents.count_labels", None)
     assert contents(CamvidSpec(kind="camvid", root=camvid), began).labels == began.labels
+
+
+def test_files_and_labels_are_told_to_the_end(camvid: Path) -> None:
+    spec = CamvidSpec(kind="camvid", root=camvid)
+    told: dict[tuple[str, str], tuple[int, int]] = {}
+    splits = {split: open_dataset(spec, split) for split in ("train", "val")}
+    look(spec, splits, told=lambda what, split, *counts: told.update({(what, split): counts}))
+    assert told == {(what, split): (n, n) for what in ("files", "labels") for split, n in (("train", 3), ("val", 2))}
+
+
+def test_a_mask_with_the_old_time_and_another_size_is_noticed(began: Contents, camvid: Path) -> None:
+    mask = camvid / "valannot" / "b1.png"
+    time = mask.stat().st_mtime_ns
+    write_mask(mask, np.full((6, 8), 3))
+    os.utime(mask, ns=(time, time))
+    now = look(
+        CamvidSpec(kind="camvid", root=camvid),
+        {"val": open_dataset(CamvidSpec(kind="camvid", root=camvid), "val")},
+        None,
+        began,
+    )
+    assert differences(began.files, now.files, ("val",)) == ["val images: 1 changed (val/b1.png)"]
+
+
+def test_contents_that_are_written_again_are_read_again(began: Contents, tmp_path: Path) -> None:
+    path = tmp_path / "data.json"
+    path.write_text(began.model_dump_json())
+    assert Contents.read(path) is Contents.read(path)
+    other = began.model_copy(update={"files": {}})
+    write_atomically(path, other.model_dump_json())
+    assert Contents.read(path) == other
 
 
 def test_labels_that_changed_are_read_again(began: Contents, camvid: Path) -> None:

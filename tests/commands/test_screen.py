@@ -1,0 +1,119 @@
+"""What a run shows while it works, with a clock of ours."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from stdc_search.commands.screen import CALM, Screen
+from stdc_search.records import Record
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def screen(clock: Clock, terminal: bool = False) -> tuple[Screen, io.StringIO]:
+    file = io.StringIO()
+    return Screen(Console(file=file, force_terminal=terminal, width=150, color_system=None), clock), file
+
+
+def job(number: int = 3, name: str | None = "stdc1") -> Any:
+    return SimpleNamespace(draft=SimpleNamespace(number=number, name=name, repeats=None))
+
+
+def record(state: str = "complete") -> Record:
+    what: dict[str, Any] = {"number": 3, "state": state, "origin": "sampler", "identity": "a", "values": {}}
+    return Record(**what, image_size=(8, 8), started="", machine="here")
+
+
+def test_a_log_gets_a_line_a_minute_with_the_time_left(clock: Clock) -> None:
+    shown, file = screen(clock)
+    with shown.bar(job()) as progress:
+        for step in range(101):
+            progress("train", step, 400, f"epoch {step // 40 + 1} of 10, loss 0.5, mIoU 31.0 %")
+            clock.now += 1.0
+    assert file.getvalue().splitlines() == [
+        "0003 stdc1: train 60 of 400, epoch 2 of 10, loss 0.5, mIoU 31.0 %, 5.7 minutes left",
+    ]
+
+
+def test_other_lines_put_off_that_on_progress(clock: Clock) -> None:
+    shown, file = screen(clock)
+    with shown.bar(job()) as progress:
+        progress("train", 0, 10)
+        clock.now += CALM - 1
+        shown.say("something else")
+        clock.now += CALM - 1
+        progress("train", 5, 10)
+    assert file.getvalue() == "something else\n"
+
+
+def test_a_log_tells_the_time_left_of_the_whole_search(clock: Clock, tmp_path: Path) -> None:
+    shown, file = screen(clock)
+    with shown.search("search", 10):
+        with shown.bar(job()) as progress:
+            progress("train", 0, 10)
+            clock.now += 100.0
+            progress("train", 5, 10)
+        clock.now += 100.0
+        shown.finished(record(), tmp_path)
+        shown.finished(record("rejected"), tmp_path)
+    running, complete, rejected = file.getvalue().splitlines()
+    assert running.endswith("train 5 of 10, 100 seconds left; search 0 of 10, 31.7 minutes left")
+    assert complete.endswith("; search 1 of 10, 30.0 minutes left")
+    assert rejected.endswith("; search 1 of 10, 30.0 minutes left")
+
+
+def test_a_resumed_training_is_timed_from_where_it_resumes(clock: Clock) -> None:
+    shown, file = screen(clock)
+    with shown.bar(job()) as progress:
+        progress("time", 0, 1)
+        clock.now += 50.0
+        progress("train", 80, 100)
+        clock.now += 60.0
+        progress("train", 90, 100)
+    assert file.getvalue() == "0003 stdc1: train 90 of 100, 60 seconds left\n"
+
+
+def test_the_time_left_stays_while_a_network_is_scored(clock: Clock) -> None:
+    shown, file = screen(clock)
+    with shown.bar(job()) as progress:
+        progress("train", 0, 10)
+        clock.now += 60.0
+        progress("score", 1, 200)
+    assert file.getvalue() == "0003 stdc1: score 1 of 200\n"
+
+
+def test_counted_things_are_told_to_a_log_too(clock: Clock) -> None:
+    shown, file = screen(clock)
+    with shown.counter("labels of train") as told:
+        told(1, 100_000)
+        clock.now += 60.0
+        told(25_001, 100_000)
+    assert file.getvalue() == "labels of train 25,001 of 100,000, 3.0 minutes left\n"
+
+
+def test_a_terminal_shows_bars_and_no_lines(clock: Clock, tmp_path: Path) -> None:
+    shown, file = screen(clock, terminal=True)
+    with shown.search("search", 4), shown.bar(job()) as progress:
+        progress("train", 0, 10)
+        clock.now += 100.0
+        progress("train", 5, 10, "epoch 1 of 2, loss 0.412")
+        rows = {task.description: task.fields["note"] for task in shown.bars.tasks}
+        shown.bars.refresh()
+    assert rows == {"search": "11.7 minutes left", "0003 stdc1: train": "epoch 1 of 2, loss 0.412, 100 seconds left"}
+    assert "epoch 1 of 2, loss 0.412" in file.getvalue() and not shown.bars.tasks
