@@ -18,6 +18,7 @@ from stdc_search.run_folder import spec_name
 from stdc_search.spec.choices import FloatPrecision, Format, Precision, ProfiledRuntime, Runtime
 
 if TYPE_CHECKING:
+    from stdc_search.commands.labeller import Labeller
     from stdc_search.spec.run import RunSpec
     from stdc_search.spec.search import SearchSpec
 
@@ -360,27 +361,56 @@ def score_command(
 
 @app.command("predict")
 def predict_command(
-    spec: Spec,
-    weights: Weights,
-    images: Annotated[
-        list[Path],
-        typer.Argument(help="Images, videos, or folders of them.", show_default=False),
+    network: Annotated[
+        Path,
+        typer.Argument(
+            help="File that `export` wrote (.onnx or .xml); or spec file, followed by weights.", show_default=False
+        ),
+    ],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Images, videos, or folders of them; or a camera: its number, such as 0, or its address (rtsp://, "
+            "http://).",
+            show_default=False,
+        ),
     ],
     out: Out = Path("runs/predict"),
     label_ids: Annotated[
         bool, typer.Option("--label-ids", help="Write label ids for the Cityscapes test server.")
     ] = False,
 ) -> None:
-    """Segment images and videos.
+    """Segment images, videos and cameras.
 
-    Writes a label map and an overlay for each image, and an overlay for each video.
+    Writes a label map and an overlay for each image, and an overlay for each video. Shows a camera's speed and records
+    its overlay until Ctrl-C.
     """
-    run = _load(spec)
+    labeller = _labeller(network, sources)
     from stdc_search.commands.predict import predict
 
     with _progress("images and frames") as progress:
-        written = predict(run, weights, images, out, label_ids=label_ids, progress=progress)
-    typer.echo(f"{len(written)} files in {out}")
+        files, speeds = predict(labeller, sources, out, label_ids=label_ids, told=progress)
+    for name, speed in speeds.items():
+        typer.echo(f"{name}: {speed}")
+    typer.echo(f"{len(files)} files in {out}" if len(files) > 1 else f"saved: {files[0]}")
+
+
+def _labeller(network: Path, sources: list[str]) -> Labeller:
+    """The network; its weights, if it has a file of their own, are taken from what follows it."""
+    from stdc_search.errors import UserError
+
+    if network.suffix in (".onnx", ".xml"):
+        from stdc_search.commands.labeller import of_file
+
+        return of_file(network)
+    if network.suffix == ".pt2":
+        raise UserError(f"{network}: predict runs .onnx and .xml files; export to onnx, or use the file's run_torch.py")
+    spec, weights = _load(network), Path(sources.pop(0))
+    if not sources:
+        raise UserError(f"there is nothing to segment after the weights {weights}; add images, videos or a camera")
+    from stdc_search.commands.labeller import with_weights
+
+    return with_weights(spec, weights)
 
 
 @app.command("export")
@@ -479,15 +509,15 @@ def schema_command(
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error; the function takes the number of things done and of all things."""
+def _progress(what: str) -> Iterator[Callable[..., None]]:
+    """A progress bar on standard error; the function takes the number of things done, of all things, and a note."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(what)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        task = bars.add_task(what, total=None)  # a camera has none
+        yield lambda done, total, note="": bars.update(task, completed=done, total=total, description=note or what)
 
 
 def _load(path: Path) -> RunSpec:

@@ -361,3 +361,15 @@ def test_weights_are_written_as_what_they_are_called(tmp_path):
     done = stdc_search("weights", "specs/stdc1.yaml", tmp_path / "net.tar", "--out", tmp_path / "net.pt")
     assert done.returncode == 2
     assert "the file name must end in .safetensors" in done.stderr
+
+
+def test_predict_needs_something_to_segment(tmp_path):
+    ended = stdc_search("predict", SPECS[0], "weights.safetensors")
+    assert ended.returncode == 2
+    assert "there is nothing to segment after the weights weights.safetensors; add images" in ended.stderr
+
+
+def test_predict_says_how_a_torch_file_is_run(tmp_path):
+    ended = stdc_search("predict", "network.pt2", "photo.jpg")
+    assert ended.returncode == 2
+    assert "network.pt2: predict runs .onnx and .xml files; export to onnx, or use" in ended.stderr

@@ -91,6 +91,7 @@ def describe(spec: RunSpec, weights: Path) -> dict[str, Any]:
         "image_size": [height, width],
         "classes": list(palette.names),
         "colours": palette.colours.tolist(),
+        "not_painted": sorted(palette.bare),
         "network": network.model_dump(mode="json"),
         "weights": {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
         "made_by": f"stdc-search {__version__}, torch {torch.__version__}",

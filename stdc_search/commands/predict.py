@@ -1,132 +1,176 @@
-"""A trained network on people's images and videos: label maps that any viewer shows in colour, and overlays."""
+"""A trained network on people's images, videos and cameras: label maps that any viewer shows in colour; overlays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
+from stdc_search.commands.camera import is_camera, name_of, watch
+from stdc_search.commands.labeller import Labeller, Rgb, Speed
 from stdc_search.commands.video import VIDEO_ENDINGS, count_frames, redraw
 from stdc_search.data.cityscapes import LABEL_IDS
 from stdc_search.data.decoding import read_image
 from stdc_search.data.files import IMAGE_ENDINGS, files_below
 from stdc_search.errors import UserError
-from stdc_search.evaluation import views as evaluation
-from stdc_search.network.builder import build
-from stdc_search.network.models.segmenter import Segmenter
-from stdc_search.network.weights import load_weights
-from stdc_search.report.palette import Palette
 from stdc_search.spec.data import CITYSCAPES_CLASSES
-from stdc_search.spec.run import RunSpec
-from stdc_search.tasks.segmentation import views
+
+Told = Callable[[int, int | None, str], None]
+"""Called with the number of images and frames done, of all (None: a camera has no end), and the speed so far."""
+
+
+class Predicted(NamedTuple):
+    """What was written."""
+
+    files: list[Path]
+    speeds: dict[str, Speed]
+    """By the name of a video or camera."""
+
+
+class _Input(NamedTuple):
+    """An image, a video or a camera."""
+
+    source: str
+    stem: Path
+    """Where its files go, without what their names end with; it may contain dots."""
+
+    @property
+    def is_camera(self) -> bool:
+        return is_camera(self.source)
+
+    @property
+    def is_video(self) -> bool:
+        return Path(self.source).suffix.lower() in VIDEO_ENDINGS
+
+    @property
+    def moves(self) -> bool:
+        return self.is_camera or self.is_video
+
+    @property
+    def name(self) -> str:
+        return name_of(self.source) if self.is_camera else self.source
+
+    def files(self, label_ids: bool) -> tuple[Path, ...]:
+        """The files to write."""
+        if self.moves:
+            return (self.stem.with_name(f"{self.stem.name}_overlay.mp4"),)
+        label_map = self.stem.with_name(f"{self.stem.name}.png")
+        return (label_map,) if label_ids else (label_map, self.stem.with_name(f"{self.stem.name}_overlay.png"))
 
 
 def predict(
-    spec: RunSpec,
-    weights: Path,
-    images: Sequence[Path],
+    labeller: Labeller,
+    sources: Sequence[Path | str],
     out: Path,
     *,
     label_ids: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Path]:
-    """Write the label map of each image, of the image's own size, and its overlay; of a video, its overlay.
+    told: Told = lambda done, total, speed: None,
+) -> Predicted:
+    """Write the label map of each image, of the image's own size, and its overlay; of a video or camera, its overlay.
 
     Args:
-        spec: a segmenter's run; its classes are named by its data.
-        weights: any file that `load_weights` takes.
-        images: files and folders; a folder stands for all images and videos below it.
+        labeller: a network.
+        sources: images, videos, and folders, which stand for all of these below them; or a camera, until Ctrl-C.
         out: folder that gets `NAME.png`, whose pixels are class indices with the classes' colours as palette, and
-            `NAME_overlay.png`; of a video, `NAME_overlay.mp4`.
+            `NAME_overlay.png`; of a video, `NAME_overlay.mp4`; of a camera, the same with the time of its start.
         label_ids: write only `NAME.png`, and in it the label ids that the Cityscapes server takes.
-        progress: called with the number of images and frames done and of all.
-
-    Returns:
-        The files written.
+        told: called after each image and frame.
 
     Raises:
-        UserError: the weights do not fit, an image or a video cannot be read, or two would be written to one file.
+        UserError: a source cannot be read, or two would be written to one file.
     """
-    module = build(spec.network)
-    if not isinstance(module, Segmenter):
-        raise UserError("`network.kind` classifier does not output label maps; use a segmenter")
-    if label_ids and (classes := spec.network.classes) != len(CITYSCAPES_CLASSES):
+    if label_ids and (classes := len(labeller.palette.names)) != len(CITYSCAPES_CLASSES):
         raise UserError(
             f"label ids exist for the {len(CITYSCAPES_CLASSES)} classes of Cityscapes, but the network has {classes}"
         )
-    load_weights(module, weights)
-    how, palette = views(spec), Palette.of(spec.data, spec.network.classes)
-    found = list(_found(images))
-    places = [_places(out / name, path, label_ids) for name, path in found]
-    _check_places(list(chain.from_iterable(places)), [path for _, path in found])
-    lengths = [count_frames(path) if _is_video(path) else 1 for _, path in found]
+    found = list(_found(sources, out))
+    _check(found, label_ids)
+    lengths = [None if one.is_camera else count_frames(Path(one.source)) if one.is_video else 1 for one in found]
+    total = None if None in lengths else sum(length or 0 for length in lengths)
+    speeds: dict[str, Speed] = {}
     done = 0
-
-    def tell(more: int) -> None:
-        if progress is not None:
-            progress(done + more, sum(lengths))
-
-    def labels_of(image: Tensor) -> NDArray[np.uint8]:
-        return evaluation.predict(module, image, how, image.shape[1:]).to(torch.uint8).numpy()
-
-    def drawn(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return palette.blend(frame, labels_of(torch.from_numpy(frame.copy()).permute(2, 0, 1)))
-
-    for (_, path), targets, length in zip(found, places, lengths, strict=True):
-        targets[0].parent.mkdir(parents=True, exist_ok=True)
-        if _is_video(path):
-            redraw(path, targets[0], drawn, lambda frames, length=length: tell(min(frames, length)))
+    for one, length in zip(found, lengths, strict=True):
+        files = one.files(label_ids)
+        files[0].parent.mkdir(parents=True, exist_ok=True)
+        if one.moves:
+            speeds[one.name] = _play(one, files[0], labeller, partial(_tell, told, done, total))
         else:
-            image = read_image(path)
-            labels = labels_of(image)
-            if label_ids:
-                Image.fromarray(np.asarray(LABEL_IDS, np.uint8)[labels]).save(targets[0])
-            else:
-                mask = Image.fromarray(labels).convert("P")
-                mask.putpalette(palette.colours.tobytes())
-                mask.save(targets[0])
-                Image.fromarray(palette.blend(image.permute(1, 2, 0).numpy(), labels)).save(targets[1])
-        done += length
-        tell(0)
-    return list(chain.from_iterable(places))
+            _draw(Path(one.source), files, labeller)
+        done += length or 0
+        told(done, total, "")
+    return Predicted(list(chain.from_iterable(one.files(label_ids) for one in found)), speeds)
 
 
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_ENDINGS
+def _tell(told: Told, before: int, total: int | None, frames: int, speed: str) -> None:
+    told(before + frames, total, speed)
 
 
-def _places(stem: Path, path: Path, label_ids: bool) -> tuple[Path, ...]:
-    """The files to write for an image or a video; a stem may contain dots."""
-    if _is_video(path):
-        if label_ids:
-            raise UserError(f"{path}: is a video, and label ids are written for images only; give its frames as images")
-        return (stem.with_name(f"{stem.name}_overlay.mp4"),)
-    label_map = stem.with_name(f"{stem.name}.png")
-    return (label_map,) if label_ids else (label_map, stem.with_name(f"{stem.name}_overlay.png"))
+def _play(one: _Input, target: Path, labeller: Labeller, told: Callable[[int, str], None]) -> Speed:
+    """Write the overlay of a video or a camera, and time it."""
+    before = len(labeller.seconds)
+    start = 0.0
+
+    def speed(dropped: int = 0) -> Speed:
+        return Speed(labeller.seconds[before:], perf_counter() - start, dropped)
+
+    def draw(frame: Rgb) -> Rgb:
+        nonlocal start
+        start = start or perf_counter()
+        return labeller.palette.blend(frame, labeller.labels(frame))
+
+    if one.is_camera:
+        dropped = watch(one.source, target, draw, lambda frames: told(frames, speed().recent()))
+        return speed(dropped)
+    redraw(Path(one.source), target, draw, lambda frames: told(frames, speed().recent()))
+    return speed()
 
 
-def _check_places(places: Sequence[Path], sources: Sequence[Path]) -> None:
-    seen: set[Path] = set()
-    if clashing := {place for place in places if place in seen or seen.add(place)}:
-        raise UserError(f"several images would be written to {min(clashing)}; predict them into separate folders")
-    if own := {place.resolve() for place in places} & {path.resolve() for path in sources}:
-        raise UserError(f"{min(own)} would be overwritten; give another folder with --out")
+def _draw(path: Path, files: Sequence[Path], labeller: Labeller) -> None:
+    """Write the files of an image; only one is the map of label ids."""
+    image = read_image(path).permute(1, 2, 0).numpy()
+    labels = labeller.labels(image)
+    if len(files) == 1:
+        Image.fromarray(np.asarray(LABEL_IDS, np.uint8)[labels]).save(files[0])
+        return
+    mask = Image.fromarray(labels).convert("P")
+    mask.putpalette(labeller.palette.colours.tobytes())
+    mask.save(files[0])
+    Image.fromarray(labeller.palette.blend(image, labels)).save(files[1])
 
 
-def _found(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Each image and video with the name that its files get: of one in a folder, its path from there."""
+def _found(sources: Sequence[Path | str], out: Path) -> Iterator[_Input]:
+    """Each image, video and camera; the files of one in a folder get its path from there."""
     endings = (*IMAGE_ENDINGS, *VIDEO_ENDINGS)
-    for path in images:
-        if path.is_dir():
+    now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for source in map(str, sources):
+        path = Path(source)
+        if is_camera(source):
+            yield _Input(source, out / f"{name_of(source)}_{now}")  # else it would replace an earlier recording
+        elif path.is_dir():
             inside = files_below(path, endings)
             if not inside:
                 raise UserError(f"{path}: contains no image or video that ends in {' or '.join(endings)}")
-            yield from ((file.relative_to(path).with_suffix("").as_posix(), file) for file in inside)
+            for file in inside:
+                yield _Input(str(file), out / file.relative_to(path).with_suffix(""))
         else:
-            yield path.stem, path
+            yield _Input(source, out / path.stem)
+
+
+def _check(found: Sequence[_Input], label_ids: bool) -> None:
+    if label_ids and (moving := next((one.name for one in found if one.moves), None)):
+        raise UserError(f"{moving}: label ids are written for images only; give the frames as images")
+    if sum(one.is_camera for one in found) > 1:
+        raise UserError("a camera is watched until Ctrl-C; start the command once for each camera")
+    files = [file for one in found for file in one.files(label_ids)]
+    seen: set[Path] = set()
+    if clashing := {file for file in files if file in seen or seen.add(file)}:
+        raise UserError(f"several images would be written to {min(clashing)}; predict them into separate folders")
+    if own := {file.resolve() for file in files} & {Path(one.source).resolve() for one in found}:
+        raise UserError(f"{min(own)} would be overwritten; give another folder with --out")

@@ -60,12 +60,12 @@ Opener = Callable[..., Runner]
 """Like `open_file`; on another device, too."""
 
 
-def open_file(settings: Settings, content: bytes, profile: bool = False) -> Runner:
+def open_file(settings: Settings, content: bytes | Path, profile: bool = False) -> Runner:
     """Make a network ready.
 
     Args:
         settings: the runtime, and how it runs the file.
-        content: of an ONNX file.
+        content: of an ONNX file; or the path of a file that the runtime reads.
         profile: whether to note the time of each node.
 
     Raises:
@@ -75,7 +75,7 @@ def open_file(settings: Settings, content: bytes, profile: bool = False) -> Runn
     return makers[settings.runtime](settings, content, profile)
 
 
-def _onnxruntime(settings: Settings, content: bytes, profile: bool) -> Runner:
+def _onnxruntime(settings: Settings, content: bytes | Path, profile: bool) -> Runner:
     """ONNX Runtime with all graph optimisations.
 
     Images and result stay on the device: copies to and from it are not timed.
@@ -115,7 +115,7 @@ def _onnxruntime(settings: Settings, content: bytes, profile: bool) -> Runner:
     )
 
 
-def _session(settings: Settings, content: bytes, profile: Path | None) -> tuple[ort.InferenceSession, str]:
+def _session(settings: Settings, content: bytes | Path, profile: Path | None) -> tuple[ort.InferenceSession, str]:
     """A session and its device; where a profile is wanted, it comes into the given folder."""
     import onnxruntime as ort
 
@@ -162,7 +162,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 """ONNX Runtime's, by device."""
 
 
-def _openvino(settings: Settings, content: bytes, profile: bool) -> Runner:
+def _openvino(settings: Settings, content: bytes | Path, profile: bool) -> Runner:
     """OpenVINO on the CPU, for one call at a time."""
     core = openvino_core()
     import openvino as ov

@@ -16,6 +16,8 @@ from PIL import Image
 
 from stdc_search.commands import deliver as room
 from stdc_search.commands.deliver import deliver
+from stdc_search.commands.labeller import of_file
+from stdc_search.commands.predict import predict
 from stdc_search.data.decoding import read_image
 from stdc_search.deploy.export import Pixels, run
 from stdc_search.deploy.folding import deployed
@@ -26,6 +28,7 @@ from stdc_search.report.palette import colours
 from stdc_search.spec.choices import Format
 from stdc_search.spec.data import CAMVID_CLASSES
 from stdc_search.spec.run import RunSpec, load
+from tests.onnx_files import conv
 from tests.tiny_networks import SIZE
 
 STAGES = [{"width": 16, "depth": 1}, {"width": 32, "depth": 1}, {"width": 32, "depth": 1}]
@@ -207,3 +210,38 @@ def test_every_shipped_spec_is_exported_and_labels_an_image_alike(to, path, tmp_
     with Image.open(tmp_path / "out" / "labels.png") as mask:
         wrong = torch.from_numpy(np.asarray(mask).copy()).long() != scores.argmax(0)
     assert not (wrong & (best[0] - best[1] > 1e-4 * scores.abs().max())).any()
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_predict_runs_a_delivered_file_as_its_example_does(to, delivered, picture, tmp_path):
+    (network,) = (path for path in delivered[to].iterdir() if path.suffix in (".onnx", ".xml"))
+    with Image.open(picture) as image:
+        image.resize((100, 70)).save(tmp_path / "large.png")
+    labeller = of_file(network)
+    predict(labeller, [tmp_path / "large.png"], tmp_path / "out")
+    run_example(delivered[to], tmp_path / "large.png", to)
+    with Image.open(tmp_path / "out" / "large.png") as ours, Image.open(delivered[to] / "labels.png") as theirs:
+        assert ours.size == (100, 70)
+        assert np.array_equal(np.asarray(ours), np.asarray(theirs))
+        assert ours.getpalette()[:33] == theirs.getpalette()[:33]
+    assert len(labeller.seconds) == 1
+
+
+def test_predict_refuses_files_that_export_did_not_write(tmp_path):
+    conv(tmp_path / "other.onnx")
+    (tmp_path / "broken.onnx").write_bytes(b"no network")
+    for name, message in (
+        ("other.onnx", r"other\.onnx: was not written by `stdc-search export`; name it in a spec"),
+        ("broken.onnx", r"broken\.onnx: cannot be read: .*; export it again"),
+        ("missing.xml", r"missing\.xml: does not exist; give a file that `stdc-search export` wrote"),
+    ):
+        with pytest.raises(UserError, match=message):
+            of_file(tmp_path / name)
+
+
+@pytest.mark.slow
+def test_predict_refuses_the_file_of_a_classifier(tmp_path):
+    classifier = spec(CLASSIFIER)
+    deliver(classifier, saved(classifier, tmp_path), "onnx", tmp_path / "out")
+    with pytest.raises(UserError, match="is a classifier, which does not output label maps"):
+        of_file(tmp_path / "out" / "network.onnx")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stdc_search.commands.labeller import with_weights
 from stdc_search.commands.predict import predict
 from stdc_search.data.cityscapes import LABEL_IDS
 from stdc_search.data.decoding import read_image
@@ -14,7 +15,7 @@ from stdc_search.errors import UserError
 from stdc_search.evaluation import views as evaluation
 from stdc_search.network.builder import build
 from stdc_search.network.weights import save_weights
-from stdc_search.report.palette import Palette, colours
+from stdc_search.report.palette import colours
 from stdc_search.spec.base import replace
 from stdc_search.spec.data import CAMVID_CLASSES
 from tests.search_specs import tiny_search
@@ -33,6 +34,11 @@ def weights(spec, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def labeller(spec, weights):
+    return with_weights(spec, weights)
+
+
 def photograph(path: Path, size=(30, 50), seed: int = 0) -> Path:
     pixels = np.random.default_rng(seed).integers(256, size=(*size, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,9 +46,9 @@ def photograph(path: Path, size=(30, 50), seed: int = 0) -> Path:
     return path
 
 
-def test_a_label_map_has_the_image_s_size_its_classes_and_their_colours(spec, weights, tmp_path):
+def test_a_label_map_has_the_image_s_size_its_classes_and_their_colours(spec, labeller, tmp_path):
     path = photograph(tmp_path / "a.png")
-    written = predict(spec, weights, [path], tmp_path / "out")
+    written, _ = predict(labeller, [path], tmp_path / "out")
     assert [file.name for file in written] == ["a.png", "a_overlay.png"]
     torch.manual_seed(0)
     expected = evaluation.predict(build(spec.network), read_image(path), evaluation.Views(spec.image_size), (30, 50))
@@ -53,33 +59,33 @@ def test_a_label_map_has_the_image_s_size_its_classes_and_their_colours(spec, we
         assert over.size == (50, 30)
 
 
-def test_a_folder_is_all_images_below_it_in_their_places(spec, weights, tmp_path):
+def test_a_folder_is_all_images_below_it_in_their_places(labeller, tmp_path):
     for i, name in enumerate(("x/a.png", "x/deep/b.jpg", "y.png")):
         photograph(tmp_path / "in" / name, seed=i)
     (tmp_path / "in" / "notes.txt").write_text("no image")
-    predict(spec, weights, [tmp_path / "in"], tmp_path / "out")
+    predict(labeller, [tmp_path / "in"], tmp_path / "out")
     assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")) == [
         "x/a.png", "x/a_overlay.png", "x/deep/b.png", "x/deep/b_overlay.png", "y.png", "y_overlay.png",
     ]  # fmt: skip
 
 
-def test_linked_folders_are_followed_and_hidden_files_left_out(spec, weights, tmp_path):
+def test_linked_folders_are_followed_and_hidden_files_left_out(labeller, tmp_path):
     photograph(tmp_path / "elsewhere" / "a.png")
     photograph(tmp_path / "in" / "b.png", seed=1)
     (tmp_path / "in" / "._b.jpg").write_bytes(b"no image")
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in" / "loop").symlink_to(".")
-    written = predict(spec, weights, [tmp_path / "in"], tmp_path / "out")
+    written, _ = predict(labeller, [tmp_path / "in"], tmp_path / "out")
     found = [path.relative_to(tmp_path / "out").as_posix() for path in written]
     assert found == ["b.png", "b_overlay.png", "linked/a.png", "linked/a_overlay.png"]
 
 
-def test_a_photo_is_labelled_as_viewers_show_it(spec, weights, tmp_path):
+def test_a_photo_is_labelled_as_viewers_show_it(labeller, tmp_path):
     path, exif = photograph(tmp_path / "a.png"), Image.Exif()
     exif[0x0112] = 6
     with Image.open(path) as upright:
         upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "b.png", exif=exif)
-    predict(spec, weights, [path, tmp_path / "b.png"], tmp_path / "out")
+    predict(labeller, [path, tmp_path / "b.png"], tmp_path / "out")
     with Image.open(tmp_path / "out" / "a.png") as a, Image.open(tmp_path / "out" / "b.png") as b:
         assert a.size == (50, 30) and a.tobytes() == b.tobytes()
 
@@ -90,19 +96,19 @@ def test_label_ids_are_those_that_the_cityscapes_server_takes(spec, tmp_path):
     module = build(spec.network)
     save_weights(module, tmp_path / "w.safetensors")
     path = photograph(tmp_path / "berlin_000000_000019_leftImg8bit.png")
-    (written,) = predict(spec, tmp_path / "w.safetensors", [path], tmp_path / "out", label_ids=True)
+    (written,), _ = predict(with_weights(spec, tmp_path / "w.safetensors"), [path], tmp_path / "out", label_ids=True)
     expected = evaluation.predict(module, read_image(path), evaluation.Views(spec.image_size), (30, 50))
     with Image.open(written) as found:
         assert found.mode == "L"
         assert np.array_equal(np.asarray(found), np.asarray(LABEL_IDS)[expected.numpy()])
 
 
-def test_label_ids_of_other_classes_are_refused(spec, weights, tmp_path):
+def test_label_ids_of_other_classes_are_refused(labeller, tmp_path):
     with pytest.raises(UserError, match="the 19 classes of Cityscapes, but the network has 11"):
-        predict(spec, weights, [photograph(tmp_path / "a.png")], tmp_path / "out", label_ids=True)
+        predict(labeller, [photograph(tmp_path / "a.png")], tmp_path / "out", label_ids=True)
 
 
-def test_what_cannot_be_predicted_is_told_before_anything_is_written(spec, weights, tmp_path):
+def test_what_cannot_be_predicted_is_told_before_anything_is_written(labeller, tmp_path):
     one, two = photograph(tmp_path / "1" / "a.png"), photograph(tmp_path / "2" / "a.jpg")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -114,12 +120,11 @@ def test_what_cannot_be_predicted_is_told_before_anything_is_written(spec, weigh
         ([photograph(tmp_path / "out" / "b.png")], r"b\.png would be overwritten"),
     ):
         with pytest.raises(UserError, match=message):
-            predict(spec, weights, images, tmp_path / "out")
+            predict(labeller, images, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["b.png"]
 
 
-@pytest.mark.parametrize("progress", [True, False])
-def test_a_video_becomes_an_overlay_of_each_of_its_frames(spec, weights, tmp_path, monkeypatch, progress):
+def test_a_video_becomes_an_overlay_of_each_of_its_frames(spec, labeller, tmp_path, monkeypatch):
     frames = [np.full((30, 50, 3), 60 * i, np.uint8) for i in range(3)]
     overlays = []
 
@@ -132,12 +137,11 @@ def test_a_video_becomes_an_overlay_of_each_of_its_frames(spec, weights, tmp_pat
     monkeypatch.setattr("stdc_search.commands.predict.count_frames", lambda path: 3)
     monkeypatch.setattr("stdc_search.commands.predict.redraw", redraw)
     told = []
-    written = predict(
-        spec,
-        weights,
+    written, speeds = predict(
+        labeller,
         [tmp_path / "drive.MOV", photograph(tmp_path / "drive.png")],
         tmp_path / "out",
-        progress=(lambda *done: told.append(done)) if progress else None,
+        told=lambda *done: told.append(done),
     )
     assert [path.name for path in written] == ["drive_overlay.mp4", "drive.png", "drive_overlay.png"]
     assert all(path.exists() for path in written)
@@ -145,19 +149,21 @@ def test_a_video_becomes_an_overlay_of_each_of_its_frames(spec, weights, tmp_pat
     module = build(spec.network)
     for frame, over in zip(frames, overlays, strict=True):
         image = torch.from_numpy(frame).permute(2, 0, 1)
-        labels = evaluation.predict(module, image, evaluation.Views(spec.image_size), (30, 50)).numpy()
-        assert np.array_equal(over, Palette(CAMVID_CLASSES, colours(CAMVID_CLASSES)).blend(frame, labels))
-    assert told == ([(1, 4), (2, 4), (3, 4), (3, 4), (4, 4)] if progress else [])
+        labels = evaluation.predict(module, image, evaluation.Views(spec.image_size), (30, 50))
+        assert np.array_equal(over, labeller.palette.blend(frame, labels.to(torch.uint8).numpy()))
+    assert [done for *done, _ in told] == [[1, 4], [2, 4], [3, 4], [3, 4], [4, 4]]
+    assert all("network" in speed and "whole loop" in speed for *_, speed in told[:3])
+    assert [speed.frames for speed in speeds.values()] == [3]
 
 
 def test_label_ids_of_a_video_are_refused(spec, tmp_path):
     spec = replace(spec.model_copy(update={"data": None, "training": None}), {"network.classes": 19})
     save_weights(build(spec.network), tmp_path / "w.safetensors")
-    with pytest.raises(UserError, match=r"a\.mp4: is a video, and label ids are written for images only"):
-        predict(spec, tmp_path / "w.safetensors", [tmp_path / "a.mp4"], tmp_path / "out", label_ids=True)
+    with pytest.raises(UserError, match=r"a\.mp4: label ids are written for images only"):
+        predict(with_weights(spec, tmp_path / "w.safetensors"), [tmp_path / "a.mp4"], tmp_path / "out", label_ids=True)
 
 
-def test_an_overlay_that_another_image_s_label_map_would_take_the_place_of_is_refused(spec, weights, tmp_path):
+def test_an_overlay_that_another_image_s_label_map_would_take_the_place_of_is_refused(labeller, tmp_path):
     images = [photograph(tmp_path / "a.png"), photograph(tmp_path / "a_overlay.jpg")]
     with pytest.raises(UserError, match=r"several images would be written to .*a_overlay\.png"):
-        predict(spec, weights, images, tmp_path / "out")
+        predict(labeller, images, tmp_path / "out")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stdc_search.commands.video import VIDEO_ENDINGS, count_frames, redraw
+from stdc_search.commands.video import VIDEO_ENDINGS, count_frames, redraw, writing
 from stdc_search.errors import UserError
 
 RATE = Fraction(30_000, 1001)
@@ -28,7 +28,7 @@ def film(av, path: Path, frames: int = 6, size: tuple[int, int] = (48, 64), **op
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p" if size[1] % 2 == 0 else "yuv444p"
         for i in range(frames):
-            pixels = noise.integers(30 * i, 30 * i + 50, size=(*size, 3), dtype=np.uint8)
+            pixels = noise.integers(30 * i % 200, 30 * i % 200 + 50, size=(*size, 3), dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return path
@@ -94,21 +94,38 @@ def damage(path: Path, kind: str) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    ("kind", "options", "message"),
-    [
-        ("no video", {}, "cannot be read; the file is broken or not a video"),
-        ("cut off", {}, "cannot be read; the file is broken or not a video"),
-        ("cut off", {"movflags": "faststart"}, "is truncated; its index lists frames beyond its end"),
-        ("overwritten", {}, "is broken after"),
-    ],
-)
-def test_a_broken_video_is_an_error_that_leaves_nothing(av, kind, options, message, tmp_path):
-    path = film(av, tmp_path / "a.mp4", **options)
+@pytest.mark.parametrize("kind", ["no video", "cut off"])
+def test_a_video_of_which_nothing_can_be_read_is_an_error_that_leaves_nothing(av, kind, tmp_path):
+    path = film(av, tmp_path / "a.mp4")  # its index comes last
     damage(path, kind)
-    with pytest.raises(UserError, match=rf"a\.mp4: {message}"):
+    with pytest.raises(UserError, match=r"a\.mp4: cannot be read; the file is broken or not a video"):
         redraw(path, tmp_path / "out.mp4", same)
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [(".mkv", {}), (".webm", {}), (".mov", {"movflags": "faststart"}), (".mp4", {"movflags": "faststart"})],
+)
+def test_a_video_that_was_cut_off_is_written_as_far_as_it_goes_with_a_warning(av, ending, options, tmp_path):
+    path = film(av, tmp_path / f"a{ending}", frames=40, **options)
+    whole = frames_of(av, path)
+    damage(path, "cut off")
+    seen = []
+    with pytest.warns(UserWarning, match=rf"a{ending}: is cut off: it can be read to second 0\.\d of 1\.3"):
+        redraw(path, tmp_path / "out.mp4", lambda frame: seen.append(frame) or frame)
+    assert 5 < len(seen) < 35
+    assert len(frames_of(av, tmp_path / "out.mp4")) == len(seen)
+    assert all(np.array_equal(a, b) for a, b in zip(seen[:-1], whole, strict=False))
+
+
+def test_frames_that_cannot_be_read_are_left_out_with_a_warning(av, tmp_path):
+    path = film(av, tmp_path / "a.mp4", frames=40)
+    damage(path, "overwritten")
+    seen = []
+    with pytest.warns(UserWarning, match=r"a\.mp4: \d+ of its frames are broken and left out"):
+        redraw(path, tmp_path / "out.mp4", same, seen.append)
+    assert 20 < seen[-1] < 40
 
 
 def test_a_video_that_was_there_stays_when_the_new_one_fails(av, tmp_path):
@@ -142,5 +159,13 @@ def test_sound_alone_is_no_video(av, tmp_path):
 
 def test_without_pyav_the_error_says_what_to_type(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match=r"PyAV, which is not installed.*pip install 'stdc-search\[video\]'"):
+    with pytest.raises(UserError, match=r"PyAV, which is not installed; type: pip install av"):
         count_frames(tmp_path / "a.mp4")
+
+
+def test_a_frame_is_shown_from_its_second_on(av, tmp_path):
+    with writing(tmp_path / "out.mp4", Fraction(25)) as write:
+        for second in (0, 0.1, 0.5, 2):
+            write(np.zeros((48, 64, 3), np.uint8), second)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [frame.time for frame in container.decode(video=0)] == pytest.approx([0, 0.1, 0.5, 2], abs=1e-3)
