@@ -554,6 +554,12 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
         typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True, nl=False)
 
 
+def _resume() -> str:
+    """What to do next, if the command keeps what it has done when it is interrupted."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    return "; run the same command again to resume" if command in ("run", "calibrate") else ""
+
+
 def main() -> None:
     """Entry point: a user's mistake is a message and exit code 2; an unforeseen error keeps its traceback."""
     warnings.showwarning = _show_warning
@@ -568,10 +574,7 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            typer.echo(
-                "the disk or a quota is full; finished results are kept, and the same command resumes from them",
-                err=True,
-            )
+            typer.echo(f"the disk or a quota is full; make room{_resume()}", err=True)
         elif error.filename:
             typer.echo(f"{error.filename}: {error.strerror}; check the path and its permissions", err=True)
         else:
@@ -579,5 +582,5 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as error:
         if error.code == 130:  # typer's exit code for Ctrl-C
-            typer.echo("stopped; run the same command again to resume", err=True)
+            typer.echo(f"stopped{_resume()}", err=True)
         raise

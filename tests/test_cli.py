@@ -373,3 +373,18 @@ def test_predict_says_how_a_torch_file_is_run(tmp_path):
     ended = stdc_search("predict", "network.pt2", "photo.jpg")
     assert ended.returncode == 2
     assert "network.pt2: predict runs .onnx and .xml files; export to onnx, or use" in ended.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_only_commands_that_resume_say_so_when_they_are_interrupted(command, monkeypatch, capsys):
+    def interrupted():
+        raise SystemExit(130)
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    monkeypatch.setattr(cli.warnings, "showwarning", None)
+    monkeypatch.setattr(sys, "argv", ["stdc-search", command, "spec.yaml"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    resumes = command in ("run", "calibrate")
+    expected = "stopped; run the same command again to resume\n" if resumes else "stopped\n"
+    assert capsys.readouterr().err == expected

@@ -115,7 +115,7 @@ class Mirror:
         except ImportError:
             raise UserError(
                 f"`search.storage` {self._shown} needs the database's Python package; for PostgreSQL, type: "
-                "pip install 'stdc-search[postgres]'"
+                "pip install 'psycopg[binary]'"
             ) from None
         except Exception as error:
             raise UserError(f"`search.storage` {self._shown} cannot be used: {_root(error)}") from None

@@ -211,7 +211,7 @@ def check(spec: TrainingSpec) -> None:
     if spec.precision == "fp16" and not torch.accelerator.is_available():
         raise UserError("`training.precision` fp16 needs a GPU, and PyTorch finds none; use bf16 or fp32")
     if spec.tensorboard and find_spec("tensorboard") is None:
-        raise UserError("`training.tensorboard` needs a package; type: pip install 'stdc-search[tensorboard]'")
+        raise UserError("`training.tensorboard` needs a package; type: pip install tensorboard")
 
 
 def _rate(spec: TrainingSpec, step: int, steps: int) -> float:

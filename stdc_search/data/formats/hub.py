@@ -151,7 +151,7 @@ def _opened(path: Path) -> Any:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise DataError(f"{path}: Parquet needs pyarrow; install it: pip install 'stdc-search[hub]'") from None
+        raise DataError(f"{path}: Parquet needs pyarrow; type: pip install pyarrow") from None
     try:
         return ParquetFile(path)
     except (ArrowException, OSError) as error:

@@ -159,7 +159,7 @@ def check_model(library: Library, model: str, purpose: Purpose = "trunk") -> Non
         try:
             import timm
         except ImportError:
-            raise ValueError("timm is not installed; type: pip install 'stdc-search[zoo]'") from None
+            raise ValueError("timm is not installed; type: pip install timm") from None
         names = timm.list_models()
     if model not in names:
         noun = {"trunk": "model", "segmentation": "segmentation network", "classification": "classifier"}[purpose]

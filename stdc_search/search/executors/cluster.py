@@ -21,7 +21,7 @@ class Cluster:
             import ray
             from ray.exceptions import RayError
         except ModuleNotFoundError:
-            raise UserError("the executor `ray` needs a package; type: pip install 'stdc-search[cluster]'") from None
+            raise UserError("the executor `ray` needs a package; type: pip install ray") from None
         self.ray, self.spec = ray, spec
         try:
             ray.init(address=spec.address, log_to_driver=False, configure_logging=False)
