@@ -205,6 +205,9 @@ class StartedFrom(_Value):
     """Tensors of the network that were found in it with their shape."""
     tensors: int
     """Tensors of the network."""
+    other_shapes: int = 0
+    """Tensors of the network that have another shape in it, and were left as they were: for example the last layers,
+    where the number of classes differs."""
 
 
 class TakenFrom(_Value):

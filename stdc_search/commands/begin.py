@@ -15,8 +15,10 @@ from stdc_search.data.dataset import SPLITS, Split
 from stdc_search.data.survey import Labels, faults
 from stdc_search.errors import UserError, several
 from stdc_search.network.cost import count
+from stdc_search.network.models.library import trained_weights
 from stdc_search.records import IOU, Record, read
 from stdc_search.run_folder import CHECKPOINT, CONTENTS, FINALS, RESULTS, SPEC, candidate_folders, running
+from stdc_search.spec.backbone import TrunkSpec
 from stdc_search.spec.base import dump, located, replace
 from stdc_search.spec.compare import differences as differences_of_specs
 from stdc_search.spec.problems import Problem, SpecError
@@ -85,11 +87,25 @@ def _misfits(spec: RunSpec, datasets: Datasets | None) -> Iterator[Problem]:
         teacher = getattr(training.loss, "distillation", None)
         files = {"start_from": training.start_from, "loss.distillation.weights": teacher and teacher.weights}
         for name, file in files.items():
-            if file is not None and not file.path.is_file() and file.path not in missing:
+            if file is None or file.path in missing:
+                continue
+            if file.library is not None and name == "start_from":
+                yield from _misfits_of_library(spec, f"{place}.{name}", *file.library)
+            elif not file.path.is_file():
                 missing.add(file.path)
                 yield Problem(f"{place}.{name}", f"{file.path} does not exist; give a weights file")
     if datasets is not None and spec.training is not None:
         yield from _misfits_of_lengths(spec, spec.training, len(datasets.train))
+
+
+def _misfits_of_library(spec: RunSpec, place: str, library: str, weights: str) -> Iterator[Problem]:
+    """Problems of weights of a library; those that are not on this machine are downloaded now."""
+    backbone = getattr(spec.network, "backbone", None)
+    if isinstance(backbone, TrunkSpec) and backbone.kind == library:
+        try:
+            trained_weights(backbone.kind, backbone.model, weights)
+        except ValueError as error:
+            yield Problem(place, str(error))
 
 
 def _misfits_of_lengths(spec: RunSpec, training: TrainingSpec, images: int) -> Iterator[Problem]:

@@ -182,7 +182,9 @@ def line(record: Record, run: Path, top: Path | None = None) -> str:
     if record.cost:
         figures.append(f"{record.cost.macs / 1e9:.2f} GMACs")
     if record.started_from:
-        figures.append("{taken} of {tensors} tensors from {file}".format(**record.started_from.model_dump()))
+        start = record.started_from
+        others = f" ({start.other_shapes} have another shape there and are new)" if start.other_shapes else ""
+        figures.append(f"{start.taken} of {start.tensors} tensors from {start.file}{others}")
     if record.reason:
         figures.append(f"{record.state}: {record.reason}")
     if record.state == "failed" and (file := candidate_folder(run, record.number) / ERROR).exists():

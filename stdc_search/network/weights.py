@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from stdc_search.errors import UserError, brief
+from stdc_search.network.models.library import Trunk, trained_weights
 from stdc_search.network.onnx_file import file_in
 from stdc_search.storage import write_atomically
 
-Kind = Literal["own", "released classification", "released segmentation", "mmsegmentation"]
+Kind = Literal["own", "released classification", "released segmentation", "mmsegmentation", "library"]
 State = Mapping[str, Tensor]
 EPSILON = 1e-5
 """An activated batch norm adds this to the absolute value of its weights."""
@@ -97,8 +98,44 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
         if not (path.is_file() and path.samefile(file.path)):
             raise WeightsError(f"{path}: the network is an ONNX file, which holds its weights; give {file.path}")
         return Loaded("own", "", (), (), (), (), ())
+    found, fitting = _matched(module.state_dict(), _fit_best(_read(path), module.state_dict()))
+    if found.misfits and not partial:
+        under = f" under `{found.where}`" if found.where else ""
+        raise WeightsError(f"{path}: {found.kind} weights{under} that do not fit:\n  " + "\n  ".join(found.misfits))
+    module.load_state_dict(fitting, strict=False)
+    return found
+
+
+def load_library_weights(module: nn.Module, weights: str) -> Loaded:
+    """Copy a library's trained weights into the backbone of a network, which is that library's model.
+
+    Args:
+        module: `Segmenter` or `Classifier`.
+        weights: their name in the library.
+
+    Raises:
+        WeightsError: the backbone is not of a library, or the library does not have them here.
+    """
+    trunk = next(((place, one) for place, one in module.named_modules() if isinstance(one, Trunk)), None)
+    if trunk is None:
+        raise WeightsError(f"{weights}: these are weights of a library's model, but the backbone is none")
+    place, model = trunk
+    try:
+        tensors = trained_weights(model.library, model.name, weights)
+    except ValueError as error:
+        raise WeightsError(str(error)) from None
     own = module.state_dict()
-    kind, prefix, state, set_aside = _fit_best(_read(path), own)
+    named = {name: (f"{place}.model.{name}", tensor) for name, tensor in tensors.items()}
+    state = {ours: (name, tensor) for name, (ours, tensor) in named.items() if ours in own}
+    beyond = [name for name, (ours, _) in named.items() if ours not in own]  # after the last tap
+    found, fitting = _matched(own, _Recognised("library", "", state, beyond))
+    module.load_state_dict(fitting, strict=False)
+    return found
+
+
+def _matched(own: State, file: _Recognised) -> tuple[Loaded, dict[str, Tensor]]:
+    """How a file's tensors compare with a module's, and those to load."""
+    kind, prefix, state, set_aside = file
     absent = tuple(head for head in TRAINING_HEADS if not any(name.startswith(head) for name in own))
     for name in [name for name in state if name.startswith(absent)]:
         set_aside.append(state.pop(name)[0])
@@ -116,11 +153,7 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
         ),
         set_aside=tuple(set_aside),
     )
-    if found.misfits and not partial:
-        under = f" under `{found.where}`" if found.where else ""
-        raise WeightsError(f"{path}: {kind} weights{under} that do not fit:\n  " + "\n  ".join(found.misfits))
-    module.load_state_dict(fitting, strict=False)
-    return found
+    return found, fitting
 
 
 def save_weights(module: nn.Module, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -43,18 +44,31 @@ FilePath = Annotated[
 """A file or folder of a data set: written relative to its root, or absolute, and kept as it is written."""
 
 
+LIBRARY_WEIGHTS = re.compile(r"(timm|torchvision):(\w[\w.-]*)")
+"""Weights of a library by name: `torchvision:IMAGENET1K_V1`."""
+
+
 class WeightsFile(Spec):
     """A file of weights as it was when the spec that names it was read."""
 
     path: Path
     """Its path."""
     digest: str
-    """SHA-256 of its content, or its path if the file does not exist: a spec can be read without its files."""
+    """SHA-256 of its content, or its path if the file does not exist: a spec can be read without its files. Of weights
+    of a library, their name, which includes their version."""
+
+    @property
+    def library(self) -> tuple[str, str] | None:
+        """The library that provides the weights and their name there; None if they are a file."""
+        found = LIBRARY_WEIGHTS.fullmatch(self.path.as_posix())
+        return found and (found[1], found[2])
 
 
 def _read_weights_file(path: Any, info: ValidationInfo) -> Any:
     if isinstance(path, WeightsFile | Mapping):
         return path
+    if isinstance(path, str) and LIBRARY_WEIGHTS.fullmatch(path):
+        return WeightsFile(path=Path(path), digest=path)
     path = _from_the_specs_folder(path, info)
     if not isinstance(path, Path):
         raise ValueError(f"must be a path, not {shown(path)}")

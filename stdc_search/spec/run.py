@@ -11,7 +11,7 @@ from pydantic import Field
 from stdc_search.errors import closest
 from stdc_search.records import IMAGE_METRICS, IOU, PIXEL_METRICS
 from stdc_search.spec import base
-from stdc_search.spec.backbone import StdcSpec
+from stdc_search.spec.backbone import StdcSpec, TrunkSpec
 from stdc_search.spec.base import misfits, replace, value_at
 from stdc_search.spec.data import DataSpec, ImagenetSpec
 from stdc_search.spec.identity import hashed
@@ -155,6 +155,18 @@ class RunSpec(Spec):
         classifies = self.training is not None and self.network.task == "classification"
         if classifies and self.evaluation != EvaluationSpec():
             yield Problem("evaluation", "applies to label maps, but this network is a classifier; remove it")
+
+    @rule
+    def _library_weights_fit_the_backbone(self) -> Iterator[Problem]:
+        start = self.training and self.training.start_from
+        if not start or start.library is None:
+            return
+        backbone = getattr(self.network, "backbone", None)
+        if not isinstance(backbone, TrunkSpec) or backbone.kind != start.library[0]:
+            message = (
+                f"{start.path} are weights of a backbone of {start.library[0]}; use such a backbone, or give a file"
+            )
+            yield Problem("training.start_from", message)
 
     @rule
     def _file_stays_as_it_is(self) -> Iterator[Problem]:

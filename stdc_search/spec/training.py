@@ -267,7 +267,8 @@ class TrainingSpec(Spec):
     """[height, width] of the training crops; images that are smaller after scaling are enlarged to it."""
     start_from: WeightsPath | None = None
     """File of initial weights; the network takes all tensors that fit. It may be ours or a released checkpoint, such as
-    the ImageNet classifier that the paper's segmenters start from. Relative to the spec file."""
+    the ImageNet classifier that the paper's segmenters start from. Relative to the spec file. For a backbone of a
+    library, the library's own weights by name: `torchvision:IMAGENET1K_V1` or `timm:a1_in1k`."""
     augmentation: AugmentationSpec = ScaledCropSpec()
     """Augmentation of training images: `scaled_crop` for masks, `resized_crop` for classification."""
     augment_on: Literal["cpu", "device"] = "cpu"

@@ -17,7 +17,7 @@ from stdc_search.data import open_splits
 from stdc_search.data.cache import Cached
 from stdc_search.data.transforms import TrainingSamples
 from stdc_search.network.builder import build
-from stdc_search.network.weights import load_weights, save_weights
+from stdc_search.network.weights import load_library_weights, load_weights, save_weights
 from stdc_search.records import ImageScore, Score, StartedFrom
 from stdc_search.run_folder import SAMPLE, WEIGHTS, seed_folder
 from stdc_search.spec.data import DataSpec
@@ -68,9 +68,15 @@ def initial(spec: RunSpec, seed: int) -> Initial:
     module = build(spec.network)
     if spec.training is None or (file := spec.training.start_from) is None:
         return Initial(module, None)
-    loaded = load_weights(module, file.path, partial=True)
+    if file.library is not None:
+        loaded = load_library_weights(module, file.library[1])
+    else:
+        loaded = load_weights(module, file.path, partial=True)
     tensors = len(loaded.taken) + len(loaded.missing) + len(loaded.misshapen)
-    return Initial(module, StartedFrom(file=file.path.name, taken=len(loaded.taken), tensors=tensors))
+    start = StartedFrom(
+        file=file.path.name, taken=len(loaded.taken), tensors=tensors, other_shapes=len(loaded.misshapen)
+    )
+    return Initial(module, start)
 
 
 def follow(datasets: Datasets | None) -> None:

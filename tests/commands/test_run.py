@@ -192,6 +192,22 @@ def test_candidates_start_from_the_tensors_that_fit_and_say_how_many(finished, t
     assert len({start.taken for start in began}) > 1
 
 
+def test_layers_for_another_number_of_classes_start_anew_and_the_line_says_so(finished, tmp_path):
+    _, folder, _ = finished
+    fewer = {"network.classes": 7, "data.style": "simple", "search.trials": 2}
+    weights = folder / "networks" / "0000" / "weights.safetensors"
+    told = io.StringIO()
+    run(
+        replace(tiny_search(), {**fewer, "training.start_from": weights}),
+        tmp_path / "out",
+        console=Console(file=told, width=200),
+    )
+    records = read(tmp_path / "out" / "results.jsonl")
+    heads = [record.started_from.other_shapes for record in records]
+    assert all(heads)  # at least weight and bias of the classes
+    assert f"tensors from weights.safetensors ({heads[0]} have another shape there and are new)" in told.getvalue()
+
+
 def test_weights_that_do_not_exist_stop_a_run_before_its_folder(tmp_path):
     spec = replace(tiny_search(), {"training.start_from": tmp_path / "no.safetensors"})
     with pytest.raises(SpecError, match=r"training\.start_from: .*no\.safetensors does not exist"):

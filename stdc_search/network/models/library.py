@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from stdc_search.errors import brief
+
 Library = Literal["timm", "torchvision"]
 Purpose = Literal["trunk", "segmentation", "classification"]
 SIZE = (256, 512)
@@ -28,6 +30,8 @@ class Trunk(nn.Module):
 
     def __init__(self, library: Library, model: str, taps: Sequence[str]) -> None:
         super().__init__()
+        self.library: Library = library
+        self.name = model
         if library == "timm":
             from timm.models import create_feature_extractor
         else:
@@ -188,6 +192,62 @@ def make_model(library: Library, model: str, classes: int | None = None) -> nn.M
     if model in (*models.list_models(models.segmentation), *models.list_models(models.detection)):
         options["weights_backbone"] = None
     return _made(lambda: models.get_model(model, weights=None, **options))
+
+
+def trained_weights(library: Library, model: str, weights: str) -> dict[str, Tensor]:
+    """A library's trained weights of a model, from its cache; those that are not there are downloaded first.
+
+    Loading them runs no code of their authors: they are safetensors, or read with `weights_only`.
+
+    Args:
+        library: where the model comes from.
+        model: its name there.
+        weights: their name there, such as IMAGENET1K_V1 of torchvision, or a1_in1k of timm.
+
+    Raises:
+        ValueError: there are none of that name, or they are neither in the cache nor can be downloaded.
+    """
+    check_model(library, model)
+    known = _known_weights(library, model)
+    if weights not in known:  # torchvision's DEFAULT neither, which changes from version to version
+        raise ValueError(f"{library} has no weights `{weights}` of {model}; it has {', '.join(known) or 'none'}")
+    try:
+        return _load_torchvision(model, weights) if library == "torchvision" else _load_timm(model, weights)
+    except Exception as error:  # of the network, of a hub, of pickle
+        get, cache = {
+            "torchvision": (f"torchvision.models.get_model('{model}', weights='{weights}')", "~/.cache/torch"),
+            "timm": (f"timm.create_model('{model}.{weights}', pretrained=True)", "~/.cache/huggingface"),
+        }[library]
+        raise ValueError(
+            f"{library}'s weights {weights} of {model} cannot be loaded: {brief(error).rstrip('.')}. If this one is "
+            f'offline, run `python -c "import {library}; {get}"` on another machine and copy its {cache} here'
+        ) from None
+
+
+def _known_weights(library: Library, model: str) -> list[str]:
+    if library == "torchvision":
+        from torchvision import models
+
+        return [one.name for one in models.get_model_weights(model)]
+    import timm
+
+    return [name.partition(".")[2] for name in timm.list_pretrained(f"{model}.*")]
+
+
+def _load_torchvision(model: str, weights: str) -> dict[str, Tensor]:
+    from torchvision import models
+
+    url = models.get_model_weights(model)[weights].url
+    return torch.hub.load_state_dict_from_url(
+        url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+    )
+
+
+def _load_timm(model: str, weights: str) -> dict[str, Tensor]:
+    import timm
+
+    with torch.random.fork_rng(devices=[]):  # the model draws weights first, which are replaced
+        return timm.create_model(f"{model}.{weights}", pretrained=True).state_dict()
 
 
 def _made(make: Callable[[], nn.Module]) -> nn.Module:
