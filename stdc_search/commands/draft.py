@@ -14,6 +14,7 @@ from stdc_search.spec.recipes import SCRATCH
 
 AREAS = (1024 * 512, 768 * 384, 640 * 320, 512 * 256, 320 * 256, 240 * 176)
 """Pixels of `image_size` to choose from, from the best for accuracy to the fastest. Images are never enlarged."""
+MOST_WORKERS = 4
 STRIDE = 32
 BATCH = SCRATCH["batch"]
 SEEN = 4400
@@ -81,8 +82,27 @@ def sizes(stored: tuple[int, int]) -> list[tuple[int, int]]:
     return list(dict.fromkeys(found))
 
 
+class Workers(NamedTuple):
+    """Trainings that run at a time on a CPU, and the threads of each."""
+
+    count: int
+    threads: int
+
+    @classmethod
+    def of(cls, cores: int) -> Workers:
+        """A few trainings of few threads are faster than one of many; more of them would need too much memory."""
+        count = min(cores, MOST_WORKERS)
+        return cls(count, cores // count)
+
+
 def draft(
-    data: Mapping[str, Any], classes: int, made: Plan, notes: Sequence[str], title: Sequence[str], batch: int
+    data: Mapping[str, Any],
+    classes: int,
+    made: Plan,
+    notes: Sequence[str],
+    title: Sequence[str],
+    batch: int,
+    workers: Workers | None,
 ) -> str:
     """The text of a spec.
 
@@ -93,6 +113,7 @@ def draft(
         notes: what a person should check in the section `data`.
         title: lines for the head of the file.
         batch: images a step.
+        workers: of the search; None for one training at a time, on a GPU or on one core.
     """
     lines = [*(f"# {line}".rstrip() for line in title)]
     lines += [
@@ -105,6 +126,7 @@ def draft(
         "epochs": made.epochs,
         "batch": f"\n  batch: {batch}" if batch < BATCH else "",
         "runtime": "openvino" if find_spec("openvino") else "onnxruntime",
+        "executor": EXECUTOR.format(*workers) if workers else "",
         "trials": made.trials,
         "finals": made.finals[0],
         "longer": LONGER * made.epochs,
@@ -142,6 +164,9 @@ search:
   # limits: {{latency.median_ms: {{at_most: 30}}}}  # your milliseconds
   objectives: {{score.miou: maximize, latency.median_ms: minimize}}
   start: [stdc1, {{ladder: 5}}]     # tried first: the paper's network, and five from small to large
-  trials: {trials}
+  trials: {trials}{executor}
   finals: {{networks: {finals}, epochs: {longer}, seeds: {seeds}}}  # then the best are trained again, for longer
 """
+
+EXECUTOR = """
+  executor: {{kind: processes, workers: {}, threads: {}}}  # trainings at a time"""

@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from stdc_search.commands.draft import BATCH, Plan, draft, plan, sizes
+from stdc_search.commands.draft import BATCH, Plan, Workers, draft, plan, sizes
 from stdc_search.data import open_splits
 from stdc_search.data.cache import Cached
 from stdc_search.data.dataset import SPLITS, DataError, Dataset, Split
@@ -27,7 +28,7 @@ from stdc_search.records import IGNORED
 from stdc_search.report.survey import summary
 from stdc_search.spec.data import DataSpec
 from stdc_search.spec.problems import SpecError
-from stdc_search.spec.run import load
+from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.splits import SplitByShare
 from stdc_search.storage import write_atomically
 from stdc_search.trial.estimate import estimate_seconds
@@ -83,16 +84,18 @@ def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
         if problems := faults(_spec(section), labels):
             raise SpecError(*problems)
         batch = min(BATCH, len(opened["train"]))
-        made = _plan(section, opened, hours, batch)
+        gpu = torch.accelerator.is_available()
+        workers = Workers.of(cores) if (cores := torch.get_num_threads()) > 1 and not gpu else None
+        made = _plan(section, opened, hours, batch, workers)
     if found.pairs:
         section["pairs"] = pairs.absolute().as_posix()
     lines = [*summary(labels["train"], labels["val"]), *remarks(_spec(section), labels)]
     notes += _rare(labels["train"])
-    text = draft(section, len(labels["train"].class_names), made, notes, _title(out, labels, made), batch)
+    text = draft(section, len(labels["train"].class_names), made, notes, _title(out, labels, made), batch, workers)
+    _drafted(text)  # what we write is a legal spec
     if found.pairs:
         write_atomically(pairs, found.pairs)
     write_atomically(out, text)
-    load(out)  # what we write is a legal spec
     return [*lines, *(f"Check: {note}." for note in notes), _forecast(made, hours)]
 
 
@@ -148,7 +151,7 @@ def _labels(split: Split, data: Dataset, counts: Mapping[str, NDArray[np.int64]]
     return Labels(split, data.class_names, tuple(images[:-1]), tuple(pixels[:-1]), pixels[-1], len(data))
 
 
-def _plan(section: Mapping[str, Any], opened: Opened, hours: float, batch: int) -> Plan:
+def _plan(section: Mapping[str, Any], opened: Opened, hours: float, batch: int, workers: Workers | None) -> Plan:
     """Sizes for this machine, from a few steps of STDC1-Seg at the smallest size."""
     train = opened["train"]
     stored = Counter(size_of(train.files(i)[0]) for i in _spread(train, LOOKED_AT)).most_common(1)[0][0]
@@ -158,20 +161,20 @@ def _plan(section: Mapping[str, Any], opened: Opened, hours: float, batch: int) 
 
     def seconds(size: tuple[int, int], epochs: int) -> float:
         if epochs not in known:
-            known[epochs] = _seconds(section, Plan(smallest, epochs, 12, (1, 1), 0), batch, datasets)
+            made = Plan(smallest, epochs, 12, (1, 1), 0)
+            run = _drafted(draft(section, len(train.class_names), made, [], [], batch, workers))
+            assert run.training is not None
+            count, threads = workers or (1, None)
+            known[epochs] = estimate_seconds(run, run.training, datasets, threads) / count
         return known[epochs] * prod(size) / prod(smallest)
 
     return plan(hours, stored, len(train), seconds)
 
 
-def _seconds(section: Mapping[str, Any], made: Plan, batch: int, datasets: Datasets) -> float:
-    """Of a training of STDC1-Seg on this machine."""
+def _drafted(text: str) -> RunSpec:
     with TemporaryDirectory() as place:
-        file = Path(place, "spec.yaml")
-        file.write_text(draft(section, len(datasets.train.class_names), made, [], [], batch), "utf-8")
-        run = load(file)
-    assert run.training is not None
-    return estimate_seconds(run, run.training, datasets)
+        (file := Path(place, "spec.yaml")).write_text(text, "utf-8")
+        return load(file)
 
 
 def _rare(labels: Labels) -> list[str]:
