@@ -98,7 +98,7 @@ def expected(
     Returns:
         No expected scores if neither an objective nor a limit is a score or if there are fewer than FEWEST networks;
         then the front is the one of mean scores. Networks that break a limit of scores, or are no better than a
-        constant prediction, are not on the front.
+        constant prediction, are not on the front; if no network is better than that, they are.
     """
     rows = {records[0].number: i for i, records in enumerate(before)}
     chosen = [rows[records[0].number] for records in several if records[0].number in rows]
@@ -128,7 +128,8 @@ def expected(
         every = {**known, **found}
         told = {_below(name, limit, name in scored): limit.excess(every[name]) > 0 for name, limit in limits.items()}
         if constants:
-            told[CONSTANT] = np.all([every[name] <= value for name, value in constants.items()], axis=0)
+            useless = np.all([every[name] <= value for name, value in constants.items()], axis=0)
+            told[CONSTANT] = useless & ~useless.all(axis=-1, keepdims=True)  # if all are, some may do after finals
         return told
 
     scores, intervals, noise, explained, drawn = {}, {}, {}, {}, {}

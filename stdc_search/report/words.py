@@ -163,7 +163,10 @@ def constant_note(records: Sequence[Record]) -> str:
     maps = [score for score in scores if isinstance(score, Score)]
     images = [score.constant_top1 for score in scores if isinstance(score, ImageScore)]
     if maps:
-        note = f"Predicting the most common class everywhere gives mIoU {max(one.constant_miou for one in maps):.1f} %"
+        constant = max(one.constant_miou for one in maps)
+        note = f"Predicting the most common class everywhere gives mIoU {constant:.1f} %"
+        if max(one.miou for one in maps) <= constant:
+            note += ", and no network has more: train longer"
         ious = maps[-1].iou
         if lost := [name for name, value in ious.items() if value is None]:
             note += f"; mIoU is the mean over {len(ious) - len(lost)} of {len(ious)} classes; the labels lack "

@@ -22,6 +22,7 @@ from stdc_search.commands.begin import check_machine
 from stdc_search.commands.run import run
 from stdc_search.errors import DamagedError, FolderInUseError, UserError
 from stdc_search.records import Latency, read
+from stdc_search.report import write_report
 from stdc_search.run_folder import running
 from stdc_search.spec.base import dump, replace
 from stdc_search.spec.measurement import LatencySpec
@@ -86,12 +87,12 @@ def test_another_spec_on_a_run_folder_is_refused_with_what_differs(finished):
 
 
 def test_a_network_s_own_spec_and_that_of_its_run_do_not_share_a_default_folder(finished, tmp_path, monkeypatch):
-    _, folder, report = finished
-    before = (folder / "results.jsonl").read_bytes()
+    _, folder, _ = finished
+    before, shown = (folder / "results.jsonl").read_bytes(), write_report(folder).shown
     monkeypatch.chdir(tmp_path)
     run(folder / "networks" / "0001" / "spec.yaml")
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tiny_0001"]
-    assert run(folder / "spec.yaml").shown.equals(report.shown)
+    assert run(folder / "spec.yaml").shown.equals(shown)
     assert (folder / "results.jsonl").read_bytes() == before
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from stdc_search.ranking import front
 from stdc_search.report.candidates import candidates, class_table, ranked, shown
+from stdc_search.spec.base import replace
 from tests.report.fakes import DEPTH, OBJECTIVES, record, spec
 
 RECORDS = [
@@ -105,9 +106,15 @@ def test_a_network_no_better_than_a_constant_prediction_is_not_on_the_front_howe
 
 
 def test_where_nothing_is_on_the_front_every_network_is_shown():
-    frame = candidates([record(0, 3.3, 10.0), record(1, 3.0, 50.0)], OBJECTIVES, spec())
+    run = replace(spec(), {"search.limits": {"score.miou": {"at_least": 50}}})
+    frame = candidates([record(0, 33.0, 10.0), record(1, 30.0, 50.0)], OBJECTIVES, run)
     assert shown(frame, OBJECTIVES)["network"].tolist() == ["0000", "0001"]
     assert ranked(frame, OBJECTIVES) == []
+
+
+def test_if_every_network_is_no_better_than_a_constant_prediction_there_is_a_front_all_the_same():
+    frame = candidates([record(0, 3.3, 50.0), record(1, 3.0, 10.0)], OBJECTIVES, spec())
+    assert frame["front"].tolist() == [True, True]
 
 
 def test_further_runtimes_have_a_column_each():

@@ -127,10 +127,16 @@ def test_a_class_that_no_network_finds_is_named_and_in_the_printed_and_the_saved
 
 
 def test_a_front_without_networks_says_why(tmp_path):
-    folder = write_run(tmp_path / "camvid", [record(0, 3.0), record(1, 2.0)])
+    run = replace(spec(), {"search.limits": {"score.miou": {"at_least": 50}}})
+    folder = write_run(tmp_path / "camvid", [record(0, 33.0), record(1, 22.0)], run)
     notes = write_report(folder).notes
-    assert "Not on the front: 0000, 0001 (no better than predicting the most common class everywhere)" in notes
+    assert "Not on the front: 0000, 0001 (mIoU below 50 %)" in notes
     assert notes[-1] == "no best network: none is on the front"
+
+
+def test_scores_of_which_none_is_better_than_a_constant_prediction_are_pointed_out(tmp_path):
+    notes = write_report(write_run(tmp_path / "camvid", [record(0, 3.0), record(1, 2.0)])).notes
+    assert any("and no network has more: train longer" in note for note in notes)
 
 
 def test_a_time_beyond_a_limit_is_named(tmp_path):
