@@ -244,7 +244,7 @@ def check_own_spec(folder: Path, spec: RunSpec) -> None:
 
 
 def _describes(spec: RunSpec, record: Record) -> bool:
-    """Whether a record's candidate is the spec's own network, or one of its search."""
+    """Whether a candidate is the spec's own network or belongs to its search."""
     if spec.search is None:
         return record.identity == spec.identity
     if not spec.search.contains(record.values):

@@ -29,8 +29,8 @@ SPEEDUP = 0.8
 def estimate_seconds(spec: RunSpec, training: TrainingSpec, datasets: Datasets, threads: int | None = None) -> float:
     """About how long a candidate takes: the file's own network, from a few short steps and one image.
 
-    On a CPU this is the CPU time of one thread over the number of cores, which other programs hardly change. The time
-    of the clock was 40 times as long on a busy machine.
+    On a CPU this is the CPU time of one thread over the number of cores, which other programs hardly change. Wall-clock
+    time does not serve: it grows with every other program.
 
     Args:
         spec: the run.
