@@ -60,12 +60,12 @@ def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
         UserError: the file exists, or nothing can be learnt from the folder; then nothing is written.
     """
     pairs = out.with_suffix(".csv")
+    _check_new(out)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of your images and masks")
     found = guess(folder.absolute(), lambda done, total: told("masks", done, total))
-    for path in (out, pairs) if found.pairs else (out,):
-        if path.exists():
-            raise UserError(f"{path} exists; give another --out, or delete it")
+    if found.pairs:
+        _check_new(pairs)
     section = {"kind": found.section["kind"], "root": folder.absolute().as_posix(), **found.section}
     with TemporaryDirectory() as place:
         if found.pairs:
@@ -84,8 +84,7 @@ def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
         if problems := faults(_spec(section), labels):
             raise SpecError(*problems)
         batch = min(BATCH, len(opened["train"]))
-        gpu = torch.accelerator.is_available()
-        workers = Workers.of(cores) if (cores := torch.get_num_threads()) > 1 and not gpu else None
+        workers = _workers()
         made = _plan(section, opened, hours, batch, workers)
     if found.pairs:
         section["pairs"] = pairs.absolute().as_posix()
@@ -97,6 +96,17 @@ def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
         write_atomically(pairs, found.pairs)
     write_atomically(out, text)
     return [*lines, *(f"Check: {note}." for note in notes), _forecast(made, hours)]
+
+
+def _check_new(path: Path) -> None:
+    if path.exists():
+        raise UserError(f"{path} exists; give another --out, or delete it")
+
+
+def _workers() -> Workers | None:
+    """Several trainings at a time, unless there is a GPU or one core only."""
+    cores = torch.get_num_threads()
+    return None if cores == 1 or torch.accelerator.is_available() else Workers.of(cores)
 
 
 def _spec(section: Mapping[str, Any]) -> DataSpec:
