@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from stdc_search.commands.check import check_data
 from stdc_search.errors import UserError
@@ -48,6 +49,7 @@ def test_a_spec_without_data_has_none_to_check() -> None:
 
 def test_an_estimate_counts_images_seeds_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "_least", lambda *_: 1.0)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)  # threads count on a CPU only
     spec = tiny_search().without_search()
     assert spec.data is not None and spec.training is not None
     datasets = Datasets.open(spec.data, 0, None)
