@@ -30,6 +30,7 @@ OUT = Path("build/gpu.json")
 TOTAL_S = 450
 BATCH, CROP = 16, (512, 1024)
 DEVICE = "cuda"
+KERNELS = 24
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -227,6 +228,24 @@ def training_step(found: Found) -> None:
         found.ratio(f"step_{precision}", "step_fp32")
 
 
+def kernels(found: Found) -> None:
+    """Where the time of a training step goes: milliseconds of the kernels that take most of it."""
+    from torch.profiler import ProfilerActivity, profile
+
+    for precision in ("fp32", "bf16"):
+
+        def profiled(precision: str = precision) -> None:
+            take, steps = steps_of(precision), 5
+            with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+                take(steps)
+            spent = {one.key: one.self_device_time_total / 1000 / steps for one in profiler.key_averages()}
+            longest = sorted(spent, key=lambda name: -spent[name])[:KERNELS]
+            found.figures[f"kernels_{precision}_ms"] = {name[:100]: round(spent[name], 3) for name in longest}
+            torch.cuda.empty_cache()
+
+        found.tried(f"kernels_{precision}", profiled)
+
+
 def trained(**changes: Any) -> float:
     """Images per second, loading included, of the fastest epoch after the first of a real training."""
     from stdc_search.data.transforms import TrainingSamples
@@ -376,6 +395,7 @@ def search(found: Found) -> None:
 SECTIONS: dict[str, tuple[Callable[[Found], None], float]] = {
     "tests": (gpu_tests, 100),
     "step": (training_step, 60),
+    "kernels": (kernels, 45),
     "train": (training, 90),
     "two": (two_trainings, 60),
     "compile": (compiled_training, 150),

@@ -265,7 +265,7 @@ class TimeTable(_Value):
     machine: str
     """`Machine.id` of where it was learnt; it says nothing of others."""
     described: Machine | None = None
-    """That machine, if it is another device than the one that searches."""
+    """That machine, so that a search elsewhere can name it."""
     runtime: dict[str, Any]
     """Its spec."""
     device: str

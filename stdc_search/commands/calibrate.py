@@ -11,7 +11,7 @@ from torch import Tensor
 from stdc_search.device.calibration import TOGETHER, Network, Ready, jobs, line_of, measure, read_measured, table
 from stdc_search.device.runtimes import Settings
 from stdc_search.errors import UserError
-from stdc_search.latency import note_machine
+from stdc_search.latency import note_machine, this_machine
 from stdc_search.latency.devices import Here, Place
 from stdc_search.latency.parts import words_of
 from stdc_search.latency.remote import Remote
@@ -77,7 +77,7 @@ def _calibrate(
     about, rows = table(session.done, known, unknown)
     found = TimeTable(
         machine=session.machine,
-        described=session.device.machine,
+        described=session.device.machine or this_machine(),
         runtime=session.runtime.model_dump(mode="json"),
         **about,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import mean
 
+from stdc_search.latency import this_machine
 from stdc_search.records import Record
 from stdc_search.spec.executor import ProcessesSpec, RaySpec
 from stdc_search.spec.run import RunSpec
@@ -41,8 +42,7 @@ def plan(
             yield "`data` is not used for training, because the section `training` is missing."
         return
     done = sum(record.state != "rejected" for record in records)
-    taken = [sum(record.seconds.values()) for record in records if record.state == "complete"]
-    if taken:
+    if taken := _seconds(spec, records):
         seconds, basis = mean(taken), "the mean so far"
     else:
         seconds = estimate_seconds(spec, spec.training, datasets, threads_of(spec))
@@ -61,11 +61,20 @@ def plan(
         most = search.finals.networks + len(search.networks)
         left = most if candidates > 0 else max(most - len(finals), 0)  # new candidates may be better than old finalists
         images = len(datasets.train)
-        each = seconds * images_seen(how, images) / images_seen(spec.training, images)
+        longer = images_seen(how, images) / images_seen(spec.training, images)
+        each = mean(_seconds(spec, finals) or [seconds * longer])
         yield (
             f"Finals: {len(finals)} networks trained, up to {left} left, "
             f"about {each * left / max(slots, 1) / 60:.0f} minutes more ({each / 60:.1f} each)."
         )
+
+
+def _seconds(spec: RunSpec, records: Sequence[Record]) -> list[float]:
+    """Of each complete record. Those of another machine say nothing about this one; a cluster has several."""
+    several = spec.search is not None and isinstance(spec.search.executor, RaySpec)
+    here = this_machine().id
+    ours = (one for one in records if one.state == "complete" and (several or one.machine == here))
+    return [sum(one.seconds.values()) for one in ours]
 
 
 def threads_of(spec: RunSpec) -> int | None:

@@ -78,7 +78,7 @@ def memory_gb() -> float:
 
 def driver() -> str | None:
     """The version of NVIDIA's driver; none without one."""
-    return _first_match(read("/proc/driver/nvidia/version"), r"Kernel Module\D*([\d.]+)")
+    return _first_match(read("/proc/driver/nvidia/version"), r"Kernel Module.*?\s(\d+\.[\d.]+)")
 
 
 def _gpus() -> dict[str, str]:

@@ -33,6 +33,8 @@ class Forecast:
         self.latency = latency
         self.table = load_table(table, latency)
         self.predict = Predictor(self.table.parts)
+        self.device = self.table.described if latency.on is not None else None
+        """What its times are of, if that is not this machine."""
 
     @classmethod
     def of(cls, latency: LatencySpec | None) -> Forecast | None:
@@ -51,7 +53,7 @@ class Forecast:
             if self.latency.on == ELSEWHERE:
                 raise
             return None
-        return predicted(self.latency, run.image_size, self.table.device, milliseconds, self.table.described)
+        return predicted(self.latency, run.image_size, self.table.device, milliseconds, self.device)
 
     def check(self, run: RunSpec) -> None:
         """Hold the table against a network that is measured now, unless its device cannot be reached.
@@ -88,8 +90,8 @@ def reach_devices(latency: LatencySpec | None, forecast: Forecast | None) -> lis
     if latency is None:
         return []
     found = devices_of(latency)
-    if forecast is not None and latency.table is not None and forecast.table.described is not None:
+    if forecast is not None and latency.table is not None and forecast.device is not None:
         if latency.on != ELSEWHERE:
             check_device(latency.table, forecast.table, found[0])
-        found.append(forecast.table.described)
+        found.append(forecast.device)
     return found

@@ -64,14 +64,20 @@ def load_table(path: Path, runtime: RuntimeSpec) -> TimeTable:
         raise UserError(f"{path}: does not exist; make it with: {make}") from None
     except ValidationError as error:
         raise UserError(f"{path}: is not a table of times ({error.errors()[0]['msg']}){again}") from None
-    wanted = runtime.model_dump(mode="json", include=set(RuntimeSpec.model_fields) - {"python"})
+    left_out = {"python", "on"} if runtime.on == ELSEWHERE else {"python"}  # it may be of any device that it names
+    wanted = runtime.model_dump(mode="json", include=set(RuntimeSpec.model_fields) - left_out)
     if table.runtime.get("on") == ELSEWHERE != runtime.on:
         raise UserError(f"{path}: is of a device that was timed by hand; write `on: {ELSEWHERE}` in `latency`")
+    if runtime.on == ELSEWHERE and table.described is None:
+        raise UserError(f"{path}: does not describe its machine, as tables of older versions; make it again there")
     if different := [name for name, value in wanted.items() if table.runtime.get(name) != value]:
         name = different[0]
         raise UserError(f"{path}: its {name} is {table.runtime.get(name)}, and `latency` says {wanted[name]}{again}")
     if runtime.on is None and table.machine != (here := describe_machine().id):
-        raise UserError(f"{path}: was calibrated on another machine or with other versions (here: {here}){again}")
+        raise UserError(
+            f"{path}: was calibrated on another machine or with other versions (here: {here}); if its times are those "
+            f"that you want, write `on: {ELSEWHERE}` in `latency`, else make it again: {make}"
+        )
     return table
 
 

@@ -307,7 +307,7 @@ class TrainingSpec(Spec):
     cache_gb: NonNegativeFloat = 2.0
     """Memory for decoded images, in GB; images that do not fit are decoded again each time."""
     workers: NonNegativeInt | None = None
-    """Processes that load images; default: none on a CPU, one per core (at most 8) with a GPU."""
+    """Processes that load images; default: none on a CPU, one per CPU thread (at most 8) with a GPU."""
 
     def same_but_for_seeds(self, other: TrainingSpec) -> bool:
         """Whether a seed gives the same network with both."""

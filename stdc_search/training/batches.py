@@ -79,7 +79,7 @@ def batches(
     """
     device = accelerator.device
     on_gpu = device.type == "cuda"
-    workers = spec.workers if spec.workers is not None else on_gpu * min(8, os.cpu_count() or 1)
+    workers = spec.workers if spec.workers is not None else on_gpu * _loaders(accelerator)
     keys = _keys(len(samples), spec, seed, first_epoch)
     finish = Finish(samples.crop, device) if spec.augment_on == "device" else None
     loader = DataLoader(
@@ -101,6 +101,13 @@ def batches(
             images.to(device, non_blocking=True, memory_format=torch.channels_last),
             targets.to(device, non_blocking=True),
         )
+
+
+def _loaders(accelerator: Accelerator) -> int:
+    """How many processes load images by default: no more than the training has CPU threads, since others train, too."""
+    together = accelerator.num_processes  # torchrun gives each of them one thread, however many cores there are
+    threads = torch.get_num_threads() if together == 1 else (os.cpu_count() or 1) // together
+    return max(min(8, threads), 1)
 
 
 class _Told(Dataset[Any]):

@@ -49,8 +49,9 @@ def test_the_processor_is_named_as_linux_names_it(monkeypatch):
     assert describe_machine().cpu == "Fast CPU 3000"
 
 
-def test_the_driver_is_read_from_the_kernel_modules_version(monkeypatch):
-    text = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\n"
+@pytest.mark.parametrize("module", ["x86_64 Kernel Module", "Open Kernel Module for x86_64"])
+def test_the_driver_is_read_from_the_kernel_modules_version(module, monkeypatch):
+    text = f"NVRM version: NVIDIA UNIX {module}  550.54.15  Tue Mar  5 22:23:56 UTC 2024\n"
     monkeypatch.setattr(hardware, "read", lambda path: text)
     assert driver() == "550.54.15"
 

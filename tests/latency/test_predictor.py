@@ -127,6 +127,21 @@ def test_a_table_of_something_else_is_refused(tmp_path: Path, change, told):
         load_table(path, RUNTIME)
 
 
+def test_a_table_serves_a_search_elsewhere_if_it_describes_its_machine(tmp_path: Path):
+    path = tmp_path / "times.json"
+    elsewhere = RUNTIME.model_copy(update={"on": "elsewhere"})
+    path.write_text(table(machine="another").model_dump_json())
+    with pytest.raises(UserError, match="does not describe its machine"):
+        load_table(path, elsewhere)
+    path.write_text(table(machine="another", described=describe_machine()).model_dump_json())
+    assert load_table(path, elsewhere).parts == {"a": 1.0}
+    with pytest.raises(UserError, match="write `on: elsewhere` in `latency`, else make it again: stdc-search calibrate"):
+        load_table(path, RUNTIME)
+    other = elsewhere.model_copy(update={"threads": 7})
+    with pytest.raises(UserError, match="its threads is"):
+        load_table(path, other)
+
+
 @pytest.mark.parametrize(("content", "told"), [(None, "does not exist"), ("{", "is not a table of times")])
 def test_a_missing_or_damaged_table_is_told(tmp_path: Path, content, told):
     path = tmp_path / "times.json"

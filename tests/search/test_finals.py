@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from stdc_search.commands.begin import check_machine
+from stdc_search.commands.plan import plan
 from stdc_search.commands.run import _patient, run
 from stdc_search.errors import UserError
 from stdc_search.records import Record, read
@@ -104,6 +105,19 @@ def test_the_first_table_is_that_of_the_finals_and_the_agreement_stands_between(
 def test_the_plan_says_what_the_finals_add(finished):
     _, said = finished
     assert "Finals: 0 networks trained, up to 4 left, about " in said
+
+
+def test_the_plan_goes_by_trainings_on_this_machine(finished):
+    folder, _ = finished
+    spec = load(folder / "spec.yaml")
+    data = Datasets.open(spec.data, 1, None)
+
+    def said(**changes) -> str:
+        changes |= {"seconds": {"train": 6e5}}  # an estimate of this tiny training is far below it
+        return " ".join(plan(spec, [one.model_copy(update=changes) for one in results(folder).values()], data, 3))
+
+    assert "about 30000 minutes in all (10000.0 each, the mean so far)" in said()
+    assert "each, as for the file's own network" in said(machine="another") and "0000" not in said(machine="another")
 
 
 def test_run_again_nothing_is_trained_and_nothing_changes(finished, monkeypatch):
