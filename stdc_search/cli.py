@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from stdc_search.run_folder import spec_name
-from stdc_search.spec.choices import FloatPrecision, Format, Precision, ProfiledRuntime, Runtime
+from stdc_search.spec.choices import Dynamic, FloatPrecision, Format, Precision, ProfiledRuntime, Runtime
 
 if TYPE_CHECKING:
     from stdc_search.commands.labeller import Labeller
@@ -421,6 +421,9 @@ def export_command(
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantize to int8, calibrated on training images of `data`.")
     ] = False,
+    dynamic: Annotated[
+        list[str] | None, _choice(Dynamic, "Leave the number of images, or their size, open; repeatable.", "both fixed")
+    ] = None,
     data_root: DataRoot = None,
     out: Annotated[Path | None, _folder("Output folder.", "runs/export/NAME of the spec file")] = None,
 ) -> None:
@@ -432,7 +435,7 @@ def export_command(
     from stdc_search.commands.deliver import deliver
 
     folder = out or Path("runs/export") / spec_name(spec)
-    for path in deliver(run, weights, to, folder, int8=int8, data_root=data_root):
+    for path in deliver(run, weights, to, folder, int8=int8, dynamic=dynamic or (), data_root=data_root):
         typer.echo(f"saved: {path}")
 
 

@@ -114,7 +114,7 @@ class Latency(_Value):
     batch: int = 1
     threads: int
     device: str = "cpu"
-    """What ran it: cpu, cuda or tensorrt."""
+    """What ran it: cpu, cuda, tensorrt, gpu or npu."""
     machine: str | None = None
     """`Machine.id` of the device that `latency.on` names; None if that is the machine of the record."""
     precision: str = "fp32"

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
@@ -18,7 +18,7 @@ import torch
 from stdc_search import __version__
 from stdc_search.data import open_dataset
 from stdc_search.data.transforms import denormalise
-from stdc_search.deploy.export import export
+from stdc_search.deploy.export import STEP, check_dynamic, export
 from stdc_search.deploy.quantize import calibration_images, quantized
 from stdc_search.errors import UserError
 from stdc_search.network.builder import build
@@ -35,6 +35,7 @@ def deliver(
     out: Path,
     *,
     int8: bool = False,
+    dynamic: Collection[str] = (),
     data_root: Path | None = None,
 ) -> list[Path]:
     """Write a network with weights as a file that needs none of this package, `about.json` and an example.
@@ -45,6 +46,7 @@ def deliver(
         to: format of the file.
         out: folder for the files; it gets all of them or none.
         int8: whether to quantise weights and features, calibrated on training images.
+        dynamic: what the file leaves open (`Dynamic`).
         data_root: where a relative `data.root` starts.
 
     Returns:
@@ -61,6 +63,7 @@ def deliver(
         raise UserError("int8 is available for onnx and openvino only; choose one of them with --to")
     if int8 and spec.data is None:
         raise UserError("int8 needs images for calibration; add the section `data`")
+    check_dynamic(dynamic, spec.image_size)
     module = build(spec.network)
     load_weights(module, weights)
     lower = None
@@ -68,9 +71,9 @@ def deliver(
         assert spec.data is not None
         images = calibration_images(open_dataset(spec.data, "train", data_root), spec.image_size)
         lower = partial(quantized, images=denormalise(images).permute(0, 2, 3, 1).contiguous())
-    about = describe(spec, weights) | {"precision": "int8" if int8 else "fp32"}
+    about = describe(spec, weights, dynamic) | {"precision": "int8" if int8 else "fp32"}
     with _all_or_nothing(out) as folder:
-        export(module, spec.image_size, to, folder, about, lower=lower)
+        export(module, spec.image_size, to, folder, about, lower=lower, dynamic=dynamic)
         (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
         example = f"run_{to}.py"
         text = files("stdc_search.commands").joinpath("examples", example).read_text("utf-8")
@@ -79,15 +82,22 @@ def deliver(
     return [out / name for name in names]
 
 
-def describe(spec: RunSpec, weights: Path) -> dict[str, Any]:
+def describe(spec: RunSpec, weights: Path, dynamic: Collection[str] = ()) -> dict[str, Any]:
     """The content of `about.json`."""
     data, network = spec.data, spec.network
     palette = Palette.of(data, network.classes)
     height, width = spec.image_size
-    segments = network.kind == "segmenter"
+    segments = network.task == "segmentation"
+    images = "N" if "batch" in dynamic else "1"
+    size = "H x W" if "size" in dynamic else f"{height} x {width}"
+    other = (
+        f"H and W are multiples of {STEP}, at least {2 * STEP}"
+        if "size" in dynamic
+        else "an image of another size is resized to it"
+    )
     return {
-        "input": f"image: uint8, 1 x {height} x {width} x 3, RGB; an image of another size is resized to it",
-        "output": f"labels: uint8, 1 x {height} x {width}" if segments else "labels: int64, 1",
+        "input": f"image: uint8, {images} x {size} x 3, RGB; {other}",
+        "output": f"labels: uint8, {images} x {size}" if segments else f"labels: int64, {images}",
         "image_size": [height, width],
         "classes": list(palette.names),
         "colours": palette.colours.tolist(),

@@ -6,16 +6,18 @@ import io
 import json
 import logging
 from ast import literal_eval
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 from stdc_search.deploy.folding import Output, deployed
 from stdc_search.device.runtimes import INPUT, openvino_core
-from stdc_search.errors import UserError
+from stdc_search.errors import UserError, brief
 from stdc_search.network.onnx_file import file_in
 from stdc_search.spec.choices import Format
 from stdc_search.spec.data import MEAN, STD
@@ -29,6 +31,8 @@ OPSET = 18
 later ones."""
 ABOUT = "about"
 """Key of the JSON description inside a file."""
+STEP = 32
+"""Dynamic heights and widths are multiples of this, at least two, so that the maps of all strides fit together."""
 
 
 def to_onnx(
@@ -60,6 +64,18 @@ def to_onnx(
     return content
 
 
+class Best(nn.Module):
+    """A network that returns the best class of each pixel, at any size: `deployed`'s faster way needs a fixed one."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        scores = self.network(image)
+        return scores.argmax(1).to(torch.uint8) if scores.ndim == 4 else scores.argmax(1)
+
+
 class Pixels(nn.Module):
     """A network that takes images as stored in files: uint8 N, H, W, 3, RGB."""
 
@@ -84,30 +100,40 @@ def export(
     about: Mapping[str, Any],
     *,
     lower: Callable[[bytes], bytes] | None = None,
+    dynamic: Collection[str] = (),
 ) -> Path:
-    """Write a file that labels images uint8 1, H, W, 3, and verify it.
+    """Write a file that labels images uint8 N, H, W, 3, and verify it.
 
     Args:
         module: image -> scores; not modified.
-        image_size: (height, width), fixed in the file.
+        image_size: (height, width), fixed in the file unless `dynamic` has `size`.
         to: the format.
         folder: an existing folder for `network.onnx`, `network.xml` and `network.bin`, or `network.pt2`.
         about: description that is stored in the file.
         lower: converts an ONNX file to a lower precision; its labels may then differ from the network's.
+        dynamic: `batch` leaves the number of images open, which is 1 otherwise; `size` height and width.
 
     Raises:
-        UserError: a package is missing, or the file's labels differ from the network's.
+        UserError: a package is missing, the network cannot be `dynamic`, or the file's labels differ from the
+            network's.
     """
-    network = Pixels(deployed(module, "labels").cpu()).eval()
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randint(256, (1, *image_size, 3), dtype=torch.uint8, generator=generator)
+    check_dynamic(dynamic, image_size)
+    scores = deployed(module, "logits").cpu()
+    network = Pixels(Best(scores) if "size" in dynamic else deployed(module, "labels").cpu()).eval()
+    sides: dict[int, Any] = {0: Dim("batch")} if "batch" in dynamic else {}
+    if "size" in dynamic:
+        sides |= {1: STEP * Dim("rows", min=2), 2: STEP * Dim("columns", min=2)}
+    example = _noise(2 if "batch" in dynamic else 1, image_size)  # of 1, the exporter would make a constant
     if to == "torch":
         path = folder / "network.pt2"
         buffer = io.BytesIO()
-        torch.export.save(torch.export.export(network, (image,)), buffer, extra_files={ABOUT: json.dumps(about)})
+        with _open(dynamic):
+            program = torch.export.export(network, (example,), dynamic_shapes=(sides,))
+        torch.export.save(program, buffer, extra_files={ABOUT: json.dumps(about)})
         path.write_bytes(buffer.getvalue())
     else:
-        model = _onnx(network, image, "labels")
+        with _open(dynamic):
+            model = _onnx(network, example, "labels", sides)
         note = model.metadata_props.add()
         note.key, note.value = ABOUT, json.dumps(about)
         content = model.SerializeToString()
@@ -117,10 +143,28 @@ def export(
             path = _save_openvino(content, folder / "network.xml", about)
         else:
             path.write_bytes(content)
-    labels = run(path, image)
-    if lower is None:
-        _verify(labels, module, network, image, path)
+    plain = Pixels(scores).eval() if lower is None else None
+    _verify(path, plain, _noise(1, image_size))
+    if dynamic:
+        larger = image_size[0] + STEP, image_size[1] + 2 * STEP
+        several = _noise(3 if "batch" in dynamic else 1, larger if "size" in dynamic else image_size)
+        with _open(dynamic):
+            _verify(path, plain, several)
     return path
+
+
+def check_dynamic(dynamic: Collection[str], image_size: tuple[int, int]) -> None:
+    """Check that a network with images of this size can have dynamic sizes.
+
+    Raises:
+        UserError: it cannot.
+    """
+    near = [STEP * max(-(-side // STEP), 2) for side in image_size]
+    if "size" in dynamic and near != list(image_size):
+        raise UserError(
+            f"`--dynamic size` takes sides in multiples of {STEP}, at least {2 * STEP}, and `image_size` is "
+            f"{list(image_size)}; write {near} there, or leave the option out"
+        )
 
 
 def run(path: Path, image: Tensor) -> Tensor:
@@ -128,7 +172,7 @@ def run(path: Path, image: Tensor) -> Tensor:
 
     Args:
         path: a file that `export` wrote.
-        image: uint8 1, H, W, 3 of its size.
+        image: uint8 N, H, W, 3 of its size.
     """
     match path.suffix:
         case ".onnx":
@@ -144,10 +188,30 @@ def run(path: Path, image: Tensor) -> Tensor:
             return torch.export.load(path).module()(image)
 
 
-def _verify(labels: Tensor, module: nn.Module, network: Pixels, image: Tensor, path: Path) -> None:
-    """Labels must equal the network's wherever its two highest scores are clearly apart."""
+@contextmanager
+def _open(dynamic: Collection[str]) -> Iterator[None]:
+    """Say it plainly where the exporter finds that a network needs fixed sizes."""
+    try:
+        yield
+    except Exception as error:  # the exporter's errors have no class in common
+        if not dynamic:
+            raise
+        options = " ".join(f"--dynamic {one}" for one in sorted(dynamic))
+        raise UserError(f"this network cannot have dynamic sizes ({brief(error)}); leave out {options}") from None
+
+
+def _noise(images: int, size: tuple[int, int]) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (images, *size, 3), dtype=torch.uint8, generator=generator)
+
+
+def _verify(path: Path, network: Pixels | None, images: Tensor) -> None:
+    """A file must run, and its labels must be the best of the network's scores wherever its two highest are apart."""
+    labels = run(path, images)
+    if network is None:
+        return
     with torch.inference_mode():
-        scores = Pixels(deployed(module, "logits").cpu()).eval()(image)
+        scores = network(images)
     best = scores.topk(2, dim=1).values
     sure = best[:, 0] - best[:, 1] > 1e-4 * scores.abs().max()
     wrong = (labels.long() != scores.argmax(1)) & sure
@@ -165,7 +229,9 @@ def _save_openvino(content: bytes, path: Path, about: Mapping[str, Any]) -> Path
     return path
 
 
-def _onnx(network: nn.Module, example: Tensor, output: Output) -> onnx.ModelProto:
+def _onnx(
+    network: nn.Module, example: Tensor, output: Output, dynamic: dict[int, Any] | None = None
+) -> onnx.ModelProto:
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it logs a line for an attribute that is empty on purpose
     file = file_in(network)
     program = torch.onnx.export(
@@ -176,6 +242,7 @@ def _onnx(network: nn.Module, example: Tensor, output: Output) -> onnx.ModelProt
         dynamo=True,  # the default since torch 2.9
         opset_version=OPSET if file is None else max(OPSET, file.opset),
         verbose=False,  # progress would go to standard output
+        dynamic_shapes=(dynamic,) if dynamic else None,
     )
     assert program is not None
     model = program.model_proto

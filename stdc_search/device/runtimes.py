@@ -51,7 +51,7 @@ class Runner:
     fetch: Callable[[Any], np.ndarray]
     """A copy of a result."""
     device: str
-    """Where it runs: cpu, cuda or tensorrt."""
+    """Where it runs: cpu, cuda, tensorrt, gpu or npu."""
     nodes: Callable[[], list[Nodes]] | None = None
     """The nodes of each run, if they are profiled; to be called once, after the last run."""
 
@@ -163,23 +163,29 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 
 
 def _openvino(settings: Settings, content: bytes | Path, profile: bool) -> Runner:
-    """OpenVINO on the CPU, for one call at a time."""
+    """OpenVINO on the CPU, or on Intel's GPU or NPU, for one call at a time."""
     core = openvino_core()
     import openvino as ov
 
+    device = settings.device or "cpu"
+    name = device.upper()
+    if device != "cpu" and name not in (here := sorted({one.split(".")[0] for one in core.available_devices})):
+        raise UnavailableError(
+            f"`device: {device}`: OpenVINO finds only {', '.join(here)} here; install Intel's driver of the {name}"
+        )
     words = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
-    have = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    have = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
     if words[settings.precision] not in have:
-        raise UnavailableError(f"`precision: {settings.precision}`: this CPU has {', '.join(have)} in OpenVINO")
+        raise UnavailableError(f"`precision: {settings.precision}`: this {name} has {', '.join(have)} in OpenVINO")
     types = {"bf16": ov.Type.bf16, "fp16": ov.Type.f16}
     how = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": settings.threads,
+        **({"INFERENCE_NUM_THREADS": settings.threads} if device == "cpu" else {}),
         # It lowers the precision by itself otherwise, where the CPU is faster at that.
         "INFERENCE_PRECISION_HINT": types.get(settings.precision, ov.Type.f32),
         "PERF_COUNT": profile,
     }
-    request = core.compile_model(core.read_model(content), "CPU", how).create_infer_request()
+    request = core.compile_model(core.read_model(content), name, how).create_infer_request()
     runs: list[Nodes] = []
 
     def run(images: ov.Tensor) -> np.ndarray:
@@ -194,7 +200,7 @@ def _openvino(settings: Settings, content: bytes | Path, profile: bool) -> Runne
         lambda images: ov.Tensor(images.copy()),  # a shared array is not kept alive
         run,
         np.array,
-        "cpu",
+        device,
         (lambda: runs) if profile else None,
     )
 

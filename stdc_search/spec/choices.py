@@ -23,3 +23,5 @@ TrainingPrecision = Literal["auto", FloatPrecision]
 
 Format = Literal["onnx", "openvino", "torch"]
 """Formats of an exported network."""
+Dynamic = Literal["batch", "size"]
+"""What an exported network may leave open: the number of images, or their height and width."""

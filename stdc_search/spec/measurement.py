@@ -32,8 +32,9 @@ class RuntimeSpec(Spec):
     """`labels`: the uint8 label map that is deployed; `logits`: scores per pixel at image size."""
     precision: Precision = "fp32"
     """Precision of weights and features; int8 is calibrated on training images of the section `data`."""
-    device: Literal["cpu", "cuda", "tensorrt"] | None = None
-    """`tensorrt` is ONNX Runtime's execution provider; default: the GPU if the runtime has one here."""
+    device: Literal["cpu", "cuda", "tensorrt", "gpu", "npu"] | None = None
+    """`tensorrt` is ONNX Runtime's execution provider; `gpu` and `npu` are Intel's, in OpenVINO. Default: the CPU in
+    OpenVINO; in other runtimes the GPU if they have one here."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     """Memory format of PyTorch's tensors: NCHW or NHWC."""
     threads: PositiveInt | None = None
@@ -60,6 +61,10 @@ class RuntimeSpec(Spec):
             yield Problem("device", "only onnxruntime runs networks in TensorRT; set `runtime: onnxruntime`")
         if self.device == "cuda" and self.runtime == "openvino":
             yield Problem("device", "OpenVINO does not run on CUDA; use `runtime: onnxruntime`")
+        if self.device in ("gpu", "npu") and self.runtime != "openvino":
+            yield Problem(
+                "device", "is Intel's, which only OpenVINO runs on; use `runtime: openvino`, or `device: cuda`"
+            )
 
     @rule
     def _device_has_an_address(self) -> Iterator[Problem]:

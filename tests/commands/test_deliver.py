@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from stdc_search.commands import deliver as room
-from stdc_search.commands.deliver import deliver
+from stdc_search.commands.deliver import deliver, describe
 from stdc_search.commands.labeller import of_file
 from stdc_search.commands.predict import predict
 from stdc_search.data.decoding import read_image
@@ -25,12 +25,15 @@ from stdc_search.errors import UserError
 from stdc_search.network.builder import build
 from stdc_search.network.weights import save_weights
 from stdc_search.report.palette import colours
+from stdc_search.spec.base import replace
 from stdc_search.spec.choices import Format
 from stdc_search.spec.data import CAMVID_CLASSES
 from stdc_search.spec.run import RunSpec, load
 from tests.onnx_files import conv
 from tests.tiny_networks import SIZE
 
+ENDINGS = (".onnx", ".xml", ".pt2")
+CELLS = (64, 96)
 STAGES = [{"width": 16, "depth": 1}, {"width": 32, "depth": 1}, {"width": 32, "depth": 1}]
 BACKBONE = {"kind": "stdc", "stem": [{"width": 8}, {"width": 8}], "stages": STAGES}
 SEGMENTER = {"kind": "segmenter", "classes": 11, "backbone": BACKBONE, "decoder": {"width": 16}, "head": {"width": 16}}
@@ -44,6 +47,12 @@ def spec(network, **sections):
 @pytest.fixture(scope="module")
 def scenes():
     return spec(SEGMENTER, data={"kind": "scenes", "size": SIZE, "train": 4, "val": 1})
+
+
+@pytest.fixture(scope="module")
+def cells(scenes):
+    """Its sides are multiples of 32."""
+    return replace(scenes, {"image_size": CELLS, "data.size": CELLS})
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +82,7 @@ def labels_of(spec, weights, picture):
 
 def run_example(folder, picture, to, expected=0):
     """What the example beside a file prints, in its folder and in a process that cannot import this package."""
-    (network,) = (path for path in folder.iterdir() if path.suffix in (".onnx", ".xml", ".pt2"))
+    (network,) = (path for path in folder.iterdir() if path.suffix in ENDINGS)
     blocked = folder / "blocked" / "stdc_search"
     blocked.mkdir(parents=True, exist_ok=True)
     (blocked / "__init__.py").write_text("raise ImportError('an exported file needs none of this')")
@@ -106,6 +115,60 @@ def test_the_example_of_each_format_labels_an_image_as_the_network_does(to, scen
         assert mask.getpalette()[:33] == colours(CAMVID_CLASSES).flatten().tolist()
     *shares, saved = printed.splitlines()
     assert all(line.split(":")[0] in CAMVID_CLASSES for line in shares) and saved == "saved: labels.png"
+
+
+@pytest.mark.parametrize("to", get_args(Format))
+def test_a_dynamic_file_labels_images_of_any_number_and_size(to, cells, weights, tmp_path):
+    out = tmp_path / "out"
+    path = next(one for one in deliver(cells, weights, to, out, dynamic=["batch", "size"]) if one.suffix in ENDINGS)
+    about = json.loads((out / "about.json").read_text())
+    assert about["input"] == "image: uint8, N x H x W x 3, RGB; H and W are multiples of 32, at least 64"
+    assert about["output"] == "labels: uint8, N x H x W"
+    module = build(cells.network)
+    room.load_weights(module, weights)
+    network = Pixels(deployed(module, "labels")).eval()
+    for shape in ((1, *CELLS), (4, 96, 64), (2, 64, 160)):
+        images = torch.randint(256, (*shape, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(6))
+        assert torch.equal(run(path, images), network(images))
+    Image.fromarray(images[0].numpy()).resize(CELLS[::-1]).save(tmp_path / "cells.png")
+    run_example(out, tmp_path / "cells.png", to)
+    with Image.open(out / "labels.png") as mask:
+        assert np.array_equal(np.asarray(mask), labels_of(cells, weights, tmp_path / "cells.png"))
+
+
+@pytest.mark.parametrize(("dynamic", "shape"), [("batch", (5, *CELLS)), ("size", (1, 160, 64))])
+def test_one_of_number_and_size_can_stay_fixed(dynamic, shape, cells, weights, tmp_path):
+    path = next(one for one in deliver(cells, weights, "onnx", tmp_path, dynamic=[dynamic]) if one.suffix == ".onnx")
+    run(path, torch.zeros(*shape, 3, dtype=torch.uint8))
+    other = (5, *CELLS) if dynamic == "size" else (1, 160, 64)
+    with pytest.raises(Exception, match="Got invalid dimensions for input: image"):
+        run(path, torch.zeros(*other, 3, dtype=torch.uint8))
+
+
+def test_a_dynamic_size_is_of_whole_cells(scenes, weights, tmp_path):
+    told = r"multiples of 32, at least 64, and `image_size` is \[70, 32\]; write \[96, 64\] there"
+    with pytest.raises(UserError, match=told):
+        deliver(replace(scenes, {"image_size": (70, 32)}), weights, "onnx", tmp_path / "out", dynamic=["size"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_needs_its_size_is_told_and_not_written(cells, weights, tmp_path, monkeypatch):
+    class Fixed(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image[:, :2] * torch.ones(CELLS)
+
+    monkeypatch.setattr(room, "build", lambda _: Fixed())
+    monkeypatch.setattr(room, "load_weights", lambda *_: None)
+    for to in get_args(Format):
+        told = r"this network cannot have dynamic sizes \(.+\); leave out --dynamic size"
+        with pytest.raises(UserError, match=told):
+            deliver(cells, weights, to, tmp_path / "out", dynamic=["size"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_kind_of_segmenter_is_described_as_one(weights):
+    assert describe(load("specs/baselines/enet.yaml"), weights)["output"] == "labels: uint8, 1 x 360 x 640"
+    assert describe(spec(CLASSIFIER), weights)["output"] == "labels: int64, 1"
 
 
 @pytest.mark.parametrize("to", get_args(Format))

@@ -205,6 +205,31 @@ def test_a_precision_that_the_cpu_lacks_is_refused_with_those_that_it_has(tiny, 
         measure([Entry(tiny, SIZE, RuntimeSpec(runtime="openvino", precision=precision))])
 
 
+def test_a_device_that_openvino_lacks_is_refused_with_those_that_it_has(tiny):
+    with pytest.raises(UnavailableError, match=r"`device: npu`: OpenVINO finds only CPU here"):
+        measure([Entry(tiny, SIZE, RuntimeSpec(runtime="openvino", device="npu"))])
+
+
+def test_openvino_runs_on_the_device_that_is_named(tiny, monkeypatch):
+    real, asked = openvino_core(), []
+
+    def compile_model(model, device, how):
+        asked.append((device, how))
+        return real.compile_model(model, "CPU", how)
+
+    core = SimpleNamespace(
+        available_devices=["CPU", "GPU.0"],
+        get_property=lambda device, name: asked.append(device) or ["FP32"],
+        read_model=real.read_model,
+        compile_model=compile_model,
+    )
+    monkeypatch.setattr(device_runtimes, "openvino_core", lambda: core)
+    (timed,) = measure([Entry(tiny, SIZE, RuntimeSpec(runtime="openvino", device="gpu"))], warmup=1, repeats=3)
+    assert timed.device == "gpu"
+    name, (device, how) = asked
+    assert (name, device) == ("GPU", "GPU") and "INFERENCE_NUM_THREADS" not in how
+
+
 SIGNALLED = """
 import signal
 import sys

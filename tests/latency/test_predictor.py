@@ -135,7 +135,9 @@ def test_a_table_serves_a_search_elsewhere_if_it_describes_its_machine(tmp_path:
         load_table(path, elsewhere)
     path.write_text(table(machine="another", described=describe_machine()).model_dump_json())
     assert load_table(path, elsewhere).parts == {"a": 1.0}
-    with pytest.raises(UserError, match="write `on: elsewhere` in `latency`, else make it again: stdc-search calibrate"):
+    with pytest.raises(
+        UserError, match="write `on: elsewhere` in `latency`, else make it again: stdc-search calibrate"
+    ):
         load_table(path, RUNTIME)
     other = elsewhere.model_copy(update={"threads": 7})
     with pytest.raises(UserError, match="its threads is"):

@@ -14,10 +14,8 @@ from stdc_search.spec.problems import SpecError
         ({"runtime": "eager", "precision": "int8"}, "precision: eager does not support int8; use one of fp32, bf16"),
         ({"runtime": "onnxruntime", "precision": "bf16"}, "precision: onnxruntime does not support bf16; use one of"),
         ({"runtime": "eager", "device": "tensorrt"}, "device: only onnxruntime runs networks in TensorRT"),
-        (
-            {"runtime": "openvino", "device": "cuda"},
-            "device: OpenVINO does not run on CUDA; use",
-        ),
+        ({"runtime": "openvino", "device": "cuda"}, "device: OpenVINO does not run on CUDA; use"),
+        ({"runtime": "onnxruntime", "device": "npu"}, "device: is Intel's, which only OpenVINO runs on; use"),
         ({"runtime": "openvino", "memory_format": "channels_last"}, "memory_format: openvino chooses its own"),
     ],
 )
