@@ -403,8 +403,8 @@ def _labeller(network: Path, sources: list[str]) -> Labeller:
         from stdc_search.commands.labeller import of_file
 
         return of_file(network)
-    if network.suffix == ".pt2":
-        raise UserError(f"{network}: predict runs .onnx and .xml files; export to onnx, or use the file's run_torch.py")
+    if (example := {".pt2": "run_torch.py", ".param": "run_ncnn.py"}.get(network.suffix)) is not None:
+        raise UserError(f"{network}: predict runs .onnx and .xml files; export to onnx, or use the file's {example}")
     spec, weights = _load(network), Path(sources.pop(0))
     if not sources:
         raise UserError(f"there is nothing to segment after the weights {weights}; add images, videos or a camera")

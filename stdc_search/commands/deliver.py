@@ -19,6 +19,7 @@ from stdc_search import __version__
 from stdc_search.data import open_dataset
 from stdc_search.data.transforms import denormalise
 from stdc_search.deploy.export import STEP, check_dynamic, export
+from stdc_search.deploy.ncnn import INPUT, OUTPUT
 from stdc_search.deploy.quantize import calibration_images, quantized
 from stdc_search.errors import UserError
 from stdc_search.network.builder import build
@@ -59,8 +60,10 @@ def deliver(
         raise UserError(
             "`network.kind` onnx_file: the network is in an ONNX file already, which can be deployed as it is"
         )
-    if int8 and to == "torch":
+    if int8 and to not in ("onnx", "openvino"):
         raise UserError("int8 is available for onnx and openvino only; choose one of them with --to")
+    if dynamic and to == "ncnn":
+        raise UserError("files of ncnn have fixed sizes; leave out --dynamic, or choose another format with --to")
     if int8 and spec.data is None:
         raise UserError("int8 needs images for calibration; add the section `data`")
     check_dynamic(dynamic, spec.image_size)
@@ -72,6 +75,10 @@ def deliver(
         images = calibration_images(open_dataset(spec.data, "train", data_root), spec.image_size)
         lower = partial(quantized, images=denormalise(images).permute(0, 2, 3, 1).contiguous())
     about = describe(spec, weights, dynamic) | {"precision": "int8" if int8 else "fp32"}
+    if to == "ncnn":
+        height, width = spec.image_size
+        about["input"] = f"{INPUT}: float32, 3 x {height} x {width}, RGB from 0 to 255"
+        about["output"] = f"{OUTPUT}: scores, float32, a map for each class; the highest one of a pixel is its class"
     with _all_or_nothing(out) as folder:
         export(module, spec.image_size, to, folder, about, lower=lower, dynamic=dynamic)
         (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")

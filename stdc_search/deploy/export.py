@@ -1,4 +1,4 @@
-"""A network as a file that needs none of this package: ONNX, OpenVINO, torch.export."""
+"""A network as a file that needs none of this package: ONNX, OpenVINO, torch.export, ncnn."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from stdc_search.deploy.folding import Output, deployed
+from stdc_search.deploy.ncnn import run_ncnn, save_ncnn
 from stdc_search.device.runtimes import INPUT, openvino_core
 from stdc_search.errors import UserError, brief
 from stdc_search.network.onnx_file import file_in
@@ -108,7 +109,8 @@ def export(
         module: image -> scores; not modified.
         image_size: (height, width), fixed in the file unless `dynamic` has `size`.
         to: the format.
-        folder: an existing folder for `network.onnx`, `network.xml` and `network.bin`, or `network.pt2`.
+        folder: an existing folder for `network.onnx`, `network.xml` and `.bin`, `network.pt2`, or `network.param` and
+            `.bin`.
         about: description that is stored in the file.
         lower: converts an ONNX file to a lower precision; its labels may then differ from the network's.
         dynamic: `batch` leaves the number of images open, which is 1 otherwise; `size` height and width.
@@ -131,6 +133,8 @@ def export(
             program = torch.export.export(network, (example,), dynamic_shapes=(sides,))
         torch.export.save(program, buffer, extra_files={ABOUT: json.dumps(about)})
         path.write_bytes(buffer.getvalue())
+    elif to == "ncnn":
+        path = save_ncnn(Pixels(scores).eval(), example, folder)
     else:
         with _open(dynamic):
             model = _onnx(network, example, "labels", sides)
@@ -184,6 +188,8 @@ def run(path: Path, image: Tensor) -> Tensor:
             core = openvino_core()
             settings = {"INFERENCE_PRECISION_HINT": "f32"}
             return torch.from_numpy(core.compile_model(path, "CPU", settings)(image.numpy())[0].copy())
+        case ".param":
+            return run_ncnn(path, image)
         case _:
             return torch.export.load(path).module()(image)
 

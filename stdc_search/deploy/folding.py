@@ -62,7 +62,8 @@ class UpConv(nn.Module):
         conv, shifts = folded.conv, ((1, 0, 1, 0), (0, 1, 1, 0), (1, 0, 0, 1), (0, 1, 0, 1))
         weight = torch.stack([F.pad(conv.weight.flip(2, 3), shift) for shift in shifts]).sum(0)
         self.weight = nn.Parameter(weight.transpose(0, 1).contiguous(), requires_grad=False)
-        self.bias = conv.bias
+        assert conv.bias is not None  # of the norm that was folded
+        self.bias = nn.Parameter(conv.bias.clone(), requires_grad=False)  # pnnx cannot read a parameter of two modules
 
     def forward(self, x: Tensor, like: Tensor) -> Tensor:
         if like.shape[2:] != (2 * x.shape[2], 2 * x.shape[3]):

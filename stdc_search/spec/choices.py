@@ -21,7 +21,7 @@ FloatPrecision = Literal["fp32", "bf16", "fp16"]
 """Precisions that need no calibration images."""
 TrainingPrecision = Literal["auto", FloatPrecision]
 
-Format = Literal["onnx", "openvino", "torch"]
+Format = Literal["onnx", "openvino", "torch", "ncnn"]
 """Formats of an exported network."""
 Dynamic = Literal["batch", "size"]
 """What an exported network may leave open: the number of images, or their height and width."""

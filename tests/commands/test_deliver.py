@@ -32,7 +32,8 @@ from stdc_search.spec.run import RunSpec, load
 from tests.onnx_files import conv
 from tests.tiny_networks import SIZE
 
-ENDINGS = (".onnx", ".xml", ".pt2")
+ENDINGS = (".onnx", ".xml", ".pt2", ".param")
+DYNAMIC = ("onnx", "openvino", "torch")
 CELLS = (64, 96)
 STAGES = [{"width": 16, "depth": 1}, {"width": 32, "depth": 1}, {"width": 32, "depth": 1}]
 BACKBONE = {"kind": "stdc", "stem": [{"width": 8}, {"width": 8}], "stages": STAGES}
@@ -117,7 +118,7 @@ def test_the_example_of_each_format_labels_an_image_as_the_network_does(to, scen
     assert all(line.split(":")[0] in CAMVID_CLASSES for line in shares) and saved == "saved: labels.png"
 
 
-@pytest.mark.parametrize("to", get_args(Format))
+@pytest.mark.parametrize("to", DYNAMIC)
 def test_a_dynamic_file_labels_images_of_any_number_and_size(to, cells, weights, tmp_path):
     out = tmp_path / "out"
     path = next(one for one in deliver(cells, weights, to, out, dynamic=["batch", "size"]) if one.suffix in ENDINGS)
@@ -145,6 +146,30 @@ def test_one_of_number_and_size_can_stay_fixed(dynamic, shape, cells, weights, t
         run(path, torch.zeros(*other, 3, dtype=torch.uint8))
 
 
+def test_files_of_ncnn_are_not_dynamic(cells, weights, tmp_path):
+    with pytest.raises(UserError, match="files of ncnn have fixed sizes; leave out --dynamic"):
+        deliver(cells, weights, "ncnn", tmp_path / "out", dynamic=["batch"])
+
+
+def test_a_package_that_ncnn_needs_is_named(cells, weights, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pnnx", None)
+    with pytest.raises(UserError, match=r"`--to ncnn` needs two packages .*; type: pip install ncnn pnnx"):
+        deliver(cells, weights, "ncnn", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_pnnx_or_ncnn_cannot_take_is_told(cells, weights, tmp_path, monkeypatch):
+    class Odd(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.qr(image[:, :2])[0]
+
+    monkeypatch.setattr(room, "build", lambda _: Odd())
+    monkeypatch.setattr(room, "load_weights", lambda *_: None)
+    with pytest.raises(UserError, match=r"lacks an operator|cannot convert this network"):
+        deliver(cells, weights, "ncnn", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_dynamic_size_is_of_whole_cells(scenes, weights, tmp_path):
     told = r"multiples of 32, at least 64, and `image_size` is \[70, 32\]; write \[96, 64\] there"
     with pytest.raises(UserError, match=told):
@@ -159,7 +184,7 @@ def test_a_network_that_needs_its_size_is_told_and_not_written(cells, weights, t
 
     monkeypatch.setattr(room, "build", lambda _: Fixed())
     monkeypatch.setattr(room, "load_weights", lambda *_: None)
-    for to in get_args(Format):
+    for to in DYNAMIC:
         told = r"this network cannot have dynamic sizes \(.+\); leave out --dynamic size"
         with pytest.raises(UserError, match=told):
             deliver(cells, weights, to, tmp_path / "out", dynamic=["size"])
@@ -227,6 +252,7 @@ def test_int8_labels_most_of_an_image_alike(to, scenes, weights, picture, tmp_pa
     ("changes", "told"),
     [
         ({"to": "torch"}, "int8 is available for onnx and openvino only"),
+        ({"to": "ncnn"}, "int8 is available for onnx and openvino only"),
         ({"data": None}, "needs images for calibration; add the section `data`"),
     ],
 )
