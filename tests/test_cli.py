@@ -66,7 +66,7 @@ def test_the_version_is_the_packages():
         (("score", "a.yaml", "w", "--precision", "fp8"), "'fp32', 'bf16', 'fp16', 'int8'"),
         (("calibrate", "a.yaml", "--runtime", "eager"), "'onnxruntime', 'openvino'"),
         (("calibrate", "a.yaml", "--precision", "int8"), "'fp32', 'bf16', 'fp16'"),
-        (("export", "a.yaml", "w", "--to", "tflite"), "'onnx', 'openvino', 'torch'"),
+        (("export", "a.yaml", "w", "--to", "tflite"), "'onnx', 'openvino', 'torch', 'ncnn'"),
     ],
 )
 def test_a_word_that_is_not_legal_is_refused_with_the_legal_ones(arguments, legal):

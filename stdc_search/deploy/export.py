@@ -182,7 +182,9 @@ def run(path: Path, image: Tensor) -> Tensor:
         case ".onnx":
             import onnxruntime
 
-            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 4  # an error is raised, too
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             return torch.from_numpy(session.run(None, {INPUT: image.numpy()})[0])
         case ".xml":
             core = openvino_core()
