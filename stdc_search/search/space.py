@@ -20,6 +20,7 @@ from scipy.stats import qmc
 from stdc_search.errors import UserError
 from stdc_search.network.cost import Counts, count_quickly
 from stdc_search.records import INSIDE, LEGAL
+from stdc_search.search.parent import end_with_parent
 from stdc_search.spec.base import replace, replacer, value_at
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
@@ -218,6 +219,7 @@ _COUNTER: list[_Counter] = []
 
 
 def _begin(spec: RunSpec, options: Mapping[str, Sequence[Any]]) -> None:
+    end_with_parent()
     _COUNTER[:] = [_Counter(spec, options)]
 
 

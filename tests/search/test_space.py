@@ -1,6 +1,12 @@
 """The table of a space equals counting its networks one by one."""
 
 import itertools
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,3 +137,41 @@ def test_half_a_million_networks_are_exact():
     for row in table.sample(200, random_state=0).to_dict("records"):
         run = spec.candidate({name: row[name] for name in spec.search.vary})
         assert [row[name] for name in COSTS] == list(count(run.network, run.image_size).model_dump().values())
+
+
+COUNTS = """
+import sys
+from stdc_search.search import space
+from tests.search_specs import tiny_search
+
+if __name__ == "__main__":
+    space.CHUNK = 1
+    space.tabulate(tiny_search(vary={"network.head.width": {"kind": "int", "low": 1, "high": 100000}}), processes=2)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_processes_that_count_end_with_their_parent(tmp_path):
+    (tmp_path / "count.py").write_text(COUNTS)
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    parent = subprocess.Popen([sys.executable, tmp_path / "count.py"], env=environment, start_new_session=True)
+
+    def family() -> list[Path]:
+        """Workers of its session that are alive."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended meanwhile
+                _, _, _, session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
+                if session == str(parent.pid) and b"spawn_main" in (process / "cmdline").read_bytes():
+                    found.append(process)
+        return found
+
+    deadline = time.monotonic() + 120
+    while len(family()) < 2:
+        assert parent.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    parent.kill()
+    parent.wait()
+    while family():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

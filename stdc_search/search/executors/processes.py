@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
-import threading
 import warnings
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
 from typing import Any
 
 import torch
@@ -20,6 +17,7 @@ from stdc_search.device.alone import WaitsForMeasurement
 from stdc_search.errors import UserError
 from stdc_search.search.executors.executor import GivenUp, Lost, Outcome, translated
 from stdc_search.search.executors.work import work
+from stdc_search.search.parent import end_with_parent
 from stdc_search.spec.executor import ProcessesSpec
 from stdc_search.trial.trial import TrialJob
 
@@ -82,14 +80,7 @@ def _begin_worker(threads: int) -> None:
     warnings.simplefilter("ignore", WaitsForMeasurement)  # workers take turns
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process handles a person's interrupt
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)  # another process may already go on with this candidate, in the same folder
+    end_with_parent()
 
 
 def workers_of(spec: ProcessesSpec) -> int:
