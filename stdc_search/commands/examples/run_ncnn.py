@@ -22,11 +22,11 @@ image = image.convert("RGB")
 pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), np.float32).transpose(2, 0, 1).copy()
 with net.create_extractor() as run:
     run.input("in0", ncnn.Mat(pixels))
-    labels = np.array(run.extract("out0")[1]).argmax(0).astype(np.uint8)
+    labels = np.array(run.extract("out0")[1]).argmax(0)
 for index, share in zip(*np.unique(labels, return_counts=True), strict=True):
     print(f"{about['classes'][index]}: {share / labels.size:.1%}")
 if labels.ndim:
-    mask = Image.fromarray(labels).resize(image.size, Image.Resampling.NEAREST)
+    mask = Image.fromarray(labels.astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
     mask.putpalette([value for colour in about["colours"] for value in colour])
     mask.save("labels.png")
     print("saved: labels.png")
