@@ -14,7 +14,7 @@ from stdc_search.expectation import DEVIATIONS, expected, networks, pooled
 from stdc_search.ranking import front
 from stdc_search.records import IOU, METRICS, SEEDED, Direction, Latency, Record
 from stdc_search.report.tables import MARK
-from stdc_search.report.words import REFERENCE, label, short_titles
+from stdc_search.report.words import REFERENCE, label, short_titles, timed_on
 from stdc_search.spec.run import RunSpec
 
 ALWAYS = (
@@ -128,11 +128,8 @@ def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction], *, every: bo
     for name in frame:
         if name.startswith("latency_also.") and name.endswith(".median_ms"):
             columns[f"{name.split('.')[1]} ms"] = frame[name]
-    timed_on = frame["machine"]
-    if "latency.machine" in frame:
-        timed_on = frame["latency.machine"].fillna(timed_on)
-    if len(set(timed_on)) > 1:
-        columns["machine"] = timed_on.str[:8]
+    if len(set(timed_on(frame))) > 1:
+        columns["machine"] = timed_on(frame).str[:8]
     varied = [name.removeprefix("values.") for name in frame if name.startswith("values.")]
     columns |= {title: frame[f"values.{name}"] for name, title in short_titles(varied).items()}
     return pd.DataFrame(columns).reset_index(drop=True)

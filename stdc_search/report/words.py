@@ -221,14 +221,20 @@ def finals_note(finals: pd.DataFrame, search: pd.DataFrame, objectives: Iterable
     return lines
 
 
+def timed_on(frame: pd.DataFrame) -> pd.Series[str]:
+    """The machine that the times of each row are of: the device that `latency.on` names, else that of the training."""
+    machines = frame["machine"]
+    return frame["latency.machine"].fillna(machines) if "latency.machine" in frame else machines
+
+
 def machine_note(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> str:
-    """Says where records of several machines stand side by side; empty otherwise."""
-    counts = Counter(frame["machine"])
+    """Says where times of several machines stand side by side; empty otherwise."""
+    counts = Counter(timed_on(frame))
     if len(counts) < 2:
         return ""
     machines = ", ".join(f"{count} of {machine[:8]}" for machine, count in counts.items())
     timed = any(name.startswith("latency.") for name in objectives)
-    if timed and frame.loc[frame["front"], "machine"].nunique() > 1:
+    if timed and timed_on(frame)[frame["front"]].nunique() > 1:
         return f"THIS FRONT MIXES TIMES OF {len(counts)} MACHINES ({machines}), which must not be compared"
     return f"The records come from {len(counts)} machines ({machines}); compare times only within one"
 

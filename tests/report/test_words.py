@@ -70,6 +70,14 @@ def test_a_front_that_mixes_times_of_machines_says_so():
     )
 
 
+def test_trainings_of_several_machines_are_not_noted_if_all_times_are_of_one_device():
+    device = record(0).latency.model_copy(update={"machine": "d" * 16})
+    records = [record(0, latency=device), record(1, 50, latency=device, machine=THERE)]
+    assert machine_note(candidates(records, OBJECTIVES), OBJECTIVES) == ""
+    frame = candidates([*records, record(2, 60, 300)], OBJECTIVES)
+    assert "MIXES TIMES OF 2 MACHINES (2 of dddddddd, 1 of a1b2c3d4)" in machine_note(frame, OBJECTIVES)
+
+
 def test_machines_are_noted_more_calmly_where_no_time_is_an_objective():
     objectives = {"score.miou": "maximize", "cost.macs": "minimize"}
     frame = candidates([record(0), record(1, 50, 200, machine=THERE)], objectives)
