@@ -221,10 +221,11 @@ def finals_note(finals: pd.DataFrame, search: pd.DataFrame, objectives: Iterable
     return lines
 
 
-def timed_on(frame: pd.DataFrame) -> pd.Series[str]:
+def timed_on(frame: pd.DataFrame) -> pd.Series:
     """The machine that the times of each row are of: the device that `latency.on` names, else that of the training."""
-    machines = frame["machine"]
-    return frame["latency.machine"].fillna(machines) if "latency.machine" in frame else machines
+    machines = pd.Series(frame["machine"])
+    devices = pd.Series(frame.get("latency.machine"), index=frame.index, dtype=object)
+    return devices.fillna(machines)
 
 
 def machine_note(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> str:
@@ -234,7 +235,7 @@ def machine_note(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> st
         return ""
     machines = ", ".join(f"{count} of {machine[:8]}" for machine, count in counts.items())
     timed = any(name.startswith("latency.") for name in objectives)
-    if timed and timed_on(frame)[frame["front"]].nunique() > 1:
+    if timed and len(set(timed_on(frame)[frame["front"]])) > 1:
         return f"THIS FRONT MIXES TIMES OF {len(counts)} MACHINES ({machines}), which must not be compared"
     return f"The records come from {len(counts)} machines ({machines}); compare times only within one"
 
