@@ -67,8 +67,11 @@ SHORT = TrainingSpec(
 )
 ADAMW = SHORT.model_copy(update={"optimizer": AdamwSpec(kind="adamw")})
 
-FORKS = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-"""Loader processes are forked, which Python 3.12 and 3.13 warn of where a library has threads."""
+FORKS = pytest.mark.filterwarnings(
+    "ignore:.*use of fork:DeprecationWarning", "ignore:This DataLoader will create 2 worker processes:UserWarning"
+)
+"""Loader processes are forked, which Python 3.12 and 3.13 warn of where a library has threads. PyTorch warns of two on
+a machine of one core."""
 
 
 class Samples:
