@@ -1,0 +1,100 @@
+"""Tables and pictures of the comparison: `python -m experiments.trained_comparison.make`."""
+
+from __future__ import annotations
+
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, variance
+
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy.stats import t
+
+from experiments.trained_comparison.networks import HERE, STARTS, found
+from stdc_search.records import Record, Score, read
+from stdc_search.report.plots import encode
+from stdc_search.report.tables import save_table
+from stdc_search.run_folder import RESULTS
+from stdc_search.storage import write_atomically
+
+TITLES = {"camvid": "CamVid val, 180 x 240, 36 epochs", "facade": "LabelMeFacade val, 256 x 352, 24 epochs"}
+COLOURS = {"STDC": "#c2410c", "found": "#0b6e99", "others": "#5b6470"}
+MIOU, INTERVAL, TIME = "mIoU %", "± %", "OpenVINO ms"
+
+
+def main(folder: Path = HERE) -> None:
+    for data, title in TITLES.items():
+        records = trained(data)
+        if not records or not (HERE / f"times_{data}.csv").exists():
+            continue
+        frame = table(records, pd.read_csv(HERE / f"times_{data}.csv", index_col="network"))
+        caption = f"{title}, random weights, the same recipe; 95 % intervals from the variance of all networks together"
+        save_table(frame, folder / f"table_{data}", caption=caption)
+        for path in (folder / f"figure_{data}.png", folder / f"figure_{data}.svg"):
+            write_atomically(path, encode(draw(frame, title), path.suffix))
+
+
+def trained(data: str) -> dict[str, Record]:
+    """A record of each network that is trained, by name."""
+    own = {
+        path.parent.name.replace("network_", "network ").replace("ladder_", "ladder "): record
+        for path in sorted((HERE / "runs" / data).glob(f"*/{RESULTS}"))
+        for record in read(path)
+        if record.state == "complete"
+    }
+    return {**own, **(found() if data == "camvid" else {})}
+
+
+def table(records: dict[str, Record], times: pd.DataFrame) -> pd.DataFrame:
+    """A row a network, the most accurate first."""
+    scores = {name: record.score.seed_miou for name, record in records.items() if isinstance(record.score, Score)}
+    freedom = sum(len(several) - 1 for several in scores.values())
+    pooled = sum(variance(several) * (len(several) - 1) for several in scores.values()) / freedom
+    rows = []
+    for name, several in scores.items():
+        cost = records[name].cost
+        assert cost is not None
+        rows.append(
+            {
+                "network": name,
+                "kind": "STDC" if name in STARTS else "found" if name in found() else "others",
+                MIOU: fmean(several),
+                INTERVAL: float(t.ppf(0.975, freedom)) * sqrt(pooled / len(several)),
+                "seeds": len(several),
+                "GMACs": cost.macs / 1e9,
+                "params M": cost.parameters / 1e6,
+                TIME: times.loc[name, "openvino ms"],
+                "ONNX Runtime ms": times.loc[name, "onnxruntime ms"],
+            }
+        )
+    return pd.DataFrame(rows).sort_values(MIOU, ascending=False, ignore_index=True)
+
+
+def draw(frame: pd.DataFrame, title: str) -> Figure:
+    """mIoU against time, with intervals."""
+    figure = Figure(figsize=(7.6, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for kind, rows in frame.groupby("kind"):
+        colour = COLOURS[str(kind)]
+        axes.errorbar(
+            rows[TIME], rows[MIOU], rows[INTERVAL], fmt="o", color=colour, capsize=2, linewidth=0.8, label=kind
+        )
+        for _, row in rows.iterrows():
+            place = (float(row[TIME]), float(row[MIOU]))
+            axes.annotate(str(row["network"]), place, (5, 4), textcoords="offset points", fontsize=7, color=colour)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_xlabel("milliseconds from image to label map (OpenVINO, 1 thread)")
+    axes.set_ylabel("mIoU, %")
+    axes.set_title(title, loc="left", weight="bold")
+    axes.grid(color="#e4e7eb", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
