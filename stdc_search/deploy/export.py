@@ -176,7 +176,7 @@ def run(path: Path, image: Tensor) -> Tensor:
 
     Args:
         path: a file that `export` wrote.
-        image: uint8 N, H, W, 3 of its size.
+        image: images, uint8 N, H, W, 3, as the file takes them.
     """
     match path.suffix:
         case ".onnx":

@@ -81,6 +81,13 @@ def labels_of(spec, weights, picture):
     return Pixels(deployed(module, "labels")).eval()(pixels)[0].numpy()
 
 
+def wrong_where_sure(labels, scores):
+    """Pixels whose label is not the best one, without those whose two best scores are as good as tied."""
+    best = scores.topk(2, dim=1).values
+    sure = best[:, 0] - best[:, 1] > 1e-4 * scores.abs().max()
+    return int(((labels.long() != scores.argmax(1)) & sure).sum())
+
+
 def run_example(folder, picture, to, expected=0):
     """What the example beside a file prints, in its folder and in a process that cannot import this package."""
     (network,) = (path for path in folder.iterdir() if path.suffix in ENDINGS)
@@ -127,14 +134,15 @@ def test_a_dynamic_file_labels_images_of_any_number_and_size(to, cells, weights,
     assert about["output"] == "labels: uint8, N x H x W"
     module = build(cells.network)
     room.load_weights(module, weights)
-    network = Pixels(deployed(module, "labels")).eval()
+    network = Pixels(deployed(module, "logits")).eval()
     for shape in ((1, *CELLS), (4, 96, 64), (2, 64, 160)):
         images = torch.randint(256, (*shape, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(6))
-        assert torch.equal(run(path, images), network(images))
+        assert wrong_where_sure(run(path, images), network(images)) == 0
     Image.fromarray(images[0].numpy()).resize(CELLS[::-1]).save(tmp_path / "cells.png")
     run_example(out, tmp_path / "cells.png", to)
+    pixels = torch.from_numpy(np.asarray(Image.open(tmp_path / "cells.png")).copy())[None]
     with Image.open(out / "labels.png") as mask:
-        assert np.array_equal(np.asarray(mask), labels_of(cells, weights, tmp_path / "cells.png"))
+        assert wrong_where_sure(torch.from_numpy(np.asarray(mask).copy())[None], network(pixels)) == 0
 
 
 @pytest.mark.parametrize(("dynamic", "shape"), [("batch", (5, *CELLS)), ("size", (1, 160, 64))])
@@ -292,13 +300,11 @@ def test_every_shipped_spec_is_exported_and_labels_an_image_alike(to, path, tmp_
     module = build(shipped.network)
     room.load_weights(module, weights)
     scores = Pixels(deployed(module, "logits")).eval()(pixels[None])[0]
-    best = scores.topk(2, dim=0).values
     if scores.ndim == 1:
         assert printed == f"class {scores.argmax()}: 100.0%\n"
         return
     with Image.open(tmp_path / "out" / "labels.png") as mask:
-        wrong = torch.from_numpy(np.asarray(mask).copy()).long() != scores.argmax(0)
-    assert not (wrong & (best[0] - best[1] > 1e-4 * scores.abs().max())).any()
+        assert wrong_where_sure(torch.from_numpy(np.asarray(mask).copy())[None], scores[None]) == 0
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])

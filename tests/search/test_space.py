@@ -157,7 +157,7 @@ def test_processes_that_count_end_with_their_parent(tmp_path):
     parent = subprocess.Popen([sys.executable, tmp_path / "count.py"], env=environment, start_new_session=True)
 
     def family() -> list[Path]:
-        """Workers of its session that are alive."""
+        """Its worker processes that are still alive."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended meanwhile
@@ -166,7 +166,7 @@ def test_processes_that_count_end_with_their_parent(tmp_path):
                     found.append(process)
         return found
 
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while len(family()) < 2:
         assert parent.poll() is None and time.monotonic() < deadline
         time.sleep(0.2)

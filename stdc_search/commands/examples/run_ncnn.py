@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 network, picture = sys.argv[1:]
 about = json.loads(Path(network).with_name("about.json").read_text("utf-8"))
 net = ncnn.Net()
-net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False  # exact; ARM is faster with it
+net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False  # exact
 net.load_param(network)
 net.load_model(network.removesuffix("param") + "bin")
 height, width = about["image_size"]
