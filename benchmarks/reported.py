@@ -32,10 +32,14 @@ from stdc_search.records import Record
 from stdc_search.report.tables import show_table
 from stdc_search.search.finals import finalists
 from stdc_search.spec.search import FinalsSpec
+from stdc_search.storage import write_atomically
 
 FULL = 12
 """Epochs of a full training."""
 BUDGETS = (40 * FULL, 80 * FULL, 120 * FULL, 160 * FULL)
+"""Epochs of all trainings."""
+FEW = BUDGETS[:2]
+"""For searches that take long to replay."""
 FINALISTS, SEEDS = 6, 3
 """Networks of finals, at most, and full trainings of each. Finals take a third of the epochs, at most."""
 
@@ -43,33 +47,47 @@ FINALISTS, SEEDS = 6, 3
 class Way(NamedTuple):
     """One way to search, and to choose a front."""
 
-    sampler: str = "known_cost"
+    sampler: str
     epochs: int = FULL
     """Of each of the search's trainings."""
     halving: dict[str, Any] | None = None
     losses: bool = True
     """Whether it learns from training losses, too."""
+    budgets: tuple[int, ...] = BUDGETS
     by_score: bool = False
     """Whether the front is that of single scores, as a plain search reports it, in place of expected ones."""
     finals: bool = False
 
+    @property
+    def search(self) -> Way:
+        """What ways have in common that differ in the choice of their fronts."""
+        return self._replace(by_score=False, finals=False)
 
+
+OURS, SLOW = "known_cost", "gp"
+"""The sampler of this project, and one that is replayed only where it is named."""
+OTHERS = ("tpe", "multivariate_tpe", "nsgaii", "random", "stratified", SLOW)
 WAYS = {
-    f"{sampler}{name}": way._replace(sampler=sampler)
-    for sampler in ("known_cost", "tpe", "multivariate_tpe", "nsgaii", "random", "stratified", "gp")
-    for name, way in {
-        ", by scores": Way(losses=False, by_score=True),
-        ", without losses": Way(losses=False),
-        "": Way(),
-        ", finals": Way(finals=True),
-        ", 6 epochs": Way(epochs=6),
-        ", 4 epochs": Way(epochs=4),
-        ", 4 epochs, finals": Way(epochs=4, finals=True),
-        ", halving": Way(halving={"rungs": [4], "reduction_factor": 3}),
-    }.items()
+    f"{OURS}, by scores": Way(OURS, losses=False, by_score=True),
+    f"{OURS}, without losses": Way(OURS, losses=False),
+    OURS: Way(OURS),
+    f"{OURS}, finals": Way(OURS, finals=True),
+    f"{OURS}, halving": Way(OURS, halving={"rungs": [4], "reduction_factor": 3}, budgets=FEW),
+    **{
+        f"{OURS}, {epochs} epochs{name}": Way(OURS, epochs, budgets=FEW, finals=bool(name))
+        for epochs in (6, 4)
+        for name in ("", ", finals")
+    },
+    **{
+        f"{sampler}{name}": way._replace(budgets=FEW if sampler == SLOW else BUDGETS)
+        for sampler in OTHERS
+        for name, way in {
+            ", by scores": Way(sampler, by_score=True),
+            "": Way(sampler),
+            ", finals": Way(sampler, finals=True),
+        }.items()
+    },
 }
-SLOW = "gp"
-"""Is replayed where it is named."""
 ORACLES = {"surrogate": surrogate, "formula": formula}
 KEYS = ["oracle", "search", "epochs"]
 
@@ -85,26 +103,27 @@ class Reported(NamedTuple):
     """How far its accuracies lie above the true ones, on average, in mIoU."""
 
 
-def fronts(name: str, way: Way, seed: int) -> list[Reported]:
-    """Fronts after each budget."""
-    oracle = ORACLES[name]()
+def fronts(name: str, ways: Sequence[Way], seed: int) -> list[list[Reported]]:
+    """The fronts of ways that search alike, after each budget."""
+    oracle, way = ORACLES[name](), ways[0]
     changes = {
         "training.epochs": way.epochs,
         "search.sampler": {"kind": way.sampler, "seed": seed},
-        "search.trials": BUDGETS[-1] // (way.halving["rungs"][0] if way.halving else way.epochs),
+        "search.trials": way.budgets[-1] // (way.halving["rungs"][0] if way.halving else way.epochs),
         "search.executor": {"kind": "in_process"},
         "search.halving": way.halving,
     }
     answers, pad = searched(oracle, changes, seed, losses=way.losses)
     complete = [record for record in pad.records if record.state == "complete"]
-    return [*_reported(oracle, way, [*zip(answers.epochs, complete, strict=True)], np.random.default_rng([seed, 2]))]
+    trained = [*zip(answers.epochs, complete, strict=True)]
+    return [[*_reported(oracle, way, trained, np.random.default_rng([seed, 2]))] for way in ways]
 
 
 def _reported(
     oracle: Oracle, way: Way, trained: Sequence[tuple[int, Record]], rng: np.random.Generator
 ) -> Iterator[Reported]:
     """Args: trained: complete candidates, and the epochs that were trained until then."""
-    for budget in BUDGETS:
+    for budget in way.budgets:
         count = min(FINALISTS, budget // 3 // (SEEDS * FULL)) if way.finals else 0
         some = [record for epochs, record in trained if epochs <= budget - count * SEEDS * FULL]
         if not way.finals:
@@ -148,29 +167,34 @@ def main(
     ),
 ) -> None:
     """Replay searches, and judge their fronts."""
-    chosen = ways or [name for name, way in WAYS.items() if way.sampler != SLOW]
+    alike: dict[str, list[str]] = {}  # names of the ways that share a search
+    for name in ways or [name for name, way in WAYS.items() if way.sampler != SLOW]:
+        alike.setdefault(repr(WAYS[name].search), []).append(name)
     for oracle in ORACLES.values():  # the processes get them
         oracle()
-    ours = [*product(ORACLES, chosen, range(seeds))]
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
-        found = pool.map(_fronts, ours)
-        rows = [
-            {"oracle": oracle, "search": name, "seed": seed, **one._asdict()}
-            for (oracle, name, seed), several in zip(ours, found, strict=True)
-            for one in several
-        ]
-    frame, path = pd.DataFrame(rows).round(4), out / "reported_seeds.csv"
-    if path.exists():
-        before = pd.read_csv(path)
-        frame = pd.concat([before[~before["search"].isin(chosen)], frame])
     out.mkdir(parents=True, exist_ok=True)
-    frame.sort_values([*KEYS, "seed"]).to_csv(path, index=False)
+    frame, path = pd.DataFrame(), out / "reported_seeds.csv"
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
+        for names in alike.values():
+            ours = [(oracle, names, seed) for oracle, seed in product(ORACLES, range(seeds))]
+            rows = [
+                {"oracle": oracle, "search": name, "seed": seed, **one._asdict()}
+                for (oracle, _, seed), found in zip(ours, pool.map(_fronts, ours), strict=True)
+                for name, several in zip(names, found, strict=True)
+                for one in several
+            ]
+            frame = pd.DataFrame(rows).round(4)
+            if path.exists():
+                before = pd.read_csv(path)
+                frame = pd.concat([before[~before["search"].isin(names)], frame])
+            frame = frame.sort_values([*KEYS, "seed"])
+            write_atomically(path, frame.to_csv(index=False))
     show_table(summarised(frame), out / "reported", title=f"Reported fronts, means over {seeds} seeds")
 
 
-def _fronts(one: tuple[str, str, int]) -> list[Reported]:
-    oracle, name, seed = one
-    return fronts(oracle, WAYS[name], seed)
+def _fronts(one: tuple[str, list[str], int]) -> list[list[Reported]]:
+    oracle, names, seed = one
+    return fronts(oracle, [WAYS[name] for name in names], seed)
 
 
 def summarised(frame: pd.DataFrame) -> pd.DataFrame:

@@ -73,17 +73,24 @@ def test_trainings_of_one_network_differ_as_real_ones_did():
 @pytest.mark.parametrize(
     "way",
     [
-        reported.Way(by_score=True, losses=False),
-        reported.Way(epochs=4, finals=True),
-        reported.Way(halving={"rungs": [4], "reduction_factor": 3}),
+        reported.Way(OURS, epochs=4),
+        reported.Way("random", by_score=True),
+        reported.Way(OURS, halving={"rungs": [4], "reduction_factor": 3}),
     ],
 )
-def test_reported_fronts_are_judged_after_the_same_epochs_those_of_finals_included(monkeypatch, way):
-    monkeypatch.setattr(reported, "BUDGETS", (144, 180))
-    found = reported.fronts("formula", way, 0)
-    assert [one.epochs for one in found] == [144, 180]
-    assert all(0 < one.share <= 1 and abs(one.bias) < 10 for one in found)
-    assert found == reported.fronts("formula", way, 0)
+def test_reported_fronts_are_judged_after_the_same_epochs_those_of_finals_included(way):
+    ways = [way._replace(budgets=(144, 180), finals=finals) for finals in (False, True)]
+    found = reported.fronts("formula", ways, 0)
+    assert [[one.epochs for one in several] for several in found] == [[144, 180]] * 2
+    assert all(0 < one.share <= 1 and abs(one.bias) < 10 for several in found for one in several)
+    assert found[0] != found[1]
+    assert found == [reported.fronts("formula", [one], 0)[0] for one in ways]
+
+
+def test_ways_share_a_search_only_where_they_differ_in_the_choice_of_their_fronts():
+    ours = [way for way in reported.WAYS.values() if way.sampler == OURS]
+    assert {way.search for way in ours if way.losses and way.epochs == reported.FULL and not way.halving} == {ours[2]}
+    assert ours[0].search == ours[1] != ours[2]
 
 
 def test_a_median_is_the_middle_also_beside_what_never_came():
