@@ -338,6 +338,11 @@ class Record(_Value):
     machine: str
     """Machine.id."""
 
+    @property
+    def trainings(self) -> int:
+        """Number of trainings behind its score."""
+        return len(getattr(self.score, "seed_miou", None) or getattr(self.score, "seed_top1", ()))
+
     def metric(self, name: str) -> float:
         """A measured number by its dotted name: cost.macs, latency.median_ms, score.miou, score.iou.CLASS.
 

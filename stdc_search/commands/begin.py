@@ -36,6 +36,9 @@ FREE = ("search.trials", "search.executor", "search.storage", "data.root", *(f"t
 """What may differ from the spec that began a run folder."""
 SEARCH_FREE = (*FREE, "search.finals")
 """FREE and the finals, which are checked in their own folder."""
+SEEDS = "training.seeds"
+FINALS_FREE = (*FREE, SEEDS)
+"""FREE and seeds that follow those of before, with which finals go on."""
 
 
 def check_machine(spec: RunSpec, datasets: Datasets | None, source: Path | None = None) -> None:
@@ -194,7 +197,7 @@ def begin_folder(
     """
     spec = agreed(folder, spec, contents, free)
     if spec.search is not None and spec.search.finals is not None and spec.search.finals.networks:
-        agreed(folder / FINALS, spec.finals_run, contents, FREE)
+        agreed(folder / FINALS, spec.finals_run, contents, FINALS_FREE)
     path, data_path = folder / SPEC, folder / CONTENTS
     if contents and contents != Contents.read(data_path):
         write_atomically(data_path, contents.model_dump_json())
@@ -212,8 +215,14 @@ def agreed(folder: Path, spec: RunSpec, contents: Contents | None, free: tuple[s
     path, before = folder / SPEC, Contents.read(folder / CONTENTS)
     if not (path.exists() and _is_begun(folder)):
         return spec
-    spec = _in_the_precision_of(load(path), spec)
-    different = differences_of_specs(load(path).model_dump(mode="json"), spec.model_dump(mode="json"))
+    begun = load(path)
+    spec = _in_the_precision_of(begun, spec)
+    different = differences_of_specs(begun.model_dump(mode="json"), spec.model_dump(mode="json"))
+    if SEEDS in free and begun.training is not None and spec.training is not None:
+        first = begun.training.seeds
+        if spec.training.seeds[: len(first)] != first:
+            free = tuple(name for name in free if name != SEEDS)
+            different.append(("", f"further seeds are welcome behind these: [{', '.join(map(str, first))}, ...]"))
     different = [line for name, line in different if not name.startswith(free)]
     what = "another spec"
     if not different and contents and before:

@@ -58,23 +58,27 @@ def plan(
     search = spec.search
     if search is not None and search.finals is not None and search.finals.networks:
         how = spec.finals_run.training or spec.training
-        most = search.finals.networks + len(search.networks)
+        most, seeds = search.finals.networks + len(search.networks), len(how.seeds)
         left = most if candidates > 0 else max(most - len(finals), 0)  # new candidates may be better than old finalists
         images = len(datasets.train)
         longer = images_seen(how, images) / images_seen(spec.training, images)
-        each = mean(_seconds(spec, finals) or [seconds * longer])
+        each = seeds * mean(_seconds(spec, finals, each_training=True) or [seconds * longer / seeds])
+        lacking = [lack for one in finals if (lack := seeds - one.trainings) > 0]
+        more = f"{len(lacking)} of them get more seeds, " * bool(lacking)
+        minutes = each * (left + sum(lacking) / seeds) / max(slots, 1) / 60
         yield (
-            f"Finals: {len(finals)} networks trained, up to {left} left, "
-            f"about {each * left / max(slots, 1) / 60:.0f} minutes more ({each / 60:.1f} each)."
+            f"Finals: {len(finals)} networks trained, {more}up to {left} left, "
+            f"about {minutes:.0f} minutes more ({each / 60:.1f} each)."
         )
 
 
-def _seconds(spec: RunSpec, records: Sequence[Record]) -> list[float]:
-    """Of each complete record. Those of another machine say nothing about this one; a cluster has several."""
+def _seconds(spec: RunSpec, records: Sequence[Record], *, each_training: bool = False) -> list[float]:
+    """Of each complete record, or of each training. Those of another machine say nothing about this one; a cluster has
+    several."""
     several = spec.search is not None and isinstance(spec.search.executor, RaySpec)
     here = this_machine().id
     ours = (one for one in records if one.state == "complete" and (several or one.machine == here))
-    return [sum(one.seconds.values()) for one in ours]
+    return [sum(one.seconds.values()) / (max(one.trainings, 1) if each_training else 1) for one in ours]
 
 
 def threads_of(spec: RunSpec) -> int | None:

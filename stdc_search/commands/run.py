@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from stdc_search.commands.begin import FREE, agreed, begin_folder, check_machine, check_own_spec, look_at_data
+from stdc_search.commands.begin import FINALS_FREE, agreed, begin_folder, check_machine, check_own_spec, look_at_data
 from stdc_search.commands.plan import images_seen, plan
 from stdc_search.commands.screen import Screen
 from stdc_search.data.contents import Contents
@@ -150,7 +150,7 @@ def _begun_finals(
         yield None
         return
     with locked(folder / FINALS) as place:
-        finals = begin_folder(place, spec.finals_run, contents, FREE)
+        finals = begin_folder(place, spec.finals_run, contents, FINALS_FREE)
         yield Candidates(finals, place, partial(screen.finished, run=place, top=folder), data_root=data_root)
 
 

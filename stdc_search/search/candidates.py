@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 
+from stdc_search.expectation import pooled
 from stdc_search.latency import note_machine
 from stdc_search.records import Latency, Machine, Record, append, read
 from stdc_search.run_folder import MACHINES, RESULTS, candidate_folder, candidate_folders, remove_temporary, running
@@ -82,13 +83,25 @@ class Candidates:
         if draft.state == "rejected":
             return draft
         folder = candidate_folder(self.folder, proposal.number).absolute()
-        job = TrialJob(spec, folder, draft, limits, self.data_root)
+        earlier = self._earlier(proposal.number)
+        job = TrialJob(spec, folder, draft, limits, self.data_root, first=earlier.trainings if earlier else 0)
         begin(job)
         return job
 
+    def _earlier(self, number: int) -> Record | None:
+        """The complete record of a candidate that is trained with more seeds now."""
+        return next((record for record in self.complete if record.number == number), None)
+
     def finish(self, record: Record) -> None:
-        """Keep a candidate's last record. Only then remove what the candidate would be resumed from."""
-        self.keep(record)
+        """Keep a candidate's last record. Only then remove what the candidate would be resumed from.
+
+        With more seeds, the record is that of all trainings; if these fail, the earlier ones stay.
+        """
+        earlier = self._earlier(record.number)
+        if earlier is not None and record.state == "complete":
+            record = with_more_seeds(earlier, record)
+        if earlier is None or record.state == "complete":
+            self.keep(record)
         remove_temporary(candidate_folder(self.folder, record.number))
         self.finished(record)
 
@@ -104,3 +117,15 @@ class Candidates:
     def met(self, machine: Machine) -> None:
         """Note the machine that a record comes from."""
         note_machine(self.folder / MACHINES, machine)
+
+
+def with_more_seeds(earlier: Record, record: Record) -> Record:
+    """The record of a network's first trainings and of the further ones, as if all had been trained together."""
+    losses = [one.training_loss for one in (earlier, record)]
+    steps = dict.fromkeys([*earlier.seconds, *record.seconds])
+    changes = {
+        "identity": record.identity,
+        "training_loss": None if None in losses else tuple(loss for its in losses for loss in its or ()),
+        "seconds": {name: round(earlier.seconds.get(name, 0) + record.seconds.get(name, 0), 3) for name in steps},
+    }
+    return pooled([earlier, record]).model_copy(update=changes)

@@ -109,11 +109,16 @@ class Finals:
         self.spec, self.search, self.folder = spec, spec.required_search, folder
         self.finalists = {record.number: record for record in finalists}
         self.records = {record.number: record for record in records}
-        self.begun = {*self.records}
+        self.begun = {number for number, record in self.records.items() if not self.lacks(record)}
         self.warm = self.search.finals is not None and self.search.finals.warm_start
         for number in self.finalists.keys() - self.begun if self.warm else ():
             if not (weights := candidate_folder(folder, number) / WEIGHTS).is_file():
                 raise UserError(f"{weights} is missing, and `warm_start` needs it; restore it, or give a new --out")
+
+    def lacks(self, record: Record) -> int:
+        """The number of seeds that a finalist is still to be trained with."""
+        assert self.spec.training is not None
+        return len(self.spec.training.seeds) - record.trainings if record.state == "complete" else 0
 
     def propose(self) -> Proposal | None:
         """The next finalist; none if all are done or tried now."""

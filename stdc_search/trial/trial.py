@@ -60,6 +60,8 @@ class TrialJob:
     """Epochs after which the training waits at a rung; default: none."""
     looked_at: int | None = None
     """The first epochs, whose losses are recorded; default: all."""
+    first: int = 0
+    """The first of `training.seeds` that is trained, by its place. An earlier record has those before it."""
 
 
 def examine(spec: RunSpec, draft: Record, limits: Limits, predict: Callable[[RunSpec], Latency | None]) -> Record:
@@ -90,7 +92,7 @@ def examine(spec: RunSpec, draft: Record, limits: Limits, predict: Callable[[Run
 def begin(job: TrialJob) -> None:
     """Make a trial's folder with everything needed to resume it; files of another candidate are removed."""
     path = job.folder / SPEC
-    if job.folder.exists() and not (path.exists() and load(path).identity == job.spec.identity):
+    if job.folder.exists() and not (job.first or (path.exists() and load(path).identity == job.spec.identity)):
         shutil.rmtree(job.folder)
     job.folder.mkdir(parents=True, exist_ok=True)
     dump(job.spec.without_search(), path)
@@ -190,13 +192,13 @@ class _Trial:
             self.found |= time_network(module, self.spec.image_size, latency, self.job.limits, datasets)
 
     def train(self, training: Training) -> None:
-        """Train with each seed, then score all of them together."""
+        """Train with each seed that is left, then score these together."""
         self.stopwatch.seconds.pop("train", None)  # the curve also counts the seconds before a pause
         folder, until = self.job.folder, self.job.until
         with beside() as give_way:
             trained = [
                 training.run(seed, self.initial(seed), folder, self.stopwatch, give_way=give_way, until=until)
-                for seed in training.how.seeds
+                for seed in training.how.seeds[self.job.first :]
             ]
         self.found["precision"] = precision_here(training.how.precision)
         losses = [one.losses[: self.job.looked_at] for one in trained]

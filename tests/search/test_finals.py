@@ -141,6 +141,55 @@ def test_more_finalists_join_and_other_finals_are_refused(finished, tmp_path):
     assert (folder / "spec.yaml").read_text("utf-8") == written.replace("networks: 2", "networks: 3")
 
 
+def test_more_seeds_are_trained_behind_those_of_before(finished, tmp_path, monkeypatch):
+    folder = shutil.copytree(finished[0], tmp_path / "more")
+    before, whole = results(folder / "finals"), tmp_path / "whole"
+    more = with_finals(finals={**FINALS, "seeds": [0, 1, 2]})
+    weights = {path: path.read_bytes() for path in (folder / "finals").rglob("weights.safetensors")}
+    said = said_by(more, folder)
+    assert "Finals: 4 networks trained, 4 of them get more seeds, up to 0 left" in said
+    after = results(folder / "finals")
+    for number, one in after.items():
+        old, its = before[number], folder / "finals" / "networks" / f"{number:04d}"
+        assert one.score.seed_miou[:2] == old.score.seed_miou and one.training_loss[:2] == old.training_loss
+        assert one.trainings == len(one.training_loss) == 3
+        assert one.score.miou == pytest.approx(sum(one.score.seed_miou) / 3)
+        assert one.seconds["train"] > old.seconds["train"]
+        assert one.identity == load(its / "spec.yaml").identity and (its / "seed-2" / "weights.safetensors").exists()
+    assert all(path.read_bytes() == content for path, content in weights.items())
+    assert not list(folder.rglob("checkpoint.pt")) and not list(folder.rglob("running.json"))
+    # The same as if all seeds had been trained at once.
+    shutil.copytree(finished[0], whole, ignore=shutil.ignore_patterns("finals"))
+    run(more, whole)
+    for number, one in results(whole / "finals").items():
+        assert one.score.seed_miou == after[number].score.seed_miou
+        assert after[number].score.iou == pytest.approx(one.score.iou)
+    monkeypatch.setattr(in_process, "run_trial", lambda *_: pytest.fail("a network was trained again"))
+    run(more, folder)
+    with pytest.raises(
+        SpecError, match=r"seeds: \[0, 1, 2\] there, \[3, 4\] here\n.*behind these: \[0, 1, 2, \.\.\.\]"
+    ):
+        run(with_finals(finals={**FINALS, "seeds": [3, 4]}), folder)
+
+
+def test_seeds_that_fail_leave_those_of_before(finished, tmp_path, monkeypatch):
+    folder = shutil.copytree(finished[0], tmp_path / "more")
+    before = results(folder / "finals")
+    more = with_finals(finals={**FINALS, "seeds": [0, 1, 2]})
+
+    def breaks(*_arguments, **_options):
+        raise MemoryError("no memory left")
+
+    from stdc_search.trial import training
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", breaks)
+        assert "no memory left" in said_by(more, folder)
+    assert results(folder / "finals") == before
+    run(more, folder)
+    assert all(one.trainings == 3 for one in results(folder / "finals").values())
+
+
 def test_finalists_of_before_are_timed_with_those_that_more_trials_bring(finished, tmp_path):
     folder, _ = finished
     grown = shutil.copytree(folder, tmp_path / "grown")
