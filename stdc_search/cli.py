@@ -487,9 +487,9 @@ def report_command(
     """Regenerate the report of a run."""
     from rich.console import Console
 
-    from stdc_search.report import write_report
+    from stdc_search.commands.report import report
 
-    write_report(folder).print(Console())
+    report(folder).print(Console())
 
 
 @app.command("schema")

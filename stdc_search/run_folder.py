@@ -2,7 +2,7 @@
 
 runs/NAME/
     spec.yaml  machine.json  data.json  results.jsonl  study.db  .lock
-    report/             table.csv, .md, .tex; front.png, .svg; overlay.png
+    report/             index.html; table.csv, .md, .tex; front.png, .svg; overlay.png
     networks/0042/      a candidate: spec.yaml; until it ends, running.json and tries.txt; error.txt if it failed
         ...             the training of its first seed: weights.safetensors, curve.csv, checkpoint.pt, ...
             sample/7/   image.png, truth.png and prediction.png of the 7th validation image
@@ -31,6 +31,7 @@ MACHINES, CONTENTS, RESULTS, STUDY, LOCK = "machine.json", "data.json", "results
 NETWORKS, FINALS = "networks", "finals"
 """Folders of a run's candidates and finals."""
 TABLE, FRONT, OVERLAY = "report/table", "report/front", "report/overlay.png"
+PAGE = "report/index.html"
 """Files of a report. The table and the front are written in several formats, each with its own extension."""
 
 RUNNING, TRIES, ERROR = "running.json", "tries.txt", "error.txt"

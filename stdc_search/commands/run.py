@@ -11,6 +11,7 @@ from rich.console import Console
 
 from stdc_search.commands.begin import FINALS_FREE, agreed, begin_folder, check_machine, check_own_spec, look_at_data
 from stdc_search.commands.plan import images_seen, plan
+from stdc_search.commands.report import report as report_of
 from stdc_search.commands.screen import Screen
 from stdc_search.data.contents import Contents
 from stdc_search.data.survey import remarks
@@ -111,7 +112,7 @@ def run(
                     _search(spec, spec.search, candidates, finals, datasets, forecast, screen, sources)
             elif not candidates.complete:
                 _try_one(spec, candidates, datasets, screen)
-            report = write_report(folder)
+            report = report_of(folder)
             report.print(screen.console)
             if not candidates.complete:
                 last = candidates.records[-1]

@@ -17,7 +17,7 @@ from stdc_search.records import Direction, Record, Score
 from stdc_search.report.candidates import candidates, class_table, label, ranked, shown
 from stdc_search.report.overlay import Predictor, draw_overlay, overlay
 from stdc_search.report.palette import Palette
-from stdc_search.report.plots import draw_front, encode, front_picture
+from stdc_search.report.plots import FrontPicture, draw_front, encode, front_picture
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.report.verdict import barred_note, best_notes, limits_note, missed_note
 from stdc_search.report.words import (
@@ -75,6 +75,8 @@ class Report:
     """Number of the most accurate network on the front whose folder exists."""
     best_spec: Path | None
     """Its `spec.yaml`, which runs by itself; from the finals if there are any."""
+    picture: FrontPicture | None = None
+    """What the front's picture shows; None without a search."""
     finals: Report | None = None
     """The report of the finals."""
     agreement: tuple[str, ...] = ()
@@ -148,6 +150,7 @@ def write_report(folder: Path) -> Report:
     also = {CLASSES: classes} if len(classes) else {}
     paths = save_table(frame, folder / TABLE, caption=caption, drawn=table, also=also)
 
+    picture = None
     if objectives:
         small_print = "\n".join(line for remark in remarks for line in textwrap.wrap(remark, 115))
         rejected = [record for record in found if record.state == "rejected"]
@@ -173,7 +176,7 @@ def write_report(folder: Path) -> Report:
         chosen, spec = finals.best, finals.best_spec
         notes.append(f"best network in the finals: {spec}")
     notes, agreement = tuple(filter(None, notes)), tuple(agreement)
-    return Report(frame, table, classes, title, notes, paths, chosen, spec, finals, agreement)
+    return Report(frame, table, classes, title, notes, paths, chosen, spec, picture, finals, agreement)
 
 
 def _predictors(folder: Path, complete: Sequence[Record], numbers: Sequence[int]) -> list[Predictor]:

@@ -1,0 +1,334 @@
+"""A run's folder and report -> everything that its page shows, as JSON."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stdc_search.records import METRICS, Machine, PartCost, Record, read, read_machines
+from stdc_search.report import Report
+from stdc_search.report.candidates import first
+from stdc_search.report.page import figures
+from stdc_search.report.palette import Palette
+from stdc_search.report.words import label, short_titles
+from stdc_search.run_folder import (
+    CURVE,
+    FINALS,
+    MACHINES,
+    RESULTS,
+    SAMPLE_PARTS,
+    SPEC,
+    WEIGHTS,
+    candidate_folder,
+    sample_folders,
+    seed_folder,
+)
+from stdc_search.spec.run import RunSpec, load
+
+DETAILED = 60
+"""Networks that the page describes in full, at most: those of the finals, then the front and the named ones."""
+PICTURES = 2_500_000
+"""Bytes of pictures in the page, at most."""
+WIDTH = 360
+"""Pixels of a picture's longer side."""
+COLUMNS = ("score.miou", "score.top1", "latency.median_ms", "cost.macs", "cost.parameters")
+"""Figures of every network, if they are known, after the objectives."""
+REASONS = 3
+"""Examples of rejected candidates for each reason."""
+
+
+class TimedPart(NamedTuple):
+    """One part of a network."""
+
+    cost: PartCost
+    ms: float | None
+    """Its predicted time; none without a table of times."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What the report cannot know by itself, since it needs neither PyTorch nor Optuna."""
+
+    parts: Callable[[RunSpec], Sequence[TimedPart]] = lambda _: ()
+    """The parts of a network in running order."""
+    importances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By the objective, how much of it each varied parameter decides, from 0 to 1."""
+
+
+def gather(folder: Path, report: Report, extras: Extras) -> dict[str, Any]:
+    """What the page shows."""
+    run, records = load(folder / SPEC), read(folder / RESULTS)
+    finals = report.finals
+    rows = {row["number"]: row for row in report.candidates.to_dict("records")}
+    final_rows = {row["number"]: row for row in finals.candidates.to_dict("records")} if finals else {}
+    pictures = _Pictures(Palette.of(run.data, run.network.classes))
+    numbers = [*final_rows, *map(int, report.shown["network"])]
+    return {
+        "title": report.title,
+        "notes": [*(finals.notes if finals else ()), *report.agreement, *report.notes],
+        "best": report.best,
+        "tables": [
+            {"title": title, **_table(table)}
+            for title, table in (
+                ("Finals", finals.shown if finals else pd.DataFrame()),
+                ("IoU of each class in the finals, %", finals.classes if finals else pd.DataFrame()),
+                ("Search" if finals else "Networks", report.shown),
+                ("IoU of each class, %", report.classes),
+            )
+            if len(table)
+        ],
+        "figures": _figures(run, records, report, extras),
+        "networks": {
+            number: _network(folder, run, number, rows.get(number), final_rows.get(number), pictures, extras)
+            for number in list(dict.fromkeys(numbers))[:DETAILED]
+        },
+        "pictures": pictures.kept,
+        "colours": pictures.legend(),
+        "candidates": _candidates(records, run, rows, final_rows),
+        "rejections": _rejections(records),
+        "machines": [_machine(one) for one in read_machines(folder / MACHINES).values()],
+    }
+
+
+def _table(frame: pd.DataFrame) -> dict[str, Any]:
+    """A drawn table: titles and rows; the first column has numbers of networks, if it is called so."""
+    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
+    return {"columns": [*map(str, frame.columns)], "rows": rows}
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float | np.floating):
+        return None if math.isnan(value) else float(f"{value:.4g}")
+    if isinstance(value, np.integer | np.bool_):
+        return value.item()
+    return value if isinstance(value, str | int | bool) or value is None else str(value)
+
+
+def _figures(run: RunSpec, records: Sequence[Record], report: Report, extras: Extras) -> dict[str, Any]:
+    """The interactive pictures, by their place in the page."""
+    found: dict[str, Any] = {}
+    if report.picture is not None:
+        finals = report.finals.picture if report.finals else None
+        found["front"] = figures.front(report.picture, finals, records, report.candidates)
+    if run.search is not None and len(report.candidates) > 1:
+        found["volume"] = figures.volume(report.candidates, records, run.search.objectives)
+    if report.finals is not None and (accuracy := first(run.required_search.objectives, "maximize")):
+        found["agreement"] = figures.agreement(report.candidates, report.finals.candidates, accuracy)
+    if extras.importances:
+        found["importances"] = figures.importances(extras.importances)
+    return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def _network(
+    folder: Path,
+    run: RunSpec,
+    number: int,
+    row: Mapping[Any, Any] | None,
+    final: Mapping[Any, Any] | None,
+    pictures: _Pictures,
+    extras: Extras,
+) -> dict[str, Any]:
+    """All about one network. Its last training counts: that of the finals, if there is one."""
+    shown = final or row or {}
+    place = candidate_folder(folder / FINALS if final else folder, number)
+    path = place / SPEC
+    spec = load(path) if path.is_file() else None
+    ious = {name.removeprefix("score.iou."): value for name, value in shown.items() if name.startswith("score.iou.")}
+    return {
+        "name": shown.get("name", f"{number:04d}"),
+        "facts": _facts(final, row),
+        "values": {title: shown.get(f"values.{name}") for name, title in _varied(shown).items()},
+        "spec": path.read_text("utf-8") if spec else None,
+        "commands": _commands(path, place / WEIGHTS) if spec else {},
+        "parts": [_part(part) for part in extras.parts(spec)] if spec else [],
+        "curves": [
+            *(_curves(place, _seeds(spec), "finals") if final else ()),
+            *_curves(candidate_folder(folder, number), _seeds(run), "search"),
+        ],
+        "ious": {name: _cell(value) for name, value in ious.items() if not pd.isna(value)},
+        "samples": pictures.of(place, number),
+    }
+
+
+def _varied(row: Mapping[Any, Any]) -> dict[str, str]:
+    return short_titles([name.removeprefix("values.") for name in row if str(name).startswith("values.")])
+
+
+def _facts(final: Mapping[Any, Any] | None, row: Mapping[Any, Any] | None) -> dict[str, Any]:
+    """Figures of a network as a table, with a column for the finals and one for the search."""
+    columns = {where: dict(_figures_of(its)) for where, its in (("finals", final), ("search", row)) if its}
+    names = dict.fromkeys(name for its in columns.values() for name in its)
+    return {
+        "columns": ["figure", *columns],
+        "rows": [[name, *(its.get(name, "") for its in columns.values())] for name in names],
+    }
+
+
+def _figures_of(row: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    """Figures with their units and intervals."""
+    for name, metric in METRICS.items():
+        if not pd.isna(row.get(f"expected.{name}", math.nan)):
+            yield f"expected {metric.title}", f"{row[f'expected.{name}']:.1f} ± {row[f'interval.{name}']:.1f}"
+        if not pd.isna(row.get(name, math.nan)):
+            source = f" {row['latency.source']}" if name == "latency.median_ms" else ""
+            yield metric.title, f"{row[name] / metric.scale:.4g}{source}"
+    if not pd.isna(row.get("seeds", math.nan)):
+        yield "trainings", f"{row['seeds']:.0f}"
+    if not pd.isna(row.get("probability", math.nan)):
+        yield "P(front) %", f"{100 * row['probability']:.0f}"
+    if isinstance(row.get("barred"), str) and row["barred"]:
+        yield "barred from the front", row["barred"]
+
+
+def _commands(spec: Path, weights: Path) -> dict[str, str]:
+    """What to do with a network, as lines for a shell."""
+    commands = {"train it again": f"stdc-search run {spec} --out runs/again"}
+    if weights.is_file():
+        commands["label photos"] = f"stdc-search predict {spec} {weights} photo.jpg"
+        commands["export it"] = f"stdc-search export {spec} {weights} --to onnx"
+    return {**commands, "time it": f"stdc-search time {spec}"}
+
+
+def _part(part: TimedPart) -> dict[str, Any]:
+    cost = part.cost
+    size = {"name": cost.name, "kind": cost.kind, "output": "×".join(map(str, cost.output))}
+    return {**size, "macs": cost.cost.macs, "parameters": cost.cost.parameters, "ms": part.ms}
+
+
+def _seeds(run: RunSpec | None) -> tuple[int, ...]:
+    return run.training.seeds if run is not None and run.training is not None else ()
+
+
+def _curves(place: Path, seeds: Sequence[int], where: str) -> Iterator[dict[str, Any]]:
+    """Loss and score of each epoch, a curve a seed."""
+    for seed in seeds:
+        if not (file := seed_folder(place, seed, seeds[0]) / CURVE).is_file():
+            continue
+        curve = pd.read_csv(file)
+        score = curve["score"].round(3) if "score" in curve else pd.Series(dtype=float)
+        yield {
+            "where": where,
+            "seed": seed,
+            "epochs": curve["epoch"].tolist(),
+            "loss": curve["loss"].round(4).tolist(),
+            "score": [None if pd.isna(value) else value for value in score.tolist()],
+        }
+
+
+class _Pictures:
+    """The pictures in the page. Photos and labels that several networks share are kept once."""
+
+    def __init__(self, palette: Palette) -> None:
+        self.palette = palette
+        self.kept: dict[str, str] = {}
+        self.bytes = 0
+        self.seen: set[int] = set()
+
+    def of(self, place: Path, number: int) -> list[dict[str, str]]:
+        """Names of the pictures of a network's samples: photo, truth and prediction; empty once there are too many."""
+        found = []
+        for sample in sample_folders(place):
+            image, truth, prediction = (_read(sample / f"{part}.png") for part in SAMPLE_PARTS)
+            names = {
+                "image": f"{sample.name}",
+                "truth": f"{sample.name} truth",
+                "prediction": f"{sample.name} {number}",
+            }
+            drawn = {"image": image, "truth": self._blend(image, truth), "prediction": self._blend(image, prediction)}
+            new = {names[part]: _jpeg(picture) for part, picture in drawn.items() if names[part] not in self.kept}
+            if self.bytes + sum(map(len, new.values())) > PICTURES:
+                break
+            self.bytes += sum(map(len, new.values()))
+            self.kept.update(new)
+            found.append(names)
+        return found
+
+    def _blend(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        self.seen |= {*np.unique(labels).tolist()}
+        return self.palette.blend(image, labels)
+
+    def legend(self) -> list[list[Any]]:
+        """The classes in the pictures, each with its colour; none for a class that is not painted."""
+        return [[name, colour] for name, colour in self.palette.legend(self.seen)]
+
+
+def _read(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(path))
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    """A picture as the address of itself."""
+    from PIL import Image
+
+    small, buffer = Image.fromarray(picture), io.BytesIO()
+    small.thumbnail((WIDTH, WIDTH))
+    small.save(buffer, format="jpeg", quality=78)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _candidates(
+    records: Sequence[Record],
+    run: RunSpec,
+    rows: Mapping[int, Mapping[Any, Any]],
+    finals: Mapping[int, Mapping[Any, Any]],
+) -> dict[str, Any]:
+    """A row for every candidate, however it ended."""
+    objectives = run.search.objectives if run.search else ()
+    names = [name for name in dict.fromkeys([*objectives, *COLUMNS]) if any(name in row for row in rows.values())]
+    titles = short_titles([*run.search.vary]) if run.search else {}
+    found = []
+    for record in records:
+        row, final = rows.get(record.number, {}), finals.get(record.number, {})
+        figures = [_figure(record, name) for name in names]
+        state = "front" if row.get("front") else "repeat" if record.repeats is not None else record.state
+        its = [record.number, label(record), "finals" if final else state, *figures]
+        found.append([*its, *(_cell(record.values.get(name)) for name in titles), record.reason or ""])
+    columns = ["number", "name", "state", *(METRICS[name].title for name in names), *titles.values(), "reason"]
+    return {"columns": columns, "rows": found}
+
+
+def _figure(record: Record, name: str) -> float | None:
+    try:
+        return _cell(float(record.metric(name)) / METRICS[name].scale)
+    except KeyError:
+        return None
+
+
+def _rejections(records: Sequence[Record]) -> list[list[Any]]:
+    """Reasons of candidates that were not completed: [state, reason, number of candidates, examples]."""
+    ended = [record for record in records if record.state in ("rejected", "failed", "stopped")]
+    kinds = Counter((record.state, _kind(record.reason or "")) for record in ended)
+    return [
+        [
+            state,
+            kind,
+            count,
+            [one.number for one in ended if (one.state, _kind(one.reason or "")) == (state, kind)][:REASONS],
+        ]
+        for (state, kind), count in kinds.most_common()
+    ]
+
+
+def _kind(reason: str) -> str:
+    """A reason without the figures of one candidate."""
+    metrics = [name for name in METRICS if reason.startswith(f"{name} ")]
+    return f"{metrics[0]} is beyond its limit" if metrics else reason.split("; ")[0][:120]
+
+
+def _machine(machine: Machine) -> dict[str, Any]:
+    content = machine.model_dump(mode="json", exclude_none=True)
+    return {
+        name: ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        for name, value in content.items()
+    }

@@ -1,0 +1,237 @@
+"""The page of a run, as a browser shows it from disk."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from stdc_search.records import Cost, PartCost
+from stdc_search.report import write_report
+from stdc_search.report.page import Extras, write_page
+from stdc_search.report.page.content import TimedPart, gather
+from stdc_search.run_folder import PAGE
+from tests.report.fakes import record, spec, write_run
+
+EVIL = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 1'>\"'&"
+SIZES = ((390, 844), (1280, 900), (1920, 1080))
+CURVE = "epoch,step,loss,learning_rate,score,seconds\n1,10,2.5,0.01,,3\n2,20,2.1,0.005,41.5,3\n"
+FOUND = [
+    record(0, 45.1, 104.2, origin="start", name="stdc1"),
+    record(1, 47.0, 151.3, origin="reference", name=EVIL, values={}),
+    *(record(number, 36 + 10 * number / 20, 40 + 6 * number) for number in range(2, 20)),
+    record(20, state="rejected", score=None, reason=f"latency.median_ms 300 is above 200 {EVIL}"),
+    record(21, state="failed", score=None, reason=EVIL),
+    record(22, state="stopped", score=None, rungs={4: record(22, 33.0).score}, reason="stopped after 4 epochs"),
+]
+PARTS = [
+    TimedPart(
+        PartCost(
+            name=name,
+            kind="ConvX",
+            output=(8, 4, 4),
+            cost=Cost(parameters=1, macs=macs, fvcore_flops=1, paper_flops=1),
+        ),
+        ms,
+    )
+    for name, macs, ms in (("backbone.stem.0", 1_000_000, 0.5), ("head", 3_000_000, 1.5))
+]
+EXTRAS = Extras(lambda _: PARTS, {"score.miou": {"blocks": 0.5, EVIL: 0.25}})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A run with finals."""
+    folder = write_run(tmp_path_factory.mktemp("runs") / "camvid", FOUND)
+    finals = [record(number, miou + 6, 40 + 6 * number) for number, miou in ((10, 41.0), (19, 45.5))]
+    write_run(folder / "finals", [record(0, 52.0, 104.2, origin="start", name="stdc1"), *finals])
+    for place in folder.rglob("networks/00*"):
+        (place / "curve.csv").write_text(CURVE, "utf-8")
+    write_page(folder, write_report(folder), EXTRAS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return gather(folder, write_report(folder), EXTRAS)
+
+
+def test_the_networks_of_the_finals_and_of_the_front_are_described(found):
+    assert {0, 10, 19} < found["networks"].keys()
+    network = found["networks"][10]
+    assert network["facts"]["columns"] == ["figure", "finals", "search"]
+    assert dict((row[0], row[1:]) for row in network["facts"]["rows"])["mIoU %"] == ["47", "41"]
+    assert [curve["where"] for curve in network["curves"]] == ["finals", "search"]
+    assert [(part["name"], part["ms"]) for part in network["parts"]] == [("backbone.stem.0", 0.5), ("head", 1.5)]
+    assert "image_size" in network["spec"] and network["ious"]["sky"] > 0 and "fence" not in network["ious"]
+
+
+def test_every_candidate_is_listed_with_how_it_ended(found):
+    states = [row[2] for row in found["candidates"]["rows"]]
+    assert len(states) == len(FOUND)
+    assert {"finals", "front", "complete", "rejected", "failed", "stopped"} == {*states}
+    assert ["rejected", "latency.median_ms is beyond its limit", 1, [20]] in found["rejections"]
+
+
+def test_photos_and_labels_are_kept_once_for_all_networks(found):
+    names = [
+        name for network in found["networks"].values() for sample in network["samples"] for name in sample.values()
+    ]
+    assert len({*names}) < len(names) and {*names} == found["pictures"].keys()
+    assert all(picture.startswith("data:image/jpeg;base64,") for picture in found["pictures"].values())
+
+
+def test_pictures_are_left_out_before_the_page_becomes_large(folder, monkeypatch):
+    monkeypatch.setattr("stdc_search.report.page.content.PICTURES", 4_000)
+    found = gather(folder, write_report(folder), EXTRAS)
+    assert sum(map(len, found["pictures"].values())) <= 4_000
+    assert any(not network["samples"] for network in found["networks"].values())
+
+
+def test_plotly_knows_every_property_of_the_pictures(found):
+    graph_objects = pytest.importorskip("plotly.graph_objects")
+    assert {*found["figures"]} == {"front", "volume", "agreement", "importances"}
+    for figure in found["figures"].values():
+        graph_objects.Figure(**figure)
+
+
+def test_kinds_of_candidates_are_told_apart(found):
+    names = [trace["name"] for trace in found["figures"]["front"]["data"]]
+    assert {"on the front", "trained, not on the front", "finals", "failed"} < {*names}
+    looks = [
+        str((trace.get("marker", {}).get("symbol"), trace.get("marker", {}).get("color")))
+        for trace in found["figures"]["front"]["data"]
+    ]
+    assert len({*looks}) == len(looks)
+
+
+def test_the_hypervolume_grows_to_all_of_it(found):
+    (trace,) = found["figures"]["volume"]["data"]
+    assert trace["y"][0] == 0 and trace["y"][-1] == pytest.approx(100)
+    assert all(a <= b for a, b in itertools.pairwise(trace["y"]))
+
+
+def test_a_run_without_search_or_training_gets_a_page_too(tmp_path):
+    folder = write_run(tmp_path / "one", [record(0, origin="base", values={})], spec(search=False))
+    page = write_page(folder, write_report(folder), Extras())
+    assert '"front": {' not in page.read_text("utf-8") and "base" in page.read_text("utf-8")
+
+
+def test_two_thousand_candidates_fit_into_ten_megabytes(tmp_path):
+    records = [record(number, 30 + 20 * (number % 97) / 97, 20 + number % 311) for number in range(2_000)]
+    folder = write_run(tmp_path / "large", records)
+    page = write_page(folder, write_report(folder), Extras())
+    assert page.stat().st_size < 10_000_000
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("needs Chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+
+
+@contextmanager
+def opened(browser, folder: Path, width: int = 1280, height: int = 900, scheme: str = "light"):
+    """The page from disk, once it has drawn all; nothing may go wrong in it, and it may ask for nothing else."""
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page, wrong, asked = context.new_page(), [], []
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url) if not request.url.startswith("data:") else None)
+    page.set_default_timeout(120_000)  # of a busy machine
+    page.goto((folder / PAGE).as_uri())
+    page.wait_for_selector("#front .main-svg")
+    page.wait_for_selector("#candidates table")
+    yield page
+    assert page.evaluate("window.evil") is None
+    assert wrong == [] and asked == [(folder / PAGE).as_uri()]
+    context.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_every_screen_in_light_and_dark(browser, folder, size, scheme):
+    with opened(browser, folder, *size, scheme=scheme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        background, ink = page.evaluate(
+            "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+        )
+        dark = [sum(map(int, re.findall(r"\d+", colour)[:3])) < 380 for colour in (background, ink)]
+        assert dark == ([True, False] if scheme == "dark" else [False, True])
+        assert page.evaluate("document.getElementById('front')._fullLayout.font.color") == page.evaluate(
+            "colour('--ink')"
+        )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_people_who_cannot_see_well_can_use_the_page(browser, folder, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    with opened(browser, folder, scheme=scheme) as page:
+        found = axe.Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response["violations"]
+    told = [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in found]
+    assert told == [], json.dumps(told, indent=1)
+
+
+def test_a_dot_tells_its_network_and_a_click_selects_it(browser, folder):
+    with opened(browser, folder) as page:
+        traces = page.evaluate("document.getElementById('front').data.map((trace) => [trace.name, trace.customdata])")
+        (place,) = (i for i, (name, _) in enumerate(traces) if name == "finals")
+        number = traces[place][1][0]
+        box = page.locator("#front .scatterlayer .trace", has=page.locator(".point")).last.locator(".point").first
+        box.hover(force=True)
+        page.wait_for_selector("#front .hoverlayer .hovertext")
+        assert "mIoU" in page.locator("#front .hoverlayer").text_content()
+        box.click(force=True)
+        page.wait_for_function("(number) => document.getElementById('network').value === number", arg=str(number))
+
+
+def test_networks_are_selected_filtered_and_sorted_by_keyboard(browser, folder):
+    with opened(browser, folder) as page:
+        page.locator("#tables td button").last.focus()
+        wanted = str(int(page.evaluate("document.activeElement.textContent")))
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.getElementById('network').value") == wanted
+        page.locator("#filter").focus()
+        page.keyboard.type("stopped")
+        assert page.locator("#count").inner_text() == f"1 of {len(FOUND)}"
+        page.locator("#filter").fill("")
+        page.locator("#state").select_option("complete")
+        header = page.locator("#candidates th", has_text="mIoU")
+        for order in ("ascending", "descending"):
+            header.locator("button").press("Enter")
+            assert header.get_attribute("aria-sort") == order
+            column = page.evaluate(
+                "[...document.querySelectorAll('#candidates tbody tr')].map((row) => +row.children[3].textContent)"
+            )
+            assert column == sorted(column, reverse=order == "descending")
+
+
+def test_a_spec_and_commands_are_copied(browser, folder):
+    with opened(browser, folder) as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        button = page.locator(".command .copy").first
+        command = page.locator(".command pre").first.inner_text()
+        button.click()
+        page.wait_for_function("document.querySelector('.command .copy').textContent === 'Copied'")
+        page.locator("#filter").focus()
+        page.keyboard.press("Control+V")
+        assert page.locator("#filter").input_value() == command
+
+
+def test_text_of_people_is_shown_as_text(browser, folder):
+    with opened(browser, folder) as page:
+        assert EVIL in page.locator("#candidates").inner_text()
+        assert page.locator("#candidates img").count() == 0
