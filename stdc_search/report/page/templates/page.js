@@ -14,6 +14,23 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+// `stdc-search watch` serves the page; then it follows the run, and keeps what was selected when it loads again.
+const served = location.protocol === "http:";
+const remember = (name, value) => served && sessionStorage.setItem(name, value);
+const remembered = (name) => (served ? sessionStorage.getItem(name) : null);
+
+async function follow() {
+  const state = async () => (await fetch("state")).text();
+  const before = await state();
+  const timer = setInterval(async () => {
+    try {
+      if ((await state()) !== before) location.reload();
+    } catch { // the server has ended
+      clearInterval(timer);
+    }
+  }, 5000);
+}
+
 const byId = (id) => document.getElementById(id);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const shown = (value) => (value === null || value === undefined ? "" : typeof value === "number" ? value.toLocaleString("en", { maximumSignificantDigits: 6, useGrouping: false }) : String(value));
@@ -171,6 +188,7 @@ function select(number, move = false) {
     return;
   }
   byId("network").value = number;
+  remember("network", number);
   for (const place of drawn.keys()) if (!place.isConnected) drawn.delete(place);
   for (const row of document.querySelectorAll("tr[data-network]")) row.classList.toggle("selected", row.dataset.network === number);
   const values = Object.entries(network.values).map(([name, value]) => [name, shown(value)]);
@@ -225,10 +243,12 @@ function start() {
   if (data.rejections.length) byId("rejections").append(part("Not completed", table(["how it ended", "reason", "candidates", "examples"], data.rejections.map(([state, reason, count, some]) => [state, reason, count, some.join(", ")]))));
   byId("notes").append(...data.notes.map((note) => element("li", {}, note)));
   for (const machine of data.machines) byId("machines").append(part("Machine", table(["what", "value"], Object.entries(machine).map(([name, value]) => [name, shown(value)]))));
-  if (numbers.length) select(data.best !== null && String(data.best) in data.networks ? String(data.best) : numbers[0]);
+  const wanted = [remembered("network"), String(data.best), numbers[0]].find((number) => number in data.networks);
+  if (wanted !== undefined) select(wanted);
   else byId("network-section").remove();
 }
 
 start();
 picture("front").then(() => ["volume", "agreement", "importances"].forEach(picture)).then(() => setTimeout(filter));
 dark.addEventListener("change", drawAll);
+if (served) follow();
