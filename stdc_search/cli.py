@@ -101,6 +101,10 @@ def run_command(
         ),
     ] = None,
     data_root: DataRoot = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a line: notes, progress, candidates, the report.")
+    ] = False,
 ) -> None:
     """Run a spec and report the results.
 
@@ -108,13 +112,18 @@ def run_command(
     resume; results that are already there are kept. After a change of limits or ranges, `--from` gives a new folder
     the trainings that still fit.
     """
+    if quiet and as_json:
+        raise typer.BadParameter("prints nothing with --quiet; give one of them", param_hint="--json")
     _load(spec)
     from rich.console import Console
 
     from stdc_search.commands.run import run
+    from stdc_search.commands.screen import JsonLines, Screen
 
     gc.freeze()  # else each candidate searches all imports for garbage, which takes 0.9 s
-    run(spec, out, earlier=earlier or (), data_root=data_root, console=Console())
+    console = Console(quiet=quiet, force_terminal=False if as_json else None)
+    screen = (JsonLines if as_json else Screen)(console)
+    run(spec, out, earlier=earlier or (), data_root=data_root, screen=screen)
 
 
 @app.command("init")

@@ -388,3 +388,19 @@ def test_only_commands_that_resume_say_so_when_they_are_interrupted(command, mon
     resumes = command in ("run", "calibrate")
     expected = "stopped; run the same command again to resume\n" if resumes else "stopped\n"
     assert capsys.readouterr().err == expected
+
+
+def test_a_run_prints_objects_for_programs_or_nothing_at_all(tmp_path):
+    dump(tiny_search(trials=3), tmp_path / "tiny.yaml")
+    command = ["run", tmp_path / "tiny.yaml", "--out", tmp_path / "run"]
+    printed = stdc_search(*command, "--json")
+    assert printed.returncode == 0, printed.stderr
+    events = [json.loads(line) for line in printed.stdout.splitlines()]
+    candidates = [one["record"] for one in events if one["event"] == "candidate"]
+    assert sum(record["state"] == "complete" for record in candidates) == 3
+    assert (end := events[-1])["event"] == "report" and len(end["search"]) >= 1
+    assert str(tmp_path / "run" / "report" / "index.html") in end["files"]
+    again = stdc_search(*command, "--quiet")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    both = stdc_search(*command, "--quiet", "--json")
+    assert both.returncode == 2 and "give one of them" in both.stderr

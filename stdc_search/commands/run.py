@@ -18,7 +18,7 @@ from stdc_search.data.survey import remarks
 from stdc_search.errors import UserError
 from stdc_search.latency.forecast import Forecast, reach_devices
 from stdc_search.records import Record, read_machines
-from stdc_search.report import Report, write_report
+from stdc_search.report import Report, front_so_far, write_report
 from stdc_search.report.survey import summary
 from stdc_search.report.words import label, title_of
 from stdc_search.run_folder import FINALS, MACHINES, SPEC, default_folder, locked
@@ -48,6 +48,7 @@ def run(
     earlier: Sequence[str | Path] = (),
     data_root: str | Path | None = None,
     console: Console | None = None,
+    screen: Screen | None = None,
 ) -> Report:
     """Do everything that a spec describes, in a folder that keeps every result; an existing folder resumes.
 
@@ -59,6 +60,7 @@ def run(
         earlier: folders of earlier runs, whose finished trainings are taken over where they fit.
         data_root: where a relative `data.root` starts.
         console: where plan, progress and report are printed; default: nowhere.
+        screen: prints them in another form; default: as text for people.
 
     Raises:
         SpecError: the file is wrong, or the folder began with another spec.
@@ -87,7 +89,7 @@ def run(
     if not leads():
         follow(datasets)
         return write_report(Path(out))
-    screen = Screen(console or Console(quiet=True))
+    screen = screen or Screen(console or Console(quiet=True))
     try:
         contents = None
         if spec.data is not None and datasets is not None:
@@ -113,7 +115,7 @@ def run(
             elif not candidates.complete:
                 _try_one(spec, candidates, datasets, screen)
             report = report_of(folder)
-            report.print(screen.console)
+            screen.report(report)
             if not candidates.complete:
                 last = candidates.records[-1]
                 raise SpecError.of(f"{folder}: no network was completed; {last.number:04d} {last.state}: {last.reason}")
@@ -177,7 +179,12 @@ def _search(
         for text in plan(spec, candidates.records, datasets, left, executor.slots, done):
             screen.say(text)
         with screen.search("search", left):
-            Driver(study, executor, candidates, screen.say, lambda: mirror.add(candidates.records)).run()
+
+            def learnt() -> None:
+                mirror.add(candidates.records)
+                screen.front(lambda: front_so_far(spec, candidates.records))
+
+            Driver(study, executor, candidates, screen.say, learnt).run()
     also = [record.number for record in done]
     if spec.latency and measure_shown(candidates, search, spec.latency, datasets, forecast, screen.say, also):
         mirror.rewrite(candidates.records)  # it has the times of before

@@ -1,33 +1,52 @@
 """The screen during a run: lines of text, and how far everything is.
 
-On a terminal, bars show progress. In a log file, a line now and then does.
+On a terminal, bars show progress, and a search shows its front so far. In a log file, a line now and then tells both.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as Bars
+import pandas as pd
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from stdc_search.doubt import doubts
 from stdc_search.records import METRICS, Record, Score
+from stdc_search.report import Report
+from stdc_search.report.tables import MARK, rich_table
 from stdc_search.report.words import duration
 from stdc_search.run_folder import ERROR, candidate_folder
-from stdc_search.trial.stopwatch import Progress
+from stdc_search.trial.stopwatch import Progress as Steps
 from stdc_search.trial.trial import TrialJob
 
 CALM = 60.0
 """Seconds without a line after which a log file gets one on the progress."""
 BLINK = 0.1
 """Seconds between two updates of a bar."""
+ROWS = 10
+"""Networks of a front that are shown during its search, at most."""
+SHARE = 0.02
+"""Share of the time that the front so far may take."""
 
 Clock = Callable[[], float]
 """Gives the time in seconds."""
+
+
+class Bars(Progress):
+    """Bars, below a table if there is one."""
+
+    board: RenderableType | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.board is not None:
+            yield self.board
+        yield from super().get_renderables()
 
 
 class Row:
@@ -89,6 +108,7 @@ class Screen:
         """The search or its finals, while they run."""
         self.done, self.total = 0, 0
         """Candidates of the whole."""
+        self.next_board = 0.0
 
     def say(self, text: str) -> None:
         """Print plain text; brackets are not markup."""
@@ -134,7 +154,7 @@ class Screen:
                 self.whole = None
 
     @contextmanager
-    def bar(self, job: TrialJob) -> Iterator[Progress]:
+    def bar(self, job: TrialJob) -> Iterator[Steps]:
         """A bar that shows how far a trial is, until the trial ends."""
         title, share, trains = _title(job.draft), 0.0, False
         with self.row(title) as row:
@@ -152,6 +172,22 @@ class Screen:
 
             yield told
 
+    def front(self, table: Callable[[], tuple[pd.DataFrame, str]]) -> None:
+        """Show a front above the bars of a terminal, unless making it would take a notable share of the time.
+
+        Args:
+            table: gives its networks, as drawn, and a title.
+        """
+        if not self.console.is_terminal or (began := self.clock()) < self.next_board:
+            return
+        frame, title = table()
+        self.bars.board = rich_table(frame.loc[frame["front"] == MARK].head(ROWS), title) if len(frame) else None
+        self.next_board = self.clock() + (self.clock() - began) / SHARE
+
+    def report(self, report: Report) -> None:
+        """Print a report."""
+        report.print(self.console)
+
     def finished(self, record: Record, run: Path, top: Path | None = None) -> None:
         """Print a line on a finished candidate, in a log file with the time that is left."""
         text = line(record, run, top)
@@ -166,6 +202,38 @@ class Screen:
         """In a log file, print how far a row and the whole are, unless another line was printed lately."""
         if not self.console.is_terminal and self.clock() - self.said >= CALM:
             self.say("; ".join(map(str, filter(None, (row, self.whole)))))
+
+
+class JsonLines(Screen):
+    """Prints an object a line, each with its `event`: note, progress, candidate or report."""
+
+    def say(self, text: str) -> None:
+        self._tell("note", text=text)
+
+    def paragraph(self, text: str) -> None:
+        self.say(text)
+
+    def finished(self, record: Record, run: Path, top: Path | None = None) -> None:
+        if self.whole is not None:
+            self.done += record.state != "rejected"
+            self.whole.show(self.done, max(self.total, self.done))
+        content = record.model_dump(mode="json", exclude_none=True, exclude={"sampler_notes"})
+        self._tell("candidate", part="search" if top is None else "finals", record=content)
+
+    def report(self, report: Report) -> None:
+        found = {"best": report.best, "spec": report.best_spec, "files": report.paths, "notes": report.notes}
+        tables = {"search": report.shown, "finals": report.finals.shown if report.finals else pd.DataFrame()}
+        rows = {name: json.loads(table.to_json(orient="records") or "[]") for name, table in tables.items()}
+        self._tell("report", **found, **rows)
+
+    def _line_if_due(self, row: Row) -> None:
+        if self.clock() - self.said >= CALM:
+            self._tell("progress", parts=[str(one) for one in (row, self.whole) if one is not None])
+
+    def _tell(self, event: str, **content: Any) -> None:
+        self.said = self.clock()
+        text = json.dumps({"event": event, **content}, default=str, ensure_ascii=False)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def line(record: Record, run: Path, top: Path | None = None) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from stdc_search import records
 from stdc_search.errors import UserError
-from stdc_search.records import Direction, Record, Score
+from stdc_search.records import METRICS, Direction, Record, Score
 from stdc_search.report.candidates import candidates, class_table, label, ranked, shown
 from stdc_search.report.overlay import Predictor, draw_overlay, overlay
 from stdc_search.report.palette import Palette
@@ -95,6 +95,21 @@ class Report:
         print_table(self.shown, title, () if len(self.classes) else notes, console)
         if len(self.classes):
             print_table(self.classes, CLASSES, notes, console)
+
+
+def front_so_far(spec: RunSpec, found: Sequence[Record]) -> tuple[pd.DataFrame, str]:
+    """The front of a search that still runs, as drawn, and a title for it; empty before a network is complete."""
+    complete = [record for record in found if record.state == "complete"]
+    rejected = sum(record.state == "rejected" for record in found)
+    title = f"Front so far, of {len(complete)} trained" + f" ({rejected} rejected)" * bool(rejected)
+    if not complete:
+        return pd.DataFrame(), title
+    objectives = spec.required_search.objectives
+    frame = candidates(complete, objectives, spec)
+    table = shown(frame, objectives)
+    titles = [METRICS[name].title for name in objectives]
+    wanted = {"network", "name", "front", "± %", "P(front) %", *titles, *(f"expected {title}" for title in titles)}
+    return table.loc[:, [name for name in table if name in wanted]], title
 
 
 def write_report(folder: Path) -> Report:

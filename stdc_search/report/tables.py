@@ -97,9 +97,9 @@ def print_table(
     if not console.is_terminal:
         console = Console(file=console.file, width=UNBOUNDED, quiet=console.quiet)
     shown = len(frame.columns)
-    table = _rich_table(frame, title)
+    table = rich_table(frame, title)
     while shown > 1 and not _fits(table, console):
-        table = _rich_table(frame.iloc[:, :shown], title, narrow=True)
+        table = rich_table(frame.iloc[:, :shown], title, narrow=True)
         shown -= not _fits(table, console)
     if shown:
         console.print(table)
@@ -113,7 +113,7 @@ def _fits(table: Table, console: Console) -> bool:
     return Measurement.get(console, console.options.update_width(UNBOUNDED), table).maximum <= console.width
 
 
-def _rich_table(frame: pd.DataFrame, title: str, narrow: bool = False) -> Table:
+def rich_table(frame: pd.DataFrame, title: str, narrow: bool = False) -> Table:
     """The table; a narrow one has its titles in as many lines as they have words."""
     table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     text = cells(frame)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
-from stdc_search.commands.screen import CALM, Screen
+from stdc_search.commands.screen import CALM, JsonLines, Screen
 from stdc_search.records import Record
 
 
@@ -117,3 +119,45 @@ def test_a_terminal_shows_bars_and_no_lines(clock: Clock, tmp_path: Path) -> Non
         shown.bars.refresh()
     assert rows == {"search": "11.7 minutes left", "0003 stdc1: train": "epoch 1 of 2, loss 0.412, 100 seconds left"}
     assert "epoch 1 of 2, loss 0.412" in file.getvalue() and not shown.bars.tasks
+
+
+def test_a_terminal_shows_the_front_so_far_above_the_bars(clock: Clock) -> None:
+    shown, file = screen(clock, terminal=True)
+    made = []
+
+    def table() -> tuple[pd.DataFrame, str]:
+        clock.now += 1.0
+        made.append(clock.now)
+        frame = pd.DataFrame({"network": ["0001", "0002"], "front": ["●", ""], "mIoU %": [41.0 + len(made), 30.0]})
+        return frame, "Front so far"
+
+    with shown.search("search", 4):
+        shown.front(table)
+        shown.front(table)  # too soon: one second of work is worth 50 seconds of rest
+        shown.bars.refresh()
+        assert "42.0" in file.getvalue() and "0002" not in file.getvalue() and len(made) == 1
+        clock.now += 50.0
+        shown.front(table)
+        assert len(made) == 2
+
+
+def test_a_log_has_no_front_so_far(clock: Clock) -> None:
+    shown, file = screen(clock)
+    shown.front(lambda: pytest.fail("nobody would see it"))
+    assert not file.getvalue()
+
+
+def test_a_program_gets_an_object_a_line(clock: Clock, tmp_path: Path) -> None:
+    file = io.StringIO()
+    shown = JsonLines(Console(file=file, width=30), clock)
+    with shown.search("search", 4), shown.bar(job()) as progress:
+        shown.say("a [note] with\na second line, longer than the console is wide")
+        clock.now += CALM
+        progress("train", 5, 10, "epoch 1 of 2")
+        shown.finished(record(), tmp_path)
+        shown.finished(record("failed"), tmp_path / "finals", tmp_path)
+    note, progressed, first, second = map(json.loads, file.getvalue().splitlines())
+    assert note == {"event": "note", "text": "a [note] with\na second line, longer than the console is wide"}
+    assert progressed["event"] == "progress" and "epoch 1 of 2" in progressed["parts"][0]
+    assert first["event"] == "candidate" and first["record"]["number"] == 3 and first["part"] == "search"
+    assert second["part"] == "finals" and second["record"]["state"] == "failed"
