@@ -74,7 +74,14 @@ def gather(folder: Path, report: Report, extras: Extras) -> dict[str, Any]:
     numbers = [*final_rows, *map(int, report.shown["network"])]
     return {
         "title": report.title,
-        "notes": [*(finals.notes if finals else ()), *report.agreement, *report.notes],
+        "notes": [
+            {"title": title, "lines": lines}
+            for title, lines in (
+                ("Finals", [*finals.notes, *report.agreement] if finals else []),
+                ("Search" if run.search else "Network", [*report.notes]),
+            )
+            if lines
+        ],
         "best": report.best,
         "tables": [
             {"title": title, **_table(table)}
@@ -124,7 +131,12 @@ def _figures(run: RunSpec, records: Sequence[Record], report: Report, extras: Ex
     if report.finals is not None and (accuracy := first(run.required_search.objectives, "maximize")):
         found["agreement"] = figures.agreement(report.candidates, report.finals.candidates, accuracy)
     if extras.importances:
-        found["importances"] = figures.importances(extras.importances)
+        titles = short_titles([*run.required_search.vary])
+        shares = {
+            name: {titles.get(varied, varied): share for varied, share in its.items()}
+            for name, its in extras.importances.items()
+        }
+        found["importances"] = figures.importances(shares)
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
