@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stdc_search.cli import results
 from stdc_search.cli.options import (
     AS_IN_SPEC,
     DataRoot,
@@ -469,6 +470,9 @@ def report_command(
     from stdc_search.report import write_report
 
     write_report(folder).print(Console())
+
+
+app.command("best")(results.best_command)
 
 
 @app.command("schema")

@@ -1,0 +1,46 @@
+"""Commands that get an answer out of finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stdc_search.cli.options import choice, folder_option
+from stdc_search.spec.choices import Format
+
+RunFolder = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
+
+
+def best_command(
+    folder: RunFolder,
+    at_most: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BOUND",
+            help="Most that it may take: 30ms (median time), 2GMACs (multiply-adds) or 3M (parameters); repeatable.",
+            show_default="no bound",
+        ),
+    ] = None,
+    export: Annotated[Format | None, choice(Format, "Also export it, as this format.", "no export")] = None,
+    out: Annotated[Path | None, folder_option("Folder of the export.", "runs/export/NAME of run and network")] = None,
+) -> None:
+    """Choose the best network of a run.
+
+    Takes the highest expected accuracy within the bounds, from the finals if one of them fits. Prints accuracy, time,
+    cost and files, and names doubtful times and what else to know.
+    """
+    from stdc_search.commands.results import Best
+    from stdc_search.errors import UserError
+    from stdc_search.report.bounds import read_bounds
+    from stdc_search.report.choice import choose
+    from stdc_search.report.reading import read_results
+
+    if export is None and out is not None:
+        raise UserError("--out is the folder of the export; add --export, or leave --out out")
+    best = Best.of(choose(read_results(folder), read_bounds(at_most or ())))
+    typer.echo(str(best))
+    if export is not None:
+        for path in best.export(export, out):
+            typer.echo(f"saved: {path}")
