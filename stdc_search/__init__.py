@@ -14,6 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stdc_search.commands.difference import diff as diff
+    from stdc_search.commands.fronts import compare as compare
     from stdc_search.commands.results import Run as Run
     from stdc_search.commands.run import run as run
     from stdc_search.evaluation.pixels import predict as predict
@@ -37,6 +39,8 @@ _HOMES = {
     "predict": "evaluation.pixels",
     "run": "commands.run",
     "Run": "commands.results",
+    "compare": "commands.fronts",
+    "diff": "commands.difference",
     "load_weights": "network.weights",
 }
 

@@ -473,6 +473,8 @@ def report_command(
 
 
 app.command("best")(results.best_command)
+app.command("compare")(results.compare_command)
+app.command("diff")(results.diff_command)
 
 
 @app.command("schema")

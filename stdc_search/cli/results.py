@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stdc_search.cli.options import choice, folder_option
+from stdc_search.cli.options import Out, choice, folder_option
 from stdc_search.spec.choices import Format
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
@@ -44,3 +44,39 @@ def best_command(
     if export is not None:
         for path in best.export(export, out):
             typer.echo(f"saved: {path}")
+
+
+def compare_command(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders, at least two.", show_default=False)],
+    out: Out = Path("runs/compare"),
+) -> None:
+    """Compare the fronts of several runs.
+
+    Prints the networks of all fronts, hypervolumes with a common reference point, and the accuracy that each run
+    attains within budgets. Saves tables and a picture. Compares finals if all runs have them, else the searches.
+    """
+    from stdc_search.commands.fronts import compare
+
+    comparison = compare(*folders)
+    paths = comparison.save(out)
+    comparison.print()
+    for path in paths:
+        typer.echo(f"saved: {path}")
+
+
+def diff_command(
+    first: Annotated[Path, typer.Argument(help="Spec file, YAML or JSON.", show_default=False)],
+    second: Annotated[Path, typer.Argument(help="Another spec file.", show_default=False)],
+) -> None:
+    """Show how two specs differ, and in cost.
+
+    Lists the fields that differ, with their defaults where a file omits them. Counts both networks, each at its own
+    image size.
+    """
+    from stdc_search.commands.difference import diff
+    from stdc_search.report.tables import print_table
+
+    found = diff(first, second)
+    if len(found.fields):
+        print_table(found.fields, "Fields that differ")
+    print_table(found.cost, "Cost", found.notes)

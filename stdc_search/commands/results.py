@@ -72,7 +72,7 @@ class Run:
     def front(self) -> pd.DataFrame:
         """The candidates on the front, in the order of the first minimised objective; columns as of `candidates`."""
         frame = self.candidates
-        return frame if frame.empty else frame[frame["front"]].reset_index(drop=True)
+        return frame if frame.empty else frame.loc[frame["front"]].reset_index(drop=True)
 
     @cached_property
     def finals(self) -> Run | None:

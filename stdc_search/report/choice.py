@@ -52,7 +52,7 @@ class Choice:
     @property
     def accuracy(self) -> float | None:
         """The expected score, in percent; the mean score if there is no expectation."""
-        return None if self.metric is None else float(self.row[_expected(self.results.frame, self.metric)])
+        return None if self.metric is None else float(self.row[expected_name(self.results.frame, self.metric)])
 
     @property
     def interval(self) -> float | None:
@@ -161,7 +161,7 @@ def choose(search: Results, bounds: Sequence[Bound] = ()) -> Choice:
 def weights_of(results: Results, number: int) -> Path:
     """A network's weights, of the first seed; of an ONNX file, the file itself."""
     network = results.run.network
-    return network.path if isinstance(network, OnnxFileSpec) else results.spec_of(number).with_name(WEIGHTS)
+    return Path(network.path) if isinstance(network, OnnxFileSpec) else results.spec_of(number).with_name(WEIGHTS)
 
 
 def _eligible(results: Results) -> pd.DataFrame:
@@ -169,8 +169,10 @@ def _eligible(results: Results) -> pd.DataFrame:
     left = results.left
     if left.empty:
         return left
-    barred = left.get("barred", pd.Series("", index=left.index)).fillna("")
-    return _sorted(left[(left["origin"] != REFERENCE) & (barred == "")], results)
+    inside = left.loc[left["origin"] != REFERENCE]
+    if "barred" in inside:
+        inside = inside.loc[inside["barred"].fillna("") == ""]
+    return _sorted(inside, results)
 
 
 def _sorted(frame: pd.DataFrame, results: Results) -> pd.DataFrame:
@@ -178,7 +180,7 @@ def _sorted(frame: pd.DataFrame, results: Results) -> pd.DataFrame:
     by = _accuracy(results)
     if by is not None:
         cheaper = [name for name in (TIME, "cost.macs", "number") if name in frame]
-        return frame.sort_values([_expected(frame, by), *cheaper], ascending=[False, *(True for _ in cheaper)])
+        return frame.sort_values([expected_name(frame, by), *cheaper], ascending=[False, *(True for _ in cheaper)])
     return frame.sort_values([first(results.objectives, "minimize") or "number", "number"])
 
 
@@ -188,7 +190,7 @@ def _accuracy(results: Results) -> str | None:
     return first(results.objectives, "maximize") or next((name for name in scores if name in results.frame), None)
 
 
-def _expected(frame: pd.DataFrame, metric: str) -> str:
+def expected_name(frame: pd.DataFrame, metric: str) -> str:
     """The column of the expected score, or of the mean score if there is none."""
     return f"expected.{metric}" if f"expected.{metric}" in frame else metric
 
@@ -196,7 +198,7 @@ def _expected(frame: pd.DataFrame, metric: str) -> str:
 def _within(frame: pd.DataFrame, bounds: Sequence[Bound]) -> pd.DataFrame:
     """The rows within all bounds; a network without the figure is not."""
     for bound in bounds:
-        frame = frame[frame[bound.metric] <= bound.at_most] if bound.metric in frame else frame.iloc[:0]
+        frame = frame.loc[frame[bound.metric] <= bound.at_most] if bound.metric in frame else frame.iloc[:0]
     return frame
 
 
@@ -229,11 +231,11 @@ def _remarks(results: Results, row: Mapping[str, Any], bounds: Sequence[Bound]) 
     shaky = doubtful(results.complete, results.records)
     if row["name"] in shaky:
         yield f"Its time is doubtful: {shaky[row['name']]}"
-    if search is not None and len(frame) > 1 and (by := _accuracy(results)) == _expected(frame, by or ""):
+    if search is not None and len(frame) > 1 and (by := _accuracy(results)) == expected_name(frame, by or ""):
         yield "There are no expected scores, so the score that it was chosen by is partly luck"
     yield _passed_over(results, row, bounds, shaky)
-    yield _better(frame[frame["origin"] == REFERENCE], results, row, bounds, "outside the search space")
-    removed = frame[(frame["origin"] != REFERENCE) & ~frame["number"].isin(results.left["number"])]
+    yield _better(frame.loc[frame["origin"] == REFERENCE], results, row, bounds, "outside the search space")
+    removed = frame.loc[(frame["origin"] != REFERENCE) & ~frame["number"].isin(results.left["number"])]
     yield _better(removed, results, row, bounds, "removed from the run folder")
     if row.get("latency.source") == "predicted":
         yield "Its time is predicted; measure it with `stdc-search time`"
@@ -247,7 +249,7 @@ def _remarks(results: Results, row: Mapping[str, Any], bounds: Sequence[Bound]) 
 def _passed_over(results: Results, row: Mapping[str, Any], bounds: Sequence[Bound], shaky: Collection[str]) -> str:
     """More accurate networks that only a doubtful time keeps from being chosen."""
     others = _within(_eligible(results), [bound for bound in bounds if bound.metric != TIME])
-    beyond = others[others["name"].isin([*shaky]) & (others["number"] != row["number"])]
+    beyond = others.loc[others["name"].isin([*shaky]) & (others["number"] != row["number"])]
     why = "whose time is doubtful and above the bound"
     return _better(beyond, results, row, [], why)
 
@@ -257,9 +259,9 @@ def _better(frame: pd.DataFrame, results: Results, row: Mapping[str, Any], bound
     by = _accuracy(results)
     if by is None:
         return ""
-    column = _expected(frame, by)
+    column = expected_name(frame, by)
     better = _sorted(_within(frame, bounds), results)
-    better = better[better[column] > row[column]]
+    better = better.loc[better[column] > row[column]]
     names = [f"{one['name']} ({one[column]:.1f} %)" for _, one in better.iterrows()]
     return f"More accurate, but {why}: {several(names, NAMED)}" if names else ""
 

@@ -71,7 +71,7 @@ class Results:
     def left(self) -> pd.DataFrame:
         """The rows of `frame` whose network's folder was not removed."""
         frame = self.frame
-        return frame.loc[[self.spec_of(number).is_file() for number in frame.get("number", ())]]
+        return frame if frame.empty else frame.loc[[self.spec_of(number).is_file() for number in frame["number"]]]
 
     def spec_of(self, number: int) -> Path:
         """The file of a network's spec, which runs by itself."""
