@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from stdc_search.data.contents import Contents, differences
 from stdc_search.errors import UserError, several
 from stdc_search.records import METRICS, Direction, Latency, Machine, Record, read_machines
@@ -82,7 +80,7 @@ def _check_front(run: Results, objectives: Mapping[str, Direction]) -> None:
     if frame.empty or not frame["front"].any():
         raise UserError(f"{run.folder}: has no network on a front; look at `stdc-search report {run.folder}`")
     on_front = frame.loc[frame["front"]]
-    if missing := [name for name in objectives if name not in on_front or pd.isna(on_front[name].to_numpy()).any()]:
+    if missing := [name for name in objectives if name not in on_front or on_front[name].count() < len(on_front)]:
         raise UserError(f"{run.folder}: lacks {', '.join(missing)}, which the other runs have as an objective")
 
 

@@ -110,7 +110,7 @@ class Run:
         return trained_network(self.results, number)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Best(Choice):
     """A choice that can be loaded and exported; printed, it says what `stdc-search best` says."""
 

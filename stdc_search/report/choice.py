@@ -27,7 +27,7 @@ UNTIMED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Choice:
     """A network of a run, and what to know before it is deployed."""
 
@@ -83,6 +83,9 @@ class Choice:
     def weights(self) -> Path:
         """Its weights, of the first seed."""
         return weights_of(self.results, self.number)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.number} of {str(self.results.folder)!r})"
 
     def __str__(self) -> str:
         lines = [(what, text) for what, text in self._figures() if text]
@@ -161,7 +164,7 @@ def choose(search: Results, bounds: Sequence[Bound] = ()) -> Choice:
 def weights_of(results: Results, number: int) -> Path:
     """A network's weights, of the first seed; of an ONNX file, the file itself."""
     network = results.run.network
-    return Path(network.path) if isinstance(network, OnnxFileSpec) else results.spec_of(number).with_name(WEIGHTS)
+    return network.path.path if isinstance(network, OnnxFileSpec) else results.spec_of(number).with_name(WEIGHTS)
 
 
 def _eligible(results: Results) -> pd.DataFrame:

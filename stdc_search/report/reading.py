@@ -17,7 +17,7 @@ from stdc_search.run_folder import FINALS, RESULTS, SPEC, candidate_folder, is_o
 from stdc_search.spec.run import RunSpec, load
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Results:
     """The results of a search, of its finals, or of a single network."""
 
