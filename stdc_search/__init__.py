@@ -5,6 +5,7 @@
     cost = stdc_search.count(spec.network, spec.image_size)
     stdc_search.load_weights(net, "weights.safetensors")
     labels = stdc_search.predict(net, image, spec.image_size)
+    best = stdc_search.Run("runs/quickstart").best(at_most_ms=30)
 
 Importing this loads neither torch nor anything else that is heavy; each name is imported when it is first used.
 """
@@ -13,6 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stdc_search.commands.difference import diff as diff
+    from stdc_search.commands.fronts import compare as compare
+    from stdc_search.commands.results import Run as Run
     from stdc_search.commands.run import run as run
     from stdc_search.evaluation.pixels import predict as predict
     from stdc_search.latency import measure as measure
@@ -34,6 +38,9 @@ _HOMES = {
     "measure": "latency",
     "predict": "evaluation.pixels",
     "run": "commands.run",
+    "Run": "commands.results",
+    "compare": "commands.fronts",
+    "diff": "commands.difference",
     "load_weights": "network.weights",
 }
 

@@ -81,6 +81,42 @@ def _dominated_volume(costs: NDArray[np.float64], bounds: NDArray[np.float64]) -
     return (heights * np.stack(slices, axis=-1)).sum(-1)
 
 
+MARGIN = 0.25
+"""Distance of a reference point from the worst values, as a share of their range. With a quarter, the ends of a front,
+among them the most accurate network, count as much as networks in its middle."""
+
+
+def compressed(points: NDArray[np.float64], directions: Sequence[Direction]) -> NDArray[np.float64]:
+    """Points with logarithms in place of minimised objectives that are all positive, such as times.
+
+    So half of the time is worth as much for a slow network as for a fast one.
+
+    Args:
+        points: [..., objectives].
+        directions: One an objective.
+    """
+    columns = [
+        np.log(column) if direction == "minimize" and (column > 0).all() else column
+        for column, direction in zip(np.moveaxis(points, -1, 0), directions, strict=True)
+    ]
+    return np.stack(columns, axis=-1)
+
+
+def reference_point(points: NDArray[np.float64], directions: Sequence[Direction]) -> list[float]:
+    """A reference for hypervolumes: beyond the worst of points by MARGIN of their range.
+
+    Args:
+        points: [..., objectives].
+        directions: One an objective.
+    """
+    flat = points.reshape(-1, points.shape[-1])
+    lowest, highest = flat.min(0), flat.max(0)
+    extent = highest - lowest
+    margin = np.where(extent > 0, MARGIN * extent, 1.0)  # else a volume would be 0 where all values are equal
+    minimized = np.array([direction == "minimize" for direction in directions])
+    return np.where(minimized, highest + margin, lowest - margin).tolist()
+
+
 def _to_minimize(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.float64]:
     """Points with maximised objectives negated: [..., points, objectives], smaller is better."""
     values = np.asarray(points, dtype=np.float64)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from stdc_search.deploy.export import ABOUT
 from stdc_search.device.hardware import physical_cores
@@ -64,9 +65,19 @@ def with_weights(spec: RunSpec, weights: Path) -> Labeller:
         UserError: it is a classifier, or the weights do not fit.
     """
     module = build(spec.network)
+    labeller = of_module(module, spec)
+    load_weights(module, weights)
+    return labeller
+
+
+def of_module(module: nn.Module, spec: RunSpec) -> Labeller:
+    """The same for a network that is built already, on any device.
+
+    Raises:
+        UserError: it is a classifier.
+    """
     if not isinstance(module, Segmenter):
         raise UserError("`network.kind` classifier does not output label maps; use a segmenter")
-    load_weights(module, weights)
     how = views(spec)
     return Labeller(
         Palette.of(spec.data, spec.network.classes),

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from stdc_search.data.transforms import center_crop, normalise
 from stdc_search.errors import UserError
 from stdc_search.evaluation.views import Views
 from stdc_search.evaluation.views import predict as labels_of
@@ -29,9 +30,38 @@ def predict(network: nn.Module, image: NDArray[np.uint8], image_size: tuple[int,
     Raises:
         UserError: the array is not such an image.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    check_image(image)
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return labels_of(network, pixels, Views(image_size), image.shape[:2]).to(torch.uint8).numpy()
+
+
+@torch.inference_mode()
+def classify(network: nn.Module, image: NDArray[np.uint8], image_size: tuple[int, int]) -> int:
+    """The class of an image, whose middle the network sees, as in scoring.
+
+    Args:
+        network: a classifier, in eval mode; on any device.
+        image: as `predict` takes it.
+        image_size: (height, width) that the network sees.
+
+    Raises:
+        UserError: the array is not such an image.
+    """
+    check_image(image)
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    seen = normalise(center_crop(pixels, image_size)[None].to(next(network.parameters()).device))
+    return int(network(seen).argmax())
+
+
+def check_image(image: NDArray[np.uint8]) -> None:
+    """Check that an array is an image.
+
+    Raises:
+        UserError: it is not uint8 of shape H, W, 3.
+    """
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"the image is a {type(image).__name__}; pass a NumPy array, such as numpy.asarray(image)")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(
             f"the image is {image.dtype} of shape {image.shape}; pass uint8 of shape (height, width, 3), in RGB"
         )
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    return labels_of(network, pixels, Views(image_size), image.shape[:2]).to(torch.uint8).numpy()

@@ -12,12 +12,12 @@ import pandas as pd
 from rich.console import Console
 
 from stdc_search import records
-from stdc_search.errors import UserError
-from stdc_search.records import METRICS, Direction, Record, Score
+from stdc_search.records import METRICS, Record, Score
 from stdc_search.report.candidates import candidates, class_table, label, ranked, shown
 from stdc_search.report.overlay import Predictor, draw_overlay, overlay
 from stdc_search.report.palette import Palette
 from stdc_search.report.plots import FrontPicture, draw_front, encode, front_picture
+from stdc_search.report.reading import read_results
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.report.verdict import barred_note, best_notes, limits_note, missed_note
 from stdc_search.report.words import (
@@ -40,14 +40,12 @@ from stdc_search.run_folder import (
     FRONT,
     MACHINES,
     OVERLAY,
-    RESULTS,
     SAMPLE,
     SPEC,
     TABLE,
     candidate_folder,
-    is_of_finals,
 )
-from stdc_search.spec.run import RunSpec, load
+from stdc_search.spec.run import RunSpec
 from stdc_search.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -120,23 +118,18 @@ def write_report(folder: Path) -> Report:
     Raises:
         UserError: the folder is not a run folder.
     """
-    if not (folder / SPEC).is_file():
-        raise UserError(f"{folder}: has no `{SPEC}`, so it is not a run folder; give one such as runs/quickstart")
-    run = load(folder / SPEC)
-    found = records.read(folder / RESULTS)
-    complete = [record for record in found if record.state == "complete"]
+    results = read_results(folder)
+    run, found, complete, objectives = results.run, results.records, results.complete, results.objectives
     if not complete:
         notes = filter(None, (doubtful_rejections(found), summary(found)))
         empty = pd.DataFrame()
         return Report(empty, empty, empty, "Nothing to show", tuple(notes), (), None, None)
 
-    objectives: dict[str, Direction] = {**run.search.objectives} if run.search else {}
     limits = run.search.limits if run.search else {}
-    before = records.read(folder.parent / RESULTS) if is_of_finals(folder) else []
-    frame = candidates(complete, objectives, run, [record for record in before if record.state == "complete"])
-    table = shown(frame, objectives, every=is_of_finals(folder))
+    frame = results.frame
+    table = shown(frame, objectives, every=results.are_finals)
     classes = class_table(frame, table)
-    title = heading(run, complete, (folder.parent if is_of_finals(folder) else folder).resolve().name)
+    title = heading(run, complete, results.name)
     numbers = {int(number) for number in table["network"]}
     shaky = doubtful([record for record in complete if record.number in numbers], found)
     if shaky:
@@ -145,7 +138,7 @@ def write_report(folder: Path) -> Report:
         table.insert(table.columns.tolist().index("median ms"), "time", marks)
     remarks = [
         conditions(complete, records.read_machines(folder / MACHINES)),
-        expectation_note(frame, finals=bool(before)),
+        expectation_note(frame, finals=bool(results.before)),
         constant_note(complete),
         barred_note(frame),
         missed_note(classes),
@@ -178,14 +171,14 @@ def write_report(folder: Path) -> Report:
     finals = write_report(folder / FINALS) if (folder / FINALS / SPEC).is_file() else None
     finals = finals if finals is not None and not finals.shown.empty else None
     agreement = finals_note(finals.candidates, frame, objectives) if finals is not None else []
-    there = frame.loc[[(candidate_folder(folder, number) / SPEC).is_file() for number in frame["number"]]]
+    there = results.left
     order = ranked(there, objectives)
     if predictors := _predictors(folder, complete, order or there["number"].tolist()):
         paths += (drawn := _save_overlay(folder, run, predictors))
         missing = f"no overlay: {predictors[0].folder / SAMPLE} is missing"
         notes.append(f"overlay: {drawn[0]}" if drawn else missing)
     chosen = order[0] if order else None
-    spec = candidate_folder(folder, chosen) / SPEC if chosen is not None else None
+    spec = results.spec_of(chosen) if chosen is not None else None
     notes += best_notes(frame, there, objectives, spec, "in the search " * (finals is not None))
     if finals is not None and finals.best is not None:
         chosen, spec = finals.best, finals.best_spec

@@ -141,8 +141,7 @@ def front_picture(
 ) -> FrontPicture:
     """What the picture of a front shows.
 
-    The first objective that is minimised (else cost) runs along x, the first that is maximised (else accuracy)
-    along y; two of the same direction share the picture in their order. A third one is shown by colour.
+    A third objective is shown by colour.
 
     Args:
         frame: The trained candidates (`candidates.candidates`).
@@ -150,13 +149,9 @@ def front_picture(
         limits: Of the search; those of x and y are lines.
         rejected: Candidates that a limit rejected.
     """
-    x, y = first(objectives, "minimize"), first(objectives, "maximize")
-    rest = [name for name in objectives if name not in (x, y)]
-    x = x or (rest.pop(0) if rest else "cost.macs")
-    y = y or (rest.pop(0) if rest else next(name for name in SCORES if name in frame))
-    third = rest[0] if rest else None
+    x, y, third = edges(frame, objectives)
     constant = y.replace("score.", "score.constant_")
-    values = {name: _expected(frame, name) / METRICS[name].scale for name in (x, y, third) if name}
+    values = {name: expected_figures(frame, name) / METRICS[name].scale for name in (x, y, third) if name}
     intervals = frame[f"interval.{y}"].tolist() if f"interval.{y}" in frame else [None] * len(frame)
     dots = tuple(
         Dot(
@@ -174,13 +169,26 @@ def front_picture(
     return FrontPicture(
         title=title,
         small_print=small_print,
-        x=_axis(x, objectives, values[x], limits=limits),
-        y=_axis(y, objectives, values[y], "expected " * (f"expected.{y}" in frame), limits),
-        third=_axis(third, objectives, values[third]) if third else None,
+        x=axis_along(x, objectives, values[x], limits=limits),
+        y=axis_along(y, objectives, values[y], "expected " * (f"expected.{y}" in frame), limits),
+        third=axis_along(third, objectives, values[third]) if third else None,
         dots=dots,
         constant=max(frame[constant].tolist()) if constant in frame else None,
         rejected=tuple(_figures(rejected, x)),
     )
+
+
+def edges(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> tuple[str, str, str | None]:
+    """The metrics along x and y, and a third one if there is one.
+
+    The first objective that is minimised (else cost) runs along x, the first that is maximised (else accuracy)
+    along y; two of the same direction share the picture in their order.
+    """
+    x, y = first(objectives, "minimize"), first(objectives, "maximize")
+    rest = [name for name in objectives if name not in (x, y)]
+    x = x or (rest.pop(0) if rest else "cost.macs")
+    y = y or (rest.pop(0) if rest else next(name for name in SCORES if name in frame))
+    return x, y, rest[0] if rest else None
 
 
 def _figures(records: Sequence[Record], metric: str) -> Iterator[float]:
@@ -202,12 +210,12 @@ def _label(row: Mapping[Any, Any]) -> str:
     return str(row["number"]) if row["front"] else ""
 
 
-def _expected(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:
+def expected_figures(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:
     """The expected score of each network, or its own figure if there is none."""
     return np.array(frame[f"expected.{metric}" if f"expected.{metric}" in frame else metric], dtype=float)
 
 
-def _axis(
+def axis_along(
     metric: str,
     objectives: Mapping[str, Direction],
     values: NDArray[np.float64],
@@ -300,12 +308,12 @@ def _draw_frame(axes: Axes, picture: FrontPicture) -> None:
         widths.append(limit)
         axes.axvline(limit, color=LIMIT, **dashed)
         axes.annotate(f"limit {limit:g}", (limit, 1), (-3, -3), ha="right", va="top", **{**along, "color": LIMIT})
-    _scale(axes.xaxis, axes.set_xscale, axes.set_xlim, picture.x, widths)
+    scale_edge(axes.xaxis, axes.set_xscale, axes.set_xlim, picture.x, widths)
     heights += [end for _, low, high in picture.bars for end in (low, high)]
-    _scale(axes.yaxis, axes.set_yscale, axes.set_ylim, picture.y, heights)
+    scale_edge(axes.yaxis, axes.set_yscale, axes.set_ylim, picture.y, heights)
 
 
-def _scale(
+def scale_edge(
     edge: Edge, set_scale: Callable[..., Any], set_limits: Callable[..., Any], axis: Axis, values: list[float]
 ) -> None:
     low, high = min(values), max(values)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stdc_search.errors import UserError
 from stdc_search.expectation import expected, networks
 from stdc_search.expectation.process import Floats
-from stdc_search.ranking import hypervolume
+from stdc_search.ranking import compressed, hypervolume, reference_point
 from stdc_search.records import Direction, Record
 from stdc_search.run_folder import WEIGHTS, candidate_folder
 from stdc_search.search.study import Proposal
@@ -21,9 +21,6 @@ from stdc_search.spec.search import SearchSpec
 
 DRAWS = 50
 """Joint draws of all scores that the choice of finalists looks at."""
-MARGIN = 0.25
-"""Distance of the hypervolume's reference point from the worst values, as a share of their range. With a quarter, the
-ends of the front, among them the most accurate network, count as much as networks in its middle."""
 
 
 def finalists(records: Sequence[Record], search: SearchSpec) -> list[Record]:
@@ -71,14 +68,8 @@ def _most_promising(
         eligible: whether a network could be on the front in a draw, [draws, networks]; default: all could.
     """
     every = slice(None, None, max(len(draws) // DRAWS, 1))
-    some = draws[every]
-    for i, direction in enumerate(directions):
-        if direction == "minimize" and (some[..., i] > 0).all():
-            some = np.concatenate([some[..., :i], np.log(some[..., i : i + 1]), some[..., i + 1 :]], axis=-1)
-    lowest, highest = some.min((0, 1)), some.max((0, 1))
-    margin = MARGIN * (highest - lowest)
-    minimized = np.array([direction == "minimize" for direction in directions])
-    reference = np.where(minimized, highest + margin, lowest - margin).tolist()
+    some = compressed(draws[every], directions)
+    reference = reference_point(some, directions)
     if eligible is not None and eligible[every].any():  # else longer trainings may still make some eligible
         some = np.where(eligible[every][..., None], some, np.nan)
 

@@ -7,13 +7,26 @@ import gc
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stdc_search.cli import results
+from stdc_search.cli.options import (
+    AS_IN_SPEC,
+    DataRoot,
+    On,
+    Out,
+    Python,
+    Spec,
+    Specs,
+    Threads,
+    Weights,
+    choice,
+    folder_option,
+    progress_bar,
+)
 from stdc_search.run_folder import spec_name
 from stdc_search.spec.choices import Dynamic, FloatPrecision, Format, Precision, ProfiledRuntime, Runtime
 
@@ -22,8 +35,6 @@ if TYPE_CHECKING:
     from stdc_search.spec.run import RunSpec
     from stdc_search.spec.search import SearchSpec
 
-AS_IN_SPEC = "as in the spec"
-
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -31,41 +42,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # the boxes of rich double the time of --help
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-
-
-def _folder(help: str, default: str) -> Any:
-    """An option that takes a folder and whose default depends on something else."""
-    return typer.Option(help=help, show_default=default)
-
-
-def _choice(legal: Any, help: str, default: str | bool = True) -> Any:
-    """An option with closed choices. Typer takes no `list[Literal]`, and starts its messages with "Value error"."""
-    choices = get_args(legal)
-
-    def parse(word: str) -> str:
-        if word not in choices:
-            raise typer.BadParameter(f"{word!r} is not one of {', '.join(map(repr, choices))}.")
-        return word
-
-    return typer.Option(parser=parse, metavar=f"<{'|'.join(choices)}>", help=help, show_default=default)
-
-
-Spec = Annotated[Path, typer.Argument(help="Spec file, YAML or JSON.", show_default=False)]
-Specs = Annotated[list[Path], typer.Argument(help="Spec files, YAML or JSON.", show_default=False)]
-Weights = Annotated[
-    Path, typer.Argument(help="Weights of the network; of an `onnx_file`, the file itself.", show_default=False)
-]
-DataRoot = Annotated[
-    Path | None,
-    _folder("Folder that a relative `data.root` starts from.", "$STDC_SEARCH_DATA, else the working folder"),
-]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=AS_IN_SPEC)]
-On = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="Device: ssh://HOST or ssh://USER@HOST.", show_default=AS_IN_SPEC),
-]
-Python = Annotated[str | None, typer.Option(help="Python of that device.", show_default=AS_IN_SPEC)]
-Out = Annotated[Path, typer.Option(help="Output folder.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -92,7 +68,7 @@ def main_command(
 def run_command(
     spec: Spec,
     out: Annotated[
-        Path | None, _folder("Run folder.", "runs/NAME of the spec file, or the run whose own spec it is")
+        Path | None, folder_option("Run folder.", "runs/NAME of the spec file, or the run whose own spec it is")
     ] = None,
     earlier: Annotated[
         list[Path] | None,
@@ -140,7 +116,7 @@ def init_command(
     from stdc_search.commands.init import init
 
     file = out or Path(f"{folder.absolute().name}.yaml")
-    with _progress("init") as progress:
+    with progress_bar("init") as progress:
         lines = init(folder, file, hours, lambda what, done, total: progress(done, total))
     typer.echo("\n".join([*lines, f"saved: {file}; next: stdc-search data {file}, then stdc-search run {file}"]))
 
@@ -184,7 +160,7 @@ def check_command(
 def data_command(
     spec: Spec,
     data_root: DataRoot = None,
-    out: Annotated[Path | None, _folder("Output folder.", "runs/data/NAME of the spec file")] = None,
+    out: Annotated[Path | None, folder_option("Output folder.", "runs/data/NAME of the spec file")] = None,
 ) -> None:
     """Check a data set and draw samples of it.
 
@@ -199,7 +175,7 @@ def data_command(
     from stdc_search.storage import write_atomically
 
     folder = out or Path("runs/data") / spec_name(spec)
-    with _progress("images") as progress:
+    with progress_bar("images") as progress:
         found = inspect_data(spec, folder, data_root=data_root, progress=progress)
     show_table(class_frame(found.surveys), folder / "classes", title=f"Classes in the data of {spec.name}")
     typer.echo("\n".join(note for survey in found.surveys for note in notes(survey)))
@@ -247,8 +223,8 @@ def cost_command(
 @app.command("time")
 def time_command(
     specs: Specs,
-    runtime: Annotated[list[str] | None, _choice(Runtime, "Runtime; repeatable.", AS_IN_SPEC)] = None,
-    precision: Annotated[list[str] | None, _choice(Precision, "Precision; repeatable.", AS_IN_SPEC)] = None,
+    runtime: Annotated[list[str] | None, choice(Runtime, "Runtime; repeatable.", AS_IN_SPEC)] = None,
+    precision: Annotated[list[str] | None, choice(Precision, "Precision; repeatable.", AS_IN_SPEC)] = None,
     threads: Threads = None,
     on: On = None,
     python: Python = None,
@@ -283,12 +259,14 @@ def time_command(
 @app.command("calibrate")
 def calibrate_command(
     spec: Spec,
-    runtime: Annotated[ProfiledRuntime | None, _choice(ProfiledRuntime, "Runtime.", AS_IN_SPEC)] = None,
-    precision: Annotated[FloatPrecision | None, _choice(FloatPrecision, "Precision.", AS_IN_SPEC)] = None,
+    runtime: Annotated[ProfiledRuntime | None, choice(ProfiledRuntime, "Runtime.", AS_IN_SPEC)] = None,
+    precision: Annotated[FloatPrecision | None, choice(FloatPrecision, "Precision.", AS_IN_SPEC)] = None,
     threads: Threads = None,
     on: On = None,
     python: Python = None,
-    out: Annotated[Path | None, _folder("Output folder.", "runs/calibrate/NAME of the spec file and runtime")] = None,
+    out: Annotated[
+        Path | None, folder_option("Output folder.", "runs/calibrate/NAME of the spec file and runtime")
+    ] = None,
 ) -> None:
     """Learn to predict the latency of candidates.
 
@@ -307,7 +285,7 @@ def calibrate_command(
     (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads, on, python)
     host = "" if how.on is None else f"_{how.on.removeprefix('ssh://')}"
     folder = out or Path("runs/calibrate") / f"{spec_name(spec)}_{how.runtime}{host}"
-    with _progress("networks measured") as progress:
+    with progress_bar("networks measured") as progress:
         table, held_out = calibrate(run, how, folder, progress=progress)
     show_table(held_out_frame(held_out), folder / "held_out", title="Networks that were not used for fitting")
     typer.echo(trust(table))
@@ -317,10 +295,12 @@ def calibrate_command(
 @app.command("bundle")
 def bundle_command(
     spec: Spec,
-    runtime: Annotated[ProfiledRuntime | None, _choice(ProfiledRuntime, "Runtime.", AS_IN_SPEC)] = None,
-    precision: Annotated[FloatPrecision | None, _choice(FloatPrecision, "Precision.", AS_IN_SPEC)] = None,
+    runtime: Annotated[ProfiledRuntime | None, choice(ProfiledRuntime, "Runtime.", AS_IN_SPEC)] = None,
+    precision: Annotated[FloatPrecision | None, choice(FloatPrecision, "Precision.", AS_IN_SPEC)] = None,
     threads: Threads = None,
-    out: Annotated[Path | None, _folder("Output folder.", "runs/bundle/NAME of the spec file and runtime")] = None,
+    out: Annotated[
+        Path | None, folder_option("Output folder.", "runs/bundle/NAME of the spec file and runtime")
+    ] = None,
 ) -> None:
     """Write a folder that calibrates a device by hand.
 
@@ -334,7 +314,7 @@ def bundle_command(
     wanted = (run.latency or LatencySpec()).model_copy(update={"also": ()})
     (how,) = varied(wanted, runtime and [runtime], precision and [precision], threads)
     folder = out or Path("runs/bundle") / f"{spec_name(spec)}_{how.runtime}"
-    with _progress("networks written") as progress:
+    with progress_bar("networks written") as progress:
         bundle(run, how, folder, progress=progress)
     typer.echo(f"saved: {folder}; copy it to the device and start {SCRIPT} there")
 
@@ -343,8 +323,8 @@ def bundle_command(
 def score_command(
     spec: Spec,
     weights: Weights,
-    runtime: Annotated[list[str] | None, _choice(Runtime, "Runtime; repeatable.", "eager")] = None,
-    precision: Annotated[list[str] | None, _choice(Precision, "Precision; repeatable.", "fp32")] = None,
+    runtime: Annotated[list[str] | None, choice(Runtime, "Runtime; repeatable.", "eager")] = None,
+    precision: Annotated[list[str] | None, choice(Precision, "Precision; repeatable.", "fp32")] = None,
     on: On = None,
     python: Python = None,
     data_root: DataRoot = None,
@@ -362,7 +342,7 @@ def score_command(
 
     default = LatencySpec(runtime="onnxruntime" if on or run.network.kind == "onnx_file" else "eager")
     runtimes = varied(default, runtime, precision, None, on, python)
-    with _progress("images") as progress:
+    with progress_bar("images") as progress:
         scores = score(run, weights, runtimes, data_root=data_root, progress=progress)
     frame = score_frame(zip(runtimes, scores, strict=True))
     show_table(frame, out / "score", title=f"{weights.name} on the validation images of {spec.name}")
@@ -397,7 +377,7 @@ def predict_command(
     labeller = _labeller(network, sources)
     from stdc_search.commands.predict import predict
 
-    with _progress("images and frames") as progress:
+    with progress_bar("images and frames") as progress:
         files, speeds = predict(labeller, sources, out, label_ids=label_ids, told=progress)
     for name, speed in speeds.items():
         typer.echo(f"{name}: {speed}")
@@ -426,15 +406,15 @@ def _labeller(network: Path, sources: list[str]) -> Labeller:
 def export_command(
     spec: Spec,
     weights: Weights,
-    to: Annotated[Format, _choice(Format, "File format.")] = "onnx",
+    to: Annotated[Format, choice(Format, "File format.")] = "onnx",
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantize to int8, calibrated on training images of `data`.")
     ] = False,
     dynamic: Annotated[
-        list[str] | None, _choice(Dynamic, "Leave the number of images, or their size, open; repeatable.", "both fixed")
+        list[str] | None, choice(Dynamic, "Leave the number of images, or their size, open; repeatable.", "both fixed")
     ] = None,
     data_root: DataRoot = None,
-    out: Annotated[Path | None, _folder("Output folder.", "runs/export/NAME of the spec file")] = None,
+    out: Annotated[Path | None, folder_option("Output folder.", "runs/export/NAME of the spec file")] = None,
 ) -> None:
     """Export a trained network for deployment.
 
@@ -469,7 +449,7 @@ def weights_command(
 @app.command("space")
 def space_command(
     spec: Spec,
-    out: Annotated[Path | None, _folder("Output folder.", "runs/space/NAME of the spec file")] = None,
+    out: Annotated[Path | None, folder_option("Output folder.", "runs/space/NAME of the spec file")] = None,
     sample: Annotated[
         int | None,
         typer.Option(min=1, help="Number of evenly spread networks.", show_default="all of them, up to a million"),
@@ -484,21 +464,16 @@ def space_command(
     from stdc_search.report.space import show_space
     from stdc_search.search.space import landmarks, tabulate
 
-    with _progress("networks") as progress:
+    with progress_bar("networks") as progress:
         table = tabulate(run, sample, seed=seed, progress=progress)
     show_space(table, landmarks(run), search, out or Path("runs/space") / spec_name(spec), title=spec_name(spec))
 
 
-@app.command("report")
-def report_command(
-    folder: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
-) -> None:
-    """Regenerate the report of a run."""
-    from rich.console import Console
-
-    from stdc_search.commands.report import report
-
-    report(folder).print(Console())
+app.command("report")(results.report_command)
+app.command("watch")(results.watch_command)
+app.command("best")(results.best_command)
+app.command("compare")(results.compare_command)
+app.command("diff")(results.diff_command)
 
 
 @app.command("schema")
@@ -518,18 +493,6 @@ def schema_command(
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, text)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on standard error; the function takes the number of things done, of all things, and a note."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(what, total=None)  # a camera has none
-        yield lambda done, total, note="": bars.update(task, completed=done, total=total, description=note or what)
 
 
 def _load(path: Path) -> RunSpec:

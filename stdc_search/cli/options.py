@@ -1,0 +1,59 @@
+"""What commands share: their arguments and options, and a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+AS_IN_SPEC = "as in the spec"
+
+
+def folder_option(help: str, default: str) -> Any:
+    """An option that takes a folder and whose default depends on something else."""
+    return typer.Option(help=help, show_default=default)
+
+
+def choice(legal: Any, help: str, default: str | bool = True) -> Any:
+    """An option with closed choices. Typer takes no `list[Literal]`, and starts its messages with "Value error"."""
+    choices = get_args(legal)
+
+    def parse(word: str) -> str:
+        if word not in choices:
+            raise typer.BadParameter(f"{word!r} is not one of {', '.join(map(repr, choices))}.")
+        return word
+
+    return typer.Option(parser=parse, metavar=f"<{'|'.join(choices)}>", help=help, show_default=default)
+
+
+Spec = Annotated[Path, typer.Argument(help="Spec file, YAML or JSON.", show_default=False)]
+Specs = Annotated[list[Path], typer.Argument(help="Spec files, YAML or JSON.", show_default=False)]
+Weights = Annotated[
+    Path, typer.Argument(help="Weights of the network; of an `onnx_file`, the file itself.", show_default=False)
+]
+DataRoot = Annotated[
+    Path | None,
+    folder_option("Folder that a relative `data.root` starts from.", "$STDC_SEARCH_DATA, else the working folder"),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=AS_IN_SPEC)]
+On = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Device: ssh://HOST or ssh://USER@HOST.", show_default=AS_IN_SPEC),
+]
+Python = Annotated[str | None, typer.Option(help="Python of that device.", show_default=AS_IN_SPEC)]
+Out = Annotated[Path, typer.Option(help="Output folder.")]
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[..., None]]:
+    """A progress bar on standard error; the function takes the number of things done, of all things, and a note."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(what, total=None)  # a camera has none
+        yield lambda done, total, note="": bars.update(task, completed=done, total=total, description=note or what)
