@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 from jinja2.utils import htmlsafe_json_dumps
+from plotly.offline import get_plotlyjs
 
 from stdc_search.report import Report
 from stdc_search.report.page.content import Extras, gather
@@ -35,5 +35,5 @@ def page(folder: Path, report: Report, extras: Extras) -> str:
     return environment.get_template("index.html").render(
         title=report.title,
         data=htmlsafe_json_dumps(found, allow_nan=False),
-        plotly=(files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8"),
+        plotly=get_plotlyjs(),
     )
