@@ -38,17 +38,17 @@ def compare(*folders: str | Path) -> Comparison:
     finals = [run.finals for run in runs if run.finals is not None]
     with_finals = len(finals) == len(runs)
     runs = finals if with_finals else runs
-    names = _names(runs)
+    names, contents = _names(runs), [Contents.read(run.folder / CONTENTS) for run in runs]
     objectives = _objectives(runs)
     for run in runs:
         _check_front(run, objectives)
     if any(metric.startswith("score.") for metric in objectives):
-        _check_data(runs)
+        _check_data(runs, contents)
     if any(metric.startswith("latency.") for metric in objectives):
         _check_devices(names, runs)
     fronts = [Front.of(name, run, objectives) for name, run in zip(names, runs, strict=True)]
     what = "Fronts of the finals" if with_finals else "Fronts"
-    notes = [*_notes(names, runs, objectives)]
+    notes = [*_notes(names, runs, objectives), *_notes_on_data(names, runs, contents)]
     if finals and not with_finals:
         notes.append("Only some runs have finals, so the searches are compared; give RUN/finals to compare finals")
     return Comparison(fronts, objectives, f"{what} of {several(names)}", notes)
@@ -77,30 +77,29 @@ def _objectives(runs: Sequence[Results]) -> dict[str, Direction]:
 
 def _check_front(run: Results, objectives: Mapping[str, Direction]) -> None:
     frame = run.frame
-    if frame.empty or not frame["front"].any():
+    if frame.empty or not any(frame["front"]):
         raise UserError(f"{run.folder}: has no network on a front; look at `stdc-search report {run.folder}`")
     on_front = frame.loc[frame["front"]]
     if missing := [name for name in objectives if name not in on_front or on_front[name].count() < len(on_front)]:
         raise UserError(f"{run.folder}: lacks {', '.join(missing)}, which the other runs have as an objective")
 
 
-def _check_data(runs: Sequence[Results]) -> None:
+def _check_data(runs: Sequence[Results], contents: Sequence[Contents | None]) -> None:
     """Check that all scores are of the same images and labels.
 
     Raises:
         UserError: they are not.
     """
-    first, *others = runs
-    for other in others:
+    first, a = runs[0], contents[0]
+    for other, b in zip(runs[1:], contents[1:], strict=True):
         told: list[str] = []
-        a, b = (Contents.read(run.folder / CONTENTS) for run in (first, other))
         if a is not None and b is not None:
             told = differences(a.files, b.files, ("val",))
             if not told and a.labels["val"] != b.labels["val"]:
                 told = ["the validation labels are others"]
         else:
-            a, b = (run.run.data and run.run.data.model_dump(mode="json", exclude={"root"}) for run in (first, other))
-            told = [f"data.{change.path}: {change.old} and {change.new}" for change in changes(a, b)]
+            old, new = (one.run.model_dump(mode="json", exclude={"data": {"root"}})["data"] for one in (first, other))
+            told = [f"data.{change.path}: {change.old} and {change.new}" for change in changes(old, new)]
         if told:
             raise UserError(
                 f"{first.folder} and {other.folder}: scored on other data, so their scores cannot be compared\n  "
@@ -161,7 +160,9 @@ def _notes(names: Sequence[str], runs: Sequence[Results], objectives: Mapping[st
         found = [f"{one.path} ({_brief(one.old)}, {_brief(one.new)})" for one in changes(a, b)]
         if found:
             yield f"{names[0]} and {name} differ in {several(found, NAMED)}"
-    contents = [Contents.read(run.folder / CONTENTS) for run in runs]
+
+
+def _notes_on_data(names: Sequence[str], runs: Sequence[Results], contents: Sequence[Contents | None]) -> Iterator[str]:
     for name, run, one in zip(names, runs, contents, strict=True):
         if one is None and run.run.data is not None:
             yield f"{name}: {UNCHECKED}"
