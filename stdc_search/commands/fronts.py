@@ -49,14 +49,15 @@ def compare(*folders: str | Path) -> Comparison:
     fronts = [Front.of(name, run, objectives) for name, run in zip(names, runs, strict=True)]
     what = "Fronts of the finals" if with_finals else "Fronts"
     notes = [*_notes(names, runs, objectives), *_notes_on_data(names, runs, contents)]
-    if finals and not with_finals:
+    if finals and not with_finals and not any(run.are_finals for run in runs):
         notes.append("Only some runs have finals, so the searches are compared; give RUN/finals to compare finals")
     return Comparison(fronts, objectives, f"{what} of {several(names)}", notes)
 
 
 def _names(runs: Sequence[Results]) -> list[str]:
-    """The names of the runs, or their folders where names would be the same."""
-    names = [run.name for run in runs]
+    """The names of the runs, finals beside other results as such; their folders where names would be the same."""
+    mixed = len({run.are_finals for run in runs}) > 1
+    names = [run.name + " finals" * (mixed and run.are_finals) for run in runs]
     return [name if names.count(name) == 1 else str(run.folder) for name, run in zip(names, runs, strict=True)]
 
 
@@ -113,7 +114,10 @@ def _check_devices(names: Sequence[str], runs: Sequence[Results]) -> None:
     Raises:
         UserError: they are not.
     """
-    places = {name: {_place(latency, machine) for latency, machine in _timed(run)} for name, run in _by(names, runs)}
+    known = _machines(runs)
+    places = {
+        name: {_place(latency, machine) for latency, machine in _timed(run, known)} for name, run in _by(names, runs)
+    }
     if len(set().union(*places.values())) > 1:
         told = [f"  {name}: {' and '.join(sorted(its))}" for name, its in places.items()]
         raise UserError(
@@ -127,9 +131,17 @@ def _by(names: Sequence[str], runs: Sequence[Results]) -> Iterator[tuple[str, Re
     yield from zip(names, runs, strict=True)
 
 
-def _timed(run: Results) -> Iterator[tuple[Latency, Machine | str]]:
+def _machines(runs: Sequence[Results]) -> dict[str, Machine]:
+    """The machines that any of the runs describes; finals may leave that to their search."""
+    found: dict[str, Machine] = {}
+    for run in runs:
+        for folder in (run.folder.parent, run.folder) if run.are_finals else (run.folder,):
+            found |= read_machines(folder / MACHINES)
+    return found
+
+
+def _timed(run: Results, machines: Mapping[str, Machine]) -> Iterator[tuple[Latency, Machine | str]]:
     """The times of a front, each with its machine, or the machine's id if that is all that is known."""
-    machines = read_machines(run.folder / MACHINES)
     for record in _of_front(run):
         if record.latency is not None:
             identifier = record.latency.machine or record.machine
@@ -187,8 +199,9 @@ def _notes_on_luck(runs: Sequence[Results], objectives: Mapping[str, Direction])
 def _notes_on_times(names: Sequence[str], runs: Sequence[Results]) -> Iterator[str]:
     ways: dict[str, str] = {}
     machines: set[str] = set()
+    known = _machines(runs)
     for name, run in _by(names, runs):
-        timed = [*_timed(run)]
+        timed = [*_timed(run, known)]
         ways[name] = " and ".join(sorted({_way(latency) for latency, _ in timed}))
         if shaky := doubtful(_of_front(run), run.records):
             yield f"{name}: doubtful times of {several([*shaky])}"
@@ -205,7 +218,7 @@ def _way(latency: Latency) -> str:
 
 
 def _brief(value: object, longest: int = 24) -> str:
-    if isinstance(value, dict | list):
+    if isinstance(value, dict):
         return "..."
     text = "none" if value is None else str(value)
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
