@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stdc_search.ranking import front, hypervolume, partial_rank_correlation, rank_correlation
+from stdc_search.ranking import (
+    compressed,
+    front,
+    hypervolume,
+    partial_rank_correlation,
+    rank_correlation,
+    reference_point,
+)
 from stdc_search.records import Direction
 
 SIDE = 5
@@ -148,3 +155,14 @@ def test_the_interval_holds_the_truth_in_95_of_100_samples():
         )
         inside += found.low <= truth <= found.high
     assert 0.92 <= inside / 400 <= 0.98
+
+
+def test_only_minimised_positive_objectives_count_by_their_logarithms():
+    points = np.array([[1.0, 10.0, 0.0], [np.e, 20.0, 5.0]])
+    found = compressed(points, ["minimize", "maximize", "minimize"])
+    np.testing.assert_allclose(found, [[0.0, 10.0, 0.0], [1.0, 20.0, 5.0]])
+
+
+def test_a_reference_is_a_quarter_of_the_range_beyond_the_worst():
+    points = np.array([[[0.0, 10.0, 7.0]], [[4.0, 30.0, 7.0]]])
+    assert reference_point(points, ["minimize", "maximize", "minimize"]) == [5.0, 5.0, 8.0]

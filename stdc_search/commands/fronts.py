@@ -38,25 +38,26 @@ def compare(*folders: str | Path) -> Comparison:
     finals = [run.finals for run in runs if run.finals is not None]
     with_finals = len(finals) == len(runs)
     runs = finals if with_finals else runs
-    names = _names(runs)
+    names, contents = _names(runs), [Contents.read(run.folder / CONTENTS) for run in runs]
     objectives = _objectives(runs)
     for run in runs:
         _check_front(run, objectives)
     if any(metric.startswith("score.") for metric in objectives):
-        _check_data(runs)
+        _check_data(runs, contents)
     if any(metric.startswith("latency.") for metric in objectives):
         _check_devices(names, runs)
     fronts = [Front.of(name, run, objectives) for name, run in zip(names, runs, strict=True)]
     what = "Fronts of the finals" if with_finals else "Fronts"
-    notes = [*_notes(names, runs, objectives)]
-    if finals and not with_finals:
+    notes = [*_notes(names, runs, objectives), *_notes_on_data(names, runs, contents)]
+    if finals and not with_finals and not any(run.are_finals for run in runs):
         notes.append("Only some runs have finals, so the searches are compared; give RUN/finals to compare finals")
     return Comparison(fronts, objectives, f"{what} of {several(names)}", notes)
 
 
 def _names(runs: Sequence[Results]) -> list[str]:
-    """The names of the runs, or their folders where names would be the same."""
-    names = [run.name for run in runs]
+    """The names of the runs, finals beside other results as such; their folders where names would be the same."""
+    mixed = len({run.are_finals for run in runs}) > 1
+    names = [run.name + " finals" * (mixed and run.are_finals) for run in runs]
     return [name if names.count(name) == 1 else str(run.folder) for name, run in zip(names, runs, strict=True)]
 
 
@@ -77,30 +78,29 @@ def _objectives(runs: Sequence[Results]) -> dict[str, Direction]:
 
 def _check_front(run: Results, objectives: Mapping[str, Direction]) -> None:
     frame = run.frame
-    if frame.empty or True not in frame["front"].tolist():
+    if frame.empty or not any(frame["front"]):
         raise UserError(f"{run.folder}: has no network on a front; look at `stdc-search report {run.folder}`")
     on_front = frame.loc[frame["front"]]
     if missing := [name for name in objectives if name not in on_front or on_front[name].count() < len(on_front)]:
         raise UserError(f"{run.folder}: lacks {', '.join(missing)}, which the other runs have as an objective")
 
 
-def _check_data(runs: Sequence[Results]) -> None:
+def _check_data(runs: Sequence[Results], contents: Sequence[Contents | None]) -> None:
     """Check that all scores are of the same images and labels.
 
     Raises:
         UserError: they are not.
     """
-    first, *others = runs
-    for other in others:
+    first, a = runs[0], contents[0]
+    for other, b in zip(runs[1:], contents[1:], strict=True):
         told: list[str] = []
-        a, b = (Contents.read(run.folder / CONTENTS) for run in (first, other))
         if a is not None and b is not None:
             told = differences(a.files, b.files, ("val",))
             if not told and a.labels["val"] != b.labels["val"]:
                 told = ["the validation labels are others"]
         else:
-            a, b = (run.run.data and run.run.data.model_dump(mode="json", exclude={"root"}) for run in (first, other))
-            told = [f"data.{change.path}: {change.old} and {change.new}" for change in changes(a, b)]
+            old, new = (one.run.model_dump(mode="json", exclude={"data": {"root"}})["data"] for one in (first, other))
+            told = [f"data.{change.path}: {change.old} and {change.new}" for change in changes(old, new)]
         if told:
             raise UserError(
                 f"{first.folder} and {other.folder}: scored on other data, so their scores cannot be compared\n  "
@@ -114,7 +114,10 @@ def _check_devices(names: Sequence[str], runs: Sequence[Results]) -> None:
     Raises:
         UserError: they are not.
     """
-    places = {name: {_place(latency, machine) for latency, machine in _timed(run)} for name, run in _by(names, runs)}
+    known = _machines(runs)
+    places = {
+        name: {_place(latency, machine) for latency, machine in _timed(run, known)} for name, run in _by(names, runs)
+    }
     if len(set().union(*places.values())) > 1:
         told = [f"  {name}: {' and '.join(sorted(its))}" for name, its in places.items()]
         raise UserError(
@@ -128,9 +131,17 @@ def _by(names: Sequence[str], runs: Sequence[Results]) -> Iterator[tuple[str, Re
     yield from zip(names, runs, strict=True)
 
 
-def _timed(run: Results) -> Iterator[tuple[Latency, Machine | str]]:
+def _machines(runs: Sequence[Results]) -> dict[str, Machine]:
+    """The machines that any of the runs describes; finals may leave that to their search."""
+    found: dict[str, Machine] = {}
+    for run in runs:
+        for folder in (run.folder.parent, run.folder) if run.are_finals else (run.folder,):
+            found |= read_machines(folder / MACHINES)
+    return found
+
+
+def _timed(run: Results, machines: Mapping[str, Machine]) -> Iterator[tuple[Latency, Machine | str]]:
     """The times of a front, each with its machine, or the machine's id if that is all that is known."""
-    machines = read_machines(run.folder / MACHINES)
     for record in _of_front(run):
         if record.latency is not None:
             identifier = record.latency.machine or record.machine
@@ -161,7 +172,9 @@ def _notes(names: Sequence[str], runs: Sequence[Results], objectives: Mapping[st
         found = [f"{one.path} ({_brief(one.old)}, {_brief(one.new)})" for one in changes(a, b)]
         if found:
             yield f"{names[0]} and {name} differ in {several(found, NAMED)}"
-    contents = [Contents.read(run.folder / CONTENTS) for run in runs]
+
+
+def _notes_on_data(names: Sequence[str], runs: Sequence[Results], contents: Sequence[Contents | None]) -> Iterator[str]:
     for name, run, one in zip(names, runs, contents, strict=True):
         if one is None and run.run.data is not None:
             yield f"{name}: {UNCHECKED}"
@@ -186,8 +199,9 @@ def _notes_on_luck(runs: Sequence[Results], objectives: Mapping[str, Direction])
 def _notes_on_times(names: Sequence[str], runs: Sequence[Results]) -> Iterator[str]:
     ways: dict[str, str] = {}
     machines: set[str] = set()
+    known = _machines(runs)
     for name, run in _by(names, runs):
-        timed = [*_timed(run)]
+        timed = [*_timed(run, known)]
         ways[name] = " and ".join(sorted({_way(latency) for latency, _ in timed}))
         if shaky := doubtful(_of_front(run), run.records):
             yield f"{name}: doubtful times of {several([*shaky])}"
@@ -204,7 +218,7 @@ def _way(latency: Latency) -> str:
 
 
 def _brief(value: object, longest: int = 24) -> str:
-    if isinstance(value, dict | list):
+    if isinstance(value, dict):
         return "..."
     text = "none" if value is None else str(value)
     return text if len(text) <= longest else f"{text[: longest - 3]}..."

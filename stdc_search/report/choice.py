@@ -214,7 +214,7 @@ def _why_none(search: Results, bounds: Sequence[Bound]) -> str:
     if every.empty:
         reasons = ["their folders were removed" if search.left.empty else "", barred_note(search.frame)]
         return f"no network can be chosen: {'; '.join(filter(None, reasons)) or 'all are references'}"
-    if any(bound.metric not in every for bound in bounds):  # costs are always known
+    if any(bound.metric not in every or every[bound.metric].count() == 0 for bound in bounds):  # costs are known
         return UNTIMED.format(folder=search.folder)
     least = [_least(every, bound.metric) for bound in bounds]
     wanted = " and ".join(f"at most {bound}" for bound in bounds)

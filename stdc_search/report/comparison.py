@@ -136,8 +136,11 @@ class Comparison:
     def save(self, folder: Path) -> list[Path]:
         """Write the tables and the picture: `networks`, `summary` and `attained` as tables, `fronts` as PNG and SVG."""
         paths: list[Path] = []
-        for name, frame in self._tables().items():
+        tables = self._tables()
+        for name, frame in tables.items():
             paths += save_table(frame, folder / name, caption=self.title)
+        for stale in folder.glob("attained.*") if "attained" not in tables else ():  # of an earlier comparison
+            stale.unlink()
         figure = draw_comparison(self.picture)
         for ending in (".png", ".svg"):
             write_atomically(path := folder / f"fronts{ending}", encode(figure, ending))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from stdc_search.report.plots import INK, LINE, PALE, SMALL_PT, TITLE_PT, Axis, literal, scale_edge
+from stdc_search.report.plots import INK, PALE, SMALL_PT, TITLE_PT, Axis, literal, scale_edge
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,8 @@ STYLES = tuple(
     )
 )
 """Colour and marker of each run, in turn; a marker tells them apart without colours."""
+WIDTH = 66
+"""Characters of a line of the title."""
 Steps = tuple[tuple[float, float], ...]
 """Corners of a step line, from left to right."""
 
@@ -57,7 +59,7 @@ def draw_comparison(picture: ComparisonPicture) -> Figure:
     figure = Figure(figsize=(7.6, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(literal(textwrap.fill(picture.title, LINE)), loc="left", size=TITLE_PT, weight="bold", color=INK)
+    axes.set_title(literal(textwrap.fill(picture.title, WIDTH)), loc="left", size=TITLE_PT, weight="bold", color=INK)
     axes.grid(color="#e4e7eb", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

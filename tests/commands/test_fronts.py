@@ -122,6 +122,13 @@ def test_other_software_of_the_same_hardware_is_named(tmp_path):
     assert any("same hardware with other software" in note for note in compare(first, second).notes)
 
 
+def test_a_machine_that_one_run_describes_is_known_in_all(tmp_path):
+    assert compare(write_run(tmp_path / "a", three()), write_run(tmp_path / "b", three(), machines=[])).fronts
+    others = write_run(tmp_path / "c", three(machine="unknown"))
+    with pytest.raises(UserError, match=r"c: machine unknown, which machine\.json does not describe"):
+        compare(tmp_path / "a", others)
+
+
 def test_times_taken_in_other_ways_are_named(tmp_path):
     others = [one.model_copy(update={"latency": one.latency.model_copy(update={"threads": 1})}) for one in three()]
     (note,) = [
@@ -155,7 +162,8 @@ def test_finals_are_compared_if_all_runs_have_them(tmp_path):
     comparison = compare(*runs)
     assert comparison.title == "Fronts of the finals of a, b"
     assert comparison.networks["mIoU %"].tolist() == [52.0, 55.0]
-    assert compare(runs[0] / "finals", runs[1]).title == "Fronts of a, b"
+    alone = compare(runs[0] / "finals", runs[0])
+    assert alone.title == "Fronts of a finals, a" and not any("Only some" in note for note in alone.notes)
 
 
 def test_a_single_network_takes_part_and_needs_the_figures(tmp_path):
