@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from stdc_search.spec.base import WeightsPath, default_kind
-from stdc_search.spec.choices import TrainingPrecision
+from stdc_search.spec.choices import Tracker, TrainingPrecision
 from stdc_search.spec.network import NetworkSpec, network_of
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import ONCE, Spec, rule
@@ -246,7 +246,7 @@ class EmaSpec(Spec):
     soon forgotten."""
 
 
-MEANS = {"score_every", "checkpoint_every", "tensorboard", "cache_gb", "workers"}
+MEANS = {"score_every", "checkpoint_every", "tensorboard", "log_to", "cache_gb", "workers"}
 """Fields of `training` that change nothing about the trained network."""
 
 
@@ -307,6 +307,9 @@ class TrainingSpec(Spec):
     """Epochs between checkpoints, from which an interrupted training resumes."""
     tensorboard: bool = False
     """Whether to write the curve for TensorBoard, too; needs the extra `tensorboard`."""
+    log_to: Annotated[tuple[Tracker, ...], Field(json_schema_extra=ONCE)] = ()
+    """Experiment trackers that get settings and curve, too: `mlflow` is MLflow and `wandb` Weights & Biases. Each needs
+    the extra of its name. Their own environment variables say where the runs are stored (docs/training.md)."""
     cache_gb: NonNegativeFloat = 2.0
     """Memory for decoded images, in GB; images that do not fit are decoded again each time."""
     workers: NonNegativeInt | None = None
@@ -327,6 +330,11 @@ class TrainingSpec(Spec):
         if (self.epochs is None) == (self.steps is None):
             both = "both are given" if self.epochs else "neither is given"
             yield Problem("", f"{both} of `epochs` and `steps`; give one of them")
+
+    @rule
+    def _each_tracker_once(self) -> Iterator[Problem]:
+        if len(set(self.log_to)) < len(self.log_to):
+            yield Problem("log_to", f"`log_to` {list(self.log_to)} names a tracker twice; name each once")
 
     @rule
     def _each_seed_once(self) -> Iterator[Problem]:
