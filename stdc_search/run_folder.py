@@ -41,6 +41,8 @@ WEIGHTS, BEST, CHECKPOINT, CURVE = "weights.safetensors", "best.safetensors", "c
 """Files of the training with one seed."""
 SAMPLE, TENSORBOARD = "sample", "tensorboard"
 """Folders of the training of one seed."""
+TRACKERS = "trackers.json"
+"""Ids that the trackers of `training.log_to` have given to the training of one seed."""
 SAMPLE_PARTS = ("image", "truth", "prediction")
 """Each a PNG in a folder of SAMPLE."""
 
@@ -67,6 +69,16 @@ def sample_folders(candidate: Path) -> list[Path]:
 def seed_folder(candidate: Path, seed: int, first: int) -> Path:
     """The folder of a seed's training: the candidate's own folder for the first seed."""
     return candidate if seed == first else candidate / f"seed-{seed}"
+
+
+def place_of(training: Path) -> tuple[str, str]:
+    """The name of the run that a training's folder belongs to, and its place there, such as `finals/0042/seed-1`."""
+    parts = training.absolute().parts
+    if NETWORKS not in parts:
+        return training.absolute().name, training.absolute().name
+    at = len(parts) - 1 - parts[::-1].index(NETWORKS)
+    run, *finals = (parts[at - 2], FINALS) if parts[at - 1] == FINALS else (parts[at - 1],)
+    return run, "/".join((*finals, *parts[at + 1 :]))
 
 
 def spec_name(path: Path) -> str:

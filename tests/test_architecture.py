@@ -170,6 +170,8 @@ def test_the_command_line_and_the_specs_start_light() -> None:
 
 
 NEEDED_BY_A_LIBRARY = {
+    "mlflow-skinny": "accelerate, to log to MLflow",
+    "wandb": "accelerate, to log to Weights & Biases",
     "psycopg": "SQLAlchemy, for PostgreSQL",
     "tabulate": "pandas.DataFrame.to_markdown",
     "tensorboard": "torch.utils.tensorboard",

@@ -13,6 +13,7 @@ import typer
 
 from docs import generate
 from stdc_search.cli import app
+from stdc_search.spec import editor
 from stdc_search.spec.rules import Spec
 from stdc_search.spec.run import RunSpec, load
 
@@ -67,6 +68,7 @@ def commands() -> list[object]:
         ("spec.md", generate.spec_reference),
         ("commands.md", generate.command_reference),
         ("baselines.md", generate.baseline_reference),
+        (editor.FILE, lambda: editor.text(RunSpec)),
     ],
 )
 def test_the_references_are_current(name, made):

@@ -17,6 +17,7 @@ from stdc_search.run_folder import (
     default_folder,
     locked,
     note_running,
+    place_of,
     remove_temporary,
     running,
     seed_folder,
@@ -106,3 +107,17 @@ def test_weights_outlive_what_is_temporary(tmp_path):
             (folder / name).touch()
     remove_temporary(tmp_path)
     assert {file.name for file in tmp_path.rglob("*") if file.is_file()} == {WEIGHTS}
+
+
+@pytest.mark.parametrize(
+    ("folder", "place"),
+    [
+        ("runs/street/networks/0042", ("street", "0042")),
+        ("runs/street/networks/0042/seed-1", ("street", "0042/seed-1")),
+        ("runs/street/finals/networks/0042", ("street", "finals/0042")),
+        ("networks/street/networks/0042", ("street", "0042")),
+        ("elsewhere", ("elsewhere", "elsewhere")),
+    ],
+)
+def test_a_training_has_its_place_in_a_run(folder: str, place: tuple[str, str]) -> None:
+    assert place_of(Path(folder)) == place

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -484,10 +483,11 @@ def schema_command(
 
     Editors use it for completion and help.
     """
-    from stdc_search.spec.run import schema
+    from stdc_search.spec.editor import text as schema_text
+    from stdc_search.spec.run import RunSpec
     from stdc_search.storage import write_atomically
 
-    text = json.dumps(schema(), indent=2) + "\n"
+    text = schema_text(RunSpec)
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -9,6 +9,7 @@ from math import ceil, sqrt
 from textwrap import wrap
 from typing import Any, NamedTuple
 
+from stdc_search.spec.editor import modeline
 from stdc_search.spec.files import to_yaml
 from stdc_search.spec.recipes import SCRATCH
 
@@ -104,7 +105,7 @@ def draft(
     batch: int,
     workers: Workers | None,
 ) -> str:
-    """The text of a spec.
+    """The text of a spec, whose schema lies beside it.
 
     Args:
         data: the section `data`.
@@ -115,7 +116,7 @@ def draft(
         batch: images a step.
         workers: of the search; None for one training at a time, on a GPU or on one core.
     """
-    lines = [*(f"# {line}".rstrip() for line in title)]
+    lines = [modeline(), *(f"# {line}".rstrip() for line in title)]
     lines += [
         f"image_size: {[*made.image_size]}  # [height, width] that the network sees when deployed",
         HEAD % classes,

@@ -26,6 +26,7 @@ from stdc_search.data.survey import Labels, faults, remarks
 from stdc_search.errors import UserError, several
 from stdc_search.records import IGNORED
 from stdc_search.report.survey import summary
+from stdc_search.spec import editor
 from stdc_search.spec.data import DataSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
@@ -45,7 +46,7 @@ Opened = Mapping[Split, Dataset]
 
 
 def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
-    """Write a commented spec for a folder of labelled images, and a list of pairs beside it if their layout needs one.
+    """Write a commented spec for a folder of labelled images. Beside it: its schema, and a list of pairs if needed.
 
     Args:
         folder: the data set.
@@ -94,6 +95,7 @@ def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
     _drafted(text)  # what we write is a legal spec
     if found.pairs:
         write_atomically(pairs, found.pairs)
+    write_atomically(out.with_name(editor.FILE), editor.text(RunSpec))
     write_atomically(out, text)
     return [*lines, *(f"Check: {note}." for note in notes), _forecast(made, hours)]
 

@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, PositiveInt, Tag
 
 from stdc_search.spec.base import default_kind
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.rules import ONCE, Spec, rule
 
 Library = Literal["timm", "torchvision"]
 Stride = Literal[1, 2]
@@ -163,7 +163,7 @@ class TrunkSpec(Spec):
     """The library; timm comes with the extra `zoo`."""
     model: Annotated[str, Field(min_length=1)]
     """The model's name there."""
-    taps: Annotated[tuple[str, ...], Field(min_length=2)]
+    taps: Annotated[tuple[str, ...], Field(min_length=2, json_schema_extra=ONCE)]
     """Modules of the model whose outputs are the features, shallow to deep; each the last one of its size."""
     truncated: bool = False
     """Whether convolutions after a tap at the same size may be dropped, as timm's own taps of GhostNet do."""

@@ -221,14 +221,6 @@ def value_at(spec: Any, path: str) -> Any:
     return plain(value)
 
 
-def schema(spec_class: type[BaseModel]) -> dict[str, Any]:
-    """JSON schema of a spec's file, with the fields' help, for editors."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **spec_class.model_json_schema(),
-    }
-
-
 def plain(value: Any) -> Any:
     """Specs as mappings and lists as tuples, throughout, so that equal values compare equal."""
     match value:

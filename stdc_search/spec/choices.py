@@ -21,6 +21,9 @@ FloatPrecision = Literal["fp32", "bf16", "fp16"]
 """Precisions that need no calibration images."""
 TrainingPrecision = Literal["auto", FloatPrecision]
 
+Tracker = Literal["mlflow", "wandb"]
+"""Experiment trackers, by their names in accelerate and the packages that must be there."""
+
 Format = Literal["onnx", "openvino", "torch", "ncnn"]
 """Formats of an exported network."""
 Dynamic = Literal["batch", "size"]

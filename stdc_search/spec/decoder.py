@@ -11,15 +11,16 @@ from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag
 from stdc_search.spec.backbone import ConvSpec
 from stdc_search.spec.base import default_kind
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.rules import ONCE, Spec, rule
 
+_Several = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 Widths = Annotated[
-    Annotated[PositiveInt, Tag("one")] | Annotated[tuple[PositiveInt, ...], Tag("several")],
+    Annotated[PositiveInt, Tag("one")] | Annotated[_Several, Tag("several")],
     Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
 ]
 """One width for all levels, or one per level."""
 
-Taps = Annotated[tuple[NonNegativeInt, ...], Field(min_length=2)] | None
+Taps = Annotated[tuple[NonNegativeInt, ...], Field(min_length=2, json_schema_extra=ONCE)] | None
 
 Context = Literal["pool", "none", "sppm", "ppm", "dappm", "sppf", "linear_attention"]
 """What summarises the deepest stage: its global average; nothing; a pyramid of averages, whose maps are added (`sppm`,

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, NonNegativeInt, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, NonNegativeInt, Tag, model_validator
 
 from stdc_search.spec.base import default_kind
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.rules import ONCE, Spec, rule
 
 Id = Annotated[int, Field(ge=0, le=255)]
 IdKey = Annotated[Id, BeforeValidator(lambda key: int(key) if isinstance(key, str) and key.isdecimal() else key)]
 """Keys of a file are text."""
+ID_KEYS: dict[str, JsonValue] = {
+    "propertyNames": {"type": "string", "pattern": r"^(\d{1,2}|1\d\d|2[0-4]\d|25[0-5])$"},
+}
+"""These keys, for editors."""
 
 
 class IdsSpec(Spec):
@@ -22,7 +26,7 @@ class IdsSpec(Spec):
     kind: Literal["ids"] = "ids"
     ignore: Id = 255
     """Id of pixels that training and scoring ignore."""
-    map: dict[IdKey, NonNegativeInt | Literal["ignore"]] = {}
+    map: Annotated[dict[IdKey, NonNegativeInt | Literal["ignore"]], Field(json_schema_extra=ID_KEYS)] = {}
     """What becomes of each id of the masks: a class, counted from 0, or `ignore`. `{0: ignore, 1: 0, 2: 1}` is for
     masks in which 0 is unlabelled. If it is empty, ids are classes."""
 
@@ -31,15 +35,16 @@ Colour = tuple[
     Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
 ]
 """Red, green, blue."""
+Colours = Annotated[tuple[Colour, ...], Field(json_schema_extra=ONCE)]
 
 
 class ColoursSpec(Spec):
     """One colour per class."""
 
     kind: Literal["colours"]
-    colours: tuple[Colour, ...]
+    colours: Colours
     """[red, green, blue] of each class, in the order of `class_names`."""
-    ignore: tuple[Colour, ...] = ((0, 0, 0),)
+    ignore: Colours = ((0, 0, 0),)
     """Colours of pixels that training and scoring ignore. By default that is black, unless a class is black."""
 
     @model_validator(mode="before")

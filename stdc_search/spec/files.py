@@ -25,6 +25,7 @@ from ruamel.yaml.representer import SafeRepresenter
 from ruamel.yaml.resolver import VersionedResolver
 
 from stdc_search.errors import closest
+from stdc_search.spec.editor import FILE as SCHEMA
 from stdc_search.spec.problems import Problem, SpecError, shown
 
 MAX_BYTES = 256 * 1024
@@ -72,7 +73,7 @@ def missing(file: Path, others: tuple[str, ...] = ()) -> str:
 
 
 def _specs_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*") if path.suffix in _ENDINGS)
+    return sorted(path.name for path in folder.glob("*") if path.suffix in _ENDINGS and path.name != SCHEMA)
 
 
 def _text(file: Path) -> str:

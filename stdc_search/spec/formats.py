@@ -91,7 +91,7 @@ class LabelmeSpec(ShapesSpec):
 class SplitByTool(Spec):
     """The tool's own file names the images of each split."""
 
-    kind: Literal["given"] = "given"
+    kind: Literal["given"]
 
 
 class YoloSpec(ShapesSpec):
@@ -102,7 +102,7 @@ class YoloSpec(ShapesSpec):
     """File that names classes and folders, relative to `root`."""
     split: Annotated[
         SplitByTool | SplitByShare | SplitByGroup | SplitByFolders | SplitByList, Field(discriminator="kind")
-    ] = SplitByTool()
+    ] = SplitByTool(kind="given")
     """How images are split into training and validation."""
 
 

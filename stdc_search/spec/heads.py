@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.rules import ONCE, Spec, rule
 
 Task = Literal["segmentation", "classification"]
 Classes = Annotated[int, Field(ge=2, le=255)]
@@ -29,7 +29,7 @@ class HeadSpec(Spec):
 class GuidanceSpec(Spec):
     """Detail guidance (paper, section 3.2.2): a head that finds edges, used in training only."""
 
-    strides: Annotated[tuple[Literal[1, 2, 4, 8], ...], Field(min_length=1)] = (1, 2, 4)
+    strides: Annotated[tuple[Literal[1, 2, 4, 8], ...], Field(min_length=1, json_schema_extra=ONCE)] = (1, 2, 4)
     """Strides of the Laplacian whose maps make the detail target."""
     weights: tuple[NonNegativeFloat, ...] | None = None
     """Weight of each stride's map in the fusion. Default: 0.6, 0.3, 0.1 for strides 1, 2, 4 as released (the

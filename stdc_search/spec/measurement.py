@@ -21,6 +21,8 @@ ELSEWHERE = "elsewhere"
 ADDRESS = re.compile(r"ssh://([\w.+~-]+@)?(\w[\w.-]*|\[[\da-fA-F:.]+(%\w+)?\])(:\d{1,5})?")
 PYTHON = re.compile(r"[\w./~+-]+")
 """What a shell takes as one plain word."""
+Address = Annotated[str, Field(json_schema_extra={"pattern": f"^({ELSEWHERE}|{ADDRESS.pattern})$"})]
+Program = Annotated[str, Field(json_schema_extra={"pattern": f"^{PYTHON.pattern}$"})]
 
 
 class RuntimeSpec(Spec):
@@ -41,10 +43,10 @@ class RuntimeSpec(Spec):
     """CPU threads; default: one per physical core."""
     batch: PositiveInt = 1
     """Images per call."""
-    on: str | None = None
+    on: Address | None = None
     """The device to time on; default: this machine. `ssh://HOST` is reached as `ssh HOST` reaches it, user and port may
     be added: `ssh://pi@raspberrypi:22`. `elsewhere` cannot be reached: its times come from `table` alone."""
-    python: str = "python3"
+    python: Program = "python3"
     """Python of the device at `ssh://`, which needs NumPy and the runtime."""
 
     @rule
@@ -121,7 +123,7 @@ def varied(
     runtimes: Sequence[str] | None,
     precisions: Sequence[str] | None,
     threads: int | None,
-    on: str | None = None,
+    on: Address | None = None,
     python: str | None = None,
 ) -> list[RuntimeSpec]:
     """The runtimes of a spec; the command line's replace them, each in each of the given precisions.

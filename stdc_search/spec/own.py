@@ -10,7 +10,7 @@ from pydantic import Field
 
 from stdc_search.spec.base import FilePath
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.rules import ONCE, Spec, rule
 
 IGNORE = "ignore"
 """In place of a class: pixels that training and scoring ignore."""
@@ -23,7 +23,10 @@ class OwnSpec(Spec):
     root: FilePath = Path(".")
     """Folder that holds the data; a relative one starts from `--data-root`, else from $STDC_SEARCH_DATA, else from the
     working folder."""
-    class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2, max_length=255)]
+    class_names: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...],
+        Field(min_length=2, max_length=255, json_schema_extra=ONCE),
+    ]
     """Names of the classes; the first is id 0."""
 
     @property

@@ -24,7 +24,7 @@ def _odd(value: int) -> int:
     return value
 
 
-Odd = Annotated[PositiveInt, AfterValidator(_odd)]
+Odd = Annotated[PositiveInt, AfterValidator(_odd), Field(json_schema_extra={"not": {"multipleOf": 2}})]
 Even = Annotated[int, Field(ge=2, multiple_of=2)]
 Quarters = Annotated[int, Field(ge=4, multiple_of=4)]
 Three = tuple[PositiveInt, PositiveInt, PositiveInt]

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
 
 from stdc_search.spec.problems import Problem, SpecError
+
+ONCE: dict[str, JsonValue] = {"uniqueItems": True}
+"""Tells editors of a rule that each item of a list stands there once."""
 
 
 class Spec(BaseModel):

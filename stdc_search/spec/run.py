@@ -10,7 +10,7 @@ from pydantic import Field
 
 from stdc_search.errors import closest
 from stdc_search.records import IMAGE_METRICS, IOU, PIXEL_METRICS
-from stdc_search.spec import base
+from stdc_search.spec import base, editor
 from stdc_search.spec.backbone import StdcSpec, TrunkSpec
 from stdc_search.spec.base import misfits, replace, value_at
 from stdc_search.spec.data import DataSpec, ImagenetSpec
@@ -386,8 +386,8 @@ def load_several(paths: Iterable[str | Path]) -> list[RunSpec]:
 
 
 def schema() -> dict[str, Any]:
-    """JSON schema of a run's file, with the fields' help, for editors."""
-    return base.schema(RunSpec)
+    """JSON Schema of a run's file, with the fields' help, for editors."""
+    return editor.schema(RunSpec)
 
 
 def _misfits_with_halving(name: str, paths: Iterable[str], length: set[str]) -> Iterator[Problem]:

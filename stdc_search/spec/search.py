@@ -22,7 +22,7 @@ from pydantic import (
 from stdc_search.records import IOU, METRICS, Direction
 from stdc_search.spec.executor import ExecutorSpec, InProcessSpec
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.rules import ONCE, Spec, rule
 from stdc_search.spec.start import LadderSpec, Start, StartSpec
 from stdc_search.spec.training import TrainingSpec
 from stdc_search.spec.vary import VarySpec
@@ -99,7 +99,7 @@ class SamplerSpec(Spec):
 class HalvingSpec(Spec):
     """Early stopping: candidates wait at rungs, and those with the best Pareto ranks continue."""
 
-    rungs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    rungs: Annotated[tuple[PositiveInt, ...], Field(min_length=1, json_schema_extra=ONCE)]
     """Epochs after which a candidate waits, in increasing order; independent of `score_every`."""
     reduction_factor: Annotated[float, Field(gt=1)] = 2.0
     """Of the candidates at a rung, one in `reduction_factor` continues."""
@@ -116,6 +116,7 @@ class HalvingSpec(Spec):
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
+    del schema["properties"]["recipe"]  # only a file's `training` may have one
     for name, field in schema["properties"].items():
         if name not in OWN:
             field.pop("default", None)
@@ -159,15 +160,18 @@ OWN = {"networks", "warm_start"}
 """Fields of the finals that are not fields of `training`."""
 
 
+URL = r"[a-z]\w*(\+\w+)?://.+"
+
+
 def _url(text: str) -> str:
-    if not re.fullmatch(r"[a-z]\w*(\+\w+)?://.+", text):
+    if not re.fullmatch(URL, text):
         raise ValueError(
             f"{text!r} is not the URL of a database; write one like postgresql+psycopg://user@host/database"
         )
     return text
 
 
-DatabaseUrl = Annotated[str, AfterValidator(_url)]
+DatabaseUrl = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"pattern": f"^{URL}$"})]
 
 
 CHANGES_LOSSES = re.compile(

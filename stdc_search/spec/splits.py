@@ -74,7 +74,9 @@ class SplitByGroup(Spec):
     """A share of the groups is held back. A group is what should not be in both splits: the frames of one video."""
 
     kind: Literal["group"]
-    pattern: Annotated[str, AfterValidator(_has_a_group)] = "(.+)/"
+    pattern: Annotated[
+        str, AfterValidator(_has_a_group), Field(json_schema_extra={"format": "regex", "pattern": r"\("})
+    ] = "(.+)/"
     """Regular expression that is searched for in the name of each image: its path without the ending. What is in its
     first parentheses names the group. By default, that is the folder; `(.+)_[0-9]+$` is all before a frame's number."""
     val: Share = 0.2

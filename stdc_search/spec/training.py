@@ -19,10 +19,10 @@ from pydantic import (
 )
 
 from stdc_search.spec.base import WeightsPath, default_kind
-from stdc_search.spec.choices import TrainingPrecision
+from stdc_search.spec.choices import Tracker, TrainingPrecision
 from stdc_search.spec.network import NetworkSpec, network_of
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.rules import ONCE, Spec, rule
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -91,6 +91,9 @@ ScheduleSpec = Annotated[
 """`kind` is `poly` where it is not written."""
 
 
+Scale = Annotated[float, Field(gt=0, le=100)]
+
+
 class ScaledCropSpec(Spec):
     """A crop of the scaled image, for masks: the steps applied to a training image, in this order."""
 
@@ -99,11 +102,11 @@ class ScaledCropSpec(Spec):
     """Brightness, contrast and saturation are each multiplied by a factor from [1 - jitter, 1 + jitter]."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of a horizontal flip."""
-    scales: tuple[PositiveFloat, PositiveFloat] = (0.125, 1.5)
+    scales: tuple[Scale, Scale] = (0.125, 1.5)
     """Range of the random scale."""
     base_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
     """[height, width] of an image at scale 1, such as `image_size`; null: the size of the file."""
-    scale_step: PositiveFloat | None = 0.125
+    scale_step: Annotated[float, Field(ge=1e-3, le=100)] | None = 0.125
     """Scales are multiples of this step, as in the released code; null draws from the whole range."""
 
     @rule
@@ -243,7 +246,7 @@ class EmaSpec(Spec):
     soon forgotten."""
 
 
-MEANS = {"score_every", "checkpoint_every", "tensorboard", "cache_gb", "workers"}
+MEANS = {"score_every", "checkpoint_every", "tensorboard", "log_to", "cache_gb", "workers"}
 """Fields of `training` that change nothing about the trained network."""
 
 
@@ -296,7 +299,7 @@ class TrainingSpec(Spec):
     instructions for it, else fp32. fp16 needs a GPU."""
     compile: bool = False
     """Whether to use torch.compile for network and loss: minutes at the start, then faster steps."""
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1, json_schema_extra=ONCE)] = (0,)
     """Seeds; the network is trained once with each, and its score is the mean."""
     score_every: PositiveInt | None = None
     """Epochs between validation scores in the curve; the last epoch always has one."""
@@ -304,6 +307,9 @@ class TrainingSpec(Spec):
     """Epochs between checkpoints, from which an interrupted training resumes."""
     tensorboard: bool = False
     """Whether to write the curve for TensorBoard, too; needs the extra `tensorboard`."""
+    log_to: Annotated[tuple[Tracker, ...], Field(json_schema_extra=ONCE)] = ()
+    """Experiment trackers that get settings and curve, too: `mlflow` is MLflow and `wandb` Weights & Biases. Each needs
+    the extra of its name. Their own environment variables say where the runs are stored (docs/training.md)."""
     cache_gb: NonNegativeFloat = 2.0
     """Memory for decoded images, in GB; images that do not fit are decoded again each time."""
     workers: NonNegativeInt | None = None
@@ -324,6 +330,11 @@ class TrainingSpec(Spec):
         if (self.epochs is None) == (self.steps is None):
             both = "both are given" if self.epochs else "neither is given"
             yield Problem("", f"{both} of `epochs` and `steps`; give one of them")
+
+    @rule
+    def _each_tracker_once(self) -> Iterator[Problem]:
+        if len(set(self.log_to)) < len(self.log_to):
+            yield Problem("log_to", f"`log_to` {list(self.log_to)} names a tracker twice; name each once")
 
     @rule
     def _each_seed_once(self) -> Iterator[Problem]:

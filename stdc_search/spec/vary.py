@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, PositiveInt
 
 from stdc_search.spec.base import plain
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.rules import ONCE, Spec, rule
 
 Sets = Annotated[tuple[str, ...], Field(min_length=1)] | None
 
@@ -171,7 +171,7 @@ class Choice(_Listed):
     """One of several values; a value may be a whole sub-spec."""
 
     kind: Literal["choice"]
-    of: Annotated[tuple[Any, ...], Field(min_length=1), AfterValidator(plain)]
+    of: Annotated[tuple[Any, ...], Field(min_length=1, json_schema_extra=ONCE), AfterValidator(plain)]
     """The values."""
     sets: Sets = None
     """Dotted paths that take the value together; default: the entry's own name."""

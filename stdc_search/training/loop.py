@@ -29,17 +29,22 @@ from torch.optim.swa_utils import AveragedModel
 
 from stdc_search.errors import UserError
 from stdc_search.network.weights import save_weights
-from stdc_search.run_folder import BEST, CHECKPOINT, CURVE, TENSORBOARD
+from stdc_search.run_folder import BEST, CHECKPOINT, CURVE
+from stdc_search.spec.choices import Tracker
 from stdc_search.spec.training import MEANS, TrainingSpec
 from stdc_search.storage import write_atomically
 from stdc_search.training.batches import Samples, batches, length, randomness
 from stdc_search.training.optimizer import NORMS, learning_rate_factor, make_average, make_optimizer
 from stdc_search.training.parallel import state
 from stdc_search.training.precision import precision_here
+from stdc_search.training.trackers import trackers
 
 READ_EVERY = 10
 """Steps of a GPU between two looks at its losses: each look waits for all work before it. A CPU's are read in each
 step."""
+
+TRACKED_BY: dict[Tracker, str] = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
+"""Packages that trackers come with."""
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """Network, images float N, 3, H, W, and targets -> the number to minimise."""
@@ -61,6 +66,12 @@ class CurvePoint:
     """Result of `evaluate`: mIoU or top-1 accuracy, in percent; None if the epoch was not scored."""
     seconds: float
     """Wall-clock time of the epoch's steps, including loading but not scoring."""
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The numbers that a tracker shows at `step`."""
+        shown = asdict(self).items()
+        return {name: value for name, value in shown if value is not None and name not in ("epoch", "step")}
 
 
 class TrainingDiverged(RuntimeError):
@@ -134,65 +145,62 @@ def train(
         graphs = accelerator.device.type == "cuda" and accelerator.num_processes == 1
         step_module.compile(mode="reduce-overhead" if graphs else None)
     step_loss, stepper = accelerator.prepare(step_module, optimizer)
-    board = None
-    if spec.tensorboard and accelerator.is_main_process:
-        board = _board(folder / TENSORBOARD, curve[-1].step if curve else 0)
     loaded = batches(samples, spec, seed, first_epoch=len(curve), accelerator=accelerator)
     epochs = ceil(steps / epoch_steps)
     pause = min(until or epochs, epochs)
-    for epoch in range(len(curve), pause):
-        torch.manual_seed(int(randomness(seed, epoch).generate_state(1, np.uint64)[0]))
-        _train_mode(module, spec)
-        begin, step, rate = perf_counter(), epoch * epoch_steps, 0.0
-        losses = _Losses(min(epoch_steps, steps - step), accelerator)
-        for images, targets in islice(loaded, epoch_steps):
-            stepper.zero_grad()  # before the network runs: CUDA graphs overwrite the gradients then
-            value = step_loss(images, targets)
-            read = losses.add(value)
-            for at, loss_at in enumerate(read, start=step + 1 - len(read)):
-                if not isfinite(loss_at):
-                    raise TrainingDiverged(
-                        f"the loss is {loss_at} at step {at} of {steps}, learning rate {_rate(spec, at, steps):.3g}; "
-                        "a lower learning rate or a longer warm-up may help"
-                    )
-            rate = _rate(spec, step, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["rate"]
-            accelerator.backward(value)
-            stepper.step()
-            if average is not None:
-                average.update_parameters(module)
-            step += 1
-            if progress is not None:
-                progress(step, steps, read[-1] if read else None)
-        if accelerator.device.type != "cpu":
-            torch.accelerator.synchronize()
-        seconds = perf_counter() - begin
-        last = epoch + 1 == pause
-        due = last or (spec.score_every is not None and (epoch + 1) % spec.score_every == 0)
-        score = None
-        if evaluate is not None and due:
-            _take_over_statistics(run.scored, accelerator)
-            score = evaluate(run.scored, last)
-        best = (
-            score is not None
-            and spec.score_every
-            and all(point.score is None or score > point.score for point in curve)
-        )
-        curve.append(CurvePoint(epoch + 1, step, losses.mean(), rate, score, seconds))
-        if accelerator.is_main_process:
-            if best:
-                save_weights(run.scored, folder / BEST)
-            write_atomically(folder / CURVE, _csv(curve))
-            if board is not None:
-                _tell(board, curve[-1])
-            if last or (epoch + 1) % spec.checkpoint_every == 0:
-                write_atomically(folder / CHECKPOINT, run.checkpoint(curve))
+    done = curve[-1].step if curve else 0
+    with trackers(accelerator, spec, folder, run.origin, done) as tell:
+        for epoch in range(len(curve), pause):
+            torch.manual_seed(int(randomness(seed, epoch).generate_state(1, np.uint64)[0]))
+            _train_mode(module, spec)
+            begin, step, rate = perf_counter(), epoch * epoch_steps, 0.0
+            losses = _Losses(min(epoch_steps, steps - step), accelerator)
+            for images, targets in islice(loaded, epoch_steps):
+                stepper.zero_grad()  # before the network runs: CUDA graphs overwrite the gradients then
+                value = step_loss(images, targets)
+                read = losses.add(value)
+                for at, loss_at in enumerate(read, start=step + 1 - len(read)):
+                    if not isfinite(loss_at):
+                        raise TrainingDiverged(
+                            f"the loss is {loss_at} at step {at} of {steps}, "
+                            f"learning rate {_rate(spec, at, steps):.3g}; "
+                            "a lower learning rate or a longer warm-up may help"
+                        )
+                rate = _rate(spec, step, steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group["rate"]
+                accelerator.backward(value)
+                stepper.step()
+                if average is not None:
+                    average.update_parameters(module)
+                step += 1
+                if progress is not None:
+                    progress(step, steps, read[-1] if read else None)
+            if accelerator.device.type != "cpu":
+                torch.accelerator.synchronize()
+            seconds = perf_counter() - begin
+            last = epoch + 1 == pause
+            due = last or (spec.score_every is not None and (epoch + 1) % spec.score_every == 0)
+            score = None
+            if evaluate is not None and due:
+                _take_over_statistics(run.scored, accelerator)
+                score = evaluate(run.scored, last)
+            best = (
+                score is not None
+                and spec.score_every
+                and all(point.score is None or score > point.score for point in curve)
+            )
+            curve.append(CurvePoint(epoch + 1, step, losses.mean(), rate, score, seconds))
+            if accelerator.is_main_process:
+                if best:
+                    save_weights(run.scored, folder / BEST)
+                write_atomically(folder / CURVE, _csv(curve))
+                tell(curve[-1].values, step)
+                if last or (epoch + 1) % spec.checkpoint_every == 0:
+                    write_atomically(folder / CHECKPOINT, run.checkpoint(curve))
     if average is not None:
         module.load_state_dict(average.module.state_dict())
     accelerator.free_memory()
-    if board is not None:
-        board.close()
     return curve
 
 
@@ -212,6 +220,9 @@ def check(spec: TrainingSpec) -> None:
         raise UserError("`training.precision` fp16 needs a GPU, and PyTorch finds none; use bf16 or fp32")
     if spec.tensorboard and find_spec("tensorboard") is None:
         raise UserError("`training.tensorboard` needs a package; type: pip install tensorboard")
+    for name in spec.log_to:
+        if find_spec(name) is None:
+            raise UserError(f"`training.log_to` {name} needs a package; type: pip install {TRACKED_BY[name]}")
 
 
 def _rate(spec: TrainingSpec, step: int, steps: int) -> float:
@@ -236,7 +247,11 @@ def _accelerator(spec: TrainingSpec) -> Accelerator:
     AcceleratorState._reset_state()
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # the classifier's norm is never called
     precision = precision_here(spec.precision)
-    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=[unused])
+    return Accelerator(
+        mixed_precision="no" if precision == "fp32" else precision,
+        kwargs_handlers=[unused],
+        log_with=[*spec.log_to] or None,  # an empty list is warned about
+    )
 
 
 def _synchronise_norms(module: nn.Module, accelerator: Accelerator) -> None:
@@ -283,20 +298,6 @@ class _Losses:
     def mean(self) -> float:
         """Mean over the steps."""
         return sum(self.read) / len(self.read)
-
-
-def _board(folder: Path, step: int) -> Any:
-    """TensorBoard's writer; points after `step`, left by an interrupted run, are purged."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(folder, purge_step=step + 1)
-
-
-def _tell(board: Any, point: CurvePoint) -> None:
-    for name, value in asdict(point).items():
-        if value is not None and name not in ("epoch", "step"):
-            board.add_scalar(name, value, point.step)
-    board.flush()
 
 
 def _train_mode(module: nn.Module, spec: TrainingSpec) -> None:

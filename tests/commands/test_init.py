@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import prod
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from stdc_search.records import read
 from stdc_search.run_folder import RESULTS
 from stdc_search.spec.base import replace
 from stdc_search.spec.data import FolderSpec
-from stdc_search.spec.run import load
+from stdc_search.spec.editor import FILE, modeline
+from stdc_search.spec.run import load, schema
 from tests.data.formats.scene import NAMES, WRITERS
 
 
@@ -77,6 +79,13 @@ def test_splits_with_folders_of_their_own_get_a_list_of_pairs_beside_the_spec(tm
     data = load(tmp_path / "spec.yaml").data
     assert isinstance(data, FolderSpec) and data.pairs == tmp_path / "spec.csv"
     assert (tmp_path / "spec.csv").read_text("utf-8").count("\n") == 13
+
+
+@pytest.mark.usefixtures("quick")
+def test_editors_find_the_schema_beside_a_new_spec(tmp_path: Path) -> None:
+    init(write_folder(tmp_path / "data"), tmp_path / "spec.yaml", 2, quiet)
+    assert (tmp_path / "spec.yaml").read_text("utf-8").startswith(f"{modeline(FILE)}\n# A first search")
+    assert json.loads((tmp_path / FILE).read_text("utf-8")) == schema()
 
 
 @pytest.mark.usefixtures("quick")
