@@ -10,7 +10,7 @@ import pytest
 from benchmarks import reported
 from benchmarks.halving import epochs_needed
 from benchmarks.oracles import HERE, formula, surrogate, table, timed
-from benchmarks.search import COUNTS, OURS, Course, Search, ask, behind, overhead, quartiles, replay
+from benchmarks.search import COUNTS, OURS, Course, Search, ask, behind, compared, overhead, quartiles, replay
 from stdc_search.network.cost import count_quickly
 from stdc_search.search.study import Study
 from stdc_search.spec.run import load
@@ -108,6 +108,15 @@ def test_being_behind_is_counted_by_quartiles_and_by_medians():
     assert found == {"table_behind_at": 0, "table_median_behind_at": 120}
     found = behind(pd.DataFrame([*rows(OURS, 1, 2, 3), *rows("tpe", 4, 5, 6), *rows("gp", 0, 0, 0)]))
     assert found == {"table_behind_at": 120, "table_median_behind_at": 120}
+
+
+def test_samplers_are_compared_by_the_trainings_to_the_goal():
+    rows = [
+        {"oracle": "table", "sampler": OURS, "ladder": False, "seed": seed, **dict.fromkeys(COUNTS, 0.5), **later}
+        for seed, later in enumerate([{"7": 0.95}, {"9": 0.96}, {}])
+    ]
+    (row,) = compared(pd.DataFrame(rows)).to_dict("records")
+    assert (row["to 95 %"], row["quartiles"], row["at 20 %"]) == ("9", "7 to > 120", 50)
 
 
 def test_epochs_to_the_goal_are_those_trained_when_it_was_reached():
