@@ -42,7 +42,8 @@ def report(folder: Path) -> Report:
     run = load(folder / SPEC)
     extras = Extras(parts_of(run.latency), _importances(run, read(folder / RESULTS)))
     page = write_page(folder, found, extras)
-    return replace(found, paths=(*found.paths, page), notes=(*found.notes, f"page: {page}"))
+    notes = (*found.notes[:-1], f"page: {page}", *found.notes[-1:])  # the last one names the best network
+    return replace(found, paths=(*found.paths, page), notes=notes)
 
 
 def parts_of(latency: LatencySpec | None) -> Callable[[RunSpec], list[TimedPart]]:
