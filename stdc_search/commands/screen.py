@@ -151,7 +151,7 @@ class Screen:
             try:
                 yield
             finally:
-                self.whole = None
+                self.whole = self.bars.board = None
 
     @contextmanager
     def bar(self, job: TrialJob) -> Iterator[Steps]:
