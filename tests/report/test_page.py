@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shlex
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_photos_and_labels_are_kept_once_for_all_networks(found):
 
 
 def test_pictures_are_left_out_before_the_page_becomes_large(folder, monkeypatch):
-    monkeypatch.setattr("stdc_search.report.page.content.PICTURES", 4_000)
+    monkeypatch.setattr("stdc_search.report.page.pictures.PICTURES", 4_000)
     found = gather(folder, write_report(folder), EXTRAS)
     assert sum(map(len, found["pictures"].values())) <= 4_000
     assert any(not network["samples"] for network in found["networks"].values())
@@ -98,6 +99,22 @@ def test_plotly_knows_every_property_of_the_pictures(found):
     assert {*found["figures"]} == {"front", "volume", "agreement", "importances"}
     for figure in found["figures"].values():
         graph_objects.Figure(**figure)
+
+
+def test_commands_are_safe_to_paste(tmp_path):
+    folder = write_run(tmp_path / "my run; echo", [record(0)])
+    commands = gather(folder, write_report(folder), Extras())["networks"][0]["commands"]
+    assert shlex.split(commands["time it"]) == ["stdc-search", "time", str(folder / "networks" / "0000" / "spec.yaml")]
+
+
+def test_predicted_times_are_marked_beside_measured_ones(tmp_path):
+    guessed = record(1, 44.0, 50.0)
+    guessed = guessed.model_copy(update={"latency": guessed.latency.model_copy(update={"source": "predicted"})})
+    folder = write_run(tmp_path / "run", [record(0, 45.0, 60.0), guessed])
+    front = gather(folder, write_report(folder), Extras())["figures"]["front"]
+    (trace,) = (trace for trace in front["data"] if trace["name"] == "on the front")
+    marks = dict(zip(trace["customdata"], trace["marker"]["symbol"], strict=True))
+    assert marks == {0: "circle", 1: "circle-dot"}
 
 
 def test_kinds_of_candidates_are_told_apart(found):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from stdc_search.records import METRICS, Machine, PartCost, Record, read, read_m
 from stdc_search.report import Report
 from stdc_search.report.candidates import first
 from stdc_search.report.page import figures
+from stdc_search.report.page.pictures import Pictures
 from stdc_search.report.palette import Palette
 from stdc_search.report.words import label, short_titles
 from stdc_search.run_folder import (
@@ -25,21 +25,15 @@ from stdc_search.run_folder import (
     FINALS,
     MACHINES,
     RESULTS,
-    SAMPLE_PARTS,
     SPEC,
     WEIGHTS,
     candidate_folder,
-    sample_folders,
     seed_folder,
 )
 from stdc_search.spec.run import RunSpec, load
 
 DETAILED = 60
 """Networks that the page describes in full, at most: those of the finals, then the front and the named ones."""
-PICTURES = 2_500_000
-"""Bytes of pictures in the page, at most."""
-WIDTH = 360
-"""Pixels of a picture's longer side."""
 COLUMNS = ("score.miou", "score.top1", "latency.median_ms", "cost.macs", "cost.parameters")
 """Figures of every network, if they are known, after the objectives."""
 REASONS = 3
@@ -70,7 +64,7 @@ def gather(folder: Path, report: Report, extras: Extras) -> dict[str, Any]:
     finals = report.finals
     rows = {row["number"]: row for row in report.candidates.to_dict("records")}
     final_rows = {row["number"]: row for row in finals.candidates.to_dict("records")} if finals else {}
-    pictures = _Pictures(Palette.of(run.data, run.network.classes))
+    pictures = Pictures(Palette.of(run.data, run.network.classes))
     numbers = [*final_rows, *map(int, report.shown["network"])]
     return {
         "title": report.title,
@@ -146,7 +140,7 @@ def _network(
     number: int,
     row: Mapping[Any, Any] | None,
     final: Mapping[Any, Any] | None,
-    pictures: _Pictures,
+    pictures: Pictures,
     extras: Extras,
 ) -> dict[str, Any]:
     """All about one network. Its last training counts: that of the finals, if there is one."""
@@ -203,11 +197,13 @@ def _figures_of(row: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
 
 def _commands(spec: Path, weights: Path) -> dict[str, str]:
     """What to do with a network, as lines for a shell."""
-    commands = {"train it again": f"stdc-search run {spec} --out runs/again"}
+    quoted = shlex.quote(str(spec))
+    commands = {"train it again": f"stdc-search run {quoted} --out runs/again"}
     if weights.is_file():
-        commands["label photos"] = f"stdc-search predict {spec} {weights} photo.jpg"
-        commands["export it"] = f"stdc-search export {spec} {weights} --to onnx"
-    return {**commands, "time it": f"stdc-search time {spec}"}
+        both = f"{quoted} {shlex.quote(str(weights))}"
+        commands["label photos"] = f"stdc-search predict {both} photo.jpg"
+        commands["export it"] = f"stdc-search export {both} --to onnx"
+    return {**commands, "time it": f"stdc-search time {quoted}"}
 
 
 def _part(part: TimedPart) -> dict[str, Any]:
@@ -234,59 +230,6 @@ def _curves(place: Path, seeds: Sequence[int], where: str) -> Iterator[dict[str,
             "loss": curve["loss"].round(4).tolist(),
             "score": [None if pd.isna(value) else value for value in score.tolist()],
         }
-
-
-class _Pictures:
-    """The pictures in the page. Photos and labels that several networks share are kept once."""
-
-    def __init__(self, palette: Palette) -> None:
-        self.palette = palette
-        self.kept: dict[str, str] = {}
-        self.bytes = 0
-        self.seen: set[int] = set()
-
-    def of(self, place: Path, number: int) -> list[dict[str, str]]:
-        """Names of the pictures of a network's samples: photo, truth and prediction; empty once there are too many."""
-        found = []
-        for sample in sample_folders(place):
-            image, truth, prediction = (_read(sample / f"{part}.png") for part in SAMPLE_PARTS)
-            names = {
-                "image": f"{sample.name}",
-                "truth": f"{sample.name} truth",
-                "prediction": f"{sample.name} {number}",
-            }
-            drawn = {"image": image, "truth": self._blend(image, truth), "prediction": self._blend(image, prediction)}
-            new = {names[part]: _jpeg(picture) for part, picture in drawn.items() if names[part] not in self.kept}
-            if self.bytes + sum(map(len, new.values())) > PICTURES:
-                break
-            self.bytes += sum(map(len, new.values()))
-            self.kept.update(new)
-            found.append(names)
-        return found
-
-    def _blend(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        self.seen |= {*np.unique(labels).tolist()}
-        return self.palette.blend(image, labels)
-
-    def legend(self) -> list[list[Any]]:
-        """The classes in the pictures, each with its colour; none for a class that is not painted."""
-        return [[name, colour] for name, colour in self.palette.legend(self.seen)]
-
-
-def _read(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    return np.asarray(Image.open(path))
-
-
-def _jpeg(picture: np.ndarray) -> str:
-    """A picture as the address of itself."""
-    from PIL import Image
-
-    small, buffer = Image.fromarray(picture), io.BytesIO()
-    small.thumbnail((WIDTH, WIDTH))
-    small.save(buffer, format="jpeg", quality=78)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _candidates(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stdc_search.ranking import hypervolume
+from stdc_search.ranking import compressed, hypervolume, reference_point
 from stdc_search.records import METRICS, Direction, Record
 from stdc_search.report.plots import LOOKS, SEARCHED, Axis, Dot, FrontPicture
 
@@ -102,7 +102,7 @@ def _hover(dot: Dot, row: Mapping[Any, Any], picture: FrontPicture) -> str:
 def _without_score(picture: FrontPicture, records: Sequence[Record]) -> list[dict[str, Any]]:
     """Candidates that were stopped, at the score of their last rung, and those without a score, on the lower edge."""
     looks = {
-        "stopped": ("stopped early, at the score of its last rung", STOPPED, "triangle-down-open"),
+        "stopped": ("stopped early (its score is that of the last rung)", STOPPED, "triangle-down-open"),
         "rejected": ("rejected by a limit, not trained", REJECTED, "x-thin"),
         "failed": ("failed", FAILED, "hash-open"),
     }
@@ -173,12 +173,9 @@ def volume(frame: pd.DataFrame, records: Sequence[Record], objectives: Mapping[s
     points = np.array([*values.values()], dtype=float)
     if len(points) < 2:
         return None
-    for i, name in enumerate(objectives):  # costs count by their ratios
-        if not name.startswith("score.") and (points[:, i] > 0).all():
-            points[:, i] = np.log(points[:, i])
     directions: list[Direction] = [*objectives.values()]
-    worst = [max if direction == "minimize" else min for direction in directions]
-    reference = [float(one(points[:, i])) for i, one in enumerate(worst)]
+    points = compressed(points, directions)
+    reference = reference_point(points, directions)
     order = {number: i for i, number in enumerate(values)}
     whole = float(hypervolume(points, reference, directions))
     hours, shares, found, seconds = [0.0], [0.0], [], 0.0
