@@ -256,6 +256,12 @@ def test_a_spec_and_commands_are_copied(browser, folder):
         assert page.locator("#filter").input_value() == command
 
 
+def test_pictures_of_the_selected_network_are_drawn(browser, folder):
+    with opened(browser, folder) as page:
+        widths = "[...document.querySelectorAll('.samples img')].map((picture) => picture.naturalWidth)"
+        page.wait_for_function(f"{widths}.length >= 3 && {widths}.every((width) => width > 0)")
+
+
 def test_text_of_people_is_shown_as_text(browser, folder):
     with opened(browser, folder) as page:
         assert EVIL in page.locator("#candidates").inner_text()

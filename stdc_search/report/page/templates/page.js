@@ -209,7 +209,7 @@ function select(number, move = false) {
   const below = [];
   if (network.samples.length) {
     const names = { image: "photo", truth: "truth", prediction: "prediction" };
-    const pictures = network.samples.flatMap((sample) => Object.entries(names).map(([key, words]) => element("img", { src: data.pictures[sample[key]], alt: `${words}, validation image ${sample.image}`, loading: "lazy" })));
+    const pictures = network.samples.flatMap((sample) => Object.entries(names).map(([key, words]) => element("img", { src: data.pictures[sample[key]], alt: `${words}, validation image ${sample.image}` })));
     const legend = element("p", { class: "legend" }, ...data.colours.map(([name, rgb]) => {
       const swatch = element("i");
       if (rgb) swatch.style.background = `rgb(${rgb.join(",")})`;
