@@ -158,7 +158,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
 
 
 @contextmanager
@@ -250,10 +250,8 @@ def test_a_spec_and_commands_are_copied(browser, folder):
         button = page.locator(".command .copy").first
         command = page.locator(".command pre").first.inner_text()
         button.click()
-        page.wait_for_function("document.querySelector('.command .copy').textContent === 'Copied'")
-        page.locator("#filter").focus()
-        page.keyboard.press("Control+V")
-        assert page.locator("#filter").input_value() == command
+        # The button says so for a moment only, which a busy machine may miss.
+        page.wait_for_function("(text) => navigator.clipboard.readText().then((found) => found === text)", arg=command)
 
 
 def test_pictures_of_the_selected_network_are_drawn(browser, folder):
