@@ -32,7 +32,7 @@ SIZE_DEV := $(if $(TORCH),0.4 GB and PyTorch for $(TORCH),3.4 GB ($(CUDA)) and f
 PYTEST_OPTIONS := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs test-slow test-gpu test-oldest
+.PHONY: help demo test lint types docs site test-slow test-gpu test-oldest
 .PHONY: bench-cost bench-train bench-latency bench-search lock clean
 .NOTPARALLEL:
 
@@ -65,6 +65,9 @@ test-oldest: ## the tests with the oldest versions that pyproject.toml allows, i
 
 docs: $(DEV) ## the references in docs/ that are made from the code
 	$(BIN)/python -m docs.generate
+
+site: $(DEV) ## the documentation as a site, in build/site/
+	$(BIN)/python -m docs.site
 
 bench-cost: $(DEV) ## counting networks: ours against fvcore, and a space of 512,000
 	$(BIN)/python -m benchmarks.cost
