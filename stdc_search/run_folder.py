@@ -5,13 +5,16 @@ runs/NAME/
     report/             index.html; table.csv, .md, .tex; front.png, .svg; overlay.png
     networks/0042/      a candidate: spec.yaml; until it ends, running.json and tries.txt; error.txt if it failed
         ...             the training of its first seed: weights.safetensors, curve.csv, checkpoint.pt, ...
+            images.csv  the mIoU of each validation image
             sample/7/   image.png, truth.png and prediction.png of the 7th validation image
+            sample/worst/9/  the same files of an image with a low mIoU
         seed-1/         the same files of another seed
     finals/             the run of the finals: a folder like this one, whose networks have the same numbers
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +42,9 @@ RUNNING, TRIES, ERROR = "running.json", "tries.txt", "error.txt"
 
 WEIGHTS, BEST, CHECKPOINT, CURVE = "weights.safetensors", "best.safetensors", "checkpoint.pt", "curve.csv"
 """Files of the training with one seed."""
-SAMPLE, TENSORBOARD = "sample", "tensorboard"
+SCORES = "images.csv"
+"""Of the training with the first seed: the score of each validation image."""
+SAMPLE, WORST, TENSORBOARD = "sample", "sample/worst", "tensorboard"
 """Folders of the training of one seed."""
 TRACKERS = "trackers.json"
 """Ids that the trackers of `training.log_to` have given to the training of one seed."""
@@ -64,6 +69,16 @@ def sample_folders(candidate: Path) -> list[Path]:
     sample = candidate / SAMPLE
     folders = sorted((path for path in sample.glob("*/") if path.name.isdecimal()), key=lambda path: int(path.name))
     return folders or [sample] * (sample / f"{SAMPLE_PARTS[0]}.png").is_file()
+
+
+def worst_folders(candidate: Path) -> list[tuple[Path, str, float]]:
+    """Folders of the images with the lowest mIoU, each with the image's name and its mIoU in percent, lowest first."""
+    places = {path.name: path for path in (candidate / WORST).glob("*/")}
+    if not places:
+        return []
+    with (candidate / SCORES).open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["image"] in places]
+    return sorted(((places[row["image"]], row["name"], float(row["miou"])) for row in rows), key=lambda one: one[2])
 
 
 def seed_folder(candidate: Path, seed: int, first: int) -> Path:

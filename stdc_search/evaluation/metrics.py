@@ -29,6 +29,9 @@ class Counts(NamedTuple):
     boundary: Tensor
     """Per class the predicted boundary pixels, the correct ones, the true ones, and the found ones:
     int64, 4 x classes."""
+    images: Tensor = torch.zeros(0)
+    """Mean IoU of each image of the data set, over the classes of its labels: float64. NaN for an image without labels,
+    0 for one that was not looked at; empty if single images were not counted."""
 
 
 def pair_counts(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:

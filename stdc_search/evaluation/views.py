@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stdc_search.data import Dataset
 from stdc_search.data.transforms import center_crop, normalise
-from stdc_search.evaluation.metrics import Counts, ImageCounts, boundary_counts, confusion, pair_counts
+from stdc_search.evaluation.metrics import Counts, ImageCounts, boundary_counts, confusion, iou, pair_counts
 from stdc_search.records import IGNORED
 
 BATCH_PIXELS = 2**20
@@ -126,7 +126,8 @@ def evaluate(
         views: how the network looks at an image.
         indices: indices of the images to evaluate; default: all.
         progress: called with the number of images done and the total.
-        tolerance: pixels by which a boundary may be off; None does not count boundaries, which halves the time.
+        tolerance: pixels by which a boundary may be off; None counts neither boundaries nor single images, which halves
+            the time.
 
     Raises:
         DataError: an image cannot be read.
@@ -137,18 +138,23 @@ def evaluate(
     device = next(module.parameters()).device
     # They stay on the device until the end, since a GPU's results have to be waited for.
     pairs, boundary = (torch.zeros(rows, classes, dtype=torch.int64, device=device) for rows in (IGNORED + 1, 4))
+    each = torch.zeros(0 if tolerance is None else len(data), dtype=torch.float64, device=device)
     with _in_eval_mode(module):
         for images, labels in _batches(data, indices):
             scores = views.scores(module, images, labels.shape[1:])
             predictions, labels = scores.argmax(1).to(device), labels.to(device)
-            pairs += pair_counts(predictions, labels, classes)
-            if tolerance is not None:
-                for predicted, true in zip(predictions, labels, strict=True):
+            if tolerance is None:
+                pairs += pair_counts(predictions, labels, classes)
+            else:
+                for index, predicted, true in zip(indices[done:], predictions, labels, strict=False):
+                    own = pair_counts(predicted, true, classes)
+                    each[index] = iou(own[:classes]).nanmean()
+                    pairs += own
                     boundary += boundary_counts(predicted, true, classes, tolerance)
             done += len(images)
             if progress is not None:
                 progress(done, len(indices))
-    return Counts(confusion(pairs.cpu()), boundary.cpu())
+    return Counts(confusion(pairs.cpu()), boundary.cpu(), each.cpu())
 
 
 @torch.inference_mode()

@@ -48,5 +48,5 @@ class Classification:
     def score(self, counts: list[metrics.ImageCounts], data: Dataset) -> ImageScore:
         return metrics.image_score(counts)
 
-    def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
+    def save_sample(self, module: nn.Module, data: Dataset, counts: metrics.ImageCounts, folder: Path) -> None:
         """Do nothing: a report draws no sample of a classifier."""

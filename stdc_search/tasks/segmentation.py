@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from math import isnan
 from pathlib import Path
 
 import torch
@@ -20,15 +24,18 @@ from stdc_search.network.builder import build
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.network.weights import load_weights
 from stdc_search.records import IGNORED, Score
-from stdc_search.run_folder import SAMPLE_PARTS
+from stdc_search.run_folder import SAMPLE, SAMPLE_PARTS, SCORES, WORST
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.training import DistillationSpec, LossSpec, SegmentationLossSpec
+from stdc_search.storage import write_atomically
 from stdc_search.tasks.task import Told
 from stdc_search.training import losses
 from stdc_search.training.loop import Loss
 
 IMAGES, LOOKED_AT = 4, 64
 """Validation images whose predictions are kept, and among how many they are chosen."""
+WORST_IMAGES = 3
+"""Validation images with the lowest mIoU, whose predictions are kept, too."""
 LONGEST = 640
 """Pixels of the longer side of what is kept, at most."""
 
@@ -68,20 +75,28 @@ class Segmentation:
         _check_labelled(counts[0])
         return metrics.score(counts, data.class_names, len(data))
 
-    def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
-        """Write a few images, their labels and the network's predictions as small PNGs."""
-        for index in telling(data):
-            image, label = data[index]
-            prediction = evaluation.predict(module, image, views(self.spec), label.shape)
-            place = folder / str(index)
-            place.mkdir(parents=True, exist_ok=True)
-            parts = (image.permute(1, 2, 0), label, prediction.to(torch.uint8))
-            for name, content in zip(SAMPLE_PARTS, parts, strict=True):
-                drawn = Image.fromarray(content.contiguous().cpu().numpy())
-                drawn.thumbnail(
-                    (LONGEST, LONGEST), Image.Resampling.BOX if name == "image" else Image.Resampling.NEAREST
-                )
-                drawn.save(place / f"{name}.png")
+    def save_sample(self, module: nn.Module, data: Dataset, counts: metrics.Counts, folder: Path) -> None:
+        """Write the mIoU of each image, and labels and predictions of telling and of the worst images as small PNGs."""
+        table = io.StringIO(newline="")
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(("image", "name", "miou"))
+        for index, score in enumerate(counts.images.tolist()):
+            rows.writerow((index, data.name(index), "" if isnan(score) else f"{100 * score:.2f}"))
+        write_atomically(folder / SCORES, table.getvalue())
+        for place, indices in ((folder / SAMPLE, telling(data)), (folder / WORST, worst(counts.images))):
+            shutil.rmtree(place, ignore_errors=True)  # of an earlier training
+            for index in indices:
+                self._save(module, data, index, place / str(index))
+
+    def _save(self, module: nn.Module, data: Dataset, index: int, folder: Path) -> None:
+        image, label = data[index]
+        prediction = evaluation.predict(module, image, views(self.spec), label.shape)
+        folder.mkdir(parents=True)
+        parts = (image.permute(1, 2, 0), label, prediction.to(torch.uint8))
+        for name, content in zip(SAMPLE_PARTS, parts, strict=True):
+            drawn = Image.fromarray(content.contiguous().cpu().numpy())
+            drawn.thumbnail((LONGEST, LONGEST), Image.Resampling.BOX if name == "image" else Image.Resampling.NEAREST)
+            drawn.save(folder / f"{name}.png")
 
 
 @lru_cache(maxsize=1)  # all candidates of a search are shown on the same images
@@ -97,6 +112,12 @@ def telling(data: Dataset) -> list[int]:
         chosen.append(max(left, key=lambda i: sum(0.25 ** times[c] / images[c] for c in shown[i] if c != IGNORED)))
         times.update(shown[chosen[-1]])
     return sorted(chosen)
+
+
+def worst(scores: Tensor) -> list[int]:
+    """Indices of the images with the lowest scores, the lowest first."""
+    order = scores.argsort(stable=True).tolist()  # NaN comes last
+    return [index for index in order if not scores[index].isnan()][:WORST_IMAGES]
 
 
 def _check_labelled(counts: metrics.Counts) -> None:

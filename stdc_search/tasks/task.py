@@ -48,6 +48,6 @@ class Task(Protocol):
         """The score, from one count per seed."""
         ...
 
-    def save_sample(self, module: nn.Module, data: Dataset, folder: Path) -> None:
-        """Write the network's output for one image, which the report shows."""
+    def save_sample(self, module: nn.Module, data: Dataset, counts: Counts, folder: Path) -> None:
+        """Write what the report shows of single images into a candidate's folder: scores, and outputs for a few."""
         ...

@@ -19,7 +19,7 @@ from stdc_search.data.transforms import TrainingSamples
 from stdc_search.network.builder import build
 from stdc_search.network.weights import load_library_weights, load_weights, save_weights
 from stdc_search.records import ImageScore, Score, StartedFrom
-from stdc_search.run_folder import SAMPLE, WEIGHTS, seed_folder
+from stdc_search.run_folder import WEIGHTS, seed_folder
 from stdc_search.spec.data import DataSpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.tasks import task_of
@@ -179,7 +179,7 @@ class Training:
         if leads():
             save_weights(module, its_folder / WEIGHTS)
         if first and leads():
-            self.task.save_sample(module, val_data, folder / SAMPLE)
+            self.task.save_sample(module, val_data, found[-1], folder)
         return Trained(found[-1], [point.loss for point in curve])
 
     def score(self, counts: list[Counts]) -> Score | ImageScore:

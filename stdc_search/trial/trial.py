@@ -28,7 +28,7 @@ from stdc_search.latency.again import measure_until_sure
 from stdc_search.network.cost import count, warn_of_trunk
 from stdc_search.network.weights import WeightsError
 from stdc_search.records import Latency, Record
-from stdc_search.run_folder import ERROR, SAMPLE, SPEC, note_running, running
+from stdc_search.run_folder import ERROR, SPEC, note_running, running
 from stdc_search.spec.base import dump
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import RunSpec, load
@@ -182,7 +182,7 @@ class _Trial:
         with self.stopwatch.step("score"):
             counts = task.evaluate(module, data, None, partial(self.stopwatch.progress, "score"))
         self.found["score"] = task.score([counts], data)
-        task.save_sample(module, data, self.job.folder / SAMPLE)
+        task.save_sample(module, data, counts, self.job.folder)
 
     def measure(self, latency: LatencySpec, datasets: Datasets | None) -> None:
         """Measure the untrained network."""

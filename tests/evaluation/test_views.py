@@ -213,4 +213,16 @@ def test_a_brief_evaluation_leaves_boundaries_out() -> None:
     brief = evaluation.evaluate(network, data, evaluation.Views((8, 8)), tolerance=None)
     assert torch.equal(whole.confusion, brief.confusion)
     assert whole.boundary.any()
-    assert not brief.boundary.any()
+    assert not brief.boundary.any() and not brief.images.numel()
+
+
+def test_each_image_has_the_score_that_it_has_alone() -> None:
+    network, data = Network(), Samples([(8, 8), (8, 8), (12, 16), (8, 8)])
+    data.samples[3][1].fill_(255)
+    found = evaluation.evaluate(network, data, evaluation.Views((8, 8)), [3, 2, 0]).images
+    alone = [
+        metrics.miou(evaluation.evaluate(network, data, evaluation.Views((8, 8)), [index]).confusion)
+        for index in range(4)
+    ]
+    expected = torch.tensor([alone[0], 0.0, alone[2], torch.nan], dtype=torch.float64)  # the second is not looked at
+    torch.testing.assert_close(found, expected, equal_nan=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import re
@@ -17,9 +18,10 @@ from stdc_search.report import write_report
 from stdc_search.report.page import Extras, write_page
 from stdc_search.report.page.content import TimedPart, gather
 from stdc_search.run_folder import PAGE
-from tests.report.fakes import record, spec, write_run
+from tests.report.fakes import record, spec, write_run, write_sample
 
 EVIL = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 1'>\"'&"
+PICTURES = ("image", "truth", "prediction")
 SIZES = ((390, 844), (1280, 900), (1920, 1080))
 CURVE = "epoch,step,loss,learning_rate,score,seconds\n1,10,2.5,0.01,,3\n2,20,2.1,0.005,41.5,3\n"
 FOUND = [
@@ -53,6 +55,10 @@ def folder(tmp_path_factory) -> Path:
     write_run(folder / "finals", [record(0, 52.0, 104.2, origin="start", name="stdc1"), *finals])
     for place in folder.rglob("networks/00*"):
         (place / "curve.csv").write_text(CURVE, "utf-8")
+    place = folder / "finals/networks/0010"
+    write_sample(place / "sample/worst/4")
+    with (place / "images.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("image", "name", "miou"), (3, "good", 80), (4, EVIL, 12.34)])
     write_page(folder, write_report(folder), EXTRAS)
     return folder
 
@@ -83,8 +89,14 @@ def test_photos_and_labels_are_kept_once_for_all_networks(found):
     names = [
         name for network in found["networks"].values() for sample in network["samples"] for name in sample.values()
     ]
-    assert len({*names}) < len(names) and {*names} == found["pictures"].keys()
+    worst = {one[part] for network in found["networks"].values() for one in network["worst"] for part in PICTURES}
+    assert len({*names}) < len(names) and {*names} | worst == found["pictures"].keys()
     assert all(picture.startswith("data:image/jpeg;base64,") for picture in found["pictures"].values())
+
+
+def test_the_worst_images_come_with_their_name_and_score(found):
+    assert [one["about"] for one in found["networks"][10]["worst"]] == [f"{EVIL}: 12.3 %"]
+    assert found["networks"][19]["worst"] == []
 
 
 def test_pictures_are_left_out_before_the_page_becomes_large(folder, monkeypatch):

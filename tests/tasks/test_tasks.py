@@ -14,13 +14,14 @@ from stdc_search.evaluation.views import Views
 from stdc_search.network.builder import build
 from stdc_search.network.models.segmenter import Segmenter, TrainingOutput
 from stdc_search.network.weights import save_weights
+from stdc_search.run_folder import sample_folders, worst_folders
 from stdc_search.spec.base import dump, replace
 from stdc_search.spec.network import ClassifierSpec, SegmenterSpec
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import DistillationSpec, SegmentationLossSpec
 from stdc_search.tasks import task_of
 from stdc_search.tasks.classification import Classification
-from stdc_search.tasks.segmentation import Segmentation, SegmentationLoss, telling, views
+from stdc_search.tasks.segmentation import Segmentation, SegmentationLoss, telling, views, worst
 from stdc_search.training import losses
 
 SEGMENTER = {
@@ -73,6 +74,34 @@ def test_images_that_are_shown_have_the_rare_classes():
     chosen = telling(Rare())
     assert len(chosen) == 4 == len(set(chosen))
     assert {7, 20, 33} < {*chosen} and chosen == sorted(chosen)
+
+
+def test_the_worst_images_are_those_with_labels_and_the_lowest_scores():
+    assert worst(torch.tensor([0.5, torch.nan, 0.2, 0.9, 0.2, 0.0])) == [5, 2, 4]
+    assert worst(torch.tensor([torch.nan, 0.3])) == [1]
+    assert worst(torch.zeros(0)) == []
+
+
+def test_what_is_kept_of_single_images_is_that_of_the_last_training(tmp_path):
+    class Named(Maps):
+        def name(self, index: int) -> str:
+            return 'a, "b"' if index else "plain"
+
+        def label(self, index: int) -> Tensor:
+            return self[index][1]
+
+    task, module = Segmentation(RunSpec.model_validate(SEGMENTER)), torch.nn.Conv2d(3, 3, 1)
+    for scores in ((0.25, 0.125), (torch.nan, 0.5)):
+        counts = metrics.Counts(torch.eye(3), torch.zeros(4, 3), torch.tensor(scores))
+        task.save_sample(module, Named(), counts, tmp_path)
+    assert (tmp_path / "images.csv").read_text() == 'image,name,miou\n0,plain,\n1,"a, ""b""",50.00\n'
+    assert [(folder.name, *rest) for folder, *rest in worst_folders(tmp_path)] == [("1", 'a, "b"', 50.0)]
+    assert [path.name for path in sample_folders(tmp_path)] == ["0", "1"]
+    assert {path.name for path in (tmp_path / "sample/worst/1").iterdir()} == {
+        "image.png",
+        "truth.png",
+        "prediction.png",
+    }
 
 
 class Heads(Segmenter):

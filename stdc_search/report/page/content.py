@@ -28,7 +28,9 @@ from stdc_search.run_folder import (
     SPEC,
     WEIGHTS,
     candidate_folder,
+    sample_folders,
     seed_folder,
+    worst_folders,
 )
 from stdc_search.spec.run import RunSpec, load
 
@@ -65,7 +67,13 @@ def gather(folder: Path, report: Report, extras: Extras) -> dict[str, Any]:
     rows = {row["number"]: row for row in report.candidates.to_dict("records")}
     final_rows = {row["number"]: row for row in finals.candidates.to_dict("records")} if finals else {}
     pictures = Pictures(Palette.of(run.data, run.network.classes))
-    numbers = [*final_rows, *map(int, report.shown["network"])]
+    numbers = list(dict.fromkeys([*final_rows, *map(int, report.shown["network"])]))[:DETAILED]
+    networks = {
+        number: _network(folder, run, number, rows.get(number), final_rows.get(number), pictures, extras)
+        for number in numbers
+    }
+    for number, network in networks.items():  # after the shared images, which matter more, of all networks
+        network["worst"] = _worst(_place(folder, number, number in final_rows), number, pictures)
     return {
         "title": report.title,
         "notes": [
@@ -88,10 +96,7 @@ def gather(folder: Path, report: Report, extras: Extras) -> dict[str, Any]:
             if len(table)
         ],
         "figures": _figures(run, records, report, extras),
-        "networks": {
-            number: _network(folder, run, number, rows.get(number), final_rows.get(number), pictures, extras)
-            for number in list(dict.fromkeys(numbers))[:DETAILED]
-        },
+        "networks": networks,
         "pictures": pictures.kept,
         "colours": pictures.legend(),
         "candidates": _candidates(records, run, rows, final_rows),
@@ -145,7 +150,7 @@ def _network(
 ) -> dict[str, Any]:
     """All about one network. Its last training counts: that of the finals, if there is one."""
     shown = final or row or {}
-    place = candidate_folder(folder / FINALS if final else folder, number)
+    place = _place(folder, number, bool(final))
     path = place / SPEC
     spec = load(path) if path.is_file() else None
     ious = {name.removeprefix("score.iou."): value for name, value in shown.items() if name.startswith("score.iou.")}
@@ -161,8 +166,20 @@ def _network(
             *_curves(candidate_folder(folder, number), _seeds(run), "search"),
         ],
         "ious": {name: _cell(value) for name, value in ious.items() if not pd.isna(value)},
-        "samples": pictures.of(place, number),
+        "samples": pictures.of(sample_folders(place), number),
     }
+
+
+def _place(folder: Path, number: int, in_finals: bool) -> Path:
+    """The folder of a network's last training."""
+    return candidate_folder(folder / FINALS if in_finals else folder, number)
+
+
+def _worst(place: Path, number: int, pictures: Pictures) -> list[dict[str, str]]:
+    """The images with the lowest mIoU of a network; none in older runs."""
+    found = worst_folders(place)
+    drawn = pictures.of([folder for folder, _, _ in found], number)
+    return [{**names, "about": f"{name}: {score:.1f} %"} for names, (_, name, score) in zip(drawn, found, strict=False)]
 
 
 def _varied(row: Mapping[Any, Any]) -> dict[str, str]:

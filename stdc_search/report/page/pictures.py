@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stdc_search.report.palette import Palette
-from stdc_search.run_folder import SAMPLE_PARTS, sample_folders
+from stdc_search.run_folder import SAMPLE_PARTS
 
 PICTURES = 2_500_000
 """Bytes of pictures in the page, at most."""
@@ -27,10 +28,10 @@ class Pictures:
         self.bytes = 0
         self.seen: set[int] = set()
 
-    def of(self, place: Path, number: int) -> list[dict[str, str]]:
-        """Names of the pictures of a network's samples: photo, truth and prediction; empty once there are too many."""
+    def of(self, samples: Iterable[Path], number: int) -> list[dict[str, str]]:
+        """Names of the pictures of a network's samples: photo, truth and prediction; fewer once there are too many."""
         found = []
-        for sample in sample_folders(place):
+        for sample in samples:
             image, truth, prediction = (_read(sample / f"{part}.png") for part in SAMPLE_PARTS)
             names = {
                 "image": f"{sample.name}",

@@ -209,13 +209,14 @@ function select(number, move = false) {
   const below = [];
   if (network.samples.length) {
     const names = { image: "photo", truth: "truth", prediction: "prediction" };
-    const pictures = network.samples.flatMap((sample) => Object.entries(names).map(([key, words]) => element("img", { src: data.pictures[sample[key]], alt: `${words}, validation image ${sample.image}` })));
+    const pictures = (samples) => element("div", { class: "samples" }, ...samples.flatMap((sample) => [...sample.about ? [element("p", { class: "quiet" }, sample.about)] : [], ...Object.entries(names).map(([key, words]) => element("img", { src: data.pictures[sample[key]], alt: `${words}, validation image ${sample.image}` }))]));
     const legend = element("p", { class: "legend" }, ...data.colours.map(([name, rgb]) => {
       const swatch = element("i");
       if (rgb) swatch.style.background = `rgb(${rgb.join(",")})`;
       return element("span", {}, swatch, name);
     }));
-    below.push(part("Validation images: photo, truth, prediction", legend, element("div", { class: "samples" }, ...pictures)));
+    below.push(part("Validation images: photo, truth, prediction", legend, pictures(network.samples)));
+    if (network.worst.length) below.push(part("Images with the lowest mIoU: photo, truth, prediction", pictures(network.worst)));
   }
   if (network.spec) below.push(part("Spec", element("p", {}, copied(network.spec)), element("pre", { tabindex: "0" }, network.spec)));
   byId("details").replaceChildren(element("div", { class: "grid" }, left, right), ...below);
