@@ -1,16 +1,21 @@
-"""Where the curve of a training is shown while it runs: TensorBoard, and the trackers that accelerate supports."""
+"""Where the curve of a training is shown while it runs: TensorBoard, and the trackers that accelerate supports.
+
+A tracker may be a server that goes away. That costs its curve and no training.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
+from stdc_search.errors import brief
 from stdc_search.run_folder import TENSORBOARD, TRACKERS, place_of
 from stdc_search.spec.training import TrainingSpec
 from stdc_search.storage import write_atomically
@@ -37,15 +42,36 @@ def trackers(
         if spec.tensorboard and accelerator.is_main_process:
             told.append(stack.enter_context(_board(folder / TENSORBOARD, done)))
         if spec.log_to and accelerator.is_main_process:
-            stack.callback(_finish, accelerator)
-            _start(accelerator, folder, settings, resumed=done > 0)
-            told.append(accelerator.log)
+            log = _UntilItFails(spec.log_to)
+            # A run that stays open would refuse the start of the next training.
+            stack.callback(log.call, _finish, accelerator, even_then=True)
+            log.call(_start, accelerator, folder, settings, resumed=done > 0)
+            told.append(lambda values, step: log.call(accelerator.log, values, step))
 
         def tell(values: dict[str, float], step: int) -> None:
             for one in told:
                 one(values, step)
 
         yield tell
+
+
+class _UntilItFails:
+    """Calls functions until one fails, and warns of that: a server that is away would keep each call waiting."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names, self.failed = names, False
+
+    def call(self, function: Callable[..., None], *args: Any, even_then: bool = False, **options: Any) -> None:
+        """Call a function with its arguments; `even_then` calls it after a failure, too."""
+        if self.failed and not even_then:
+            return
+        try:
+            function(*args, **options)
+        except Exception as error:  # each tracker has errors of its own
+            if not self.failed:
+                names = ", ".join(self.names)
+                warnings.warn(f"`log_to` {names}: {brief(error)}; this training logs no more", stacklevel=3)
+            self.failed = True
 
 
 @contextmanager

@@ -54,7 +54,13 @@ def test_a_run_leaves_what_the_design_says(finished):
     for record in records:
         network = folder / "networks" / f"{record.number:04d}"
         assert load(network / "spec.yaml").identity == record.identity
-        assert {path.name for path in network.iterdir()} == {"spec.yaml", "weights.safetensors", "curve.csv", "sample"}
+        assert {path.name for path in network.iterdir()} == {
+            "spec.yaml",
+            "weights.safetensors",
+            "curve.csv",
+            "images.csv",
+            "sample",
+        }
     assert {record.machine for record in records} == set(json.loads((folder / "machine.json").read_text("utf-8")))
     assert (folder / "study.db").exists()
     assert {path.name for path in (folder / "report").iterdir()} >= {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from stdc_search.errors import UserError
 from stdc_search.run_folder import NETWORKS, TRACKERS
 from stdc_search.spec.training import SgdSpec
-from stdc_search.training import loop
+from stdc_search.training import loop, trackers
 from stdc_search.training.loop import TrainingDiverged, check
 from tests.training.test_loop import SHORT, Samples, tiny, train
 
@@ -25,12 +26,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """MLflow, which stores its runs in a folder."""
     found = pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
-    return found
+    yield found
+    found.end_run()
 
 
 def runs_of(mlflow: Any) -> list[Any]:
@@ -85,6 +87,24 @@ def test_weights_and_biases_gets_the_curve(folder: Path, tmp_path: Path, monkeyp
     kept = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
     assert [path.name for path in kept] == [f"run-{name}.wandb"] * 2
     assert all(b"learning_rate" in path.read_bytes() for path in kept)
+
+
+@pytest.mark.parametrize("part", ["_start", "log", "_finish"])
+def test_a_tracker_that_fails_costs_a_warning_and_no_training(
+    part: str, folder: Path, mlflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        calls.append(part)
+        raise ConnectionError("no route to the server")
+
+    calls: list[str] = []
+    owner = trackers if part.startswith("_") else trackers.Accelerator
+    monkeypatch.setattr(owner, part, away)
+    spec = SHORT.model_copy(update={"log_to": ("mlflow",)})
+    with pytest.warns(UserWarning, match="`log_to` mlflow: .*no route to the server; this training logs no more"):
+        curve = train(tiny(), Samples(), spec, seed=0, folder=folder)
+    assert len(curve) == 3 and calls == [part]
+    assert part == "_finish" or mlflow.active_run() is None
 
 
 @pytest.mark.parametrize(("name", "package"), [("mlflow", "mlflow-skinny"), ("wandb", "wandb")])
