@@ -178,7 +178,7 @@ def _search(
         left = int(min(search.trials, most)) - study.trained
         for text in plan(spec, candidates.records, datasets, left, executor.slots, done):
             screen.say(text)
-        with screen.search("search", left):
+        with screen.search("search", left, executor.slots):
 
             def learnt() -> None:
                 mirror.add(candidates.records)
@@ -223,7 +223,7 @@ def _finals(
         screen.say(f"Finals: {', '.join(left)}.")
     if left or finals.unfinished():
         executor = make_executor(_patient(search.executor, spec, datasets), datasets, screen.bar)
-        with closing(executor), screen.search("finals", len(left)):
+        with closing(executor), screen.search("finals", len(left), executor.slots):
             Driver(study, executor, finals, screen.say, lambda: None).run()
     measured = {record.number: record for record in candidates.complete}
     machines = read_machines(candidates.folder / MACHINES)

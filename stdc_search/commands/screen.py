@@ -106,8 +106,8 @@ class Screen:
         self.bars = Bars(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.whole: Row | None = None
         """The search or its finals, while they run."""
-        self.done, self.total = 0, 0
-        """Candidates of the whole."""
+        self.done, self.total, self.slots = 0, 0, 1
+        """Candidates of the whole, and how many are tried side by side."""
         self.next_board = 0.0
 
     def say(self, text: str) -> None:
@@ -143,10 +143,10 @@ class Screen:
             yield told
 
     @contextmanager
-    def search(self, title: str, total: int) -> Iterator[None]:
-        """A bar for all candidates of a search or of its finals, until they end."""
+    def search(self, title: str, total: int, slots: int = 1) -> Iterator[None]:
+        """A bar for all candidates of a search or of its finals, until they end; `slots` are tried side by side."""
         with self.row(title) as self.whole:
-            self.done, self.total = 0, total
+            self.done, self.total, self.slots = 0, total, slots
             self.whole.show(0, total)
             try:
                 yield
@@ -167,7 +167,8 @@ class Screen:
                 row.title = f"{title}: {step}"
                 row.show(done, total, note, share)
                 if self.whole is not None:
-                    self.whole.show(self.done + share, self.total)
+                    # The first candidate's beginning tells little: it also loads and measures.
+                    self.whole.show(self.done + share, self.total, share=None if self.done else 0.0)
                 self._line_if_due(row)
 
             yield told
@@ -194,9 +195,15 @@ class Screen:
         if self.whole is not None:
             self.done += record.state != "rejected"
             self.total = max(self.total, self.done)
-            self.whole.show(self.done, self.total)
+            self._show_whole()
             text += "" if self.console.is_terminal else f"; {self.whole}"
         self.say(text)
+
+    def _show_whole(self) -> None:
+        """Show how far the whole is after a candidate; the others that are being tried count as half done."""
+        assert self.whole is not None
+        others = min(self.slots - 1, self.total - self.done) if self.done else 0
+        self.whole.show(self.done, self.total, share=(self.done + others / 2) / max(self.total, 1))
 
     def _line_if_due(self, row: Row) -> None:
         """In a log file, print how far a row and the whole are, unless another line was printed lately."""
@@ -216,7 +223,8 @@ class JsonLines(Screen):
     def finished(self, record: Record, run: Path, top: Path | None = None) -> None:
         if self.whole is not None:
             self.done += record.state != "rejected"
-            self.whole.show(self.done, max(self.total, self.done))
+            self.total = max(self.total, self.done)
+            self._show_whole()
         content = record.model_dump(mode="json", exclude_none=True, exclude={"sampler_notes"})
         self._tell("candidate", part="search" if top is None else "finals", record=content)
 

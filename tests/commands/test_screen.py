@@ -74,10 +74,24 @@ def test_a_log_tells_the_time_left_of_the_whole_search(clock: Clock, tmp_path: P
         clock.now += 100.0
         shown.finished(record(), tmp_path)
         shown.finished(record("rejected"), tmp_path)
-    running, complete, rejected = file.getvalue().splitlines()
-    assert running.endswith("train 5 of 10, 100 seconds left; search 0 of 10, 31.7 minutes left")
+        with shown.bar(job()) as progress:
+            clock.now += 100.0
+            progress("train", 5, 10)
+    running, complete, rejected, next_one = file.getvalue().splitlines()
+    assert running.endswith("train 5 of 10, 100 seconds left; search 0 of 10")  # the first also loads and measures
+    assert next_one.endswith("; search 1 of 10, 28.3 minutes left")
     assert complete.endswith("; search 1 of 10, 30.0 minutes left")
     assert rejected.endswith("; search 1 of 10, 30.0 minutes left")
+
+
+def test_candidates_that_are_tried_side_by_side_count_as_half_done(clock: Clock, tmp_path: Path) -> None:
+    shown, file = screen(clock)
+    with shown.search("finals", 4, slots=2):
+        for _ in range(3):
+            clock.now += 90.0
+            shown.finished(record(), tmp_path)
+    left = [line.rpartition(", ")[2] for line in file.getvalue().splitlines()]
+    assert left == ["2.5 minutes left", "108 seconds left", "39 seconds left"]
 
 
 def test_a_resumed_training_is_timed_from_where_it_resumes(clock: Clock) -> None:
@@ -117,7 +131,7 @@ def test_a_terminal_shows_bars_and_no_lines(clock: Clock, tmp_path: Path) -> Non
         progress("train", 5, 10, "epoch 1 of 2, loss 0.412")
         rows = {task.description: task.fields["note"] for task in shown.bars.tasks}
         shown.bars.refresh()
-    assert rows == {"search": "11.7 minutes left", "0003 stdc1: train": "epoch 1 of 2, loss 0.412, 100 seconds left"}
+    assert rows == {"search": "", "0003 stdc1: train": "epoch 1 of 2, loss 0.412, 100 seconds left"}
     assert "epoch 1 of 2, loss 0.412" in file.getvalue() and not shown.bars.tasks
 
 
