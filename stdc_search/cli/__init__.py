@@ -15,6 +15,7 @@ from stdc_search.cli import results
 from stdc_search.cli.options import (
     AS_IN_SPEC,
     DataRoot,
+    Int8,
     On,
     Out,
     Python,
@@ -406,9 +407,7 @@ def export_command(
     spec: Spec,
     weights: Weights,
     to: Annotated[Format, choice(Format, "File format.")] = "onnx",
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Quantize to int8, calibrated on training images of `data`.")
-    ] = False,
+    int8: Int8 = False,
     dynamic: Annotated[
         list[str] | None, choice(Dynamic, "Leave the number of images, or their size, open; repeatable.", "both fixed")
     ] = None,

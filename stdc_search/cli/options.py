@@ -38,6 +38,7 @@ DataRoot = Annotated[
     Path | None,
     folder_option("Folder that a relative `data.root` starts from.", "$STDC_SEARCH_DATA, else the working folder"),
 ]
+Int8 = Annotated[bool, typer.Option("--int8", help="Quantize to int8, calibrated on training images of `data`.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=AS_IN_SPEC)]
 On = Annotated[
     str | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stdc_search.cli.options import Out, choice, folder_option
+from stdc_search.cli.options import DataRoot, Int8, Out, choice, folder_option
 from stdc_search.spec.choices import Format
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
@@ -51,6 +51,8 @@ def best_command(
     ] = None,
     export: Annotated[Format | None, choice(Format, "Also export it, as this format.", "no export")] = None,
     out: Annotated[Path | None, folder_option("Folder of the export.", "runs/export/NAME of run and network")] = None,
+    int8: Int8 = False,
+    data_root: DataRoot = None,
 ) -> None:
     """Choose the best network of a run.
 
@@ -63,12 +65,14 @@ def best_command(
     from stdc_search.report.choice import choose
     from stdc_search.report.reading import read_results
 
-    if export is None and out is not None:
-        raise UserError("--out is the folder of the export; add --export, or leave --out out")
+    if export is None:
+        for name, given in (("--out", out), ("--int8", int8)):
+            if given:
+                raise UserError(f"{name} is of the export; add --export, or leave {name} out")
     best = Best.of(choose(read_results(folder), read_bounds(at_most or ())))
     typer.echo(str(best))
     if export is not None:
-        for path in best.export(export, out):
+        for path in best.export(export, out, int8=int8, data_root=data_root):
             typer.echo(f"saved: {path}")
 
 

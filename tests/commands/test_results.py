@@ -122,9 +122,18 @@ def test_the_command_exports_a_file_that_labels_as_the_network(found, folder, tm
     assert (labels == found.best().network().predict(seen[0].numpy())).mean() > 0.999
 
 
-def test_a_folder_for_nothing_is_refused(folder, tmp_path):
-    result = CliRunner().invoke(app, ["best", str(folder), "--out", str(tmp_path)])
-    assert isinstance(result.exception, UserError) and "add --export" in str(result.exception)
+def test_the_command_exports_in_int8(folder, tmp_path):
+    options = ["--export", "onnx", "--int8", "--out", str(tmp_path / "out"), "--data-root", str(tmp_path)]
+    result = CliRunner().invoke(app, ["best", str(folder), *options])
+    assert result.exit_code == 0, result.exception
+    assert json.loads((tmp_path / "out/about.json").read_text("utf-8"))["precision"] == "int8"
+
+
+@pytest.mark.parametrize("option", [["--out", "somewhere"], ["--int8"]], ids=lambda option: option[0])
+def test_an_option_of_an_export_that_is_not_made_is_refused(folder, option):
+    result = CliRunner().invoke(app, ["best", str(folder), *option])
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception) == f"{option[0]} is of the export; add --export, or leave {option[0]} out"
 
 
 def test_runs_are_compared_by_the_command(folder, tmp_path):
