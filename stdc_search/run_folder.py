@@ -3,7 +3,8 @@
 runs/NAME/
     spec.yaml  machine.json  data.json  results.jsonl  study.db  .lock
     report/             index.html; table.csv, .md, .tex; front.png, .svg; overlay.png
-    networks/0042/      a candidate: spec.yaml; until it ends, running.json and tries.txt; error.txt if it failed
+    networks/0042/      a candidate: spec.yaml; error.txt if it failed; until it ends running.json, tries.txt and
+                        progress.json
         ...             the training of its first seed: weights.safetensors, curve.csv, checkpoint.pt, ...
             images.csv  the mIoU of each validation image
             sample/7/   image.png, truth.png and prediction.png of the 7th validation image
@@ -15,6 +16,7 @@ runs/NAME/
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +41,8 @@ PAGE = "report/index.html"
 
 RUNNING, TRIES, ERROR = "running.json", "tries.txt", "error.txt"
 """Files of a candidate: its record so far, how often the process was killed while training it, and a traceback."""
+PROGRESS = "progress.json"
+"""File of a candidate that another process tries: how far it is."""
 
 WEIGHTS, BEST, CHECKPOINT, CURVE = "weights.safetensors", "best.safetensors", "checkpoint.pt", "curve.csv"
 """Files of the training with one seed."""
@@ -152,8 +156,22 @@ def running(candidate: Path) -> Record | None:
         return None
 
 
+def note_progress(candidate: Path, step: str, done: int, total: int, note: str) -> None:
+    """Save how far a candidate is; a reader may find half of it."""
+    (candidate / PROGRESS).write_text(json.dumps([step, done, total, note]), "utf-8")
+
+
+def progress(candidate: Path) -> tuple[str, int, int, str] | None:
+    """The running step of a candidate, how much of it is done, of how much, and a note; None if it is not known."""
+    try:
+        step, done, total, note = json.loads((candidate / PROGRESS).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return step, done, total, note
+
+
 def remove_temporary(candidate: Path) -> None:
     """Remove what only a candidate that has not ended needs."""
-    for name in (CHECKPOINT, RUNNING, TRIES):
+    for name in (CHECKPOINT, RUNNING, TRIES, PROGRESS):
         for file in candidate.rglob(name):
             file.unlink()

@@ -178,13 +178,13 @@ def _search(
         left = int(min(search.trials, most)) - study.trained
         for text in plan(spec, candidates.records, datasets, left, executor.slots, done):
             screen.say(text)
-        with screen.search("search", left, executor.slots):
+        with screen.search("search", left):
 
             def learnt() -> None:
                 mirror.add(candidates.records)
                 screen.front(lambda: front_so_far(spec, candidates.records))
 
-            Driver(study, executor, candidates, screen.say, learnt).run()
+            Driver(study, executor, candidates, screen.say, learnt, screen.follow).run()
     also = [record.number for record in done]
     if spec.latency and measure_shown(candidates, search, spec.latency, datasets, forecast, screen.say, also):
         mirror.rewrite(candidates.records)  # it has the times of before
@@ -223,8 +223,8 @@ def _finals(
         screen.say(f"Finals: {', '.join(left)}.")
     if left or finals.unfinished():
         executor = make_executor(_patient(search.executor, spec, datasets), datasets, screen.bar)
-        with closing(executor), screen.search("finals", len(left), executor.slots):
-            Driver(study, executor, finals, screen.say, lambda: None).run()
+        with closing(executor), screen.search("finals", len(left)):
+            Driver(study, executor, finals, screen.say, lambda: None, screen.follow).run()
     measured = {record.number: record for record in candidates.complete}
     machines = read_machines(candidates.folder / MACHINES)
     for record in finals.complete:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from stdc_search.records import METRICS, Record, Score
 from stdc_search.report import Report
 from stdc_search.report.tables import MARK, rich_table
 from stdc_search.report.words import duration
-from stdc_search.run_folder import ERROR, candidate_folder
+from stdc_search.run_folder import ERROR, candidate_folder, progress
 from stdc_search.trial.stopwatch import Progress as Steps
 from stdc_search.trial.trial import TrialJob
 
@@ -106,8 +106,12 @@ class Screen:
         self.bars = Bars(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.whole: Row | None = None
         """The search or its finals, while they run."""
-        self.done, self.total, self.slots = 0, 0, 1
-        """Candidates of the whole, and how many are tried side by side."""
+        self.done, self.total = 0, 0
+        """Candidates of the whole."""
+        self.running: dict[int, float] = {}
+        """Shares that are done of the candidates that are being tried, by number."""
+        self.followed: dict[int, tuple[Steps, ExitStack]] = {}
+        """Bars of candidates that other processes try, by number."""
         self.next_board = 0.0
 
     def say(self, text: str) -> None:
@@ -143,21 +147,22 @@ class Screen:
             yield told
 
     @contextmanager
-    def search(self, title: str, total: int, slots: int = 1) -> Iterator[None]:
-        """A bar for all candidates of a search or of its finals, until they end; `slots` are tried side by side."""
+    def search(self, title: str, total: int) -> Iterator[None]:
+        """A bar for all candidates of a search or of its finals, until they end."""
         with self.row(title) as self.whole:
-            self.done, self.total, self.slots = 0, total, slots
+            self.done, self.total = 0, total
             self.whole.show(0, total)
             try:
                 yield
             finally:
+                self.follow(())
                 self.whole = self.bars.board = None
 
     @contextmanager
     def bar(self, job: TrialJob) -> Iterator[Steps]:
         """A bar that shows how far a trial is, until the trial ends."""
         title, share, trains = _title(job.draft), 0.0, False
-        with self.row(title) as row:
+        with self.row(title) as row, self._runs(job.draft.number):
 
             def told(step: str, done: int, total: int, note: str = "") -> None:
                 nonlocal share, trains
@@ -166,12 +171,31 @@ class Screen:
                     share, trains = done / total, True
                 row.title = f"{title}: {step}"
                 row.show(done, total, note, share)
-                if self.whole is not None:
-                    # The first candidate's beginning tells little: it also loads and measures.
-                    self.whole.show(self.done + share, self.total, share=None if self.done else 0.0)
+                self.running[job.draft.number] = share
+                self._show_whole()
                 self._line_if_due(row)
 
             yield told
+
+    @contextmanager
+    def _runs(self, number: int) -> Iterator[None]:
+        """A candidate is being tried."""
+        try:
+            yield
+        finally:
+            self.running.pop(number, None)
+
+    def follow(self, jobs: Collection[TrialJob]) -> None:
+        """Show how far the candidates are that other processes try, by what these note in the candidates' folders."""
+        for number in self.followed.keys() - {job.draft.number for job in jobs}:
+            self.followed.pop(number)[1].close()
+        for job in jobs:
+            if (noted := progress(job.folder)) is None:
+                continue
+            if job.draft.number not in self.followed:
+                stack = ExitStack()
+                self.followed[job.draft.number] = stack.enter_context(self.bar(job)), stack
+            self.followed[job.draft.number][0](*noted)
 
     def front(self, table: Callable[[], tuple[pd.DataFrame, str]]) -> None:
         """Show a front above the bars of a terminal, unless making it would take a notable share of the time.
@@ -200,10 +224,11 @@ class Screen:
         self.say(text)
 
     def _show_whole(self) -> None:
-        """Show how far the whole is after a candidate; the others that are being tried count as half done."""
-        assert self.whole is not None
-        others = min(self.slots - 1, self.total - self.done) if self.done else 0
-        self.whole.show(self.done, self.total, share=(self.done + others / 2) / max(self.total, 1))
+        """Show how far the whole is."""
+        if self.whole is not None:
+            # The time left is not known before the first candidate: its beginning also loads and measures.
+            done = self.done + sum(self.running.values())
+            self.whole.show(done, self.total, share=None if self.done else 0.0)
 
     def _line_if_due(self, row: Row) -> None:
         """In a log file, print how far a row and the whole are, unless another line was printed lately."""

@@ -59,8 +59,10 @@ class Driver:
         candidates: Candidates,
         say: Callable[[str], None],
         learnt: Callable[[], None],
+        look: Callable[[Sequence[TrialJob]], None] = lambda _: None,
     ) -> None:
         self.study, self.executor, self.candidates, self.say, self.learnt = study, executor, candidates, say, learnt
+        self.look = look
         self.tried: dict[Future[Outcome], tuple[TrialJob, int]] = {}
         self.proposals: dict[int, Proposal] = {}
         self.unfinished: list[Proposal] = []
@@ -87,7 +89,9 @@ class Driver:
                 pass
             if not self.tried:
                 break
-            for future in wait(self.tried, timeout=PATIENCE, return_when=FIRST_COMPLETED).done:
+            done = wait(self.tried, timeout=PATIENCE, return_when=FIRST_COMPLETED).done
+            self.look([job for future, (job, _) in self.tried.items() if future not in done])
+            for future in done:
                 self._settle(future)
         for number in [*self.standing]:
             epochs = max(self.standing[number].draft.rungs)

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from stdc_search.commands.screen import CALM, JsonLines, Screen
 from stdc_search.records import Record
+from stdc_search.run_folder import PROGRESS, note_progress
 
 
 class Clock:
@@ -84,14 +85,34 @@ def test_a_log_tells_the_time_left_of_the_whole_search(clock: Clock, tmp_path: P
     assert rejected.endswith("; search 1 of 10, 30.0 minutes left")
 
 
-def test_candidates_that_are_tried_side_by_side_count_as_half_done(clock: Clock, tmp_path: Path) -> None:
-    shown, file = screen(clock)
-    with shown.search("finals", 4, slots=2):
-        for _ in range(3):
-            clock.now += 90.0
-            shown.finished(record(), tmp_path)
-    left = [line.rpartition(", ")[2] for line in file.getvalue().splitlines()]
-    assert left == ["2.5 minutes left", "108 seconds left", "39 seconds left"]
+def test_candidates_of_other_processes_are_shown_by_what_these_note(clock: Clock, tmp_path: Path) -> None:
+    shown, _ = screen(clock, terminal=True)
+    jobs = [job(3), job(4, None), job(5, None)]
+    for one in jobs:
+        one.folder = tmp_path / str(one.draft.number)
+        one.folder.mkdir()
+    note_progress(jobs[0].folder, "train", 0, 10, "")
+    note_progress(jobs[1].folder, "train", 0, 10, "")
+    (jobs[2].folder / PROGRESS).write_text('["train", 1')  # half of it is written
+    with shown.search("search", 4):
+        shown.follow(jobs)
+        clock.now += 100.0
+        note_progress(jobs[0].folder, "train", 5, 10, "epoch 1 of 2, loss 0.412")
+        shown.follow(jobs)
+        rows = {task.description: (task.completed, task.fields["note"]) for task in shown.bars.tasks}
+        shown.follow(jobs[1:])
+        shown.finished(record(), tmp_path)
+        clock.now += 100.0
+        note_progress(jobs[1].folder, "train", 6, 10, "")
+        shown.follow(jobs[1:])
+        whole = next(task for task in shown.bars.tasks if task.description == "search")
+        assert (whole.completed, whole.fields["note"]) == (1.6, "5.0 minutes left")
+    assert rows == {
+        "search": (0.5, ""),
+        "0003 stdc1: train": (5, "epoch 1 of 2, loss 0.412, 100 seconds left"),
+        "0004: train": (0, ""),
+    }
+    assert not shown.bars.tasks and not shown.followed and not shown.running
 
 
 def test_a_resumed_training_is_timed_from_where_it_resumes(clock: Clock) -> None:

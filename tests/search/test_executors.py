@@ -19,12 +19,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from stdc_search.commands import screen
 from stdc_search.commands.run import run
 from stdc_search.data import DataError
 from stdc_search.errors import UserError
 from stdc_search.latency import UnavailableError
 from stdc_search.network.weights import WeightsError
 from stdc_search.records import Record, read
+from stdc_search.run_folder import PROGRESS
+from stdc_search.search import driver
 from stdc_search.search.executors import processes
 from stdc_search.search.executors.executor import Outcome, translated
 from stdc_search.search.executors.processes import Processes
@@ -85,6 +88,15 @@ def test_processes_give_what_one_gives(tmp_path):
 
 
 @pytest.mark.slow
+def test_processes_tell_how_far_they_are(tmp_path, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(driver, "PATIENCE", 0.05)
+    monkeypatch.setattr(screen.Row, "show", lambda row, *_, **__: told.append(row.title))
+    run(search(trials=2, epochs=4, executor=PROCESSES), tmp_path / "run")
+    assert {title for title in told if ": " in title} >= {"0001: train"}
+    assert not [*(tmp_path / "run").rglob(PROGRESS)]
+
+
 def test_a_search_may_go_on_with_another_executor(tmp_path):
     run(search(trials=2), tmp_path)
     run(search(trials=4, executor=PROCESSES), tmp_path)
