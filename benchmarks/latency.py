@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks.bench import report
 from stdc_search.data import open_dataset
 from stdc_search.data.decoding import read_image
-from stdc_search.data.transforms import normalise
+from stdc_search.data.pixels import normalise
 from stdc_search.deploy.export import to_onnx
 from stdc_search.deploy.quantize import calibration_images
 from stdc_search.device.alone import alone, pinned

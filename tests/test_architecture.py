@@ -55,6 +55,7 @@ FLOORS = (
         Room("doubt", "why a measured time is not to be trusted", torch=False),
         Room("ranking", "Pareto fronts, hypervolume, rank correlation", torch=False),
         Room("spec", "what a person may write in a file", torch=False),
+        Room("palette", "the colours of classes, and label maps in them", torch=False),
         Room("run_folder", "the file names of a run and of a candidate, and the folder's lock", torch=False),
     ),
     (Room("device", "what measures; it also runs alone on another device", torch=False),),

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from experiments.paper_table4.run import VARIANTS
 from experiments.study import PROTOCOL, known
 from stdc_search.data import Dataset, open_dataset
-from stdc_search.data.transforms import normalise
+from stdc_search.data.pixels import normalise
 from stdc_search.evaluation.metrics import on_boundary
-from stdc_search.evaluation.views import predict
+from stdc_search.evaluation.views import Views, predict
 from stdc_search.network.builder import build
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.network.weights import load_weights
-from stdc_search.report.palette import Palette, colours
+from stdc_search.palette import Palette, colours
 from stdc_search.report.plots import encode
 from stdc_search.report.tables import print_table, save_table
 from stdc_search.run_folder import WEIGHTS, candidate_folder, seed_folder
@@ -36,7 +36,6 @@ from stdc_search.spec.base import replace
 from stdc_search.spec.data import CAMVID_CLASSES
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.storage import write_atomically
-from stdc_search.tasks.segmentation import views
 
 NETWORKS = {"none": "without guidance", "1x_2x_4x_as_released": "with detail guidance", "spatial_path": "spatial path"}
 IMAGES = (10, 50, 90)
@@ -126,7 +125,7 @@ def draw(networks: dict[str, Segmenter], samples: list[tuple[Tensor, Tensor]], s
         for title, module in networks.items():
             source = "spatial path" if module.spatial is not None else "stage 3"
             pictures[f"{title}:\n{source}"] = heat(module, image, spec.image_size)
-            prediction = predict(module, image, views(spec), label.shape).to(torch.uint8).numpy()
+            prediction = predict(module, image, Views.of(spec), label.shape).to(torch.uint8).numpy()
             pictures[f"{title}:\nprediction"] = palette.blend(pixels, prediction)
         for column, (title, picture) in enumerate(pictures.items()):
             axes = figure.add_subplot(len(samples), columns, row * columns + column + 1)

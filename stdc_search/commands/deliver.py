@@ -17,14 +17,14 @@ import torch
 
 from stdc_search import __version__
 from stdc_search.data import open_dataset
-from stdc_search.data.transforms import denormalise
+from stdc_search.data.pixels import denormalise
 from stdc_search.deploy.export import STEP, check_dynamic, export
 from stdc_search.deploy.ncnn import INPUT, OUTPUT
 from stdc_search.deploy.quantize import calibration_images, quantized
 from stdc_search.errors import UserError
 from stdc_search.network.builder import build
 from stdc_search.network.weights import load_weights
-from stdc_search.report.palette import Palette
+from stdc_search.palette import Palette
 from stdc_search.spec.choices import Format
 from stdc_search.spec.run import RunSpec
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from stdc_search.data.dataset import Dataset, Split
 from stdc_search.data.survey import Survey, faults, open_what_can_be, survey
 from stdc_search.errors import UserError
-from stdc_search.report.palette import Palette
+from stdc_search.palette import Palette
 from stdc_search.report.samples import sample_page, save_samples
 from stdc_search.spec.base import located
 from stdc_search.spec.run import RunSpec, load

@@ -25,9 +25,8 @@ from stdc_search.evaluation import views as evaluation
 from stdc_search.network.builder import build
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.network.weights import load_weights
-from stdc_search.report.palette import Palette
+from stdc_search.palette import Palette
 from stdc_search.spec.run import RunSpec
-from stdc_search.tasks.segmentation import views
 
 Rgb = NDArray[np.uint8]
 """A picture: height, width, 3."""
@@ -78,7 +77,7 @@ def of_module(module: nn.Module, spec: RunSpec) -> Labeller:
     """
     if not isinstance(module, Segmenter):
         raise UserError("`network.kind` classifier does not output label maps; use a segmenter")
-    how = views(spec)
+    how = evaluation.Views.of(spec)
     return Labeller(
         Palette.of(spec.data, spec.network.classes),
         lambda picture: torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1),

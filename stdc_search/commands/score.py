@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stdc_search.data import open_dataset
-from stdc_search.data.transforms import normalise
+from stdc_search.data.pixels import normalise
 from stdc_search.deploy.quantize import calibration_images
 from stdc_search.device.runtimes import Runner
 from stdc_search.errors import UserError

@@ -1,4 +1,4 @@
-"""From a sample to a network's input: normalisation, and augmentation of training images.
+"""From a training sample to a network's input: augmentation.
 
 Everything random is a function of a seed argument; no global generator is used.
 """
@@ -19,20 +19,6 @@ from torchvision.transforms.v2 import functional as F
 from stdc_search.data.dataset import Dataset
 from stdc_search.spec.data import MEAN, STD
 from stdc_search.spec.training import AugmentationSpec, ResizedCropSpec, ScaledCropSpec, multiples
-
-CENTER = 224 / 256
-"""Share of an image's shorter side that a classifier is scored on."""
-
-
-def normalise(image: Tensor) -> Tensor:
-    """Image uint8 ..., 3, H, W as float32 with about zero mean and unit variance."""
-    return F.normalize(F.to_dtype(image, torch.float32, scale=True), list(MEAN), list(STD))
-
-
-def denormalise(image: Tensor) -> Tensor:
-    """The inverse of `normalise`: uint8 ..., 3, H, W."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
-    return (255 * (image * std + mean)).round().clamp(0, 255).to(torch.uint8)
 
 
 class Drawn(NamedTuple):
@@ -132,18 +118,6 @@ def resized_crop(image: Tensor, label: Tensor, how: ResizedCropSpec, seed: int) 
     )
     box = [int(draws[5] * (height - rows + 1)), int(draws[6] * (width - columns + 1)), rows, columns]
     return _drawn(image, label, box, draws, how)
-
-
-def center_crop(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """The middle of an image with the aspect of `size`, less a margin, resized to (h, w): uint8 3, h, w.
-
-    The margin leaves 224 of 256 rows, as is usual for ImageNet.
-    """
-    height, width = image.shape[1:]
-    scale = CENTER * min(height / size[0], width / size[1])
-    rows, columns = (max(round(part * scale), 1) for part in size)
-    middle = F.crop(image, (height - rows) // 2, (width - columns) // 2, rows, columns)
-    return F.resize(middle, list(size), InterpolationMode.BILINEAR, antialias=True)
 
 
 def _draws(seed: int) -> list[float]:

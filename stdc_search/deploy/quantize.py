@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stdc_search.data import Dataset
-from stdc_search.data.transforms import normalise
+from stdc_search.data.pixels import normalise
 from stdc_search.device.runtimes import INPUT
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from stdc_search.data.transforms import center_crop, normalise
+from stdc_search.data.pixels import center_crop, normalise
 from stdc_search.errors import UserError
 from stdc_search.evaluation.views import Views
 from stdc_search.evaluation.views import predict as labels_of

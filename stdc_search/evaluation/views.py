@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stdc_search.data import Dataset
-from stdc_search.data.transforms import center_crop, normalise
+from stdc_search.data.pixels import center_crop, normalise
 from stdc_search.evaluation.metrics import Counts, ImageCounts, boundary_counts, confusion, iou, pair_counts
 from stdc_search.records import IGNORED
+from stdc_search.spec.run import RunSpec
 
 BATCH_PIXELS = 2**20
 """Number of label-map pixels to keep scores of at a time; a single image may have more."""
@@ -38,6 +39,13 @@ class Views:
     flip: bool = False
     window: tuple[int, int] | None = None
     overlap: float = 1 / 3
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> Views:
+        """How the network of a run looks at an image."""
+        how = spec.evaluation
+        size, overlap = (how.window.size, how.window.overlap) if how.window else (None, 0.0)
+        return cls(spec.image_size, how.scales, how.flip, size, overlap)
 
     def scores(self, module: nn.Module, images: Tensor, size: Sequence[int]) -> Tensor:
         """Logits, or mean probabilities if there are several views: N, classes, and the given (height, width).

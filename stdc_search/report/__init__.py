@@ -12,10 +12,10 @@ import pandas as pd
 from rich.console import Console
 
 from stdc_search import records
+from stdc_search.palette import Palette
 from stdc_search.records import METRICS, Record, Score
 from stdc_search.report.candidates import candidates, class_table, label, ranked, shown
 from stdc_search.report.overlay import Predictor, draw_overlay, overlay
-from stdc_search.report.palette import Palette
 from stdc_search.report.plots import FrontPicture, draw_front, encode, front_picture
 from stdc_search.report.reading import read_results
 from stdc_search.report.tables import print_table, save_table

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from stdc_search.palette import Colour, Palette, Rgb
 from stdc_search.records import Score
-from stdc_search.report.palette import Colour, Palette, Rgb
 from stdc_search.report.plots import INK, PALE, SMALL_PT, TEXT_PT, TITLE_PT, literal
 from stdc_search.run_folder import SAMPLE_PARTS, sample_folders
 

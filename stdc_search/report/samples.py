@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stdc_search.palette import Palette, Rgb
 from stdc_search.report.overlay import Legend, draw_legend, legend_height
-from stdc_search.report.palette import Palette, Rgb
 from stdc_search.report.plots import INK, SMALL_PT, TITLE_PT, encode, literal
 from stdc_search.storage import write_atomically
 

@@ -14,7 +14,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from stdc_search.data import Dataset
-from stdc_search.data.transforms import TrainingSamples, denormalise
+from stdc_search.data.pixels import denormalise
+from stdc_search.data.transforms import TrainingSamples
 from stdc_search.spec.run import RunSpec
 from stdc_search.tasks.classification import Classification
 from stdc_search.tasks.segmentation import Segmentation

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from stdc_search.data import DataError, Dataset, class_shares
 from stdc_search.evaluation import metrics
-from stdc_search.evaluation import views as evaluation
+from stdc_search.evaluation.views import Views, evaluate, predict
 from stdc_search.network.builder import build
 from stdc_search.network.models.segmenter import Segmenter
 from stdc_search.network.weights import load_weights
@@ -65,7 +65,7 @@ class Segmentation:
         brief: bool = False,
     ) -> metrics.Counts:
         tolerance = None if brief else self.spec.evaluation.boundary
-        return evaluation.evaluate(module, data, views(self.spec), indices, told, tolerance=tolerance)
+        return evaluate(module, data, Views.of(self.spec), indices, told, tolerance=tolerance)
 
     def headline(self, counts: metrics.Counts) -> float:
         _check_labelled(counts)
@@ -90,7 +90,7 @@ class Segmentation:
 
     def _save(self, module: nn.Module, data: Dataset, index: int, folder: Path) -> None:
         image, label = data[index]
-        prediction = evaluation.predict(module, image, views(self.spec), label.shape)
+        prediction = predict(module, image, Views.of(self.spec), label.shape)
         folder.mkdir(parents=True)
         parts = (image.permute(1, 2, 0), label, prediction.to(torch.uint8))
         for name, content in zip(SAMPLE_PARTS, parts, strict=True):
@@ -123,13 +123,6 @@ def worst(scores: Tensor) -> list[int]:
 def _check_labelled(counts: metrics.Counts) -> None:
     if not counts.confusion.any():
         raise DataError("all pixels of the validation labels are ignored, so there is nothing to score")
-
-
-def views(spec: RunSpec) -> evaluation.Views:
-    """How the network of a run looks at an image."""
-    how = spec.evaluation
-    size, overlap = (how.window.size, how.window.overlap) if how.window else (None, 0.0)
-    return evaluation.Views(spec.image_size, how.scales, how.flip, size, overlap)
 
 
 def _teacher(how: DistillationSpec) -> nn.Module:

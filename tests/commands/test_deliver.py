@@ -24,7 +24,7 @@ from stdc_search.deploy.folding import deployed
 from stdc_search.errors import UserError
 from stdc_search.network.builder import build
 from stdc_search.network.weights import save_weights
-from stdc_search.report.palette import colours
+from stdc_search.palette import colours
 from stdc_search.spec.base import replace
 from stdc_search.spec.choices import Format
 from stdc_search.spec.data import CAMVID_CLASSES

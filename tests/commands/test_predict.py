@@ -15,7 +15,7 @@ from stdc_search.errors import UserError
 from stdc_search.evaluation import views as evaluation
 from stdc_search.network.builder import build
 from stdc_search.network.weights import save_weights
-from stdc_search.report.palette import colours
+from stdc_search.palette import colours
 from stdc_search.spec.base import replace
 from stdc_search.spec.data import CAMVID_CLASSES
 from tests.search_specs import tiny_search

@@ -10,15 +10,13 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from stdc_search.data.dataset import Dataset
+from stdc_search.data.pixels import center_crop, denormalise, normalise
 from stdc_search.data.transforms import (
     MEAN,
     STD,
     Drawn,
     Finish,
     TrainingSamples,
-    center_crop,
-    denormalise,
-    normalise,
     resized_crop,
     scale_from,
     scaled_crop,
@@ -85,6 +83,12 @@ def test_normalised_values_are_those_of_the_formula() -> None:
     assert normalise(image).dtype == torch.float32
     torch.testing.assert_close(normalise(image).double(), expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(normalise(image[None].expand(2, -1, -1, -1))[1], normalise(image))
+
+
+def test_normalised_values_are_those_of_torchvision_to_the_bit() -> None:
+    image = torch.arange(256, dtype=torch.uint8).expand(3, 4, 256)
+    expected = F.normalize(F.to_dtype(image, torch.float32, scale=True), list(MEAN), list(STD))
+    assert torch.equal(normalise(image), expected)
 
 
 def test_without_chance_the_sample_is_only_normalised() -> None:

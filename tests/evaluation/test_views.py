@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from stdc_search.data.transforms import normalise
+from stdc_search.data.pixels import normalise
 from stdc_search.evaluation import metrics
 from stdc_search.evaluation import views as evaluation
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from stdc_search.palette import Palette, colours
 from stdc_search.report.overlay import Overlay, Predictor, draw_overlay, overlay
-from stdc_search.report.palette import Palette, colours
 from stdc_search.spec.data import CAMVID_CLASSES
 from tests.report.fakes import record, write_sample
 

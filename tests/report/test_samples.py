@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stdc_search.report.palette import Palette, colours
+from stdc_search.palette import Palette, colours
 from stdc_search.report.samples import draw_samples, sample_page, save_samples
 
 NAMES = ("road", "tree", "$car$")

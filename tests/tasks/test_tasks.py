@@ -21,7 +21,7 @@ from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.training import DistillationSpec, SegmentationLossSpec
 from stdc_search.tasks import task_of
 from stdc_search.tasks.classification import Classification
-from stdc_search.tasks.segmentation import Segmentation, SegmentationLoss, telling, views, worst
+from stdc_search.tasks.segmentation import Segmentation, SegmentationLoss, telling, worst
 from stdc_search.training import losses
 
 SEGMENTER = {
@@ -187,8 +187,8 @@ def test_a_classifier_is_trained_with_smoothed_labels() -> None:
 def test_views_are_those_of_the_evaluation() -> None:
     how = {"scales": (0.5, 1.0), "flip": True, "window": {"size": (64, 32), "overlap": 0.5}}
     run = RunSpec.model_validate({**SEGMENTER, "image_size": (64, 96), "evaluation": how})
-    assert views(run) == Views((64, 96), (0.5, 1.0), True, (64, 32), 0.5)
-    assert views(RunSpec.model_validate({**SEGMENTER, "image_size": (64, 96)})) == Views((64, 96), overlap=0.0)
+    assert Views.of(run) == Views((64, 96), (0.5, 1.0), True, (64, 32), 0.5)
+    assert Views.of(RunSpec.model_validate({**SEGMENTER, "image_size": (64, 96)})) == Views((64, 96), overlap=0.0)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stdc_search.report.palette import Palette
+from stdc_search.palette import Palette
 from stdc_search.run_folder import SAMPLE_PARTS
 
 PICTURES = 2_500_000

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stdc_search.palette import CAMVID_COLOURS, Palette, colours
 from stdc_search.records import IGNORED
-from stdc_search.report.palette import CAMVID_COLOURS, Palette, colours
 from stdc_search.spec.data import CAMVID_CLASSES, CamvidSpec, FolderSpec
 from stdc_search.spec.formats import CocoSpec
 
