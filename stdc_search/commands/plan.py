@@ -7,6 +7,7 @@ from statistics import mean
 
 from stdc_search.latency import this_machine
 from stdc_search.records import Record
+from stdc_search.report.words import duration
 from stdc_search.spec.executor import ProcessesSpec, RaySpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.training import TrainingSpec
@@ -52,8 +53,8 @@ def plan(
     else:
         yield (
             f"Candidates: {done} trained, up to {candidates} left, "
-            f"about {seconds * candidates / max(slots, 1) / 60:.0f} minutes in all "
-            f"({seconds / 60:.1f} each{f', {slots} at a time' if slots > 1 else ''}, {basis})."
+            f"about {duration(seconds * candidates / max(slots, 1))} in all "
+            f"({duration(seconds)} each{f', {slots} at a time' if slots > 1 else ''}, {basis})."
         )
     search = spec.search
     if search is not None and search.finals is not None and search.finals.networks:
@@ -64,12 +65,10 @@ def plan(
         longer = images_seen(how, images) / images_seen(spec.training, images)
         each = seeds * mean(_seconds(spec, finals, each_training=True) or [seconds * longer / seeds])
         lacking = [lack for one in finals if (lack := seeds - one.trainings) > 0]
-        more = f"{len(lacking)} of them get more seeds, " * bool(lacking)
-        minutes = each * (left + sum(lacking) / seeds) / max(slots, 1) / 60
-        yield (
-            f"Finals: {len(finals)} networks trained, {more}up to {left} left, "
-            f"about {minutes:.0f} minutes more ({each / 60:.1f} each)."
-        )
+        more = [f"{len(lacking)} of them get more seeds"] * bool(lacking) + [f"up to {left} left"] * bool(left)
+        if more:
+            more.append(f"about {duration(each * (left + sum(lacking) / seeds) / max(slots, 1))} more")
+        yield f"Finals: {len(finals)} networks trained, {', '.join(more or ['none left'])}."
 
 
 def _seconds(spec: RunSpec, records: Sequence[Record], *, each_training: bool = False) -> list[float]:

@@ -116,15 +116,15 @@ def test_the_plan_goes_by_trainings_on_this_machine(finished):
         changes |= {"seconds": {"train": 6e5}}  # an estimate of this tiny training is far below it
         return " ".join(plan(spec, [one.model_copy(update=changes) for one in results(folder).values()], data, 3))
 
-    assert "about 30000 minutes in all (10000.0 each, the mean so far)" in said()
-    assert "each, as for the file's own network" in said(machine="another") and "0000" not in said(machine="another")
+    assert "about 500.0 hours in all (166.7 hours each, the mean so far)" in said()
+    assert "each, as for the file's own network" in said(machine="another") and "hours" not in said(machine="another")
 
 
 def test_run_again_nothing_is_trained_and_nothing_changes(finished, monkeypatch):
     folder, _ = finished
     before = (folder / "finals" / "results.jsonl").read_bytes()
     monkeypatch.setattr(in_process, "run_trial", lambda *_: pytest.fail("a network was trained again"))
-    assert "Finals: 4 networks trained, up to 0 left" in said_by(with_finals(), folder)
+    assert "Finals: 4 networks trained, none left." in said_by(with_finals(), folder)
     assert (folder / "finals" / "results.jsonl").read_bytes() == before
 
 
@@ -147,7 +147,7 @@ def test_more_seeds_are_trained_behind_those_of_before(finished, tmp_path, monke
     more = with_finals(finals={**FINALS, "seeds": [0, 1, 2]})
     weights = {path: path.read_bytes() for path in (folder / "finals").rglob("weights.safetensors")}
     said = said_by(more, folder)
-    assert "Finals: 4 networks trained, 4 of them get more seeds, up to 0 left" in said
+    assert "Finals: 4 networks trained, 4 of them get more seeds, about " in said
     after = results(folder / "finals")
     for number, one in after.items():
         old, its = before[number], folder / "finals" / "networks" / f"{number:04d}"
