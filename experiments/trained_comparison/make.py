@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import t
 
-from experiments.trained_comparison.networks import HERE, STARTS, found
+from experiments.trained_comparison.networks import HERE, STARTS, finals, found
 from stdc_search.records import Record, Score, read
 from stdc_search.report.plots import encode
 from stdc_search.report.tables import save_table
@@ -43,7 +43,7 @@ def trained(data: str) -> dict[str, Record]:
         for record in read(path)
         if record.state == "complete"
     }
-    return {**own, **(found() if data == "camvid" else {})}
+    return {**own, **(finals() if data == "camvid" else {})}
 
 
 def table(records: dict[str, Record], times: pd.DataFrame) -> pd.DataFrame:

@@ -40,11 +40,15 @@ def base(data: str) -> RunSpec:
     return replace(spec.without_search(), {"latency": None, "training.seeds": (0, 1, 2)})
 
 
+def finals() -> dict[str, Record]:
+    """Finals of the front, by name; those of STDC1-Seg and STDC2-Seg have further seeds, too."""
+    records = read(FRONT / "run" / FINALS / RESULTS)
+    return {one.name or f"network {one.number}": one for one in records if one.state == "complete"}
+
+
 def found() -> dict[str, Record]:
     """Finals of the front's own networks, by name."""
-    records = read(FRONT / "run" / FINALS / RESULTS)
-    ours = [one for one in records if one.state == "complete" and one.name not in STARTS]
-    return {one.name or f"network {one.number}": one for one in ours}
+    return {name: one for name, one in finals().items() if name not in STARTS}
 
 
 def runs(data: str) -> dict[str, RunSpec]:
