@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("PyTorch finds no CUDA device here")
 
 
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Doubtful times, which are common beside other work, are measured again without waiting."""
-    if (again := sys.modules.get("stdc_search.latency.again")) is not None:
-        monkeypatch.setattr(again, "PAUSES", (0.0, 0.0))
+@pytest.fixture(autouse=True, scope="session")
+def measured_once() -> Iterator[None]:
+    """Times that are doubtful, as most are beside other work, are not measured again."""
+    with pytest.MonkeyPatch.context() as patch:
+        if (again := sys.modules.get("stdc_search.latency.again")) is not None:
+            patch.setattr(again, "PAUSES", ())
+        yield
 
 
 @pytest.fixture(scope="session")

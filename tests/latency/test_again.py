@@ -8,6 +8,11 @@ from tests.report.fakes import record
 QUIET = record(0).latency
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr("stdc_search.latency.again.PAUSES", (0.0, 0.0))
+
+
 def times(*medians, **signs):
     """Times of networks that took turns."""
     return [[QUIET.model_copy(update={"median_ms": median, **signs})] for median in medians]

@@ -103,7 +103,8 @@ def test_the_new_folder_stands_on_its_own(old, tmp_path):
     for record in candidates.records:
         network = tmp_path / "new" / "networks" / f"{record.number:04d}"
         assert load(network / "spec.yaml").identity == record.identity
-        assert {path.name for path in network.iterdir()} == {"spec.yaml", "weights.safetensors", "curve.csv", "sample"}
+        names = {"spec.yaml", "weights.safetensors", "curve.csv", "images.csv", "sample"}
+        assert {path.name for path in network.iterdir()} == names
         assert (network / "weights.safetensors").stat().st_size
 
 
