@@ -390,6 +390,7 @@ def test_only_commands_that_resume_say_so_when_they_are_interrupted(command, mon
     assert capsys.readouterr().err == expected
 
 
+@pytest.mark.slow
 def test_a_run_prints_objects_for_programs_or_nothing_at_all(tmp_path):
     dump(tiny_search(trials=3), tmp_path / "tiny.yaml")
     command = ["run", tmp_path / "tiny.yaml", "--out", tmp_path / "run"]

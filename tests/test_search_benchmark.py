@@ -26,6 +26,7 @@ def test_the_table_has_every_network_of_its_space_with_its_cost_and_curve():
     assert {len(truth.curve) for truth in oracle.truths.values()} == {oracle.spec.training.epochs}
 
 
+@pytest.mark.slow
 def test_thirty_networks_were_trained_with_a_second_seed():
     frame, again = pd.read_csv(HERE / "table.csv"), pd.read_csv(HERE / "seeds.csv")
     names = [*load(HERE / "seeds.yaml").search.vary]

@@ -504,6 +504,7 @@ def test_a_search_measures_its_front_side_by_side_once(tmp_path):
     assert (tmp_path / "results.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_times_of_another_machine_stay(tmp_path):
     spec = tiny_search(latency={"runtime": "eager", "repeats": 3}, objectives=TIMED, trials=4)
     run(spec, tmp_path)
@@ -515,6 +516,7 @@ def test_times_of_another_machine_stay(tmp_path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_finished_search_whose_candidates_folders_were_removed_reports(tmp_path):
     spec = tiny_search(latency={"runtime": "eager", "repeats": 3}, objectives=TIMED, trials=4)
     run(spec, tmp_path)

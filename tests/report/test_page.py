@@ -151,6 +151,7 @@ def test_a_run_without_search_or_training_gets_a_page_too(tmp_path):
     assert '"front": {' not in page.read_text("utf-8") and "base" in page.read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_two_thousand_candidates_fit_into_ten_megabytes(tmp_path):
     records = [record(number, 30 + 20 * (number % 97) / 97, 20 + number % 311) for number in range(2_000)]
     folder = write_run(tmp_path / "large", records[:1])

@@ -97,6 +97,7 @@ def test_processes_tell_how_far_they_are(tmp_path, monkeypatch):
     assert not [*(tmp_path / "run").rglob(PROGRESS)]
 
 
+@pytest.mark.slow
 def test_a_search_may_go_on_with_another_executor(tmp_path):
     run(search(trials=2), tmp_path)
     run(search(trials=4, executor=PROCESSES), tmp_path)
@@ -120,6 +121,7 @@ def test_a_killed_process_costs_a_try_and_no_candidate(tmp_path):
     assert "it will be tried again" in said
 
 
+@pytest.mark.slow
 def test_a_candidate_whose_process_is_always_killed_fails_and_the_search_goes_on(tmp_path):
     spec = varied("training.epochs", 100_000, 1, executor={**PROCESSES, "workers": 1})
 

@@ -172,6 +172,7 @@ def test_more_seeds_are_trained_behind_those_of_before(finished, tmp_path, monke
         run(with_finals(finals={**FINALS, "seeds": [3, 4]}), folder)
 
 
+@pytest.mark.slow
 def test_seeds_that_fail_leave_those_of_before(finished, tmp_path, monkeypatch):
     folder = shutil.copytree(finished[0], tmp_path / "more")
     before = results(folder / "finals")
@@ -265,6 +266,7 @@ def timeless(**search) -> RunSpec:
     return tiny_search(**{"trials": 4, "start": [NAMED], "finals": FINALS, **search})
 
 
+@pytest.mark.slow
 def test_a_warm_start_begins_with_the_weights_of_the_search(tmp_path):
     run(timeless(), tmp_path / "cold")
     run(replace(timeless(), {"search.finals": {**FINALS, "warm_start": True}}), tmp_path / "warm")

@@ -150,6 +150,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_processes_that_count_end_with_their_parent(tmp_path):
     (tmp_path / "count.py").write_text(COUNTS)

@@ -55,6 +55,7 @@ def test_a_rejection_says_that_its_time_is_doubtful():
     ids=["cleared", "inside the limit", "sure", "busy all the time"],
 )
 def test_a_network_is_measured_again_before_a_doubtful_time_rejects_it(tries, kept, count, monkeypatch):
+    monkeypatch.setattr("stdc_search.latency.again.PAUSES", (0.0, 0.0))
     left = iter(tries)
     monkeypatch.setattr(trial, "measure_network", lambda *_: (next(left), ()))
     found = time_network(None, (48, 64), LatencySpec(), LIMITS, None)
