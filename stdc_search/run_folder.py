@@ -47,7 +47,7 @@ PROGRESS = "progress.json"
 WEIGHTS, BEST, CHECKPOINT, CURVE = "weights.safetensors", "best.safetensors", "checkpoint.pt", "curve.csv"
 """Files of the training with one seed."""
 SCORES = "images.csv"
-"""Of the training with the first seed: the score of each validation image."""
+"""File of the training with the first seed: the mIoU of each validation image."""
 SAMPLE, WORST, TENSORBOARD = "sample", "sample/worst", "tensorboard"
 """Folders of the training of one seed."""
 TRACKERS = "trackers.json"
@@ -78,7 +78,7 @@ def sample_folders(candidate: Path) -> list[Path]:
 def worst_folders(candidate: Path) -> list[tuple[Path, str, float]]:
     """Folders of the images with the lowest mIoU, each with the image's name and its mIoU in percent, lowest first."""
     places = {path.name: path for path in (candidate / WORST).glob("*/")}
-    if not places:
+    if not places or not (candidate / SCORES).is_file():
         return []
     with (candidate / SCORES).open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["image"] in places]

@@ -5,16 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 
-import pytest
-
 from docs import site
 
 HTML = site.ROOT / "build/site"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    site.build()
 
 
 def entries(value: object) -> list[str]:
@@ -25,16 +18,14 @@ def entries(value: object) -> list[str]:
     return [page for item in items for page in entries(item)]
 
 
-def test_every_guide_is_in_the_navigation_and_every_page_is_built():
+def test_the_site_has_every_guide_and_loads_nothing_from_other_servers():
+    site.build()  # once: it has one folder, and tests run side by side
     settings = tomllib.loads((site.ROOT / "zensical.toml").read_text("utf-8"))["project"]
     pages = set(entries(settings["nav"]))
     assert {f"docs/{path.name}" for path in (site.ROOT / "docs").glob("*.md")} - {"docs/README.md"} <= pages
     for page in pages:
         built = HTML / page.replace("README.md", "index.md").replace(".md", ".html")
         assert built.is_file(), page
-
-
-def test_pages_load_nothing_from_other_servers():
     for page in HTML.rglob("*.html"):
         loaded = re.findall(r"<(?:script|img|link)\b[^>]*(?:src|href)=\"?(https?://[^\" >]*)", page.read_text("utf-8"))
         assert loaded == [], page

@@ -68,7 +68,7 @@ def best_command(
     if export is None:
         for name, given in (("--out", out), ("--int8", int8)):
             if given:
-                raise UserError(f"{name} is of the export; add --export, or leave {name} out")
+                raise UserError(f"{name} needs --export; add it, or leave {name} out")
     best = Best.of(choose(read_results(folder), read_bounds(at_most or ())))
     typer.echo(str(best))
     if export is not None:

@@ -154,7 +154,8 @@ def evaluate(
             if tolerance is None:
                 pairs += pair_counts(predictions, labels, classes)
             else:
-                for index, predicted, true in zip(indices[done:], predictions, labels, strict=False):
+                places = indices[done : done + len(images)]
+                for index, predicted, true in zip(places, predictions, labels, strict=True):
                     own = pair_counts(predicted, true, classes)
                     each[index] = iou(own[:classes]).nanmean()
                     pairs += own

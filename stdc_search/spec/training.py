@@ -309,7 +309,8 @@ class TrainingSpec(Spec):
     """Whether to write the curve for TensorBoard, too; needs the extra `tensorboard`."""
     log_to: Annotated[tuple[Tracker, ...], Field(json_schema_extra=ONCE)] = ()
     """Experiment trackers that also receive the settings and the curve: `mlflow` is MLflow, `wandb` Weights & Biases.
-    Each needs the extra of its name. Its own environment variables say where runs are stored (docs/training.md)."""
+    Each needs the extra of the same name. Environment variables of the tracker say where runs are stored
+    (docs/training.md)."""
     cache_gb: NonNegativeFloat = 2.0
     """Memory for decoded images, in GB; images that do not fit are decoded again each time."""
     workers: NonNegativeInt | None = None

@@ -133,7 +133,7 @@ def test_the_command_exports_in_int8(folder, tmp_path):
 def test_an_option_of_an_export_that_is_not_made_is_refused(folder, option):
     result = CliRunner().invoke(app, ["best", str(folder), *option])
     assert isinstance(result.exception, UserError)
-    assert str(result.exception) == f"{option[0]} is of the export; add --export, or leave {option[0]} out"
+    assert str(result.exception) == f"{option[0]} needs --export; add it, or leave {option[0]} out"
 
 
 def test_runs_are_compared_by_the_command(folder, tmp_path):

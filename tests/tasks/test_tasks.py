@@ -97,6 +97,8 @@ def test_what_is_kept_of_single_images_is_that_of_the_last_training(tmp_path):
     assert (tmp_path / "images.csv").read_text() == 'image,name,miou\n0,plain,\n1,"a, ""b""",50.00\n'
     assert [(folder.name, *rest) for folder, *rest in worst_folders(tmp_path)] == [("1", 'a, "b"', 50.0)]
     assert [path.name for path in sample_folders(tmp_path)] == ["0", "1"]
+    (tmp_path / "images.csv").rename(tmp_path / "kept.csv")
+    assert worst_folders(tmp_path) == []  # somebody removed the scores: the report does without
     assert {path.name for path in (tmp_path / "sample/worst/1").iterdir()} == {
         "image.png",
         "truth.png",
