@@ -33,7 +33,7 @@ PYTEST_OPTIONS := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types docs site test-slow test-gpu test-oldest
-.PHONY: bench-cost bench-train bench-latency bench-search lock clean
+.PHONY: bench-cost bench-train bench-latency bench-search bench-scale lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -82,6 +82,9 @@ bench-search: $(DEV) ## samplers against one another, reported fronts and halvin
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.reported
 	$(BIN)/python -m benchmarks.halving
+
+bench-scale: $(DEV) ## resuming, reporting and proposing with 1,000 to 10,000 candidates
+	$(BIN)/python -m benchmarks.scale
 
 lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (torch: see PAIR)
 	@$(find_python); rm -rf build/lock && "$$python" -m venv build/lock

@@ -36,6 +36,8 @@ def reasons(latency: Latency, fastest_ms: float | None = None) -> list[str]:
         parts.append(f"they drifted by {latency.drift:+.0%}")
     if latency.other_load is not None and latency.other_load > BUSY:
         parts.append(f"other processes used {latency.other_load:.0%} of the CPU while this was measured")
+    if latency.alone is False:
+        parts.append("a training or another measurement on this machine did not pause for it")
     if latency.throttled:
         parts.append("heat slowed the CPU down while this was measured")
     if latency.reference_ms is not None and latency.reference_fastest_ms is not None:

@@ -6,9 +6,20 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that a terminal obeys, that change the order of others, or that no encoding has."""
+
+
+def inert(text: object) -> str:
+    """Text that a terminal only prints: control characters, except tabs and new lines, become escapes (`\\x1b`)."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
 
 class UserError(ValueError):
     """A person's mistake: printed without traceback, exit code 2."""
+
+    def __str__(self) -> str:
+        return inert(super().__str__())
 
 
 class DamagedError(UserError):

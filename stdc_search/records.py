@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stdc_search.errors import DamagedError
-from stdc_search.storage import append_line
+from stdc_search.storage import append_line, is_endless
 
 Direction = Literal["minimize", "maximize"]
 
@@ -72,16 +73,19 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class Cost(_Value):
     """What `forward` needs at batch 1 in eval mode; training heads are not counted."""
 
-    parameters: int
+    parameters: Count
     """Weights, scales and shifts (the classifier's unused batch norm included, as in the paper's count)."""
-    macs: int
+    macs: Count
     """Multiply-adds of convolutions, linear layers and matrix products."""
-    fvcore_flops: int
+    fvcore_flops: Count
     """fvcore's default rule: macs, 2 a batch norm input, 1 a pooled input, 4 a bilinear output."""
-    paper_flops: int
+    paper_flops: Count
     """The rule behind the paper's 813M and 1446M: macs, 2 a batch norm value, 1 a ReLU, 1 a pooled input."""
 
     def __add__(self, other: Cost) -> Cost:
@@ -140,6 +144,8 @@ class Latency(_Value):
     """Share of the cores' time that other processes took; none on a GPU, outside Linux and in older records."""
     throttled: bool | None = None
     """Whether heat slowed the CPU down meanwhile; none where the system does not say so, and in older records."""
+    alone: bool | None = None
+    """Whether no other process measured or trained with this package meanwhile; none in older records."""
     reference_ms: float | None = None
     """Mean time of fixed work that took turns with the network; none if there was none, and in older records."""
     reference_fastest_ms: float | None = None
@@ -298,7 +304,7 @@ class Record(_Value):
     """One candidate and how it ended."""
 
     format: Literal[1] = 1
-    number: int
+    number: Annotated[int, Field(ge=0, lt=2**31)]
     """Also its folder: networks/0042."""
     state: Literal["complete", "stopped", "rejected", "failed", "running"]
     """`stopped`: early, at a rung. `running` is never in a file of results: it is being tried."""
@@ -364,25 +370,34 @@ def append(path: Path, record: BaseModel) -> None:
     append_line(path, record.model_dump_json())
 
 
-def read(path: Path) -> list[Record]:
+def read(path: Path, fault: Callable[[Record], str | None] = lambda record: None) -> list[Record]:
     """Records of a results file, oldest first; empty if there is no file. An incomplete last line is ignored.
 
     A record whose number was there before stands in the place of that one.
+
+    Args:
+        path: the file.
+        fault: tells what is wrong with a record, or None.
 
     Raises:
         DamagedError: another line is damaged.
     """
     if not path.exists():
         return []
+    if is_endless(path):
+        raise DamagedError(f"{path}: is a pipe or a device, not a file")
     whole, _, _torn = path.read_bytes().rpartition(b"\n")
     records: dict[int, Record] = {}
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             record = Record.model_validate_json(line)
         except ValidationError as error:
-            problem = error.errors()[0]["msg"]
-            raise DamagedError(
-                f"{path}:{number}: is not a record of format 1: {problem}; repair that line, or remove it"
-            ) from None
-        records[record.number] = record
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            problem = f"is not a record of format 1: {place}{': ' * bool(place)}{first['msg']}"
+        else:
+            records[record.number] = record
+            problem = fault(record)
+        if problem:
+            raise DamagedError(f"{path}:{number}: {problem}; repair that line, or remove it") from None
     return [*records.values()]

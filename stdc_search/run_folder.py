@@ -17,16 +17,22 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from stdc_search.errors import FolderInUseError
-from stdc_search.records import Record
+from stdc_search.errors import DamagedError, FolderInUseError, several
+from stdc_search.records import Record, read
 from stdc_search.storage import UNFINISHED, cut_torn_line, write_atomically
+
+if TYPE_CHECKING:
+    from stdc_search.spec.run import RunSpec
 
 SPEC = "spec.yaml"
 """Files of a run and of a candidate."""
@@ -123,14 +129,60 @@ def is_of_finals(run: Path) -> bool:
     return run.resolve().name == FINALS and (run.resolve().parent / SPEC).is_file()
 
 
+def results(run: Path, spec: RunSpec) -> list[Record]:
+    """The records of a run, oldest first.
+
+    Raises:
+        DamagedError: the run cannot have written one of them.
+    """
+    return read(run / RESULTS, partial(_fault, spec))
+
+
+def _fault(spec: RunSpec, record: Record) -> str | None:
+    """What a run cannot have written about a candidate."""
+    search = spec.search
+    if search is not None and record.origin in ("start", "sampler") and not search.contains(record.values):
+        wrong = [name for name in {**search.vary, **record.values} if not search.contains_value(name, record.values)]
+        return f"values: {several(wrong)}: not as `search.vary` of {SPEC} has it"
+    if record.state != "complete":
+        return None
+    lacking = ["cost"] if record.cost is None else []
+    for name in search.objectives if search is not None else ():
+        try:
+            record.metric(name)
+        except KeyError:
+            lacking.append(name)
+    return f"is complete, but lacks {several(lacking)}" if lacking else None
+
+
+def check_own(run: Path) -> None:
+    """Refuse a run folder with links, which would be read from, and written to, elsewhere.
+
+    Raises:
+        DamagedError: a file or folder that a run writes is a link.
+    """
+    names = [NETWORKS, FINALS, RESULTS, SPEC, MACHINES, CONTENTS, STUDY, "report"]
+    places = [run / name for name in names]
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for entry in os.scandir(run / NETWORKS):
+            places.append(Path(entry.path))
+            places += (Path(one.path) for one in os.scandir(entry) if one.is_symlink()) if entry.is_dir() else ()
+    if found := next((place for place in places if place.is_symlink()), None):
+        raise DamagedError(
+            f"{found}: is a link; a run folder must have its own files: put what it leads to in its place"
+        )
+
+
 @contextmanager
 def locked(run: Path) -> Iterator[Path]:
     """Create the folder if needed, keep other processes out, and remove what a killed process left half written.
 
     Raises:
         FolderInUseError: another process has the lock.
+        DamagedError: it contains links.
     """
     run.mkdir(parents=True, exist_ok=True)
+    check_own(run)
     try:
         with FileLock(run / LOCK, timeout=0):
             for orphan in run.rglob(f".*{UNFINISHED}"):

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 UNFINISHED = ".stdc-search"
 """Suffix of files that are being written; no other file has it."""
+
+
+def is_endless(path: Path) -> bool:
+    """Whether a path is a pipe, a socket or a device, which a reader may wait for without end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from stdc_search.errors import alike_in_one, first_of
+from pathlib import Path
+
+from stdc_search.errors import UserError, alike_in_one, first_of, inert
+from stdc_search.spec.problems import Problem
 
 WRONG = [
     f"/my data/masks/{i}.png: has class id {i}, {i + 1} ({i} pixels); legal ids are 0 (a) to 2 (c)" for i in range(60)
@@ -37,3 +40,10 @@ def test_an_error_says_where_the_others_are_listed() -> None:
     assert first_of(WRONG).endswith("\n`stdc-search data` lists all 60 problems")
     many = [f"/d/{word}.png: is {word}" for word in ("red", "green", "blue", "tall", "short", "round")]
     assert first_of(many).splitlines() == [*many[:5], "`stdc-search data` lists all 6 problems"]
+
+
+def test_text_from_elsewhere_moves_no_cursor_and_changes_no_order() -> None:
+    assert inert("a\x1b[2Jb\x9b1mc\u202ed\udcff\te\n") == "a\\x1b[2Jb\\x9b1mc\\u202ed\\udcff\te\n"
+    assert inert("Straße, 道路, 🛣") == "Straße, 道路, 🛣"
+    assert str(UserError("no file \x1b]0;title\x07")) == r"no file \x1b]0;title\x07"
+    assert str(Problem("a\nb", "is wrong", Path("x\ny.yaml"), 3)) == r"x\ny.yaml:3: a\nb: is wrong"

@@ -1,10 +1,14 @@
 """The files of a run's folder."""
 
+import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from stdc_search.errors import FolderInUseError
+from stdc_search.errors import DamagedError, FolderInUseError
+from stdc_search.report import write_report
 from stdc_search.run_folder import (
     CHECKPOINT,
     MACHINES,
@@ -23,8 +27,10 @@ from stdc_search.run_folder import (
     seed_folder,
     spec_name,
 )
+from stdc_search.search.candidates import Candidates
+from stdc_search.spec.run import load
 from stdc_search.storage import UNFINISHED
-from tests.report.fakes import record
+from tests.report.fakes import record, write_run
 
 
 @pytest.mark.parametrize(
@@ -121,3 +127,48 @@ def test_weights_outlive_what_is_temporary(tmp_path):
 )
 def test_a_training_has_its_place_in_a_run(folder: str, place: tuple[str, str]) -> None:
     assert place_of(Path(folder)) == place
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "networks", "networks/0000", "networks/0000/weights.safetensors"])
+def test_links_in_a_run_folder_are_refused_and_never_written_through(name, tmp_path):
+    elsewhere, run = tmp_path / "elsewhere", write_run(tmp_path / "run", [record(0)])
+    link = run / name
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    elsewhere.mkdir()
+    link.symlink_to(elsewhere)
+    for use in (lambda: locked(run).__enter__(), lambda: write_report(run)):
+        with pytest.raises(DamagedError, match=f"{name}: is a link; a run folder must have its own files"):
+            use()
+    assert not list(elsewhere.iterdir())
+
+
+VALUES = record(1).values
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"values": {}}, "values: network.backbone.stages.2.depth, "),
+        ({"values": {**VALUES, "x": 1}}, "values: x: not as `search.vary` of spec.yaml has it"),
+        ({"values": {**VALUES, "head": "64"}}, "values: head: not as"),
+        ({"values": {**VALUES, "head": 65}}, "values: head: not as"),
+        ({"score": None}, "is complete, but lacks score.miou"),
+        ({"cost": None}, "is complete, but lacks cost"),
+        (
+            {"cost": {"parameters": 2**63, "macs": 1, "fvcore_flops": 1, "paper_flops": 1}},
+            "cost.parameters: Input should",
+        ),
+        ({"number": -1}, "number: Input should be greater than or equal to 0"),
+    ],
+)
+def test_a_record_that_the_run_cannot_have_written_is_named_with_its_line(change, complaint, tmp_path):
+    run = write_run(tmp_path / "run", [record(0), record(1)])
+    lines = (run / RESULTS).read_text("utf-8").splitlines()
+    lines[1] = json.dumps({**json.loads(lines[1]), **change})
+    (run / RESULTS).write_text("\n".join(lines) + "\n", "utf-8")
+    with pytest.raises(DamagedError, match=f"results.jsonl:2: .*{re.escape(complaint)}"):
+        write_report(run)
+    with pytest.raises(DamagedError, match=re.escape(complaint)):
+        Candidates(load(run / "spec.yaml"), run, lambda record: None)

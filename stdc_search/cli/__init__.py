@@ -24,6 +24,7 @@ from stdc_search.cli.options import (
     Threads,
     Weights,
     choice,
+    echo,
     folder_option,
     progress_bar,
 )
@@ -48,7 +49,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from stdc_search import __version__
 
-        typer.echo(f"stdc-search {__version__}")
+        echo(f"stdc-search {__version__}")
         raise typer.Exit
 
 
@@ -118,7 +119,7 @@ def init_command(
     file = out or Path(f"{folder.absolute().name}.yaml")
     with progress_bar("init") as progress:
         lines = init(folder, file, hours, lambda what, done, total: progress(done, total))
-    typer.echo("\n".join([*lines, f"saved: {file}; next: stdc-search data {file}, then stdc-search run {file}"]))
+    echo("\n".join([*lines, f"saved: {file}; next: stdc-search data {file}, then stdc-search run {file}"]))
 
 
 @app.command("check")
@@ -141,16 +142,16 @@ def check_command(
     for path in specs:
         try:
             spec = load(path)
-            typer.echo(f"{path}: {spec.summary}")
+            echo(f"{path}: {spec.summary}")
             for text in advice(spec):
-                typer.echo(f"Note: {text}.")
+                echo(f"Note: {text}.")
             if data:
                 from stdc_search.commands.check import check_data
 
                 for line in check_data(spec, path, data_root):
-                    typer.echo(line)
+                    echo(line)
         except UserError as error:
-            typer.echo(str(error), err=True)
+            echo(error, error=True)
             mistakes = True
     if mistakes:
         raise typer.Exit(2)
@@ -178,16 +179,16 @@ def data_command(
     with progress_bar("images") as progress:
         found = inspect_data(spec, folder, data_root=data_root, progress=progress)
     show_table(class_frame(found.surveys), folder / "classes", title=f"Classes in the data of {spec.name}")
-    typer.echo("\n".join(note for survey in found.surveys for note in notes(survey)))
+    echo("\n".join(note for survey in found.surveys for note in notes(survey)))
     if found.page is not None:
-        typer.echo(f"saved: {found.page}")
+        echo(f"saved: {found.page}")
     every = folder / "problems.txt"
     if found.problems:
         write_atomically(every, "\n".join([*found.problems, ""]))
-        typer.echo("\n".join([*alike_in_one(found.problems), f"saved: {every}, with all problems"]), err=True)
+        echo("\n".join([*alike_in_one(found.problems), f"saved: {every}, with all problems"]), error=True)
         raise typer.Exit(2)
     every.unlink(missing_ok=True)
-    typer.echo("No problems found.")
+    echo("No problems found.")
 
 
 @app.command("cost")
@@ -217,7 +218,7 @@ def cost_command(
             for name, run in runs.items()
         ]
         show_table(cost_frame(rows), out / "cost", title="Cost")
-    typer.echo(RULES)
+    echo(RULES)
 
 
 @app.command("time")
@@ -249,11 +250,11 @@ def time_command(
     out.mkdir(parents=True, exist_ok=True)
     machines = {device(note_machine(out / "machine.json", timing.machine)): None for _, timing in timings}
     show_table(frame, out / "time", title=f"Latency on {' and '.join(machines)}")
-    typer.echo(ties(frame))
+    echo(ties(frame))
     for name, timing in timings:
         if reasons := doubts(timing.latency):
             how = f"{timing.latency.runtime} {timing.latency.precision}"
-            typer.echo(f"{name}, {how}: this time is not reliable: {reasons}", err=True)
+            echo(f"{name}, {how}: this time is not reliable: {reasons}", error=True)
 
 
 @app.command("calibrate")
@@ -288,8 +289,8 @@ def calibrate_command(
     with progress_bar("networks measured") as progress:
         table, held_out = calibrate(run, how, folder, progress=progress)
     show_table(held_out_frame(held_out), folder / "held_out", title="Networks that were not used for fitting")
-    typer.echo(trust(table))
-    typer.echo(f"saved: {folder / TABLE}")
+    echo(trust(table))
+    echo(f"saved: {folder / TABLE}")
 
 
 @app.command("bundle")
@@ -316,7 +317,7 @@ def bundle_command(
     folder = out or Path("runs/bundle") / f"{spec_name(spec)}_{how.runtime}"
     with progress_bar("networks written") as progress:
         bundle(run, how, folder, progress=progress)
-    typer.echo(f"saved: {folder}; copy it to the device and start {SCRIPT} there")
+    echo(f"saved: {folder}; copy it to the device and start {SCRIPT} there")
 
 
 @app.command("score")
@@ -380,8 +381,8 @@ def predict_command(
     with progress_bar("images and frames") as progress:
         files, speeds = predict(labeller, sources, out, label_ids=label_ids, told=progress)
     for name, speed in speeds.items():
-        typer.echo(f"{name}: {speed}")
-    typer.echo(f"{len(files)} files in {out}" if len(files) > 1 else f"saved: {files[0]}")
+        echo(f"{name}: {speed}")
+    echo(f"{len(files)} files in {out}" if len(files) > 1 else f"saved: {files[0]}")
 
 
 def _labeller(network: Path, sources: list[str]) -> Labeller:
@@ -423,7 +424,7 @@ def export_command(
 
     folder = out or Path("runs/export") / spec_name(spec)
     for path in deliver(run, weights, to, folder, int8=int8, dynamic=dynamic or (), data_root=data_root):
-        typer.echo(f"saved: {path}")
+        echo(f"saved: {path}")
 
 
 @app.command("weights")
@@ -441,7 +442,7 @@ def weights_command(
     from stdc_search.commands.convert import convert
 
     loaded = convert(run, checkpoint, out, partial=partial)
-    typer.echo("\n".join((str(loaded), *loaded.misfits, f"saved: {out}")))
+    echo("\n".join((str(loaded), *loaded.misfits, f"saved: {out}")))
 
 
 @app.command("space")
@@ -488,7 +489,7 @@ def schema_command(
 
     text = schema_text(RunSpec)
     if out is None:
-        typer.echo(text, nl=False)
+        echo(text, end="")
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, text)
@@ -523,9 +524,9 @@ def _load_search(path: Path, instead: str) -> tuple[RunSpec, SearchSpec]:
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
     """Print a warning; the line of code that it comes from says nothing to a user."""
     if issubclass(category, UserWarning):
-        typer.echo(f"Warning: {message}", err=True)
+        echo(f"Warning: {message}", error=True)
     else:
-        typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True, nl=False)
+        echo(warnings.formatwarning(message, category, filename, lineno), error=True, end="")
 
 
 def _resume() -> str:
@@ -544,17 +545,17 @@ def main() -> None:
 
         if not isinstance(error, UserError | DamagedError):
             raise
-        typer.echo(str(error), err=True)
+        echo(error, error=True)
         sys.exit(2)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            typer.echo(f"the disk or a quota is full; make room{_resume()}", err=True)
+            echo(f"the disk or a quota is full; make room{_resume()}", error=True)
         elif error.filename:
-            typer.echo(f"{error.filename}: {error.strerror}; check the path and its permissions", err=True)
+            echo(f"{error.filename}: {error.strerror}; check the path and its permissions", error=True)
         else:
             raise
         sys.exit(2)
     except SystemExit as error:
         if error.code == 130:  # typer's exit code for Ctrl-C
-            typer.echo(f"stopped{_resume()}", err=True)
+            echo(f"stopped{_resume()}", error=True)
         raise

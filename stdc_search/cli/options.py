@@ -9,6 +9,8 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from stdc_search.errors import inert
+
 AS_IN_SPEC = "as in the spec"
 
 
@@ -46,6 +48,11 @@ On = Annotated[
 ]
 Python = Annotated[str | None, typer.Option(help="Python of that device.", show_default=AS_IN_SPEC)]
 Out = Annotated[Path, typer.Option(help="Output folder.")]
+
+
+def echo(text: object, *, error: bool = False, end: str = "\n") -> None:
+    """Print text, in which names from files may be anything."""
+    typer.echo(inert(text) + end, nl=False, err=error)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stdc_search.cli.options import DataRoot, Int8, Out, choice, folder_option
+from stdc_search.cli.options import DataRoot, Int8, Out, choice, echo, folder_option
 from stdc_search.spec.choices import Format
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
@@ -34,7 +34,7 @@ def watch_command(
     from stdc_search.commands.watch import Watch
 
     with Watch(folder, port) as server:
-        typer.echo(f"{server.url}  (Ctrl-C ends)")
+        echo(f"{server.url}  (Ctrl-C ends)")
         with suppress(KeyboardInterrupt):
             server.serve_forever()
 
@@ -70,10 +70,10 @@ def best_command(
             if given:
                 raise UserError(f"{name} needs --export; add it, or leave {name} out")
     best = Best.of(choose(read_results(folder), read_bounds(at_most or ())))
-    typer.echo(str(best))
+    echo(best)
     if export is not None:
         for path in best.export(export, out, int8=int8, data_root=data_root):
-            typer.echo(f"saved: {path}")
+            echo(f"saved: {path}")
 
 
 def compare_command(
@@ -91,7 +91,7 @@ def compare_command(
     paths = comparison.save(out)
     comparison.print()
     for path in paths:
-        typer.echo(f"saved: {path}")
+        echo(f"saved: {path}")
 
 
 def diff_command(

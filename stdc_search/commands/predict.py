@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -90,7 +92,9 @@ def predict(
         raise UserError(
             f"label ids exist for the {len(CITYSCAPES_CLASSES)} classes of Cityscapes, but the network has {classes}"
         )
-    found = list(_found(sources, out))
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out: {out} is a file; give a folder")
+    found = _apart(list(_found(dict.fromkeys(map(str, sources)), out)), out, label_ids)
     _check(found, label_ids)
     lengths = [None if one.is_camera else count_frames(Path(one.source)) if one.is_video else 1 for one in found]
     total = None if None in lengths else sum(length or 0 for length in lengths)
@@ -145,15 +149,15 @@ def _draw(path: Path, files: Sequence[Path], labeller: Labeller) -> None:
     Image.fromarray(labeller.palette.blend(image, labels)).save(files[1])
 
 
-def _found(sources: Sequence[Path | str], out: Path) -> Iterator[_Input]:
+def _found(sources: Iterable[str], out: Path) -> Iterator[_Input]:
     """Each image, video and camera; the files of one in a folder get its path from there."""
     endings = (*IMAGE_ENDINGS, *VIDEO_ENDINGS)
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    for source in map(str, sources):
+    for source in sources:
         path = Path(source)
         if is_camera(source):
             yield _Input(source, out / f"{name_of(source)}_{now}")  # else it would replace an earlier recording
-        elif path.is_dir():
+        elif _is_folder(path):
             inside = files_below(path, endings)
             if not inside:
                 raise UserError(f"{path}: contains no image or video that ends in {' or '.join(endings)}")
@@ -161,6 +165,32 @@ def _found(sources: Sequence[Path | str], out: Path) -> Iterator[_Input]:
                 yield _Input(str(file), out / file.relative_to(path).with_suffix(""))
         else:
             yield _Input(source, out / path.stem)
+
+
+def _apart(found: list[_Input], out: Path, label_ids: bool) -> list[_Input]:
+    """The inputs; those that would be written to one file go into their folders, or else get their endings."""
+    if clashing := _clashing(found, label_ids):
+        top = os.path.commonpath([Path(one.source).absolute().parent for one in clashing])
+        stems = {one: out / os.path.relpath(one.source, top) for one in clashing}
+        found = [one._replace(stem=stems[one].with_suffix("")) if one in stems else one for one in found]
+    clashing = _clashing(found, label_ids)
+    ends = {one: one.stem.with_name(f"{one.stem.name}_{Path(one.source).suffix[1:]}") for one in clashing}
+    return [one._replace(stem=ends[one]) if one in ends else one for one in found]
+
+
+def _clashing(found: list[_Input], label_ids: bool) -> list[_Input]:
+    """The inputs of which a file would be written twice."""
+    counts = Counter(file for one in found for file in one.files(label_ids))
+    return [one for one in found if any(counts[file] > 1 for file in one.files(label_ids))]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.resolve(strict=True).is_dir()
+    except FileNotFoundError:
+        return False  # which its reader tells
+    except (OSError, RuntimeError):  # Python 3.13 raises an OSError
+        raise UserError(f"{path}: is a link that leads to itself; give a file or a folder") from None
 
 
 def _check(found: Sequence[_Input], label_ids: bool) -> None:

@@ -12,6 +12,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from stdc_search.errors import UserError
+from stdc_search.expectation.process import spread
 from stdc_search.latency.parts import words_of
 from stdc_search.latency.predictor import load_table
 from stdc_search.network.cost import count_parts, named_parts
@@ -24,8 +25,8 @@ from stdc_search.search.study import Study
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import RunSpec, load
 
-FEWEST = 20
-"""Complete candidates for which importances are computed."""
+FEWEST, MOST = 20, 1_000
+"""Complete candidates for which importances are computed, and of which: of more, evenly spread ones."""
 BEST = 0.25
 """Share of the candidates that count as good: what they have in common, and others lack, is important."""
 
@@ -73,7 +74,7 @@ def _importances(run: RunSpec, records: Sequence[Record]) -> dict[str, dict[str,
     directions, found = run.search.objectives, {}
     frozen = Study(run).frozen  # this makes Optuna quiet
     study = optuna.create_study(directions=[*directions.values()])
-    study.add_trials([frozen(record) for record in complete])
+    study.add_trials([frozen(complete[i]) for i in spread(len(complete), MOST)])
     for i, (name, direction) in enumerate(directions.items()):
         sign = 1 if direction == "minimize" else -1  # the evaluator takes lower values for better ones
 

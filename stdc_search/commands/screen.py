@@ -17,6 +17,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from stdc_search.doubt import doubts
+from stdc_search.errors import inert
 from stdc_search.records import METRICS, Record, Score
 from stdc_search.report import Report
 from stdc_search.report.tables import MARK, rich_table
@@ -80,7 +81,7 @@ class Row:
         began, before = self.first
         left = [f"{duration((now - began) * (1 - share) / (share - before))} left"] if before < share < 1 else []
         self.note = ", ".join([*filter(None, [what]), *left])
-        self.screen.bars.update(self.task, description=self.title, completed=done, total=total, note=self.note)
+        self.screen.bars.update(self.task, description=inert(self.title), completed=done, total=total, note=self.note)
 
     def __str__(self) -> str:
         task = next(task for task in self.screen.bars.tasks if task.id == self.task)
@@ -117,11 +118,11 @@ class Screen:
     def say(self, text: str) -> None:
         """Print plain text; brackets are not markup."""
         self.said = self.clock()
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(inert(text), markup=False, highlight=False, soft_wrap=True)
 
     def paragraph(self, text: str) -> None:
         """The same, wrapped between words."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(inert(text), markup=False, highlight=False)
 
     @contextmanager
     def row(self, title: str) -> Iterator[Row]:

@@ -19,6 +19,7 @@ from stdc_search.data.dataset import DataError
 from stdc_search.errors import several
 from stdc_search.records import IGNORED
 from stdc_search.spec.encodings import AnyEncoding, BinarySpec, ColoursSpec, IdsSpec
+from stdc_search.storage import is_endless
 
 LOSSLESS = ("PNG", "BMP", "TIFF")
 """Supported formats of masks. GIF is excluded, because programs that save it renumber the palette."""
@@ -212,6 +213,8 @@ def _unread(path: Path, error: Exception) -> str:
 
 
 def _decoded(path: Path) -> Image.Image:
+    if is_endless(path):
+        raise DataError(f"{path}: is a pipe or a device, not a file")
     try:
         with Image.open(path) as image:
             image.load()

@@ -126,7 +126,7 @@ def report(faults: list[str], problems: list[str] | None) -> None:
 def labels_folder() -> Path:
     """Where drawn labels are kept: $STDC_SEARCH_CACHE, else `runs/labels` in the working folder, beside the runs."""
     given = os.environ.get("STDC_SEARCH_CACHE")
-    return Path(given or "runs/labels").expanduser().absolute()
+    return Path(os.path.expanduser(given or "runs/labels")).absolute()
 
 
 def check_points(points: Any, size: Size, least: int) -> NDArray[np.float64]:

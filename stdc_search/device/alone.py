@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,9 +27,12 @@ except ModuleNotFoundError:  # Windows: nobody waits
     fcntl, FREE, SHARED, EXCLUSIVE, AT_ONCE = None, 0, 0, 0, 0
 
 
-PATIENCE = 60.0
-"""Seconds after which a wait for trainings is reported. They pause after each step, but not while they load their
-data."""
+PATIENCE, LONGEST = 60.0, 600.0
+"""Seconds after which a wait for others is reported, and after which a measurement no longer waits: they may be
+suspended. Trainings pause after each step, but not while they load their data."""
+SHORTEST = 5.0
+"""The same after a wait in vain, so that a measurement that is repeated does not wait as long again."""
+POLL = 0.02
 
 
 class WaitsForMeasurement(UserWarning):
@@ -37,24 +40,50 @@ class WaitsForMeasurement(UserWarning):
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def alone() -> Iterator[bool]:
     """Wait until no other process measures or trains with this package here, then keep them waiting.
 
-    What else runs here is not kept from running.
+    What else runs here is not kept from running. After LONGEST seconds it goes on, whoever runs.
+
+    Yields:
+        Whether no other process measures or trains.
     """
+    global _longest
     with _open("measures") as measures, _open("entrance") as entrance, _open("room") as room:
         try:
             _lock(measures, EXCLUSIVE | AT_ONCE)
         except BlockingIOError:
             message = "another process measures on this machine; waiting for it"
             warnings.warn(message, WaitsForMeasurement, stacklevel=4)
-            _lock(measures, EXCLUSIVE)
-        with _said(
-            f"training on this machine has not paused for {PATIENCE:g} s; still waiting. Is that process suspended?"
-        ):
-            _lock(entrance, EXCLUSIVE)
-            _lock(room, EXCLUSIVE)
-        yield
+        began = time.monotonic()
+        free = all(_locked(one, began, _longest or LONGEST) for one in (measures, entrance, room))
+        _longest = None if free else SHORTEST
+        if not free:
+            text = f"others have used this machine for {time.monotonic() - began:.0f} s without a pause"
+            warnings.warn(f"{text}; measuring beside them, so the times are doubtful", stacklevel=4)
+        yield free
+
+
+_longest: float | None = None
+"""How long the next measurement of this process waits, if that is not LONGEST."""
+
+
+def _locked(file: IO[bytes], began: float, longest: float) -> bool:
+    """Wait for a lock; tell whether it was free in time."""
+    told = False
+    while True:
+        try:
+            _lock(file, EXCLUSIVE | AT_ONCE)
+            return True
+        except BlockingIOError:
+            waited = time.monotonic() - began
+        if waited >= longest:
+            return False
+        if waited >= PATIENCE and not told:
+            told = True
+            text = f"others on this machine have not paused for {PATIENCE:g} s; still waiting. Are they suspended?"
+            warnings.warn(text, stacklevel=4)
+        time.sleep(POLL)
 
 
 @contextmanager
@@ -74,19 +103,6 @@ def beside() -> Iterator[Callable[[], None]]:
 
         give_way()
         yield give_way
-
-
-@contextmanager
-def _said(text: str) -> Iterator[None]:
-    """Warn if the block takes long."""
-    timer = threading.Timer(PATIENCE, warnings.warn, [text])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()  # its thread must not be pinned with the others
 
 
 def _open(name: str) -> IO[bytes]:

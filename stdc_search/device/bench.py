@@ -31,6 +31,8 @@ class Turns(NamedTuple):
     """Time of the fixed work, by the kind of device."""
     throttled: bool | None
     """Whether heat slowed the CPU down meanwhile, if the system says so."""
+    alone: bool
+    """Whether no other process measured or trained with this package."""
 
 
 class AnyBench(Protocol):
@@ -58,7 +60,7 @@ class Bench:
 
     def __enter__(self) -> Bench:
         with ExitStack() as stack:
-            stack.enter_context(alone())
+            self.alone = stack.enter_context(alone())
             stack.enter_context(pinned(self.cores))
             self._leave = stack.pop_all()
         return self
@@ -98,6 +100,7 @@ class Bench:
             load,
             {kind: reference_time(kind, one) for kind, one in zip(fixed, works)},
             None if heat is None or hotter is None else hotter > heat,
+            self.alone,
         )
 
     def nodes(self) -> list[list[Nodes] | None]:

@@ -7,7 +7,7 @@ luck, is lowered to what the network would have on average.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from statistics import fmean
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stdc_search.expectation.linked import Linked, beside_losses, longer
-from stdc_search.expectation.process import Floats, GaussianProcess
+from stdc_search.expectation.process import Floats, GaussianProcess, spread
 from stdc_search.ranking import front
 from stdc_search.records import METRICS, SEEDED, Direction, Record
 from stdc_search.spec.search import LimitSpec, SearchSpec
@@ -26,8 +26,12 @@ FEWEST = 4
 """Networks of which a process is fitted."""
 DRAWS = 2000
 """Joint draws of the scores of all networks, for the probability of being on the front."""
-WITH_LOSSES = 2_000
-"""Trainings up to which losses count: with more, scores say enough, and two processes need much memory."""
+MODELLED = 1_000
+"""Networks up to which all are modelled and drawn jointly. Of more, evenly spread ones and those near the front are
+modelled, and only the latter are drawn."""
+HOPES = 3.0, 2.0, 1.0, 0.0
+"""Standard deviations above its expectation with which a network near the front would be on it; the first that does
+not leave too many."""
 CONSTANT = "no better than predicting the most common class everywhere"
 """Why a network is not on the front: a constant prediction costs nothing, and is as good in every score."""
 DEVIATIONS = 1.96
@@ -50,10 +54,12 @@ class Expected:
     """Whether a network is on the front of expected scores: [networks]."""
     probability: Floats
     """Probability that a network is on the front of true scores: [networks]."""
+    drawn: NDArray[np.intp]
+    """Indices of the networks that draws are of; all others are far behind the front."""
     draws: NDArray[np.float64]
-    """Joint posterior draws of the true objectives, in the order of the search: [draws, networks, objectives]."""
+    """Joint posterior draws of the true objectives, in the order of the search: [draws, drawn, objectives]."""
     eligible: NDArray[np.bool_]
-    """Whether a network could be on the front in a draw: [draws, networks]."""
+    """Whether a network could be on the front in a draw: [draws, drawn]."""
     barred: Sequence[str]
     """Why a network cannot be on the front by its expected scores; empty if nothing speaks against it."""
 
@@ -120,39 +126,101 @@ def expected(
         if name.startswith("score.") and direction == "maximize"
     }
 
-    def objectives(found: Mapping[str, Floats]) -> Floats:
-        return np.stack(np.broadcast_arrays(*({**found, **known}[name] for name in search.objectives)), axis=-1)
+    def objectives(found: Mapping[str, Floats], some: Any = slice(None)) -> Floats:
+        every = {**found, **{name: values[some] for name, values in known.items()}}
+        return np.stack(np.broadcast_arrays(*(every[name] for name in search.objectives)), axis=-1)
 
-    def flaws(found: Mapping[str, Floats]) -> dict[str, NDArray[np.bool_]]:
+    def flaws(found: Mapping[str, Floats], some: Any = slice(None)) -> dict[str, NDArray[np.bool_]]:
         """Which networks something bars from the front: a limit, or a constant prediction, which costs nothing."""
-        every = {**known, **found}
+        every = {**{name: values[some] for name, values in known.items()}, **found}
         told = {_below(name, limit, name in scored): limit.excess(every[name]) > 0 for name, limit in limits.items()}
         if constants:
             useless = np.all([every[name] <= value for name, value in constants.items()], axis=0)
             told[CONSTANT] = useless & ~useless.all(axis=-1, keepdims=True)  # if all are, some may do after finals
         return told
 
+    places = features(before, search)
+    mine = places[chosen]
+
+    def process_of(name: str, kept: NDArray[np.intp]) -> GaussianProcess | Linked:
+        found = _process([before[i] for i in kept], places[kept], name, search)
+        return found if before is several else longer(found, *_trained(several, mine, name))
+
+    kept, near = np.arange(len(before)), np.arange(len(several))
+    if scored and len(before) > MODELLED:
+        kept = spread(len(before), MODELLED)
+        if before is several:  # near the front by what others say: whom luck has brought there must not be preferred
+            outlooks = {name: _outlook(process_of(name, kept), mine) for name in scored}
+            named = np.array([one[0].origin != "sampler" for one in several])
+            near = _near(outlooks, objectives, directions, named)
+        kept = np.union1d(kept, np.asarray(chosen)[near])
+    far = np.setdiff1d(np.arange(len(several)), near)
+
     scores, intervals, noise, explained, drawn = {}, {}, {}, {}, {}
     rng = np.random.default_rng(0)
     for name in scored:
-        every = features(before, search)
-        places = every[chosen]
-        process = _process(before, every, name, search)
-        if isinstance(process, Linked):
-            explained[name] = process.explained
-        if before is not several:
-            process = longer(process, *_trained(several, places, name))
-        scores[name], covariance, noise[name] = process.means(places), process.covariance(places, places), process.noise
-        intervals[name] = DEVIATIONS * np.sqrt(np.diag(covariance).clip(0))
-        drawn[name] = rng.multivariate_normal(scores[name], covariance, DRAWS, check_valid="ignore", method="eigh")
-    draws = objectives(drawn) if scored else objectives({})[None]
-    eligible = ~_any(flaws(drawn), draws.shape[:2])
-    probability = np.mean([front(points, directions) for points in _where(eligible, draws)], axis=0)
+        process = process_of(name, kept)
+        shorter = process.base if before is not several and isinstance(process, Linked) else process
+        if isinstance(shorter, Linked):
+            explained[name] = shorter.explained
+        noise[name] = process.noise
+        means, deviations = np.empty(len(several)), np.empty(len(several))
+        means[far], deviations[far] = _outlook(process, mine[far])
+        means[near], covariance = process.means(mine[near]), process.covariance(mine[near], mine[near])
+        deviations[near] = np.sqrt(np.diag(covariance).clip(0))
+        scores[name], intervals[name] = means, DEVIATIONS * deviations
+        drawn[name] = rng.multivariate_normal(means[near], covariance, DRAWS, check_valid="ignore", method="eigh")
+    draws = objectives(drawn, near) if scored else objectives({})[None]
+    eligible = ~_any(flaws(drawn, near), draws.shape[:2])
+    probability = np.zeros(len(several))
+    probability[near] = np.mean([front(points, directions) for points in _where(eligible, draws)], axis=0)
     told = flaws(scores)
     points = _where(~_any(told, (len(several),)), objectives(scores))
     barred = [next((why for why, its in told.items() if its[i]), "") for i in range(len(several))]
     on_front = front(points, directions)
-    return Expected(scores, intervals, noise, explained, on_front, probability, draws, eligible, barred)
+    return Expected(scores, intervals, noise, explained, on_front, probability, near, draws, eligible, barred)
+
+
+Outlook = tuple[Floats, Floats]
+"""Expected scores and their standard deviations: [networks] each."""
+
+
+def _outlook(process: GaussianProcess | Linked, places: Floats) -> Outlook:
+    """The outlook of networks, in bounded memory."""
+    parts = [process.predict(places[i : i + MODELLED]) for i in range(0, len(places), MODELLED)]
+    means, deviations = zip(*parts, strict=True) if parts else ((), ())
+    return np.concatenate([*means, []]), np.concatenate([*deviations, []])
+
+
+def _near(
+    outlooks: Mapping[str, Outlook],
+    objectives: Callable[[Mapping[str, Floats]], Floats],
+    directions: Sequence[Direction],
+    always: NDArray[np.bool_],
+) -> NDArray[np.intp]:
+    """Indices of the networks that may be on the front, and of those that count in any case."""
+    scores = {name: means for name, (means, _) in outlooks.items()}
+    expected = objectives(scores)
+    best = expected[front(expected, directions)]
+    near = always
+    for hope in HOPES:
+        better = {
+            name: means + (hope if METRICS[name].direction == "maximize" else -hope) * deviations
+            for name, (means, deviations) in outlooks.items()
+        }
+        near = always | ~_dominated(objectives(better), best, directions)
+        if near.sum() <= MODELLED:
+            break
+    return np.flatnonzero(near)
+
+
+def _dominated(points: Floats, others: Floats, directions: Sequence[Direction]) -> NDArray[np.bool_]:
+    """Which points any of some others dominates."""
+    signs = np.array([1 if direction == "minimize" else -1 for direction in directions])
+    found = np.zeros(len(points), dtype=bool)
+    for other in others * signs:
+        found |= (other <= points * signs).all(-1) & (other < points * signs).any(-1)
+    return found
 
 
 def _below(name: str, limit: LimitSpec, modelled: bool) -> str:
@@ -178,7 +246,7 @@ def _process(
     """What trainings say of scores, with their losses if all have comparable ones."""
     points, scores = _trained(several, places, name)
     losses = [skills(record) for records in several for record in records]
-    if not search.losses_compare or None in losses or len(scores) > WITH_LOSSES:
+    if not search.losses_compare or None in losses:
         return GaussianProcess(points, scores)
     each = [one if name in SEEDED else (fmean(one),) for one in losses if one is not None]
     return beside_losses(GaussianProcess(points, np.concatenate(each)), points, scores)

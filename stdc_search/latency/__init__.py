@@ -196,6 +196,7 @@ def _latency(entry: Entry, threads: int, where: Here | Remote, turns: Turns, i: 
         steady=turns.steady[i],
         other_load=turns.load if device == "cpu" else None,  # a GPU computes whatever the CPU does
         throttled=turns.throttled,
+        alone=turns.alone,
         reference_ms=reference.mean if reference else None,
         reference_fastest_ms=reference.fastest if reference else None,
     )

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from stdc_search.errors import UserError, brief
 from stdc_search.network.models.library import Trunk, trained_weights
 from stdc_search.network.onnx_file import file_in
-from stdc_search.storage import write_atomically
+from stdc_search.storage import is_endless, write_atomically
 
 Kind = Literal["own", "released classification", "released segmentation", "mmsegmentation", "library"]
 State = Mapping[str, Tensor]
@@ -63,21 +63,28 @@ class Loaded:
     unexpected: tuple[str, ...]
     """The file's tensors that the module does not have, by the file's names."""
     misshapen: tuple[str, ...]
-    """The module's tensors that have another shape in the file, with both shapes."""
+    """The module's tensors that have another shape or kind of number in the file, with both."""
     set_aside: tuple[str, ...]
     """The file's tensors that inference does not need: copies, training heads, layers that are never called."""
+    converted: tuple[str, ...] = ()
+    """The types, such as float64, that tensors were converted from."""
 
     @property
     def misfits(self) -> list[str]:
         """The mismatches, one line per kind."""
-        kinds = {"missing": self.missing, "unexpected": self.unexpected, "with a different shape": self.misshapen}
+        kinds = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "with a different shape or type": self.misshapen,
+        }
         return [f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds.items() if names]
 
     def __str__(self) -> str:
         wanted = len(self.taken) + len(self.missing) + len(self.misshapen)
         under = f" under `{self.where}`" if self.where else ""
         text = f"{self.kind}{under}: {len(self.taken)} of {wanted} tensors taken"
-        return f"{text}, {len(self.set_aside)} of the file set aside" if self.set_aside else text
+        text += f", {len(self.set_aside)} of the file set aside" if self.set_aside else ""
+        return text + (f", converted from {' and '.join(self.converted)}" if self.converted else "")
 
 
 def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) -> Loaded:
@@ -90,8 +97,8 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
         partial: whether to take what fits; else all must.
 
     Raises:
-        WeightsError: the file cannot be read without running code of its own, has an unknown kind or, unless `partial`,
-            has something that does not fit. The module is then as it was.
+        WeightsError: the file cannot be read without running code of its own, has an unknown kind, contains NaN or
+            infinity or, unless `partial`, has something that does not fit. The module is then as it was.
     """
     path = Path(path)
     if (file := file_in(module)) is not None:
@@ -102,6 +109,11 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
     if found.misfits and not partial:
         under = f" under `{found.where}`" if found.where else ""
         raise WeightsError(f"{path}: {found.kind} weights{under} that do not fit:\n  " + "\n  ".join(found.misfits))
+    if broken := [name for name, tensor in fitting.items() if not tensor.isfinite().all()]:
+        raise WeightsError(
+            f"{path}: {len(broken)} tensors contain NaN or infinity: {_listed(broken)}; its training failed, or the "
+            "file is damaged; give weights of an earlier epoch"
+        )
     module.load_state_dict(fitting, strict=False)
     return found
 
@@ -139,7 +151,8 @@ def _matched(own: State, file: _Recognised) -> tuple[Loaded, dict[str, Tensor]]:
     absent = tuple(head for head in TRAINING_HEADS if not any(name.startswith(head) for name in own))
     for name in [name for name in state if name.startswith(absent)]:
         set_aside.append(state.pop(name)[0])
-    fitting = {name: tensor for name, (_, tensor) in state.items() if name in own and tensor.shape == own[name].shape}
+    fitting = {name: tensor for name, (_, tensor) in state.items() if name in own and _like(tensor, own[name])}
+    types = {tensor.dtype for name, tensor in fitting.items() if not _is_counter(name)} - {torch.float32}
     found = Loaded(
         kind=kind,
         where=prefix.removesuffix("."),
@@ -147,13 +160,28 @@ def _matched(own: State, file: _Recognised) -> tuple[Loaded, dict[str, Tensor]]:
         missing=tuple(name for name in own if name not in state and not _is_dispensable(name)),
         unexpected=tuple(there for name, (there, _) in state.items() if name not in own and not _is_counter(name)),
         misshapen=tuple(
-            f"{name} {tuple(state[name][1].shape)} in the file, {tuple(tensor.shape)} here"
+            f"{name} {_described(state[name][1])} in the file, {_described(tensor)} here"
             for name, tensor in own.items()
             if name in state and name not in fitting
         ),
         set_aside=tuple(set_aside),
+        converted=tuple(sorted(_type(one) for one in types)),
     )
     return found, fitting
+
+
+def _like(tensor: Tensor, own: Tensor) -> bool:
+    """Whether a tensor can take the place of another; whole numbers are not weights, but those of a quantized one."""
+    return tensor.shape == own.shape and (tensor.is_floating_point() or not own.is_floating_point())
+
+
+def _described(tensor: Tensor) -> str:
+    """Its shape, and its type if that is one of whole numbers."""
+    return str(tuple(tensor.shape)) if tensor.is_floating_point() else f"{tuple(tensor.shape)} {_type(tensor.dtype)}"
+
+
+def _type(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
@@ -165,6 +193,8 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """Every plain tensor in a file by its dotted path, such as `model.module.backbone.stem.0.conv.weight`."""
+    if is_endless(path):
+        raise WeightsError(f"{path}: is a pipe or a device, not a file")
     try:
         content = _content(path)
     except FileNotFoundError:

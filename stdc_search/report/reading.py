@@ -13,7 +13,7 @@ from stdc_search import records
 from stdc_search.errors import UserError
 from stdc_search.records import Direction, Record
 from stdc_search.report.candidates import candidates
-from stdc_search.run_folder import FINALS, RESULTS, SPEC, candidate_folder, is_of_finals
+from stdc_search.run_folder import FINALS, RESULTS, SPEC, candidate_folder, check_own, is_of_finals, results
 from stdc_search.spec.run import RunSpec, load
 
 
@@ -86,4 +86,6 @@ def read_results(folder: Path) -> Results:
     """
     if not (folder / SPEC).is_file():
         raise UserError(f"{folder}: has no `{SPEC}`, so it is not a run folder; give one such as runs/quickstart")
-    return Results(folder, load(folder / SPEC), records.read(folder / RESULTS))
+    check_own(folder)
+    run = load(folder / SPEC)
+    return Results(folder, run, results(folder, run))

@@ -21,6 +21,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from stdc_search.errors import inert
 from stdc_search.storage import write_atomically
 
 MARK = "●"
@@ -43,6 +44,10 @@ PRECISION = {
 }
 """By the word that ends a title, least decimals and least significant digits of a column's smallest number."""
 
+MARKDOWN = str.maketrans({character: "\\" + character for character in "|<`"})
+"""What would end a cell, or become HTML or code."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How text begins that a spreadsheet runs."""
 LATEX = str.maketrans(
     {character: "\\" + character for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -76,7 +81,7 @@ def save_table(
     tables = [(caption, frame if drawn is None else drawn), *(also or {}).items()]
     stem.parent.mkdir(parents=True, exist_ok=True)
     texts = {
-        ".csv": frame.to_csv(index=False, lineterminator="\n"),
+        ".csv": frame.map(_as_text).to_csv(index=False, lineterminator="\n"),
         ".md": "\n".join(to_markdown(one, words) for words, one in tables),
         ".tex": "\n".join(to_latex(one, words) for words, one in tables),
     }
@@ -106,7 +111,12 @@ def print_table(
     if rest := [_title(name) for name in frame.columns[shown:]]:
         notes = [f"too wide for this terminal: {', '.join(rest)}", *notes]
     for note in notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        console.print(inert(note), markup=False, highlight=False, soft_wrap=True)
+
+
+def _as_text(value: Any) -> Any:
+    """A cell of a CSV file; text that a spreadsheet would run gets an apostrophe, which makes it text there, too."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _fits(table: Table, console: Console) -> bool:
@@ -115,7 +125,7 @@ def _fits(table: Table, console: Console) -> bool:
 
 def rich_table(frame: pd.DataFrame, title: str, narrow: bool = False) -> Table:
     """The table; a narrow one has its titles in as many lines as they have words."""
-    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(inert(title)) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     text = cells(frame)
     for i, numbers in enumerate(_alignments(frame, "", "right")):
         name = _title(frame.columns[i])
@@ -129,8 +139,8 @@ def rich_table(frame: pd.DataFrame, title: str, narrow: bool = False) -> Table:
 
 def to_markdown(frame: pd.DataFrame, caption: str = "") -> str:
     """A Markdown table, its caption below it."""
-    text = cells(frame).map(lambda cell: cell.replace("|", r"\|"))
-    text.columns = [_title(name).replace("|", r"\|") for name in frame.columns]
+    text = cells(frame).map(lambda cell: cell.translate(MARKDOWN))
+    text.columns = [_title(name).translate(MARKDOWN) for name in frame.columns]
     # Without disable_numparse "0007" becomes 7.
     table = text.to_markdown(index=False, disable_numparse=True, colalign=_alignments(frame, "left", "right"))
     return f"{table}\n\n{caption}\n" if caption else f"{table}\n"
@@ -184,7 +194,7 @@ def _cell(value: Any, separator: str, decimals: int | None) -> str:
         case Real():
             return f"{value:{separator}.{decimals}f}"
         case _:
-            return str(value)
+            return inert(value).replace("\n", "\\n")
 
 
 def _is_real(value: Any) -> bool:
@@ -198,4 +208,4 @@ def _alignments(frame: pd.DataFrame, left: str, right: str) -> list[str]:
 
 
 def _title(name: Any) -> str:
-    return str(name).replace("_", " ")
+    return inert(name).replace("_", " ")

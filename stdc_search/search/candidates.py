@@ -9,8 +9,16 @@ from pathlib import Path
 
 from stdc_search.expectation import pooled
 from stdc_search.latency import note_machine
-from stdc_search.records import Latency, Machine, Record, append, read
-from stdc_search.run_folder import MACHINES, RESULTS, candidate_folder, candidate_folders, remove_temporary, running
+from stdc_search.records import Latency, Machine, Record, append
+from stdc_search.run_folder import (
+    MACHINES,
+    RESULTS,
+    candidate_folder,
+    candidate_folders,
+    remove_temporary,
+    results,
+    running,
+)
 from stdc_search.search.study import Proposal
 from stdc_search.spec.run import RunSpec
 from stdc_search.trial.trial import TrialJob, begin, examine
@@ -39,7 +47,8 @@ class Candidates:
         self.spec, self.folder, self.finished, self.data_root = spec, folder, finished, data_root
         self.predict = predict or (lambda _: None)
         self.machine = note_machine(folder / MACHINES)
-        self.records = read(folder / RESULTS)
+        self.records = results(folder, spec)
+        self._places = {record.number: i for i, record in enumerate(self.records)}
 
     @property
     def complete(self) -> list[Record]:
@@ -108,11 +117,8 @@ class Candidates:
     def keep(self, record: Record) -> None:
         """Append a record; it takes the place of an earlier one with its number."""
         append(self.folder / RESULTS, record)
-        numbers = [other.number for other in self.records]
-        if record.number in numbers:
-            self.records[numbers.index(record.number)] = record
-        else:
-            self.records.append(record)
+        place = self._places.setdefault(record.number, len(self.records))
+        self.records[place : place + 1] = [record]
 
     def met(self, machine: Machine) -> None:
         """Note the machine that a record comes from."""

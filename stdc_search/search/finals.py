@@ -40,12 +40,13 @@ def finalists(records: Sequence[Record], search: SearchSpec) -> list[Record]:
     inside = [one for one in several if one[0].origin != "reference"]
     if inside:
         starts = {start.name for start in search.networks}
-        named = [i for i, one in enumerate(inside) if one[0].name in starts]
         found = expected(inside, search)
+        hopeful = [inside[i][0] for i in found.drawn]
+        named = [i for i, record in enumerate(hopeful) if record.name in starts]
         directions: list[Direction] = [*search.objectives.values()]
-        count = search.finals.networks
-        picked = _most_promising(found.draws, found.probability, directions, named, count, found.eligible)
-        chosen += [inside[i][0] for i in picked]
+        count, probability = search.finals.networks, found.probability[found.drawn]
+        picked = _most_promising(found.draws, probability, directions, named, count, found.eligible)
+        chosen += [hopeful[i] for i in picked]
     return sorted(chosen, key=lambda record: record.number)
 
 

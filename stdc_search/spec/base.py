@@ -26,7 +26,7 @@ def _from_the_specs_folder(path: Any, info: ValidationInfo) -> Any:
     if not isinstance(path, Path):
         return path
     folder = (info.context or {}).get("folder", ".")
-    return Path(os.path.abspath(Path(folder, path.expanduser())))  # since a copy of the spec lies elsewhere
+    return Path(os.path.abspath(Path(folder, os.path.expanduser(path))))  # since a copy of the spec lies elsewhere
 
 
 RelativePath = Annotated[

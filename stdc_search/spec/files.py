@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from io import StringIO
 from itertools import accumulate
@@ -27,6 +28,7 @@ from ruamel.yaml.resolver import VersionedResolver
 from stdc_search.errors import closest
 from stdc_search.spec.editor import FILE as SCHEMA
 from stdc_search.spec.problems import Problem, SpecError, shown
+from stdc_search.storage import is_endless
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
@@ -35,6 +37,7 @@ MAX_VALUES = 10_000
 
 _ENDINGS = (".yaml", ".yml", ".json")
 _RESOLVER = VersionedResolver(version=(1, 2))
+_LARGE = re.compile(r"\\U(?!0010|000[0-9a-fA-F])[0-9a-fA-F]{8}|^%YAML", re.MULTILINE)
 _HINTS = {
     "mapping values are not allowed here": "; quote text that contains `: `, or fix the indentation",
     "that cannot start any token": "; quote the text",
@@ -77,6 +80,8 @@ def _specs_in(folder: Path) -> list[str]:
 
 
 def _text(file: Path) -> str:
+    if is_endless(file):
+        raise SpecError(Problem("", "a pipe or a device; give a file", file))
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
@@ -135,10 +140,15 @@ class _Reader:
         deep = next((index for index, depth in enumerate(depths) if depth > MAX_DEPTH), None)
         if deep is not None:
             raise self._too_deep(self._line(deep))
+        yaml = YAML(typ="safe", pure=True)
         try:
-            yield from YAML(typ="safe", pure=True).parse(self.text)
+            yield from yaml.parse(self.text)
         except YAMLError as error:
             raise self._no_yaml(error) from None
+        except (ValueError, OverflowError):  # of numbers in escapes and directives, which ruamel does not check
+            found = _LARGE.search(self.text)
+            line = self._line(found.start() if found else 0)
+            raise self._wrong(line, "is not YAML: a number in an escape or a directive is too large") from None
 
     def _value(self, event: Any, path: str, depth: int) -> Any:
         before = self._count
@@ -199,6 +209,8 @@ class _Reader:
             case "int" | "float" as kind:
                 try:
                     return float(text) if kind == "float" else _integer(text)
+                except OverflowError:
+                    self._note(event, path, f"{shown(text)} is beyond 64 bits; write a smaller number")
                 except ValueError:
                     self._note(event, path, f"{shown(text)} cannot be read as a finite number")
         return text
@@ -250,7 +262,10 @@ def _join(path: str, key: object) -> str:
 
 
 def _integer(text: str) -> int:
-    return int(text, 0 if text.lstrip("+-")[:2] in ("0b", "0o", "0x") else 10)
+    value = int(text, 0 if text.lstrip("+-")[:2] in ("0b", "0o", "0x") else 10)
+    if value.bit_length() > 63:  # which nothing here needs, and Python may refuse to print
+        raise OverflowError
+    return value
 
 
 class _Representer(SafeRepresenter):

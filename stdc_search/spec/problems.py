@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stdc_search.errors import UserError
+from stdc_search.errors import UserError, inert
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
-        return ": ".join(part for part in (place, self.path, self.message) if part)
+        names = (name.replace("\n", "\\n") for name in (place, self.path))
+        return inert(": ".join(part for part in (*names, self.message) if part))
 
     def within(self, path: str) -> Problem:
         """The same problem, seen from a spec that holds this one at `path`."""

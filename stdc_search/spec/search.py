@@ -248,7 +248,11 @@ class SearchSpec(Spec):
 
     def contains(self, values: Mapping[str, Any]) -> bool:
         """Whether values, by their names in `vary`, are a combination of the space."""
-        return values.keys() == self.vary.keys() and all(self.vary[name].contains(values[name]) for name in values)
+        return values.keys() == self.vary.keys() and all(self.contains_value(name, values) for name in values)
+
+    def contains_value(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether there is a value of this name, and the space has it."""
+        return name in values and name in self.vary and self.vary[name].contains(values[name])
 
     @property
     def losses_compare(self) -> bool:

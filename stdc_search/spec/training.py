@@ -91,7 +91,7 @@ ScheduleSpec = Annotated[
 """`kind` is `poly` where it is not written."""
 
 
-Scale = Annotated[float, Field(gt=0, le=100)]
+Scale = Annotated[float, Field(ge=0.01, le=100)]
 
 
 class ScaledCropSpec(Spec):

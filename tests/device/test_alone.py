@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 import pytest
 
@@ -73,9 +74,34 @@ def test_a_training_that_was_stopped_is_waited_for_with_a_word(tmp_path, monkeyp
         assert trainer.stdout.readline() == b"begun\n"
         trainer.send_signal(signal.SIGSTOP)
         threading.Timer(1, trainer.send_signal, [signal.SIGCONT]).start()
-        with pytest.warns(UserWarning, match="training on this machine has not paused for 0.3 s"), alone():
-            pass
+        with pytest.warns(UserWarning, match="others on this machine have not paused for 0.3 s"), alone() as free:
+            assert free
         trainer.kill()
+
+
+@pytest.mark.filterwarnings("ignore::stdc_search.device.alone.WaitsForMeasurement")
+@pytest.mark.parametrize("script", [TRAINS, MEASURES], ids=["trains", "measures"])
+def test_one_that_stays_suspended_is_not_waited_for_without_end(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    module = sys.modules["stdc_search.device.alone"]
+    monkeypatch.setattr(module, "LONGEST", 0.5)
+    monkeypatch.setattr(module, "SHORTEST", 0.1)
+    monkeypatch.setattr(module, "_longest", None)
+    other = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"begun\n"
+        other.send_signal(signal.SIGSTOP)
+        for waited in (0.5, 0.1):
+            began = time.monotonic()
+            with pytest.warns(UserWarning, match="without a pause; measuring beside them"), alone() as free:
+                assert not free
+            assert time.monotonic() - began >= waited
+    finally:
+        other.kill()
+        other.communicate()
+    with alone() as free:
+        assert free
 
 
 def test_what_is_no_lock_is_not_waited_for(tmp_path, monkeypatch):

@@ -33,11 +33,11 @@ def one(number: int, depth: int, width: int, miou: float, **changes) -> Record:
     return record(number, miou, depth * width, values={"depth": depth, "width": width}, **changes)
 
 
-def trainings(seed: int) -> list[Record]:
+def trainings(seed: int, noise: float = NOISE) -> list[Record]:
     """One of each network of the space, whose scores differ from the truth by luck."""
     rng = np.random.default_rng(seed)
     every = [(depth, width) for depth in range(1, 13) for width in (16, 32, 64, 128, 256)]
-    return [one(i, *each, truth(*each) + NOISE * rng.normal()) for i, each in enumerate(every)]
+    return [one(i, *each, truth(*each) + noise * rng.normal()) for i, each in enumerate(every)]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,32 @@ def test_chances_of_the_front_add_up_to_its_expected_size(trained):
     found = expected(networks(trained), SEARCH)
     assert ((found.probability >= 0) & (found.probability <= 1)).all()
     assert found.probability[found.on_front].mean() > 2 * found.probability[~found.on_front].mean()
+
+
+def test_of_many_networks_those_far_from_the_front_are_told_by_others(monkeypatch):
+    trained = trainings(0, noise=0.3)
+    whole = expected(networks(trained), SEARCH)
+    monkeypatch.setitem(expected.__globals__, "MODELLED", 40)
+    found = expected(networks(trained), SEARCH)
+    assert 10 < len(found.drawn) <= 40 < len(trained)
+    assert found.draws.shape == (2000, len(found.drawn), 2) and found.eligible.shape == found.draws.shape[:2]
+    left = np.setdiff1d(np.arange(len(trained)), found.drawn)
+    assert whole.probability[left].max() < 0.1  # by a model of all
+    assert not found.probability[left].any() and not found.on_front[left].any()
+    true = np.array([truth(**record.values) for record in trained])
+    errors = {len(one.drawn): np.sqrt(((one.scores["score.miou"] - true) ** 2).mean()) for one in (whole, found)}
+    assert errors[len(found.drawn)] < 1.5 * errors[len(trained)]
+    inside = abs(found.scores["score.miou"] - true) <= found.intervals["score.miou"]
+    assert inside.mean() > 0.8
+
+
+def test_of_many_networks_finals_keep_what_was_trained_longest(trained, monkeypatch):
+    again = [one(i, **trained[i].values, miou=truth(**trained[i].values) + 10) for i in (3, 17, 44)]
+    whole = expected(networks(again), SEARCH, networks(trained))
+    monkeypatch.setitem(expected.__globals__, "MODELLED", 25)
+    found = expected(networks(again), SEARCH, networks(trained))
+    assert found.drawn.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(found.scores["score.miou"], whole.scores["score.miou"], atol=1.0)
 
 
 def test_trainings_of_one_network_are_one_entry_and_narrow_its_interval(trained):

@@ -1,5 +1,6 @@
 """Weights of other tools give the outputs that they gave there; nothing that is read can run code."""
 
+import math
 import os
 import pickle
 import zipfile
@@ -368,7 +369,7 @@ def test_a_refused_file_leaves_the_module_as_it_was(tmp_path):
     before = {name: value.clone() for name, value in module.state_dict().items()}
     save_weights(build(SegmenterSpec(kind="segmenter")), tmp_path / "large.safetensors")
     with pytest.raises(
-        WeightsError, match=r"with a different shape: backbone\.stem\.0\.conv\.weight \(32, 3, 3, 3\) in the"
+        WeightsError, match=r"with a different shape or type: backbone\.stem\.0\.conv\.weight \(32, 3, 3, 3\) in the"
     ):
         load_weights(module, tmp_path / "large.safetensors")
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
@@ -413,3 +414,32 @@ def test_tensors_that_are_not_plain_are_passed_over(tmp_path):
     torch.save(state, tmp_path / "net.tar")
     with pytest.raises(WeightsError, match=r"1 missing: hidden\.linear\.weight"):
         load_weights(build(classifier("stdc1")), tmp_path / "net.tar")
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_refused(broken, tmp_path):
+    module = build(PRESETS["stdc1"])
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    state["backbone.stem.0.conv.weight"][0, 0, 0, 0] = broken
+    save_file(state, tmp_path / "w.safetensors")
+    before = module.backbone.stem[0].conv.weight.clone()
+    with pytest.raises(WeightsError, match=r"1 tensors contain NaN or infinity: backbone\.stem\.0\.conv\.weight;"):
+        load_weights(module, tmp_path / "w.safetensors")
+    assert torch.equal(module.backbone.stem[0].conv.weight, before)
+
+
+def test_other_types_are_converted_with_a_word_and_whole_numbers_are_no_weights(tmp_path):
+    module = build(PRESETS["stdc1"])
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    name = "backbone.stem.0.conv.weight"
+    save_file({**state, name: state[name].double()}, tmp_path / "double.safetensors")
+    assert str(load_weights(module, tmp_path / "double.safetensors")).endswith("tensors taken, converted from float64")
+    save_file({**state, name: state[name].to(torch.int8)}, tmp_path / "int8.safetensors")
+    with pytest.raises(WeightsError, match=r"conv\.weight \(32, 3, 3, 3\) int8 in the file, \(32, 3, 3, 3\) here"):
+        load_weights(module, tmp_path / "int8.safetensors")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="is a pipe or a device, not a file"):
+        load_weights(build(PRESETS["stdc1"]), tmp_path / "w.safetensors")

@@ -111,3 +111,15 @@ def test_a_quiet_console_stays_quiet():
 def test_brackets_in_cells_titles_and_notes_are_no_markup():
     text = printed(pd.DataFrame({"[red]size": ["[360, 480]"]}), title="[bold]", notes=["[/] runs/x"])
     assert all(part in text for part in ("[red]size", "[360, 480]", "[bold]", "[/] runs/x"))
+
+
+def test_cells_from_elsewhere_are_only_text_in_every_form(tmp_path):
+    frame = pd.DataFrame({"name": ["=cmd|'/C calc'!A0", "@x", "-1", "\x1b[2Ja\nb", "<b>`c`"], "mIoU %": [-1.5] * 5})
+    csv, markdown, latex = save_table(frame, tmp_path / "t")
+    rows = pd.read_csv(csv)
+    assert rows["name"].tolist()[:3] == ["'=cmd|'/C calc'!A0", "'@x", "'-1"]
+    assert rows["mIoU %"].tolist() == [-1.5] * 5  # numbers stay
+    shown = markdown.read_text("utf-8")
+    assert r"\<b>\`c\`" in shown and r"\x1b[2Ja\nb" in shown and "\x1b" not in shown
+    assert "\x1b" not in latex.read_text("utf-8")
+    assert "\x1b" not in printed(frame, title="\x1b[2J", notes=["\x1b]0;x\x07"])

@@ -266,3 +266,25 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, monkeypatc
         write_atomically(file, "new\n")
     assert file.read_text("utf-8") == "old\n"
     assert os.listdir(tmp_path) == ["x.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [('a: 1\nb: "\\U7fffffff"', 2), ('b: "\\UFFFFFFFF"', 1), ("%YAML " + "1" * 5000 + ".2\n---\na: 1", 1)],
+)
+def test_numbers_that_the_parser_does_not_check_are_refused_with_their_line(
+    complaints: Complaints, content: str, line: int
+) -> None:
+    assert complaints(content) == [f"run.yaml:{line}: is not YAML: a number in an escape or a directive is too large"]
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "9" * 20, "-9223372036854775809"])
+def test_a_number_beyond_64_bits_is_refused(complaints: Complaints, number: str) -> None:
+    (complaint,) = complaints(f"a: {number}")
+    assert complaint.endswith("is beyond 64 bits; write a smaller number")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.yaml")
+    with pytest.raises(SpecError, match="a pipe or a device; give a file"):
+        read(tmp_path / "run.yaml")

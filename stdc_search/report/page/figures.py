@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stdc_search.ranking import compressed, hypervolume, reference_point
+from stdc_search.ranking import front as undominated
 from stdc_search.records import METRICS, Direction, Record
 from stdc_search.report.plots import LOOKS, SEARCHED, Axis, Dot, FrontPicture
 
@@ -178,15 +179,14 @@ def volume(frame: pd.DataFrame, records: Sequence[Record], objectives: Mapping[s
     reference = reference_point(points, directions)
     order = {number: i for i, number in enumerate(values)}
     whole = float(hypervolume(points, reference, directions))
-    hours, shares, found, seconds = [0.0], [0.0], [], 0.0
+    hours, shares, best, seconds = [0.0], [0.0], points[:0], 0.0
     for record in records:
         seconds += sum(record.seconds.values())
         if record.number in order:
-            found.append(order[record.number])
+            every = np.concatenate([best, points[[order[record.number]]]])
+            best = every[undominated(every, directions)]
             hours.append(round(seconds / 3600, 4))
-            shares.append(
-                round(100 * float(hypervolume(points[found], reference, directions)) / whole, 2) if whole else 0
-            )
+            shares.append(round(100 * float(hypervolume(best, reference, directions)) / whole, 2) if whole else 0)
     trace = _trace("", hours, shares, mode="lines", line={"shape": "hv", "color": SEARCHED}, showlegend=False)
     layout = {
         "xaxis": {"title": {"text": "hours of all candidates, one after another"}},
