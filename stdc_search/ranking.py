@@ -28,16 +28,28 @@ def front(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.bool
     """
     costs = _to_minimize(points, directions)
     mask = np.asarray(~np.isnan(costs).any(axis=1))
-    different, which = np.unique(costs[mask], axis=0, return_inverse=True)
-    mask[mask] = _undominated(different)[which.ravel()]
+    if costs.shape[1] == 2:
+        mask[mask] = _front_of_two(costs[mask])
+    else:
+        different, which = np.unique(costs[mask], axis=0, return_inverse=True)
+        mask[mask] = _undominated(different)[which.ravel()]
+    return mask
+
+
+def _front_of_two(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The same for two costs: in the order of the first one, the second falls along the front."""
+    order = np.lexsort(costs.T[::-1])
+    first, second = costs[order].T
+    best = np.minimum.accumulate(second)
+    better = np.concatenate([[True], second[1:] < best[:-1]])[: len(order)]
+    latest = np.maximum.accumulate(np.where(better, np.arange(len(order)), 0))
+    mask = np.empty(len(order), dtype=bool)
+    mask[order] = (second == best) & (first == first[latest])  # the latest better one, and those equal to it
     return mask
 
 
 def _undominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The same for costs that all differ, in lexical order, so a point that dominates another precedes it."""
-    if costs.shape[1] <= 2:
-        bests = np.minimum.accumulate(costs[:, -1])
-        return np.concatenate([[True], bests[1:] < bests[:-1]])[: len(costs)]
+    """Which of points that all differ, in lexical order, no other dominates: one that dominates another precedes it."""
     best = np.empty_like(costs)
     mask, found = np.zeros(len(costs), dtype=bool), 0
     for i, point in enumerate(costs):

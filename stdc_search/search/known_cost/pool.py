@@ -57,9 +57,14 @@ class Space:
             dtype=np.intp,
         )
 
+    @property
+    def enumerated(self) -> bool:
+        """Whether `rows` gives all points."""
+        return self.finite and prod(self.sizes) <= ENUMERATED
+
     def rows(self, rng: np.random.Generator) -> NDArray[np.intp]:
-        """All points, or a sample in which each value of a parameter is as frequent."""
-        if self.finite and prod(self.sizes) <= ENUMERATED:
+        """All points, in the order of their indices, or a sample in which each value of a parameter is as frequent."""
+        if self.enumerated:
             return np.stack(np.unravel_index(np.arange(prod(self.sizes)), self.sizes), axis=1)
         unit = qmc.LatinHypercube(len(self.sizes), rng=rng).random(DRAWN)
         return (unit * self.sizes).astype(np.intp)
@@ -105,6 +110,8 @@ class Pool:
         self.logs = (values > 0).all(0) & (self.signs[self.given] > 0)
         self.costs = self.scaled(values)
         self.orders = [np.argsort(cost, kind="stable") for cost in self.costs.T]
+        self._places = np.where(wanted, np.cumsum(wanted) - 1, -1) if space.enumerated else None
+        """Index of each point of the space among the acceptable ones; -1 for others."""
 
     def scaled(self, values: Floats) -> Floats:
         """Known values, in the study's order, as they are compared."""
@@ -113,6 +120,9 @@ class Pool:
 
     def look_up(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
         """The acceptable points among some, and their known objectives."""
+        if self._places is not None:  # all were asked for already
+            places = self._places[np.ravel_multi_index(tuple(rows.T), self.space.sizes)]
+            return rows[places >= 0], self.costs[places[places >= 0]]
         answers = self.known_of_many([self.space.parameters(row) for row in rows])
         wanted = np.array([answer is not None for answer in answers], dtype=bool)
         values = np.array([[answer[i] for i in self.given] for answer in answers if answer is not None], dtype=float)

@@ -294,22 +294,22 @@ class _Model:
         mean, _, own = self.processes[0].outlook(points)
         others = [process.predict(points) for process in self.processes[1:]]
         spots = np.concatenate([costs, *(guessed[:, None] for guessed, _ in others)], axis=1)
-        moves = self.processes[0].moves(self.places, points)
+        moves = self.processes[0].moves(self.places[self.near], points)
         growth = np.array([self._growth(moves[:, i], (mean[i], own[i], spots[i])) for i in range(len(rows))])
         return growth * self._keeping(points)
 
     def worth_of_repeats(self) -> Floats:
         """The same for another trial of each network that was tried; none of one that is running or far behind."""
-        moves = self.processes[0].moves(self.places, self.places)
         growth = np.full(len(self.networks), -np.inf)
-        for i in np.flatnonzero(self.trained & self.near):
-            growth[i] = self._growth(moves[:, i])
+        some = np.flatnonzero(self.trained & self.near)
+        moves = self.processes[0].moves(self.places[self.near], self.places[some])
+        growth[some] = [self._growth(its) for its in moves.T]
         return growth
 
     def _growth(self, moves: Floats, new: tuple[float, float, Floats] | None = None) -> float:
-        """Expected growth of the hypervolume where networks move together, and a new one joins: its level, by how much
-        that may move, and its other objectives."""
-        levels, spots = self.level[self.near] + OUTCOMES[:, None] * moves[self.near], self.spots[self.near]
+        """Expected growth of the hypervolume where networks near the front move together, and a new one joins: its
+        level, by how much that may move, and its other objectives."""
+        levels, spots = self.level[self.near] + OUTCOMES[:, None] * moves, self.spots[self.near]
         if new is not None:
             levels = np.column_stack([levels, new[0] + OUTCOMES * new[1]])
             spots = np.concatenate([spots, new[2][None]])
