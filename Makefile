@@ -32,12 +32,14 @@ SIZE_DEV := $(if $(TORCH),0.4 GB and PyTorch for $(TORCH),3.4 GB ($(CUDA)) and f
 PYTEST_OPTIONS := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs site test-slow test-gpu test-oldest
-.PHONY: bench-cost bench-train bench-latency bench-search bench-scale lock clean
+.PHONY: help install demo test lint types docs site test-slow test-gpu test-oldest
+.PHONY: bench-cost bench-train bench-latency bench-search bench-scale fuzz lock clean
 .NOTPARALLEL:
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' Makefile | awk -F '#' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+install: $(CORE) ## the package and what it needs, in .venv
 
 demo: $(CORE) ## a small search on the embedded data, from nothing to a front
 	$(BIN)/stdc-search run specs/quickstart.yaml --out runs/quickstart
@@ -85,6 +87,9 @@ bench-search: $(DEV) ## samplers against one another, reported fronts and halvin
 
 bench-scale: $(DEV) ## resuming, reporting and proposing with 1,000 to 10,000 candidates
 	$(BIN)/python -m benchmarks.scale
+
+fuzz: $(DEV) ## damaged and hostile specs, run folders, weights and pictures; takes an hour
+	$(BIN)/python -m benchmarks.fuzz specs 100000 folders 5000 weights 2000 pictures 2000
 
 lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (torch: see PAIR)
 	@$(find_python); rm -rf build/lock && "$$python" -m venv build/lock

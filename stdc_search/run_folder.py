@@ -146,6 +146,8 @@ def _fault(spec: RunSpec, record: Record) -> str | None:
         return f"values: {several(wrong)}: not as `search.vary` of {SPEC} has it"
     if record.state != "complete":
         return None
+    if record.training_loss is not None and len(record.training_loss) != record.trainings:
+        return f"has {len(record.training_loss)} losses of {record.trainings} trainings"
     lacking = ["cost"] if record.cost is None else []
     for name in search.objectives if search is not None else ():
         try:

@@ -212,5 +212,6 @@ def _forecast(made: Plan, hours: float) -> str:
         f"Plan: {made.trials} networks of {made.epochs} epochs at {height} x {width}, then finals: {made.hours:.1f} h."
     )
     if made.hours > hours:
-        line += f" {hours:g} h are too few for a useful search here; give more --hours, or train on a GPU."
+        line += f" {hours:g} h are too few for a useful search here; give more --hours, train on a GPU, "
+        line += "or shorten `epochs`, `trials` and the `epochs` of `finals` in the file."
     return line

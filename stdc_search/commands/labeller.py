@@ -80,7 +80,7 @@ def of_module(module: nn.Module, spec: RunSpec) -> Labeller:
     how = evaluation.Views.of(spec)
     return Labeller(
         Palette.of(spec.data, spec.network.classes),
-        lambda picture: torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1),
+        lambda picture: torch.from_numpy(np.require(picture, requirements=["C", "W"])).permute(2, 0, 1),
         lambda image: evaluation.predict(module, image, how, image.shape[1:]),
         lambda labels, size: labels.to(torch.uint8).numpy(),
     )

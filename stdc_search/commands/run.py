@@ -198,6 +198,11 @@ def _search(
             f"The last {rejected} candidates were all rejected, the last one because {candidates.records[-1].reason}; "
             "to have more, widen `limits` or the ranges of `vary`."
         )
+    elif study.hopeless:
+        text = f"no network of the space is inside `limits`: {study.hopeless}; widen `limits` or the ranges of `vary`"
+        if not candidates.complete:
+            raise SpecError.of(f"{candidates.folder}: {text}")
+        screen.say(f"Search ended: {text}.")
     elif study.trained < search.trials:
         screen.say(f"The space is exhausted: every network was tried, with {study.trained} trainings.")
     if finals is not None:

@@ -126,9 +126,13 @@ class ColourMasks:
 
     Args:
         colours: the class index of each (red, green, blue), None for pixels without a class.
+        remedy: what to do with a colour that is missing.
     """
 
-    def __init__(self, colours: Mapping[tuple[int, int, int], int | None]) -> None:
+    def __init__(
+        self, colours: Mapping[tuple[int, int, int], int | None], remedy: str = "add it to `data.encoding`"
+    ) -> None:
+        self.remedy = remedy
         codes = np.array([_code(np.array(colour, np.uint8)) for colour in colours])
         order = codes.argsort()
         self.codes = codes[order]
@@ -142,7 +146,7 @@ class ColourMasks:
             first, counts = np.unique(content[unknown], return_counts=True)
             raise DataError(
                 f"{path}: {int(unknown.sum())} pixels have a colour of no class, most often "
-                f"{_colour(first[counts.argmax()])} ([red, green, blue]); add it to `data.encoding`, or repair "
+                f"{_colour(first[counts.argmax()])} ([red, green, blue]); {self.remedy}, or repair "
                 "the mask (smoothed borders? saved as a JPEG once?)"
             )
         return torch.from_numpy(self.indices[places])
@@ -209,6 +213,8 @@ def advice(path: Path) -> str:
 def _unread(path: Path, error: Exception) -> str:
     if path.suffix.lower() in UNREAD_ENDINGS:
         return advice(path)
+    if isinstance(error, FileNotFoundError):
+        return "cannot be read: there is no such file"
     return f"cannot be read; the file is broken or not an image: {error}"
 
 

@@ -108,7 +108,11 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
     found, fitting = _matched(module.state_dict(), _fit_best(_read(path), module.state_dict()))
     if found.misfits and not partial:
         under = f" under `{found.where}`" if found.where else ""
-        raise WeightsError(f"{path}: {found.kind} weights{under} that do not fit:\n  " + "\n  ".join(found.misfits))
+        raise WeightsError(
+            f"{path}: {found.kind} weights{under} that do not fit:\n  "
+            + "\n  ".join(found.misfits)
+            + "\nThese may be weights of another network: give the `spec.yaml` that lies beside them."
+        )
     if broken := [name for name, tensor in fitting.items() if not tensor.isfinite().all()]:
         raise WeightsError(
             f"{path}: {len(broken)} tensors contain NaN or infinity: {_listed(broken)}; its training failed, or the "

@@ -155,6 +155,8 @@ def choose(search: Results, bounds: Sequence[Bound] = ()) -> Choice:
             continue
         row = fitting.iloc[0].to_dict()
         notes = [*_remarks(results, row, bounds)]
+        if finals is not None and results is finals:
+            notes.append(_left_out(search, finals, int(row["number"]), bounds))
         if finals is not None and results is search:
             notes.insert(0, "No network of the finals fits; this one has only the short training of the search")
         return Choice(results, int(row["number"]), row, tuple(filter(None, notes)))
@@ -255,6 +257,21 @@ def _passed_over(results: Results, row: Mapping[str, Any], bounds: Sequence[Boun
     beyond = others.loc[others["name"].isin([*shaky]) & (others["number"] != row["number"])]
     why = "whose time is doubtful and above the bound"
     return _better(beyond, results, row, [], why)
+
+
+def _left_out(search: Results, finals: Results, chosen: int, bounds: Sequence[Bound]) -> str:
+    """Networks within bounds that the finals left out, though the search expects more of them than of the chosen."""
+    by, own = _accuracy(search), search.frame.loc[search.frame["number"] == chosen]
+    if by is None or own.empty:
+        return ""
+    column = expected_name(search.frame, by)
+    others = _within(_eligible(search), bounds)
+    others = others.loc[~others["number"].isin(finals.frame["number"]) & (others[column] > own.iloc[0][column])]
+    names = [f"{one['name']} ({one[column]:.1f} %)" for _, one in others.iterrows()]
+    mine = f"{own.iloc[0]['name']} ({own.iloc[0][column]:.1f} %)"
+    return f"Not in the finals, though the search expects more of them than of {mine}: {several(names, NAMED)}" * bool(
+        names
+    )
 
 
 def _better(frame: pd.DataFrame, results: Results, row: Mapping[str, Any], bounds: Sequence[Bound], why: str) -> str:

@@ -33,7 +33,7 @@ def notes(survey: Survey) -> list[str]:
     if survey.sizes:
         sizes = [f"{height} x {width} in {count}" for (height, width), count in survey.sizes[:SIZES]]
         if rest := [count for _, count in survey.sizes[SIZES:]]:
-            sizes.append(f"{len(rest)} other sizes in {sum(rest)}")
+            sizes.append(f"{len(rest)} other size{'s' * (len(rest) > 1)} in {sum(rest)}")
         line += f"; height x width: {', '.join(sizes)}"
     if _of_pixels(survey) and survey.whole:
         line += f"; {survey.ignored_share:.2f} % of the pixels have no class"

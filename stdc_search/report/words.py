@@ -154,7 +154,9 @@ def trust(table: TimeTable) -> str:
 
 def device(machine: Machine) -> str:
     """What networks run on there."""
-    return f"{machine.cpu}, {machine.cores} cores" if machine.device == "cpu" else machine.device
+    return (
+        f"{machine.cpu}, {machine.cores} core{'s' * (machine.cores > 1)}" if machine.device == "cpu" else machine.device
+    )
 
 
 def constant_note(records: Sequence[Record]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from statistics import fmean
 from typing import Any, get_args
 
@@ -121,6 +122,14 @@ class Study:
             self._begin(proposal)
             self.running[proposal.number] = proposal
         return proposal
+
+    @property
+    def hopeless(self) -> str:
+        """Why no candidate of the space can be inside the limits; empty as long as some may be."""
+        if self.known_cost is None or not self.known_cost.hopeless:
+            return ""
+        least = [f"{name} is at least {value:,.6g}" for name, value in self.known.least.items() if value < inf]
+        return ", ".join(least) or "no combination is legal"
 
     def relearn(self, expected: Mapping[int, Sequence[float]], waiting: Mapping[int, Record]) -> None:
         """Take objectives for granted that are not known yet, of candidates that are tried or were stopped; `waiting`
@@ -297,6 +306,9 @@ class Study:
             seed = _seed(self.search.sampler.seed, number, attempt)
             self.optuna_study.sampler = self._sampler(seed)
             trial = self.optuna_study.ask(self.distributions)
+            if self.hopeless:
+                self.optuna_study.tell(trial, state=TrialState.FAIL)
+                return None
             values = self.values(trial.params)
             if proposal := self._unseen(number, values, trial) or self._repeat(number, values, trial):
                 return proposal
@@ -320,7 +332,7 @@ class Study:
         return make_sampler(kind, seed)
 
     def _known_cost(self, predict: Callable[[RunSpec], Latency | None] | None) -> KnownCostSampler:
-        known = KnownObjectives(self.spec, self.distributions, self._value, predict)
+        known = self.known = KnownObjectives(self.spec, self.distributions, self._value, predict)
         unordered = {
             name
             for name, vary in self.search.vary.items()

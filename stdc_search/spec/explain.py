@@ -19,21 +19,20 @@ from stdc_search.spec.problems import Problem, SpecError, shown
 def explain(error: ValidationError, spec: type[BaseModel], *above: str) -> list[Problem]:
     """Every problem that pydantic found in the values of a spec class, or of its field whose name stands in `above`."""
     problems = []
-    details = error.errors(include_url=False)
+    details = [(one, _Place.of(spec, (*above, *one["loc"]))) for one in error.errors(include_url=False)]
     misspelt = {
         (*detail["loc"][:-1], alike(detail["loc"][-1], place.owner.model_fields))
-        for detail in details
-        if detail["type"] == "extra_forbidden" and (place := _Place.of(spec, (*above, *detail["loc"]))).owner
+        for detail, place in details
+        if detail["type"] == "extra_forbidden" and place.owner
     }
-    for detail in details:
+    for detail, place in details:
         loc = detail["loc"]
         if detail["type"] == "too_short" and any(
-            other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in details
+            other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other, _ in details
         ):
             continue  # pydantic counts only legal items, so this one is a consequence of theirs
         if detail["type"] == "missing" and loc in misspelt:
             continue  # it is there under another name, which has a problem of its own
-        place = _Place.of(spec, (*above, *loc))
         cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, SpecError):
             problems += [problem.within(place.path) for problem in cause.problems]

@@ -34,6 +34,8 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_VALUES = 10_000
 """An alias counts as all that it stands for, each time."""
+MAX_PATH = 1_000
+"""Characters of a dotted path."""
 
 _ENDINGS = (".yaml", ".yml", ".json")
 _RESOLVER = VersionedResolver(version=(1, 2))
@@ -41,6 +43,7 @@ _LARGE = re.compile(r"\\U(?!0010|000[0-9a-fA-F])[0-9a-fA-F]{8}|^%YAML", re.MULTI
 _HINTS = {
     "mapping values are not allowed here": "; quote text that contains `: `, or fix the indentation",
     "that cannot start any token": "; quote the text",
+    "expected <block end>": "; check the indentation",
 }
 
 
@@ -186,6 +189,8 @@ class _Reader:
                 raise self._wrong(event, "a key is not text; write `name: value`", path)
             key: str = event.value
             child = _join(path, key)
+            if len(child) > MAX_PATH:
+                raise self._wrong(event, f"the key {shown(key)} makes a path of more than {MAX_PATH:,} characters")
             if type(self._scalar(event, child)) not in (str, int):  # ids are keys, too, as text
                 self._note(event, child, "this key is not text; fix the name, or quote it")
             if key in values:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from stdc_search.errors import UserError, inert
 
+TOLD = 20
+"""Problems that a message names; it only counts the others."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -54,12 +57,17 @@ class SpecError(UserError):
         return cls(Problem("", message))
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.problems))
+        return "\n".join(self._told)
 
     @property
     def brief(self) -> str:
-        """All problems on one line, for a table or a record."""
-        return "; ".join(map(str, self.problems))
+        """The same on one line, for a table or a record."""
+        return "; ".join(self._told)
+
+    @property
+    def _told(self) -> list[str]:
+        more = len(self.problems) - TOLD
+        return [*map(str, self.problems[:TOLD]), *([f"and {more:,} more problems"] if more > 0 else [])]
 
 
 def at(path: str, message: str) -> SpecError:

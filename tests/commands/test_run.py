@@ -272,8 +272,18 @@ def test_a_limit_rejects_before_training(tmp_path):
     assert all("cost.parameters" in record.reason and "train" not in record.seconds for record in rejected)
 
 
-def test_limits_that_nothing_meets_end_the_search_with_the_reason(tmp_path):
+def test_limits_that_nothing_meets_end_the_search_at_once_if_the_sampler_knows_the_costs(tmp_path):
     spec = tiny_search(limits={"cost.parameters": {"at_most": 10}})
+    for _ in range(2):  # asked again, it says the same
+        with pytest.raises(
+            SpecError, match=r"no network of the space is inside `limits`: cost\.parameters is at least 12,"
+        ):
+            run(spec, tmp_path / "impossible")
+    assert read(tmp_path / "impossible" / "results.jsonl") == []
+
+
+def test_limits_that_nothing_meets_end_the_search_with_the_reason(tmp_path):
+    spec = tiny_search(limits={"cost.parameters": {"at_most": 10}}, sampler={"kind": "random"})
     for _ in range(2):  # asked again, it says the same
         with pytest.raises(
             SpecError, match=r"no network was completed; 0017 rejected: cost\.parameters .* is above 10"

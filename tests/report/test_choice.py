@@ -118,7 +118,10 @@ def test_finals_come_first_and_the_search_is_for_what_they_cannot_give(tmp_path)
     write_run(folder / "finals", [record(3, 55.0, 80.0), record(4, 52.0, 100.0)], run.finals_run)
     choice = chosen(folder)
     assert (choice.number, choice.spec) == (3, folder / "finals" / "networks" / "0003" / "spec.yaml")
-    assert "0003, from the finals of x" in str(choice) and choice.notes == ()
+    assert "0003, from the finals of x" in str(choice)
+    assert choice.notes == (
+        "Not in the finals, though the search expects more of them than of 0003 (45.1 %): 0005 (49.0 %)",
+    )
     choice = chosen(folder, "70ms")
     assert (choice.number, choice.spec) == (2, folder / "networks" / "0002" / "spec.yaml")
     assert choice.notes[0].startswith("No network of the finals fits")

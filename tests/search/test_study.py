@@ -1,12 +1,14 @@
 """What a search proposes, and what it learns from records."""
 
 import random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from stdc_search.records import Cost, Record, Score
+from stdc_search.search.space import tabulate
 from stdc_search.search.study import Proposal, Study
+from stdc_search.spec.search import OwnSampler
 from stdc_search.spec.vary import FloatRange
 from tests.search_specs import tiny_search
 
@@ -143,7 +145,7 @@ def test_illegal_combinations_are_rejected_with_the_reason_and_do_not_count():
     assert len(records) == 6
 
 
-@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("kind", [kind for kind in SAMPLERS if kind not in get_args(OwnSampler)])
 def test_samplers_learn_from_rejections(kind):
     spec = tiny_search(sampler={"kind": kind}, limits={"cost.macs": {"at_most": 60}}, trials=8)
     study = Study(spec)
@@ -154,6 +156,15 @@ def test_samplers_learn_from_rejections(kind):
     told = [trial for trial in study.optuna_study.trials if trial.user_attrs or trial.constraints]
     assert any(trial.constraints["cost.macs"] > 0 for trial in told)
     assert study.trained == 8
+
+
+@pytest.mark.parametrize("kind", get_args(OwnSampler))
+def test_samplers_that_know_costs_propose_nothing_if_nothing_is_inside_the_limits(kind):
+    spec = tiny_search(sampler={"kind": kind}, limits={"cost.parameters": {"at_most": 10}})
+    study = Study(spec)
+    assert study.hopeless == ""
+    assert study.propose() is None
+    assert study.hopeless == f"cost.parameters is at least {int(tabulate(spec)['cost.parameters'].min()):,}"
 
 
 def test_a_failed_candidate_counts_and_is_not_tried_again():

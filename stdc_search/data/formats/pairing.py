@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +57,18 @@ def paired(names: Collection[str], images: Files, masks: Files, problems: list[s
         if lost := [name for name in names if name not in files.paths]:
             raise DataError(f"{files.folder}: {len(lost)} of {len(names)} samples have no {what}: {several(lost)}")
     return samples
+
+
+def tell_unlabelled(images: Files, masks: Files, problems: list[str] | None) -> None:
+    """Tell which images have no mask, where no list says which are meant: by a line in `problems`, or a warning."""
+    if not (left := [name for name in images.paths if name not in masks.paths]):
+        return
+    have = "image has" if len(left) == 1 else "images have"
+    text = f"{images.folder}: {len(left)} {have} no mask in {masks.folder.name}, so not used: {several(left)}"
+    if problems is not None:
+        problems.append(text)
+    else:
+        warnings.warn(text, stacklevel=2)
 
 
 def _listed(path: Path, names: Collection[str], place: Path) -> list[str]:

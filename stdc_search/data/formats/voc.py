@@ -22,8 +22,9 @@ from stdc_search.data.files import (
     resolve_root,
 )
 from stdc_search.data.formats.names import classes_by_name, section
-from stdc_search.data.formats.pairing import Files, names_of, paired
+from stdc_search.data.formats.pairing import Files, names_of, paired, tell_unlabelled
 from stdc_search.spec.formats import LISTS, VocSpec
+from stdc_search.spec.splits import SplitByList
 
 Colour = tuple[int, int, int]
 
@@ -32,6 +33,7 @@ VOC_CLASSES = (
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 """Pascal VOC's classes in the order of their ids."""
+REMEDY = "add it to `labelmap.txt` (a line `NAME:red,green,blue::`) and NAME to `class_names` or `map`"
 BORDER = (224, 224, 192)
 """Colour of pixels at borders, which VOC does not label: that of id 255."""
 
@@ -49,7 +51,9 @@ def open_voc(spec: VocSpec, split: Split, data_root: Path | None, problems: list
     masks = Files(root / spec.masks, named_files(root / spec.masks, MASK_ENDINGS))
     check_readable(folder, images.paths, problems)
     names = names_of(spec.split, split, masks.paths, root, masks.folder)
-    decoder = ColourMasks({BORDER: None, **{colour: classes[name] for name, colour in colours.items()}})
+    if split == "train" and not isinstance(spec.split, SplitByList):
+        tell_unlabelled(images, masks, problems)
+    decoder = ColourMasks({BORDER: None, **{colour: classes[name] for name, colour in colours.items()}}, REMEDY)
     return LabelledFiles(paired(names, images, masks, problems), spec.class_names, decoder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -45,6 +46,8 @@ class KnownObjectives:
         self.options = {name: [value(name, parameter) for parameter in grids[name]] for name in self.search.vary}
         self.index = {name: {parameter: i for i, parameter in enumerate(each)} for name, each in grids.items()}
         self.make = maker(spec, self.options)
+        self.least: dict[str, float] = {}
+        """The least figure that was seen, by the metric that has a limit."""
 
     def __call__(self, many: Sequence[Mapping[str, Any]]) -> list[tuple[float | None, ...] | None]:
         rows = np.array([[self.index[name][one[name]] for name in self.options] for one in many], dtype=np.intp)
@@ -54,6 +57,10 @@ class KnownObjectives:
             found = [None if one[0] == ILLEGAL else dict(zip(COSTS, one, strict=True)) for one in counts.tolist()]
         else:
             found = [self._figures(row) for row in rows]
+        for name in self.search.limits:
+            self.least[name] = min(
+                [self.least.get(name, math.inf), *(one[name] for one in found if one and name in one)]
+            )
         return [self._answer(one) for one in found]
 
     def _figures(self, row: Any) -> dict[str, float] | None:

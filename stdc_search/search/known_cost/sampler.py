@@ -95,6 +95,11 @@ class KnownCostSampler(BaseSampler):
         self._rows: dict[int, Row] = {}
         self._learnt: Learnt = {}
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether no point that was looked at is wanted: then it has nothing to propose."""
+        return self._pool is not None and not len(self._pool.rows)
+
     def forget(self) -> None:
         """Take the trials of the next study for others than those of the last, with the same pool."""
         self._rows.clear()
@@ -118,7 +123,7 @@ class KnownCostSampler(BaseSampler):
         if self._pool is None:
             rows = self.space.rows(np.random.default_rng(self.seed))
             self._pool = Pool(self.space, study.directions, rows, self.known_of_many)
-        if not len(self._pool.rows):
+        if self.hopeless:
             return {}  # nothing is wanted: Optuna draws, and whoever asked finds out
         if len(history.rows) < self.startup or not self._pool.unknown:
             row = self._spread(self._pool, history, rng)

@@ -91,3 +91,17 @@ def test_a_labelmap_that_cannot_be_used_is_named(text: str, told: str, tmp_path:
 def test_a_share_may_be_used_in_place_of_the_lists(opened: Opened) -> None:
     how = {"split": {"kind": "share", "val": 0.25}, "class_names": NAMES}
     assert (len(opened("voc", **how)), len(opened("voc", "val", **how))) == (3, 1)
+
+
+def test_images_without_a_mask_are_told_where_no_list_says_which_are_meant(opened: Opened, root: Path) -> None:
+    opened("voc")
+    (root / "SegmentationClass" / "b.png").unlink()
+    with pytest.warns(UserWarning, match=r"JPEGImages: 1 image has no mask in SegmentationClass, so not used: b$"):
+        assert len(opened("voc", split={"kind": "share", "val": 0.5})) < 3
+
+
+def test_a_colour_of_no_class_is_to_be_added_to_the_labelmap(opened: Opened, root: Path) -> None:
+    data = opened("voc")
+    Image.new("RGB", label_of("a").shape[::-1], (12, 34, 56)).save(root / "SegmentationClass" / "a.png")
+    with pytest.raises(DataError, match=r"\[12, 34, 56\] .*add it to `labelmap\.txt` \(a line `NAME:"):
+        data.label(0)
