@@ -44,8 +44,8 @@ PRECISION = {
 }
 """By the word that ends a title, least decimals and least significant digits of a column's smallest number."""
 
-MARKDOWN = str.maketrans({character: "\\" + character for character in "|<`"})
-"""What would end a cell, or become HTML or code."""
+MARKDOWN = str.maketrans({character: "\\" + character for character in "|<"})
+"""What would end a cell, or become HTML."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How text begins that a spreadsheet runs."""
 LATEX = str.maketrans(

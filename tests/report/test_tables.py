@@ -120,6 +120,6 @@ def test_cells_from_elsewhere_are_only_text_in_every_form(tmp_path):
     assert rows["name"].tolist()[:3] == ["'=cmd|'/C calc'!A0", "'@x", "'-1"]
     assert rows["mIoU %"].tolist() == [-1.5] * 5  # numbers stay
     shown = markdown.read_text("utf-8")
-    assert r"\<b>\`c\`" in shown and r"\x1b[2Ja\nb" in shown and "\x1b" not in shown
+    assert r"\<b>`c`" in shown and r"\x1b[2Ja\nb" in shown and "\x1b" not in shown
     assert "\x1b" not in latex.read_text("utf-8")
     assert "\x1b" not in printed(frame, title="\x1b[2J", notes=["\x1b]0;x\x07"])
