@@ -144,7 +144,7 @@ def _opened(source: str) -> Iterator[InputContainer]:
     if "://" not in source:
         where, how = f"/dev/video{source.removeprefix('/dev/video')}", "v4l2"
     try:
-        container = av.open(where, format=how, options=options, timeout=PATIENCE)
+        container = av.open(where, format=how, options=options, timeout=PATIENCE, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:  # ValueError: a system without this kind of camera
         remedy = "list the cameras of this machine: ls /dev/video*" if how else "check the address, and the camera"
         raise UserError(f"{name}: the camera cannot be opened: {_reason(error)}; {remedy}") from None

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stdc_search.errors import UserError
+from stdc_search.storage import is_endless
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -113,8 +114,10 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         UserError: it cannot be read, or PyAV is not installed.
     """
     av = pyav(path)
+    if is_endless(path):
+        raise UserError(f"{path}: is a pipe or a device, not a file")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise UserError(f"{path}: cannot be read; the file is broken or not a video: {error.strerror}") from None
     with container:

@@ -187,12 +187,14 @@ def test_names_that_look_like_options_or_are_no_images(labeller, spec, weights, 
     assert Path("runs/predict/-name.png").is_file()
     Path("loop.png").symlink_to("loop.png")
     os.mkfifo("pipe.png")
+    os.mkfifo("pipe.mp4")
     Path("folder.png").mkdir()
     for name, complaint in {
         "loop.png": "is a link that leads to itself",
         "pipe.png": "is a pipe or a device",
+        "pipe.mp4": "is a pipe or a device",
         "folder.png": "contains no image or video",
-        "gone.png": "No such file",
+        "gone.png": "there is no such file",
     }.items():
         with pytest.raises(UserError, match=f"^{name}: .*{complaint}"):
             predict(labeller, [name], Path("out"))
