@@ -178,7 +178,7 @@ def _search(
         left = int(min(search.trials, most)) - study.trained
         for text in plan(spec, candidates.records, datasets, left, executor.slots, done):
             screen.say(text)
-        with screen.search("search", left):
+        with screen.search("search", left, study.trained):
 
             def learnt() -> None:
                 mirror.add(candidates.records)
@@ -228,7 +228,7 @@ def _finals(
         screen.say(f"Finals: {', '.join(left)}.")
     if left or finals.unfinished():
         executor = make_executor(_patient(search.executor, spec, datasets), datasets, screen.bar)
-        with closing(executor), screen.search("finals", len(left)):
+        with closing(executor), screen.search("finals", len(left), len(study.begun)):
             Driver(study, executor, finals, screen.say, lambda: None, screen.follow).run()
     measured = {record.number: record for record in candidates.complete}
     machines = read_machines(candidates.folder / MACHINES)

@@ -107,8 +107,8 @@ class Screen:
         self.bars = Bars(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.whole: Row | None = None
         """The search or its finals, while they run."""
-        self.done, self.total = 0, 0
-        """Candidates of the whole."""
+        self.earlier = self.done = self.total = 0
+        """Candidates of the whole: done by an earlier start, done, and all."""
         self.running: dict[int, float] = {}
         """Shares that are done of the candidates that are being tried, by number."""
         self.followed: dict[int, tuple[Steps, ExitStack]] = {}
@@ -148,11 +148,18 @@ class Screen:
             yield told
 
     @contextmanager
-    def search(self, title: str, total: int) -> Iterator[None]:
-        """A bar for all candidates of a search or of its finals, until they end."""
+    def search(self, title: str, left: int, done: int = 0) -> Iterator[None]:
+        """A bar for all candidates of a search or of its finals, until they end.
+
+        Args:
+            title: what it is.
+            left: candidates to train.
+            done: those that an earlier start has trained.
+        """
         with self.row(title) as self.whole:
-            self.done, self.total = 0, total
-            self.whole.show(0, total)
+            self.done = self.earlier = done
+            self.total = done + left
+            self.whole.show(done, self.total)
             try:
                 yield
             finally:
@@ -229,7 +236,8 @@ class Screen:
         if self.whole is not None:
             # The time left is not known before the first candidate: its beginning also loads and measures.
             done = self.done + sum(self.running.values())
-            self.whole.show(done, self.total, share=None if self.done else 0.0)
+            first = self.done == self.earlier
+            self.whole.show(done, self.total, share=self.done / max(self.total, 1) if first else None)
 
     def _line_if_due(self, row: Row) -> None:
         """In a log file, print how far a row and the whole are, unless another line was printed lately."""
@@ -278,7 +286,7 @@ def line(record: Record, run: Path, top: Path | None = None) -> str:
         title, unit = METRICS[name].title.split()
         figures.append(f"{title} {record.metric(name):.1f} {unit}")
     if record.latency:
-        told = f"doubtful: {why}" if (why := doubts(record.latency)) else ""
+        told = "doubtful" if doubts(record.latency) else ""  # the report says why
         told = "predicted" if record.latency.source == "predicted" else told
         figures.append(f"{record.latency.median_ms:.1f} ms" + (f" ({told})" if told else ""))
     if record.cost:

@@ -214,7 +214,7 @@ def resolve_root(root: Path, data_root: Path | None) -> Path:
         start, named = Path(), "the working folder, since neither --data-root nor $STDC_SEARCH_DATA is given"
     path = as_spelt(Path(os.path.expanduser(start), os.path.expanduser(root)).absolute())
     if not path.is_dir():
-        whence = "" if root.is_absolute() else f" (`data.root` {root}, from {named})"
+        whence = " (`data.root`)" if root.is_absolute() else f" (`data.root` {root}, from {named})"
         raise DataError(f"{path}: no such folder{whence}{hint(path)}")
     return path
 

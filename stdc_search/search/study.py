@@ -128,8 +128,9 @@ class Study:
         """Why no candidate of the space can be inside the limits; empty as long as some may be."""
         if self.known_cost is None or not self.known_cost.hopeless:
             return ""
-        least = [f"{name} is at least {value:,.6g}" for name, value in self.known.least.items() if value < inf]
-        return ", ".join(least) or "no combination is legal"
+        least, limits = self.known.least, self.search.limits
+        beyond = {name: value for name, value in least.items() if value < inf and limits[name].excess(value) > 0}
+        return ", ".join(f"{name} is at least {value:,.6g}" for name, value in beyond.items())
 
     def relearn(self, expected: Mapping[int, Sequence[float]], waiting: Mapping[int, Record]) -> None:
         """Take objectives for granted that are not known yet, of candidates that are tried or were stopped; `waiting`

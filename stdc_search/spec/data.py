@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 
 from stdc_search.spec.base import FilePath
 from stdc_search.spec.encodings import Encoding, IdsSpec, misfits_of_encoding
 from stdc_search.spec.formats import CocoSpec, HubSpec, LabelmeSpec, RoboflowSpec, SuperviselySpec, VocSpec, YoloSpec
 from stdc_search.spec.own import OwnSpec
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.rules import Seed, Spec, rule
 from stdc_search.spec.splits import SplitByColumn, SplitByFolders, SplitByGroup, SplitByList, SplitByShare
 
 CAMVID_CLASSES = (
@@ -44,7 +44,7 @@ class ScenesSpec(Spec):
     """Number of training images."""
     val: PositiveInt = 60
     """Number of validation images."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Random seed of the drawing."""
     style: Literal["camvid", "simple"] = "camvid"
     """`camvid`: busy streets in any light, with CamVid's 11 classes. `simple`: sunny streets with 7 of these classes

@@ -135,7 +135,7 @@ def _message(detail: Mapping[str, Any], place: _Place) -> str:
                 return f"must be {words} {limit}, not {value}" + (f"; nearest: {limit + step}" if step else "")
             return f"must be {words} {limit:g}, not {value}"
         case kind if kind in _TYPES:
-            return f"must be {_TYPES[kind]}, not {shown(value)}{_as_number(kind, value)}"
+            return f"must be {_TYPES[kind]}, not {shown(value)}{_as_number(kind, value)}{_as_list(value, place)}"
     return detail["msg"].replace("Input should", "must")
 
 
@@ -166,6 +166,14 @@ def _help(place: _Place) -> str:
         return f"; must be {of_kind}{_either(place.legal)}"
     description = place.field.description if place.field else None
     return ": " + re.split(r"[.;:](?=\s|$)", description)[0] if description else ""
+
+
+def _as_list(value: object, place: _Place) -> str:
+    """A list of the length that is wanted, where one number was given."""
+    types = get_args(container_in(place.annotation))
+    if not isinstance(value, int | float) or not types or types[-1] is Ellipsis:
+        return ""
+    return f"; such as [{', '.join([str(value)] * len(types))}]"
 
 
 def _as_number(kind: str, value: object) -> str:

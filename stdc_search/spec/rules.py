@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from stdc_search.spec.problems import Problem, SpecError
 
 ONCE: dict[str, JsonValue] = {"uniqueItems": True}
 """Tells editors of a rule that each item of a list stands there once."""
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A random seed."""
 
 
 class Spec(BaseModel):

@@ -22,7 +22,7 @@ from pydantic import (
 from stdc_search.records import IOU, METRICS, Direction
 from stdc_search.spec.executor import ExecutorSpec, InProcessSpec
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import ONCE, Spec, rule
+from stdc_search.spec.rules import ONCE, Seed, Spec, rule
 from stdc_search.spec.start import LadderSpec, Start, StartSpec
 from stdc_search.spec.training import TrainingSpec
 from stdc_search.spec.vary import VarySpec
@@ -92,7 +92,7 @@ class SamplerSpec(Spec):
     kind: SamplerKind = "known_cost"
     """`known_cost` models only the unknown objectives, usually accuracy; `stratified` draws at random, evenly over the
     logarithms of the known objectives."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Random seed: the same seed proposes the same candidates after the same results."""
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeInt
+from pydantic import AfterValidator, Field
 
 from stdc_search.spec.base import FilePath
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import Spec, rule
+from stdc_search.spec.rules import Seed, Spec, rule
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
@@ -34,7 +34,7 @@ class SplitByShare(Spec):
     kind: Literal["share"]
     val: Share = 0.2
     """Share of the images that is used for validation only."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Which images are held back: the same for the same seed."""
 
 
@@ -81,5 +81,5 @@ class SplitByGroup(Spec):
     first parentheses names the group. By default, that is the folder; `(.+)_[0-9]+$` is all before a frame's number."""
     val: Share = 0.2
     """Share of the groups that is used for validation only."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Which groups are held back: the same for the same seed."""

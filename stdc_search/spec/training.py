@@ -22,7 +22,7 @@ from stdc_search.spec.base import WeightsPath, default_kind
 from stdc_search.spec.choices import Tracker, TrainingPrecision
 from stdc_search.spec.network import NetworkSpec, network_of
 from stdc_search.spec.problems import Problem
-from stdc_search.spec.rules import ONCE, Spec, rule
+from stdc_search.spec.rules import ONCE, Seed, Spec, rule
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -299,7 +299,7 @@ class TrainingSpec(Spec):
     instructions for it, else fp32. fp16 needs a GPU."""
     compile: bool = False
     """Whether to use torch.compile for network and loss: minutes at the start, then faster steps."""
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1, json_schema_extra=ONCE)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, json_schema_extra=ONCE)] = (0,)
     """Seeds; the network is trained once with each, and its score is the mean."""
     score_every: PositiveInt | None = None
     """Epochs between validation scores in the curve; the last epoch always has one."""

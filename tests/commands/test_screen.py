@@ -85,6 +85,14 @@ def test_a_log_tells_the_time_left_of_the_whole_search(clock: Clock, tmp_path: P
     assert rejected.endswith("; search 1 of 10, 30.0 minutes left")
 
 
+def test_a_resumed_search_counts_what_was_done_and_is_timed_from_there(clock: Clock, tmp_path: Path) -> None:
+    shown, file = screen(clock)
+    with shown.search("search", 4, done=6):
+        clock.now += 100.0
+        shown.finished(record(), tmp_path)
+    assert file.getvalue().endswith("; search 7 of 10, 5.0 minutes left\n")
+
+
 def test_candidates_of_other_processes_are_shown_by_what_these_note(clock: Clock, tmp_path: Path) -> None:
     shown, _ = screen(clock, terminal=True)
     jobs = [job(3), job(4, None), job(5, None)]

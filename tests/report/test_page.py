@@ -78,6 +78,14 @@ def test_the_networks_of_the_finals_and_of_the_front_are_described(found):
     assert "image_size" in network["spec"] and network["ious"]["sky"] > 0 and "fence" not in network["ious"]
 
 
+def test_the_first_sentence_names_the_best_network(found, folder):
+    assert re.fullmatch(
+        r"The best network of the finals, by expectation, is .+: mIoU \d+\.\d ± \d+\.\d %, [\d.]+ ms, [\d.]+ GMACs\. "
+        rf"For a bound of your own: stdc-search best '?{re.escape(str(folder))}'? --at-most 20ms",
+        found["lead"],
+    )
+
+
 def test_every_candidate_is_listed_with_how_it_ended(found):
     states = [row[2] for row in found["candidates"]["rows"]]
     assert len(states) == len(FOUND)

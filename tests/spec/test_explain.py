@@ -92,7 +92,7 @@ def complaints(folder: Path, **one: Any) -> list[str]:
         ({"named": [1]}, "one.named: must be a mapping of names to values, not a list"),
         ({"pair": [1]}, "one.pair.1: missing: [height, width] of it"),
         ({"pair": [1, 2, 3]}, "one.pair: must have at most 2 items, not 3"),
-        ({"pair": 5}, "one.pair: must be a list, not 5"),
+        ({"pair": 5}, "one.pair: must be a list, not 5; such as [5, 5]"),
         ({"pair": [1, "2"]}, "one.pair.1: must be a whole number, not '2'; write 2"),
         ({"pair": [1, 2.0]}, "one.pair.1: must be a whole number, not 2.0; write 2"),
         ({"pair": [1, 2.7]}, "one.pair.1: must be a whole number, not 2.7; nearest: 3"),

@@ -34,6 +34,7 @@ from stdc_search.run_folder import (
 )
 from stdc_search.spec.run import RunSpec, load
 
+TIME = "latency.median_ms"
 DETAILED = 60
 """Networks that the page describes in full, at most: those of the finals, then the front and the named ones."""
 COLUMNS = ("score.miou", "score.top1", "latency.median_ms", "cost.macs", "cost.parameters")
@@ -85,6 +86,7 @@ def gather(folder: Path, report: Report, extras: Extras) -> dict[str, Any]:
             if lines
         ],
         "best": report.best,
+        "lead": _lead(folder, run, report),
         "tables": [
             {"title": title, **_table(table)}
             for title, table in (
@@ -103,6 +105,33 @@ def gather(folder: Path, report: Report, extras: Extras) -> dict[str, Any]:
         "rejections": _rejections(records),
         "machines": [_machine(one) for one in read_machines(folder / MACHINES).values()],
     }
+
+
+def _lead(folder: Path, run: RunSpec, report: Report) -> str:
+    """Which network to take; empty if there is no choice."""
+    if run.search is None or report.best is None:
+        return ""
+    source = report.finals or report
+    row = source.candidates.set_index("number").loc[report.best].to_dict()
+    said = [*_said_of_accuracy(row, run), *([f"{row[TIME]:.3g} ms"] if not pd.isna(row.get(TIME)) else [])]
+    stage = "the finals" if report.finals else "the search"
+    best = f"stdc-search best {shlex.quote(str(folder))} --at-most"
+    return (
+        f"The best network of {stage}, by expectation, is {row['name']}: {', '.join(said)}, "
+        f"{row['cost.macs'] / 1e9:.2f} GMACs. For a bound of your own: {best} {'20ms' if TIME in row else '2GMACs'}"
+    )
+
+
+def _said_of_accuracy(row: Mapping[Any, Any], run: RunSpec) -> Iterator[str]:
+    """The expected accuracy with its interval, else the mean of its trainings."""
+    by = first(run.required_search.objectives, "maximize")
+    if by is None or by not in row:
+        return
+    title = METRICS[by].title.removesuffix(" %")
+    if f"expected.{by}" in row:
+        yield f"{title} {row[f'expected.{by}']:.1f} ± {row[f'interval.{by}']:.1f} %"
+    else:
+        yield f"{title} {row[by]:.1f} %"
 
 
 def _table(frame: pd.DataFrame) -> dict[str, Any]:

@@ -242,6 +242,7 @@ function start() {
   byId("filter").addEventListener("input", filter);
   byId("state").addEventListener("change", filter);
   if (data.rejections.length) byId("rejections").append(part("Not completed", table(["how it ended", "reason", "candidates", "examples"], data.rejections.map(([state, reason, count, some]) => [state, reason, count, some.join(", ")]))));
+  byId("lead").textContent = data.lead;
   for (const { title, lines } of data.notes) byId("notes").append(part(title, element("ul", {}, ...lines.map((line) => element("li", {}, line)))));
   for (const machine of data.machines) byId("machines").append(part("Machine", table(["what", "value"], Object.entries(machine).map(([name, value]) => [name, shown(value)]))));
   const wanted = [remembered("network"), String(data.best), numbers[0]].find((number) => number in data.networks);
