@@ -40,6 +40,7 @@ CLOSELY = (2, 4, 6, 8, 12)
 SCHEDULES: dict[str, dict[str, Any]] = {
     "decay": {},
     "decay_4": {"training.epochs": 4},  # whose rate is at its end after 4 epochs, not still high
+    "hold_4": {"training.epochs": 4, "training.schedule.power": 0.2},  # nearly constant, then a short cooldown
 }
 
 
@@ -136,12 +137,12 @@ def main() -> None:
         frame = measure(spec.candidate(values), seed, datasets)
         write_atomically(file, frame.to_csv(index=False))
         print(file.name, frame["miou"].iloc[-1], flush=True)
-    write_atomically(HERE / "trainings.csv", gathered(PARTS).to_csv(index=False))
+    write_atomically(HERE / "trainings.csv", gathered(PARTS, HERE / "trainings.csv").to_csv(index=False))
 
 
-def gathered(parts: Path) -> pd.DataFrame:
-    """All trainings, a row an epoch."""
-    frames, several = [], networks()
+def gathered(parts: Path, before: Path) -> pd.DataFrame:
+    """All trainings, a row an epoch: those of earlier sessions, and new ones."""
+    frames, several = [pd.read_csv(before)] if before.exists() else [], networks()
     for file in sorted(parts.glob("*-*-*.csv")):
         schedule, number, seed = file.stem.split("-")
         frame = pd.read_csv(file)
@@ -149,7 +150,9 @@ def gathered(parts: Path) -> pd.DataFrame:
         for i, (name, value) in enumerate(heads.items()):
             frame.insert(i, name, value)
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    keys = ["schedule", "network", "seed", "epoch"]
+    every = pd.concat(frames, ignore_index=True).drop_duplicates(keys, keep="last")
+    return every.sort_values(keys, ignore_index=True)
 
 
 if __name__ == "__main__":
