@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +13,13 @@ from rich.table import Table
 from stdc_search.latency import describe_machine
 from stdc_search.report.words import device
 from stdc_search.storage import write_atomically
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def report(name: str, figures: Mapping[str, float]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
 
-from benchmarks.bench import report
+from benchmarks.bench import report, seconds
 from stdc_search.network.builder import build
 from stdc_search.network.cost import count, count_with_fvcore
 from stdc_search.search.space import tabulate
@@ -48,12 +48,6 @@ def candidates(spec: RunSpec) -> Sequence[RunSpec]:
     rng = random.Random(0)
     options = {name: vary.values for name, vary in spec.required_search.vary.items()}
     return [spec.candidate({name: rng.choice(values) for name, values in options.items()}) for _ in range(NETWORKS)]
-
-
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ import random
 import resource
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from math import log10
 from pathlib import Path
 from statistics import median
 
-from benchmarks.bench import report
+from benchmarks.bench import report, seconds
 from stdc_search.commands.report import report as report_of
 from stdc_search.commands.run import run
 from stdc_search.latency import note_machine
@@ -128,7 +127,7 @@ def ask(folder: Path) -> dict[str, float]:
 
 
 def alone(task: Callable[[Path], dict[str, float]], folder: Path) -> dict[str, float]:
-    """What a task measures in a process of its own, and the most memory of that process."""
+    """Run a task in a process of its own, and measure the peak memory of that process, too."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_with_memory, task, folder).result()
 
@@ -136,12 +135,6 @@ def alone(task: Callable[[Path], dict[str, float]], folder: Path) -> dict[str, f
 def _with_memory(task: Callable[[Path], dict[str, float]], folder: Path) -> dict[str, float]:
     found = task(folder)
     return found | {f"{task.__name__}, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-
-
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ def inert(text: object) -> str:
 class UserError(ValueError):
     """A person's mistake: printed without traceback, exit code 2."""
 
+    advice = ""
+    """What `run` and `check` print after it."""
+
     def __str__(self) -> str:
         return inert(super().__str__())
 

@@ -546,8 +546,8 @@ def main() -> None:
         if not isinstance(error, UserError | DamagedError):
             raise
         echo(error, error=True)
-        if type(error).__name__ == "DataError" and sys.argv[1:2] in (["run"], ["check"]):
-            echo("`stdc-search data` with the same spec lists all problems of its data", error=True)
+        if error.advice and sys.argv[1:2] in (["run"], ["check"]):
+            echo(error.advice, error=True)
         sys.exit(2)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -258,7 +258,7 @@ def check_own_spec(folder: Path, spec: RunSpec) -> None:
 
 
 def _contains(spec: RunSpec, record: Record) -> bool:
-    """Whether a candidate's values are those of the spec, or of its search."""
+    """Whether a candidate's values belong to the spec or to its search."""
     return spec.search.contains(record.values) if spec.search is not None else not record.values
 
 

@@ -199,7 +199,7 @@ def _search(
             "to have more, widen `limits` or the ranges of `vary`."
         )
     elif study.hopeless:
-        text = f"no network of the space is inside `limits`: {study.hopeless}; widen `limits` or the ranges of `vary`"
+        text = f"{study.hopeless}; widen `limits` or the ranges of `vary`"
         if not candidates.complete:
             raise SpecError.of(f"{candidates.folder}: {text}")
         screen.say(f"Search ended: {text}.")

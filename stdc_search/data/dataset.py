@@ -18,6 +18,8 @@ SPLITS: tuple[Split, Split] = ("train", "val")
 class DataError(UserError):
     """Data on disk cannot be used. The message names the file, the problem and the remedy."""
 
+    advice = "To list all problems of the data: stdc-search data SPEC"
+
 
 class Dataset(Protocol):
     """Images and labels of one split, in a fixed order; each pixel has a label, or the image as a whole."""

@@ -214,7 +214,7 @@ def _unread(path: Path, error: Exception) -> str:
     if path.suffix.lower() in UNREAD_ENDINGS:
         return advice(path)
     if isinstance(error, FileNotFoundError):
-        return "cannot be read: there is no such file"
+        return "cannot be read: the file does not exist"
     return f"cannot be read; the file is broken or not an image: {error}"
 
 

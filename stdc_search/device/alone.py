@@ -43,7 +43,7 @@ class WaitsForMeasurement(UserWarning):
 def alone() -> Iterator[bool]:
     """Wait until no other process measures or trains with this package here, then keep them waiting.
 
-    What else runs here is not kept from running. After LONGEST seconds it goes on, whoever runs.
+    Other programs go on running. After LONGEST seconds the block begins even if others still measure or train.
 
     Yields:
         Whether no other process measures or trains.

@@ -97,8 +97,8 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
         partial: whether to take what fits; else all must.
 
     Raises:
-        WeightsError: the file cannot be read without running code of its own, has an unknown kind, contains NaN or
-            infinity or, unless `partial`, has something that does not fit. The module is then as it was.
+        WeightsError: the file is damaged, would run code, has an unknown kind, or contains NaN or infinity; or, unless
+            `partial`, something in it does not fit. The module is then as it was.
     """
     path = Path(path)
     if (file := file_in(module)) is not None:

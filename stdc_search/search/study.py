@@ -125,12 +125,13 @@ class Study:
 
     @property
     def hopeless(self) -> str:
-        """Why no candidate of the space can be inside the limits; empty as long as some may be."""
+        """Why the sampler, which knows costs, finds nothing inside the limits; empty if it does, or has not looked."""
         if self.known_cost is None or not self.known_cost.hopeless:
             return ""
         least, limits = self.known.least, self.search.limits
         beyond = {name: value for name, value in least.items() if value < inf and limits[name].excess(value) > 0}
-        return ", ".join(f"{name} is at least {value:,.6g}" for name, value in beyond.items())
+        text = ", ".join(f"{name} is at least {value:,.6g}" for name, value in beyond.items())
+        return text and f"none of the {self.known_cost.hopeless:,} combinations looked at is inside `limits`: {text}"
 
     def relearn(self, expected: Mapping[int, Sequence[float]], waiting: Mapping[int, Record]) -> None:
         """Take objectives for granted that are not known yet, of candidates that are tried or were stopped; `waiting`

@@ -194,7 +194,7 @@ def test_names_that_look_like_options_or_are_no_images(labeller, spec, weights, 
         "pipe.png": "is a pipe or a device",
         "pipe.mp4": "is a pipe or a device",
         "folder.png": "contains no image or video",
-        "gone.png": "there is no such file",
+        "gone.png": "the file does not exist",
     }.items():
         with pytest.raises(UserError, match=f"^{name}: .*{complaint}"):
             predict(labeller, [name], Path("out"))

@@ -108,7 +108,7 @@ def gather(folder: Path, report: Report, extras: Extras) -> dict[str, Any]:
 
 
 def _lead(folder: Path, run: RunSpec, report: Report) -> str:
-    """Which network to take; empty if there is no choice."""
+    """A sentence that names the network to take; empty if none is the best."""
     if run.search is None or report.best is None:
         return ""
     source = report.finals or report

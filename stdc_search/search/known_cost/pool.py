@@ -104,6 +104,7 @@ class Pool:
         self.given = [i for i, value in enumerate(some) if value is not None]
         wanted = np.array([answer is not None for answer in answers], dtype=bool)
         values = np.array([[answer[i] for i in self.given] for answer in answers if answer is not None], dtype=float)
+        self.looked_at = len(rows)
         self.rows = rows[wanted]
         # Costs that are positive, and lower ones better, count by their ratios.
         values = values.reshape(len(self.rows), len(self.given))

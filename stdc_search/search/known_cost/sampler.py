@@ -96,9 +96,9 @@ class KnownCostSampler(BaseSampler):
         self._learnt: Learnt = {}
 
     @property
-    def hopeless(self) -> bool:
-        """Whether no point that was looked at is wanted: then it has nothing to propose."""
-        return self._pool is not None and not len(self._pool.rows)
+    def hopeless(self) -> int:
+        """How many points were looked at if none of them is wanted, so that there is nothing to propose; else 0."""
+        return self._pool.looked_at if self._pool is not None and not len(self._pool.rows) else 0
 
     def forget(self) -> None:
         """Take the trials of the next study for others than those of the last, with the same pool."""
