@@ -80,7 +80,7 @@ def first_of(lines: Sequence[str], most: int = 5) -> str:
     kinds = alike_in_one(lines)
     if kinds == [*lines] and len(lines) <= most:
         return "\n".join(lines)
-    return "\n".join([*kinds[:most], f"`stdc-search data` lists all {len(lines)} problems"])
+    return "\n".join([*kinds[:most], f"{len(lines)} problems in all; with a spec, `stdc-search data` lists them"])
 
 
 def _kind(line: str) -> str:

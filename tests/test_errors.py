@@ -37,9 +37,9 @@ def test_problems_in_one_file_are_counted_without_naming_it_again() -> None:
 
 def test_an_error_says_where_the_others_are_listed() -> None:
     assert first_of(WRONG[:2]) == "\n".join(WRONG[:2])
-    assert first_of(WRONG).endswith("\n`stdc-search data` lists all 60 problems")
+    assert first_of(WRONG).endswith("\n60 problems in all; with a spec, `stdc-search data` lists them")
     many = [f"/d/{word}.png: is {word}" for word in ("red", "green", "blue", "tall", "short", "round")]
-    assert first_of(many).splitlines() == [*many[:5], "`stdc-search data` lists all 6 problems"]
+    assert first_of(many).splitlines() == [*many[:5], "6 problems in all; with a spec, `stdc-search data` lists them"]
 
 
 def test_text_from_elsewhere_moves_no_cursor_and_changes_no_order() -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
+import signal
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -529,6 +533,15 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
         echo(warnings.formatwarning(message, category, filename, lineno), error=True, end="")
 
 
+def _interrupt(its_process: int, number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a command as Ctrl-C does, so that schedulers and containers stop it cleanly."""
+    if os.getpid() == its_process:
+        signal.raise_signal(signal.SIGINT)
+    else:  # a forked process, such as one that loads images
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+
 def _resume() -> str:
     """What to do next, if the command keeps what it has done when it is interrupted."""
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
@@ -538,6 +551,7 @@ def _resume() -> str:
 def main() -> None:
     """Entry point: a user's mistake is a message and exit code 2; an unforeseen error keeps its traceback."""
     warnings.showwarning = _show_warning
+    signal.signal(signal.SIGTERM, partial(_interrupt, os.getpid()))
     try:
         app()
     except ValueError as error:

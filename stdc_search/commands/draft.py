@@ -149,7 +149,7 @@ TAIL = """\
 training:
   recipe: scratch                 # for small data and random weights, with weights for rare classes: docs/training.md
   epochs: {epochs}{batch}
-latency: {{runtime: {runtime}}}       # your device, if it is not this machine: docs/latency.md
+latency: {{runtime: {runtime}}}  # installed here; for another device or runtime, see docs/latency.md
 search:
   vary:
     network.backbone.stem.0.width: {{kind: choice, of: [16, 32]}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import ceil, prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,9 +22,9 @@ from stdc_search.data.dataset import SPLITS, DataError, Dataset, Split
 from stdc_search.data.decoding import size_of
 from stdc_search.data.guess import guess
 from stdc_search.data.guess.divide import divide
-from stdc_search.data.survey import Labels, faults, remarks
+from stdc_search.data.reading import read_all
+from stdc_search.data.survey import Labels, faults, label_counts, remarks
 from stdc_search.errors import UserError, several
-from stdc_search.records import IGNORED
 from stdc_search.report.survey import summary
 from stdc_search.spec import editor
 from stdc_search.spec.data import DataSpec
@@ -37,6 +37,8 @@ from stdc_search.trial.training import Datasets
 
 LOOKED_AT, CHECKED = 500, 100
 """Images whose size is read, and images of each split that are decoded."""
+MOST_SQUEEZED = 1.3
+"""Ratio of an image's aspect to that of `image_size` from which a person is told."""
 RARE = 2.0
 """Share of the labelled pixels, in percent, below which a class is named rare."""
 
@@ -86,7 +88,9 @@ def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
             raise SpecError(*problems)
         batch = min(BATCH, len(opened["train"]))
         workers = _workers()
-        made = _plan(section, opened, hours, batch, workers)
+        stored = _sizes(opened["train"])
+        made = _plan(section, opened, hours, batch, workers, stored.most_common(1)[0][0])
+        notes += _squeezed(stored, made.image_size)
     if found.pairs:
         section["pairs"] = pairs.absolute().as_posix()
     lines = [*summary(labels["train"], labels["val"]), *remarks(_spec(section), labels)]
@@ -121,20 +125,9 @@ def _opened(section: Mapping[str, Any]) -> dict[Split, Dataset]:
 
 def _counted(opened: Opened, told: Told) -> dict[str, NDArray[np.int64]]:
     """Pixels of each class in each image, by its name; those to ignore come last."""
-    counts: dict[str, NDArray[np.int64]] = {}
-    total = sum(map(len, opened.values()))
-
-    def count(data: Dataset, index: int) -> NDArray[np.int64]:
-        found = np.bincount(data.label(index).numpy().ravel(), minlength=IGNORED + 1)
-        return found[[*range(len(data.class_names)), IGNORED]]
-
-    with ThreadPoolExecutor() as pool:  # decoders release the GIL
-        for data in opened.values():
-            places = range(len(data))
-            for index, one in zip(places, pool.map(lambda i, data=data: count(data, i), places), strict=True):
-                counts[data.name(index)] = one
-                told("labels", len(counts), total)
-    return counts
+    samples = [(data, index) for data in opened.values() for index in range(len(data))]
+    counts = read_all(samples, lambda one: label_counts(*one), partial(told, "labels"))
+    return {data.name(index): one.numpy() for (data, index), one in zip(samples, counts, strict=True)}
 
 
 def _check_images(opened: Opened) -> None:
@@ -147,10 +140,9 @@ def _check_images(opened: Opened) -> None:
         raise DataError(
             f"{opened['train'].files(0)[0].parent}: {count} images to train on are too few; label 3 or more"
         )
-    with ThreadPoolExecutor() as pool:
-        for data in opened.values():
-            for _ in pool.map(data.__getitem__, _spread(data, CHECKED)):
-                pass
+    some = [(data, index) for data in opened.values() for index in _spread(data, CHECKED)]
+    for _ in read_all(some, lambda one: one[0][one[1]]):
+        pass
 
 
 def _spread(data: Dataset, most: int) -> range:
@@ -163,10 +155,35 @@ def _labels(split: Split, data: Dataset, counts: Mapping[str, NDArray[np.int64]]
     return Labels(split, data.class_names, tuple(images[:-1]), tuple(pixels[:-1]), pixels[-1], len(data))
 
 
-def _plan(section: Mapping[str, Any], opened: Opened, hours: float, batch: int, workers: Workers | None) -> Plan:
-    """Sizes for this machine, from a few steps of STDC1-Seg at the smallest size."""
+def _sizes(data: Dataset) -> Counter[tuple[int, int]]:
+    """How many of the images have each (height, width)."""
+    return Counter(size_of(data.files(i)[0]) for i in _spread(data, LOOKED_AT))
+
+
+def _squeezed(stored: Counter[tuple[int, int]], size: tuple[int, int]) -> list[str]:
+    """What to check where images are far from the aspect of `image_size`, as portraits among landscapes are."""
+    aspect = size[1] / size[0]
+    ratios = {one: one[1] / one[0] / aspect for one in stored}
+    far = Counter({one: n for one, n in stored.items() if max(ratios[one], 1 / ratios[one]) > MOST_SQUEEZED})
+    if not far:
+        return []
+    (height, width), _ = far.most_common(1)[0]
+    return [
+        f"{far.total()} of the {stored.total()} images looked at have another shape, most of them {height} x {width}; "
+        f"they are squeezed to {size[0]} x {size[1]}. If your device sees such images, too, crop them alike before"
+    ]
+
+
+def _plan(
+    section: Mapping[str, Any],
+    opened: Opened,
+    hours: float,
+    batch: int,
+    workers: Workers | None,
+    stored: tuple[int, int],
+) -> Plan:
+    """Sizes for images of a usual size on this machine, from a few steps of STDC1-Seg at the smallest size."""
     train = opened["train"]
-    stored = Counter(size_of(train.files(i)[0]) for i in _spread(train, LOOKED_AT)).most_common(1)[0][0]
     smallest = sizes(stored)[-1]
     datasets = Datasets(Cached(train, 1e9), Cached(opened["val"], 1e9))
     known: dict[int, float] = {}

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stdc_search.data.dataset import Dataset, Split
 from stdc_search.data.drawing import labels_folder
 from stdc_search.data.files import resolve_root
-from stdc_search.data.survey import Labels, Told, count_labels
+from stdc_search.data.reading import Told
+from stdc_search.data.survey import Labels, count_labels
 from stdc_search.errors import DamagedError, several
 from stdc_search.spec.data import DataSpec, ScenesSpec
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 
 from stdc_search.data import open_splits
 from stdc_search.data.dataset import DataError, Dataset, Split
 from stdc_search.data.decoding import orientation
-from stdc_search.errors import first_of, several
+from stdc_search.data.reading import Told, read_all, read_each
+from stdc_search.errors import several
 from stdc_search.records import IGNORED
 from stdc_search.spec.data import DataSpec, FolderSpec
 from stdc_search.spec.encodings import AnyEncoding, BinarySpec, ColoursSpec, IdsSpec
@@ -23,12 +23,6 @@ from stdc_search.spec.formats import HubSpec
 from stdc_search.spec.own import IGNORE, NamedSpec, OwnSpec
 from stdc_search.spec.problems import Problem
 from stdc_search.spec.splits import SplitByGroup, SplitByShare
-
-AHEAD = 256
-"""Number of samples to queue at a time."""
-
-Told = Callable[[int, int], None]
-"""Called with the number of samples read and the total."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,7 @@ def survey(data: Dataset, split: Split, told: Told | None = None) -> Survey:
     sizes: Counter[tuple[int, int]] = Counter()
     turned = 0
     tally = _Tally(data)
-    for index, found in enumerate(_each(data, partial(_sample, data), told)):
+    for index, found in enumerate(read_each(range(len(data)), partial(_sample, data), told)):
         if isinstance(found, DataError):
             problems += str(found).splitlines()
         else:
@@ -132,14 +126,8 @@ def count_labels(data: Dataset, split: Split, told: Told | None = None) -> Label
         DataError: masks are broken; the message names the first ones.
     """
     tally = _Tally(data)
-    problems: list[str] = []
-    for found in _each(data, partial(_label, data), told):
-        if isinstance(found, DataError):
-            problems += str(found).splitlines()
-        else:
-            tally.add(found)
-    if problems:
-        raise DataError(first_of(problems))
+    for counts in read_all(range(len(data)), partial(label_counts, data), told):
+        tally.add(counts)
     return Labels(split, data.class_names, tally.images, tally.labelled, tally.ignored, len(data))
 
 
@@ -280,27 +268,6 @@ class _Tally:
         return tuple(self._labelled.tolist())
 
 
-Found = TypeVar("Found")
-
-
-def _each(data: Dataset, read: Callable[[int], Found], told: Told | None) -> Iterator[Found | DataError]:
-    """The result of `read` for each sample, in order, or its error."""
-
-    def attempt(index: int) -> Found | DataError:
-        try:
-            return read(index)
-        except DataError as error:
-            return error
-
-    with ThreadPoolExecutor() as pool:  # decoders release the GIL
-        for start in range(0, len(data), AHEAD):
-            indices = range(start, min(start + AHEAD, len(data)))
-            for index, found in zip(indices, pool.map(attempt, indices), strict=True):
-                yield found
-                if told is not None:
-                    told(index + 1, len(data))
-
-
 def _sample(data: Dataset, index: int) -> _Sample:
     image, label = data[index]
     height, width = image.shape[1:]
@@ -308,7 +275,8 @@ def _sample(data: Dataset, index: int) -> _Sample:
     return _Sample((height, width), turned, _counts(label, len(data.class_names)))
 
 
-def _label(data: Dataset, index: int) -> torch.Tensor:
+def label_counts(data: Dataset, index: int) -> torch.Tensor:
+    """Number of pixels of each class in a label, then of ignored ones; for a whole image, 1 for its class."""
     return _counts(data.label(index), len(data.class_names))
 
 

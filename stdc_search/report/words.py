@@ -54,12 +54,18 @@ def heading(run: RunSpec, records: Sequence[Record], name: str) -> str:
         parts.append(f"on {data}")
     sizes = {record.image_size for record in records}
     parts.append("at {} × {}".format(*sizes.pop()) if len(sizes) == 1 else "at several image sizes")
-    if run.data is not None and run.training is not None:
-        length = {"epochs": run.training.epochs, "steps": run.training.steps}
-        varied = [path for name in run.search.vary for path in run.search.paths(name)] if run.search else []
-        fixed = {unit: n for unit, n in length.items() if n and f"training.{unit}" not in varied}
-        parts += [f"after {n} {unit if n > 1 else unit.removesuffix('s')}" for unit, n in fixed.items()]
-    return " ".join(parts)
+    return " ".join(filter(None, [*parts, length(run)]))
+
+
+def length(run: RunSpec) -> str:
+    """How long every network trains; empty if nothing is trained, or if the length is varied."""
+    if run.data is None or run.training is None:
+        return ""
+    varied = [path for name in run.search.vary for path in run.search.paths(name)] if run.search else []
+    for unit, n in {"epochs": run.training.epochs, "steps": run.training.steps}.items():
+        if n and f"training.{unit}" not in varied:
+            return f"after {n} {unit if n > 1 else unit.removesuffix('s')}"
+    return ""
 
 
 def _data_set(data: DataSpec) -> str:

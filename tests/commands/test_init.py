@@ -129,6 +129,39 @@ def test_a_label_of_another_size_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "spec.yaml").exists()
 
 
+@pytest.mark.usefixtures("quick")
+def test_all_broken_files_are_named_at_once(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data")
+    Image.new("L", (9, 9)).save(tmp_path / "data/masks/2.png")
+    for number in (4, 5):
+        (tmp_path / f"data/masks/{number}.png").write_bytes(b"no image")
+    (tmp_path / "data/images/3.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError) as error:
+        init(tmp_path / "data", tmp_path / "spec.yaml", 2, quiet)
+    assert "4.png: cannot be read" in str(error.value) and "5.png: cannot be read" in str(error.value)
+    for number in (4, 5):
+        (tmp_path / f"data/masks/{number}.png").unlink()
+    with pytest.raises(UserError) as error:
+        init(tmp_path / "data", tmp_path / "spec.yaml", 2, quiet)
+    assert all(name in str(error.value) for name in ("2.png", "3.jpg"))
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_folder_of_images_alone_leads_to_the_folder_of_both(tmp_path: Path) -> None:
+    write_folder(tmp_path / "my data")
+    with pytest.raises(UserError, match=r"images and no masks, .* in masks; .*`stdc-search init '.*my data'`"):
+        init(tmp_path / "my data/images", tmp_path / "spec.yaml", 2, quiet)
+
+
+@pytest.mark.usefixtures("quick")
+def test_photos_that_will_be_squeezed_are_counted(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", 7)
+    for file in (tmp_path / "data/images/6.jpg", tmp_path / "data/masks/6.png"):
+        Image.open(file).resize((30, 60)).save(file)
+    lines = init(tmp_path / "data", tmp_path / "spec.yaml", 2, quiet)
+    assert any("1 of the 6 images looked at have another shape, most of them 60 x 30" in line for line in lines), lines
+
+
 # The plan
 
 

@@ -17,6 +17,8 @@ from stdc_search.records import Cost, PartCost
 from stdc_search.report import write_report
 from stdc_search.report.page import Extras, write_page
 from stdc_search.report.page.content import TimedPart, gather
+from stdc_search.report.page.figures import FINAL
+from stdc_search.report.plots import SEARCHED
 from stdc_search.run_folder import PAGE
 from tests.report.fakes import record, spec, write_run, write_sample
 
@@ -86,6 +88,12 @@ def test_the_first_sentence_names_the_best_network(found, folder):
     )
 
 
+def test_the_title_and_the_picture_tell_the_finals_from_the_search(found):
+    assert found["title"].endswith(" after 40 epochs; finals after 40 epochs")
+    lines = [trace["line"]["color"] for trace in found["figures"]["front"]["data"] if trace.get("mode") == "lines"]
+    assert lines == [SEARCHED, FINAL]
+
+
 def test_every_candidate_is_listed_with_how_it_ended(found):
     states = [row[2] for row in found["candidates"]["rows"]]
     assert len(states) == len(FOUND)
@@ -138,12 +146,10 @@ def test_predicted_times_are_marked_beside_measured_ones(tmp_path):
 
 
 def test_kinds_of_candidates_are_told_apart(found):
-    names = [trace["name"] for trace in found["figures"]["front"]["data"]]
+    dots = [trace for trace in found["figures"]["front"]["data"] if "marker" in trace]
+    names = [trace["name"] for trace in dots]
     assert {"on the front", "trained, not on the front", "finals", "failed"} < {*names}
-    looks = [
-        str((trace.get("marker", {}).get("symbol"), trace.get("marker", {}).get("color")))
-        for trace in found["figures"]["front"]["data"]
-    ]
+    looks = [str((trace["marker"]["symbol"], trace["marker"]["color"])) for trace in dots]
     assert len({*looks}) == len(looks)
 
 

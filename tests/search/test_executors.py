@@ -365,6 +365,22 @@ def read_number(line: str) -> int:
     return json.loads(line)["number"]
 
 
+@pytest.mark.parametrize(("sent", "executor"), [(signal.SIGINT, {}), (signal.SIGTERM, PROCESSES)], ids=str)
+def test_a_person_or_a_scheduler_that_stops_a_run_is_told_how_to_go_on(tmp_path, sent, executor):
+    dump(varied("training.epochs", 100_000, 200_000, executor=executor), tmp_path / "long.yaml")
+    driver = start(tmp_path / "long.yaml", tmp_path / "out")
+    try:
+        until(lambda: len(list(tmp_path.glob("out/networks/*/checkpoint.pt"))) >= 1)
+        workers = children(driver.pid)
+        driver.send_signal(sent)
+        said, _ = driver.communicate(timeout=60)
+    finally:
+        driver.kill()
+    assert driver.returncode == 130
+    assert said.endswith("stopped; run the same command again to resume\n") and "Traceback" not in said
+    until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=10)
+
+
 def test_what_a_full_disk_cuts_goes_on_when_there_is_room(tmp_path):
     run(search(trials=1), tmp_path / "out")
     dump(search(trials=3), tmp_path / "tiny.yaml")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from stdc_search.data.dataset import DataError
 from stdc_search.data.decoding import mask_codes
+from stdc_search.data.reading import read_all
 from stdc_search.errors import several
 from stdc_search.records import IGNORED
 
@@ -36,16 +36,13 @@ def encoding_of(masks: Sequence[Path], told: Callable[[int, int], None] | None =
     ids: Counter[int] = Counter()
     colours: Counter[tuple[int, ...]] = Counter()
     seen: dict[type, Path] = {}
-    with ThreadPoolExecutor() as pool:  # decoders release the GIL
-        for done, (path, found) in enumerate(zip(chosen, pool.map(mask_codes, chosen), strict=True), start=1):
-            for code, count in found.items():
-                seen.setdefault(type(code), path)
-                if isinstance(code, tuple):
-                    colours[code] += count
-                else:
-                    ids[code] += count
-            if told is not None:
-                told(done, most)
+    for path, found in zip(chosen, read_all(chosen, mask_codes, told), strict=True):
+        for code, count in found.items():
+            seen.setdefault(type(code), path)
+            if isinstance(code, tuple):
+                colours[code] += count
+            else:
+                ids[code] += count
     if len(seen) == 2:
         raise DataError(f"{seen[int]}: holds class ids, but {seen[tuple]} holds colours; save all masks alike")
     return _of_colours(colours, chosen[0]) if colours else _of_ids(ids, chosen[0])

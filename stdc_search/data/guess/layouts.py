@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -153,6 +154,11 @@ def _in_one_folder(folder: Path, files: Sequence[Path]) -> Found:
             if suffix is not None and name.endswith(suffix) and name.removesuffix(suffix) in by_name
         ]
     if not pairs:
+        if beside := _masks_beside(folder, {path.stem for path in files}):
+            raise DataError(
+                f"{folder}: holds images and no masks, which seem to lie beside it, in {several(beside, 3)}; give the "
+                f"folder of both: `stdc-search init {shlex.quote(str(folder.parent))}`"
+            )
         raise DataError(
             f"{folder}: holds {len(files)} images ({several([path.name for path in files], 3)}) and no masks. Masks "
             "lie in a folder named `masks` or `labels`, or beside their images (`a.jpg`, `a_mask.png`). To label "
@@ -160,6 +166,12 @@ def _in_one_folder(folder: Path, files: Sequence[Path]) -> Found:
         )
     split, notes = _by_folders([image.relative_to(folder).as_posix() for image, _ in pairs])
     return Found(pairs, {"images": ".", "masks": "."}, split, notes)
+
+
+def _masks_beside(folder: Path, names: set[str]) -> list[str]:
+    """Folders beside this one that seem to hold masks of images with these names."""
+    others = sorted(one for one in folder.parent.iterdir() if one.is_dir() and _names_masks(one.name))
+    return [one.name for one in others if names & {path.stem for path in files_below(one, MASK_ENDINGS)}]
 
 
 def _lists(folder: Path, names: set[str]) -> dict[str, Any]:

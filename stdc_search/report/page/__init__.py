@@ -33,7 +33,7 @@ def page(folder: Path, report: Report, extras: Extras) -> str:
     environment = Environment(loader=PackageLoader("stdc_search.report.page"), autoescape=select_autoescape())
     found = gather(folder, report, extras)
     return environment.get_template("index.html").render(
-        title=report.title,
+        title=found["title"],
         data=htmlsafe_json_dumps(found, allow_nan=False),
         plotly=get_plotlyjs(),
     )

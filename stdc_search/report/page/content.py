@@ -19,7 +19,7 @@ from stdc_search.report import Report
 from stdc_search.report.candidates import first
 from stdc_search.report.page import figures
 from stdc_search.report.page.pictures import Pictures
-from stdc_search.report.words import label, short_titles
+from stdc_search.report.words import label, length, short_titles
 from stdc_search.run_folder import (
     CURVE,
     FINALS,
@@ -65,6 +65,7 @@ def gather(folder: Path, report: Report, extras: Extras) -> dict[str, Any]:
     """What the page shows."""
     run, records = load(folder / SPEC), read(folder / RESULTS)
     finals = report.finals
+    title = report.title + (f"; finals {length(load(folder / FINALS / SPEC))}" if finals else "")
     rows = {row["number"]: row for row in report.candidates.to_dict("records")}
     final_rows = {row["number"]: row for row in finals.candidates.to_dict("records")} if finals else {}
     pictures = Pictures(Palette.of(run.data, run.network.classes))
@@ -76,7 +77,7 @@ def gather(folder: Path, report: Report, extras: Extras) -> dict[str, Any]:
     for number, network in networks.items():  # after the shared images, which matter more, of all networks
         network["worst"] = _worst(_place(folder, number, number in final_rows), number, pictures)
     return {
-        "title": report.title,
+        "title": title,
         "notes": [
             {"title": title, "lines": lines}
             for title, lines in (
@@ -113,7 +114,9 @@ def _lead(folder: Path, run: RunSpec, report: Report) -> str:
         return ""
     source = report.finals or report
     row = source.candidates.set_index("number").loc[report.best].to_dict()
-    said = [*_said_of_accuracy(row, run), *([f"{row[TIME]:.3g} ms"] if not pd.isna(row.get(TIME)) else [])]
+    said = [*_said_of_accuracy(row, run)]
+    if not pd.isna(row.get(TIME)):
+        said.append(f"{row[TIME]:.3g} ms" + " (predicted)" * (row.get("latency.source") == "predicted"))
     stage = "the finals" if report.finals else "the search"
     best = f"stdc-search best {shlex.quote(str(folder))} --at-most"
     return (

@@ -26,12 +26,7 @@ Figure = dict[str, Any]
 def front(picture: FrontPicture, finals: FrontPicture | None, records: Sequence[Record], frame: pd.DataFrame) -> Figure:
     """Every candidate by cost and accuracy; a click on one selects its network."""
     rows = {row["number"]: row for row in frame.to_dict("records")}
-    data = []
-    if len(picture.line) > 1:
-        x, y = zip(*picture.line, strict=True)
-        shape = "hv" if picture.x.direction == "minimize" else "vh"  # what the better of two neighbours gives
-        line = {"color": SEARCHED, "width": 1.5, "shape": shape}
-        data.append(_trace("", x, y, mode="lines", line=line, hoverinfo="skip", showlegend=False))
+    data = _line(picture, SEARCHED) + (_line(finals, FINAL) if finals is not None else [])
     for kind, look in LOOKS.items():
         if dots := [dot for dot in picture.dots if dot.kind == kind]:
             marker = {
@@ -50,6 +45,16 @@ def front(picture: FrontPicture, finals: FrontPicture | None, records: Sequence[
     layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
     layout["shapes"], layout["annotations"] = _lines(picture)
     return {"data": data, "layout": layout}
+
+
+def _line(picture: FrontPicture, colour: str) -> list[dict[str, Any]]:
+    """The line through a front, unless it is of one network."""
+    if len(picture.line) < 2:
+        return []
+    x, y = zip(*picture.line, strict=True)
+    shape = "hv" if picture.x.direction == "minimize" else "vh"  # what the better of two neighbours gives
+    line = {"color": colour, "width": 1.5, "shape": shape}
+    return [_trace("", x, y, mode="lines", line=line, hoverinfo="skip", showlegend=False)]
 
 
 def _trace(name: str, x: Iterable[Any], y: Iterable[Any], **more: Any) -> dict[str, Any]:
@@ -75,7 +80,8 @@ def _dots(
     named = [dot for dot in dots if dot.label]
     more: dict[str, Any] = {"mode": "markers", "marker": dict(marker)}
     if bars and named and len(dots) <= 60:
-        more |= {"mode": "markers+text", "text": [escape(dot.label) for dot in dots], "textposition": "top center"}
+        more |= {"mode": "markers+text", "text": [escape(dot.label) for dot in dots]}
+        more |= {"textposition": "top right", "cliponaxis": False}  # beside the bar
     if bars and any(dot.interval for dot in dots):
         more["error_y"] = {"array": [dot.interval or 0 for dot in dots], "thickness": 1, "width": 0}
     hover = [_hover(dot, rows.get(dot.number, {}), picture) for dot in dots]
@@ -210,7 +216,8 @@ def agreement(search: pd.DataFrame, finals: pd.DataFrame, accuracy: str) -> Figu
         both[accuracy],
         mode="markers+text",
         text=[escape(str(name)) for name in both["name"]],
-        textposition="top center",
+        textposition="top right",
+        cliponaxis=False,
         error_y={"array": errors, "thickness": 1, "width": 0},
         marker={"color": FINAL, "size": 10, "symbol": "diamond"},
         customdata=both["number"].tolist(),

@@ -167,7 +167,7 @@ function curves(found) {
     line("loss", curve, curve.loss, { trace: { mode: "lines" } }),
     ...(curve.score.some((value) => value !== null) ? [line("score", curve, curve.score, { line: { dash: "dot" }, trace: { mode: "lines+markers", connectgaps: true, yaxis: "y2" } })] : []),
   ]);
-  const layout = { xaxis: { title: { text: "epoch" } }, yaxis: { title: { text: "training loss" } } };
+  const layout = { xaxis: { title: { text: "epoch" }, dtick: Math.ceil(Math.max(...found.flatMap((curve) => curve.epochs)) / 10) }, yaxis: { title: { text: "training loss" } } };
   if (scored) layout.yaxis2 = { title: { text: "score, %" }, overlaying: "y", side: "right", showgrid: false };
   drawn.set(place, { data: traces, layout });
   requestAnimationFrame(() => place.isConnected && draw(place, drawn.get(place)));
