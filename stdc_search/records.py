@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -386,18 +387,30 @@ def read(path: Path, fault: Callable[[Record], str | None] = lambda record: None
         return []
     if is_endless(path):
         raise DamagedError(f"{path}: is a pipe or a device, not a file")
-    whole, _, _torn = path.read_bytes().rpartition(b"\n")
+    status = path.stat()
     records: dict[int, Record] = {}
+    for line, record in _lines(path, status.st_ino, status.st_size, status.st_mtime_ns):
+        if problem := fault(record):
+            raise _damaged(path, line, problem)
+        records[record.number] = record
+    return [*records.values()]
+
+
+@lru_cache(maxsize=2)  # a command reads those of a run, and of its finals, several times
+def _lines(path: Path, inode: int, size: int, modified_ns: int) -> list[tuple[int, Record]]:
+    """The records of a file, each with its line. What tells whether the file has changed is the key of the cache."""
+    whole, _, _torn = path.read_bytes().rpartition(b"\n")
+    found = []
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
-            record = Record.model_validate_json(line)
+            found.append((number, Record.model_validate_json(line)))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             problem = f"is not a record of format 1: {place}{': ' * bool(place)}{first['msg']}"
-        else:
-            records[record.number] = record
-            problem = fault(record)
-        if problem:
-            raise DamagedError(f"{path}:{number}: {problem}; repair that line, or remove it") from None
-    return [*records.values()]
+            raise _damaged(path, number, problem) from None
+    return found
+
+
+def _damaged(path: Path, line: int, problem: str) -> DamagedError:
+    return DamagedError(f"{path}:{line}: {problem}; repair that line, or remove it")

@@ -1,6 +1,7 @@
 """Records survive what happens to a file."""
 
 import math
+import os
 
 import pytest
 
@@ -17,7 +18,7 @@ from stdc_search.records import (
     read,
     read_machines,
 )
-from stdc_search.storage import cut_torn_line
+from stdc_search.storage import cut_torn_line, write_atomically
 
 
 def record(number: int, **more) -> Record:
@@ -40,6 +41,20 @@ def test_what_is_appended_is_read(tmp_path):
     for one in written:
         append(path, one)
     assert read(path) == written
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append(path, record(0))
+    first = read(path)
+    first.clear()  # whoever gets the records may do with the list what he likes
+    assert read(path) == [record(0)]
+    append(path, record(1))
+    assert read(path) == [record(0), record(1)]
+    text = path.read_bytes()
+    write_atomically(path, text.replace(b'"number":1', b'"number":7'))
+    os.utime(path, ns=(0, 0))  # another file of this size
+    assert [one.number for one in read(path)] == [0, 7]
 
 
 def test_the_iou_of_a_class_is_a_metric():

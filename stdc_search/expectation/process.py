@@ -6,8 +6,9 @@ measurements of the point have in common. Noise differs from one measurement to 
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import cached_property, wraps
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,31 @@ class Kernel(NamedTuple):
 
     def between(self, x: Floats, y: Floats) -> Floats:
         """Covariances of the noiseless values at [points, dimensions] each."""
+        near, same = self.alike(x, y)
+        return self.signal * near + self.own * same
+
+    def alike(self, x: Floats, y: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """How alike points are to their neighbours, and which are the same."""
         distances = cdist(x / self.lengths, y / self.lengths).astype(np.float64, copy=False)
-        return self.signal * _matern(distances) + self.own * (distances == 0)
+        return _matern(distances), distances == 0
+
+
+Result = TypeVar("Result")
+
+
+def _remembered(method: Callable[..., Result]) -> Callable[..., Result]:
+    """Remember the last result of a method: a model asks several times in a row about the same arrays."""
+
+    last = f"last of {method.__name__}"
+
+    @wraps(method)
+    def remembering(self: Any, *arrays: Floats) -> Result:
+        before, result = self.__dict__.get(last, ((), None))
+        if len(before) != len(arrays) or any(one is not other for one, other in zip(before, arrays, strict=True)):
+            self.__dict__[last] = arrays, (result := method(self, *arrays))
+        return result
+
+    return remembering
 
 
 class GaussianProcess:
@@ -64,22 +88,30 @@ class GaussianProcess:
 
     def means(self, points: Floats) -> Floats:
         """The first of what `predict` gives, which is quick."""
-        return self.mean + self.scale * (self.kernel.between(points, self.points) @ self.weights)
+        return self.mean + self.scale * (self._between(points, self.points) @ self.weights)
 
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the noiseless values at further points."""
-        across = self.kernel.between(points, self.points)
-        solved = solve_triangular(self.factor[0], across.T, lower=True)
+        across, solved = self._between(points, self.points), self._solved(points)
         variance = (self.kernel.signal + self.kernel.own - (solved**2).sum(0)).clip(1e-12)
         return self.mean + self.scale * (across @ self.weights), self.scale * np.sqrt(variance)
 
     def covariance(self, some: Floats, others: Floats) -> Floats:
         """Covariances of the noiseless values at further points: [some, others]."""
         first, second = (self._own if points is self.points else self._solved(points) for points in (some, others))
-        return self.scale**2 * (self.kernel.between(some, others) - first.T @ second)
+        return self.scale**2 * (self._between(some, others) - first.T @ second)
 
+    @_remembered
     def _solved(self, points: Floats) -> Floats:
-        return solve_triangular(self.factor[0], self.kernel.between(points, self.points).T, lower=True)
+        return solve_triangular(self.factor[0], self._between(points, self.points).T, lower=True)
+
+    def _between(self, x: Floats, y: Floats) -> Floats:
+        near, same = self._alike(x, y)
+        return self.kernel.signal * near + self.kernel.own * same
+
+    @_remembered
+    def _alike(self, x: Floats, y: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        return self.kernel.alike(x, y)
 
     @cached_property
     def _own(self) -> Floats:
@@ -103,7 +135,8 @@ class GaussianProcess:
 
     def between(self, x: Floats, y: Floats) -> Floats:
         """Correlations of values of which neighbours share half: [x, y]."""
-        return self.kernel._replace(signal=0.5, own=0.5).between(x, y)
+        near, same = self._alike(x, y)
+        return 0.5 * near + 0.5 * same
 
     @property
     def spread(self) -> float:

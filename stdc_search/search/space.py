@@ -32,6 +32,9 @@ WHOLE, SAMPLE = 1_000_000, 100_000
 """Spaces up to the first number are tabulated whole; of larger ones, and infinite ones, the second many."""
 CHUNK = 4096
 """Networks that a process counts at a time."""
+SEVERAL = 100_000
+"""Networks that several processes are worth starting for: each of them imports PyTorch, and meets the parts of the
+space for the first time."""
 ILLEGAL = -1
 COSTS = tuple(f"cost.{name}" for name in Counts._fields)
 
@@ -178,7 +181,7 @@ def _counted(
     spec: RunSpec, options: Mapping[str, Sequence[Any]], chunks: Sequence[NDArray[np.intp]], processes: int
 ) -> Any:
     """The counts of each chunk, in their order."""
-    if processes == 1 or len(chunks) <= 2 * processes:
+    if processes == 1 or CHUNK * len(chunks) <= SEVERAL:
         return map(_Counter(spec, options), chunks)
     return _counted_by_processes(spec, options, chunks, processes)
 

@@ -403,8 +403,13 @@ class Study:
 
     def _parameter(self, name: str, value: Any) -> Any:
         """What Optuna sees: the index of a choice, else the value."""
-        vary = self.search.vary[name]
-        return [_key(one) for one in vary.of].index(_key(value)) if isinstance(vary, Choice) else value
+        return self._indices[name][_key(value)] if name in self._indices else value
+
+    @cached_property
+    def _indices(self) -> dict[str, dict[str, int]]:
+        """The index of each value of a choice, by its key."""
+        choices = {name: vary for name, vary in self.search.vary.items() if isinstance(vary, Choice)}
+        return {name: {_key(one): i for i, one in enumerate(vary.of)} for name, vary in choices.items()}
 
     def _value(self, name: str, parameter: Any) -> Any:
         vary = self.search.vary[name]

@@ -319,3 +319,26 @@ def test_of_a_search_costs_and_predicted_times_are_known_and_limits_hold():
 def all_values():
     for depth, width in product((1, 2, 3), (16, 32, 48)):
         yield {"network.backbone.stages.0.depth": depth, "width": width}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_many_trials_those_least_far_behind_the_front_are_looked_at(seed):
+    rng = np.random.default_rng(seed)
+    costs, values = rng.integers(5, size=(60, 2)).astype(float), rng.normal(size=(60, 1))
+    behind = [max(values[i, 0] - values[j, 0] for j in range(60) if (costs[j] <= costs[i]).all()) for i in range(60)]
+    chosen = known_cost._least_behind(costs, values, 20)
+    assert sorted(chosen) == [*chosen] and len({*chosen}) == 20
+    assert max(behind[i] for i in chosen) <= min(behind[i] for i in {*range(60)} - {*chosen})
+    assert known_cost._least_behind(costs, values, 60).tolist() == [*range(60)]
+
+
+def test_with_more_trials_than_are_looked_at_proposals_are_new_and_good(monkeypatch):
+    monkeypatch.setattr(known_cost, "HOPEFUL", 6)
+    monkeypatch.setattr(known_cost, "FITTED", 12)
+    study = study_of(KnownCostSampler(SPACE, known))
+    run(study, 24)
+    assert len({tuple(trial.params.items()) for trial in study.trials}) == 24
+    assert (
+        max(trial.values[0] for trial in study.trials)
+        >= sorted(accuracy(dict(zip(SPACE, one, strict=True))) for one in every())[-2]
+    )

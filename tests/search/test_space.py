@@ -58,6 +58,7 @@ def test_every_network_of_a_space_is_counted_as_by_itself():
 def test_processes_change_nothing(monkeypatch):
     spec = tiny_search(vary=VARY)
     monkeypatch.setattr(space, "CHUNK", 10)
+    monkeypatch.setattr(space, "SEVERAL", 0)
     assert tabulate(spec, processes=2).equals(tabulate(spec, processes=1))
 
 

@@ -14,14 +14,12 @@ from optuna.distributions import BaseDistribution
 from stdc_search.network.cost import count_quickly
 from stdc_search.records import Latency
 from stdc_search.search.known_cost.pool import grid
-from stdc_search.search.space import COSTS, ILLEGAL, count_many, maker
+from stdc_search.search.space import COSTS, ILLEGAL, SEVERAL, count_many, maker
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
 from stdc_search.spec.search import broken
 
 TIME = "latency.median_ms"
-MANY = 20_000
-"""Candidates that several processes are worth starting for."""
 
 
 class KnownObjectives:
@@ -52,7 +50,7 @@ class KnownObjectives:
     def __call__(self, many: Sequence[Mapping[str, Any]]) -> list[tuple[float | None, ...] | None]:
         rows = np.array([[self.index[name][one[name]] for name in self.options] for one in many], dtype=np.intp)
         rows = rows.reshape(len(many), len(self.options))
-        if self.predict is None and len(many) > MANY:
+        if self.predict is None and len(many) > SEVERAL:
             counts = count_many(self.spec, self.options, rows, os.cpu_count() or 1)
             found = [None if one[0] == ILLEGAL else dict(zip(COSTS, one, strict=True)) for one in counts.tolist()]
         else:

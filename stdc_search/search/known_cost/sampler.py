@@ -32,6 +32,8 @@ Known = Callable[[Mapping[str, Any]], "Sequence[float | None] | None"]
 
 FITTED = 1_000
 """Trials that predictions are made from, at most."""
+HOPEFUL = 500
+"""Trials whose points may come to be on the front, at most: those least far behind it."""
 STARTUP = 8
 """Trials before there is a model."""
 CLIMBS, BEST = 4, 4
@@ -239,7 +241,8 @@ class _Model:
             running, their = history.running, np.zeros((0, costs.shape[1]))
         points = pool.features(rows, costs)
         pending = pool.features(running, their)
-        kept = spread(len(rows), FITTED)
+        kept, hopeful = spread(len(rows), FITTED), _least_behind(costs, values[:, pool.unknown], HOPEFUL)
+        rows, costs, spots = rows[hopeful], costs[hopeful], np.concatenate([points[hopeful], pending])
         self.processes, means = [], []
         for i in pool.unknown:
             told = None if i not in history.proxies else history.proxies[i] * pool.signs[i]
@@ -248,11 +251,11 @@ class _Model:
             if len(pending):
                 process = process.after(pending)
             self.processes.append(process)
-            means.append(process.means(np.concatenate([points, pending])))
+            means.append(process.means(spots))
         places = np.concatenate([rows, running])
         _, once = np.unique(places, axis=0, return_index=True)
         self.networks, self.trained = places[once], once < len(rows)
-        self.places = np.concatenate([points, pending])[once]
+        self.places = spots[once]
         self.bounds = []
         for i, excess in enumerate(history.excess, start=len(pool.signs)):
             settings = _settings(points, excess, None, i, learnt)
@@ -337,6 +340,17 @@ class _Model:
         hoped = self.level - 3 * self.processes[0].predict(self.places)[1]
         behind = (self.front_spots <= self.spots[:, None]).all(2) & (self.front_level < hoped[:, None])
         return ~behind.any(1)
+
+
+def _least_behind(costs: Floats, values: Floats, most: int) -> NDArray[np.intp]:
+    """Indices of at most `most` points, those least far behind the front in the first of their values."""
+    if len(values) <= most:
+        return np.arange(len(values))
+    spots, level = np.concatenate([costs, values[:, 1:]], axis=1), values[:, 0]
+    front = undominated(spots, level)
+    rivals = (spots[front] <= spots[:, None]).all(2)
+    behind = np.where(rivals, level[:, None] - level[front], -np.inf).max(1)
+    return np.sort(np.argsort(behind, kind="stable")[:most])
 
 
 def _settings(
