@@ -18,6 +18,7 @@ from stdc_search.network.builder import build
 from stdc_search.network.weights import save_weights
 from stdc_search.records import read_machines
 from stdc_search.report.words import device
+from stdc_search.spec import files
 from stdc_search.spec.base import dump
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import schema
@@ -57,6 +58,7 @@ def test_help_has_a_short_option():
 
 def test_the_version_is_the_packages():
     assert CliRunner().invoke(app, ["--version"]).output == f"stdc-search {__version__}\n"
+    assert files.read(Path("CITATION.cff")).values["version"] == __version__
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from stdc_search.cli.options import (
 )
 from stdc_search.run_folder import spec_name
 from stdc_search.spec.choices import Dynamic, FloatPrecision, Format, Precision, ProfiledRuntime, Runtime
+from stdc_search.spec.shipped import shipped
 
 if TYPE_CHECKING:
     from stdc_search.commands.labeller import Labeller
@@ -105,6 +106,41 @@ def run_command(
     console = Console(quiet=quiet, force_terminal=False if as_json else None)
     screen = (JsonLines if as_json else Screen)(console)
     run(spec, out, earlier=earlier or (), data_root=data_root, screen=screen)
+
+
+@app.command("demo")
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/quickstart"),
+) -> None:
+    """Run a first small search, which needs no data.
+
+    The same as `run quickstart`: networks for simple street scenes, which the package draws.
+    """
+    run_command(shipped(Path("quickstart")), out)
+
+
+@app.command("specs")
+def specs_command(
+    name: Annotated[
+        str | None, typer.Argument(help="One of them, to print or copy.", show_default="list all of them")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="New file for a copy.", show_default="standard output")] = None,
+) -> None:
+    """List the specs that come with the package, or copy one.
+
+    Each command takes their names where it takes a file: `stdc-search cost stdc1_seg50 baselines/enet`.
+    """
+    from stdc_search.commands.shipped import copy
+    from stdc_search.spec.shipped import about, names, text
+
+    if name is None:
+        width = max(map(len, names()))
+        echo("\n".join(f"{one:{width}}  {about(one)}" for one in names()))
+    elif out is None:
+        echo(text(name), end="")
+    else:
+        copy(name, out)
+        echo(f"saved: {out}; next: stdc-search check {out}, then stdc-search run {out}")
 
 
 @app.command("init")

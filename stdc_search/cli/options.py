@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from stdc_search.errors import inert
+from stdc_search.spec.shipped import shipped
 
 AS_IN_SPEC = "as in the spec"
 
@@ -31,8 +32,17 @@ def choice(legal: Any, help: str, default: str | bool = True) -> Any:
     return typer.Option(parser=parse, metavar=f"<{'|'.join(choices)}>", help=help, show_default=default)
 
 
-Spec = Annotated[Path, typer.Argument(help="Spec file, YAML or JSON.", show_default=False)]
-Specs = Annotated[list[Path], typer.Argument(help="Spec files, YAML or JSON.", show_default=False)]
+def spec_argument(help: str) -> Any:
+    """An argument that is a spec's file, or the name of a shipped spec; or several of them."""
+
+    def find(value: Path | list[Path]) -> Path | list[Path]:
+        return [shipped(one) for one in value] if isinstance(value, list) else shipped(value)
+
+    return typer.Argument(help=help, callback=find, show_default=False)
+
+
+Spec = Annotated[Path, spec_argument("Spec file, YAML or JSON, or the name of a shipped spec.")]
+Specs = Annotated[list[Path], spec_argument("Spec files, YAML or JSON, or names of shipped specs.")]
 Weights = Annotated[
     Path, typer.Argument(help="Weights of the network; of an `onnx_file`, the file itself.", show_default=False)
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stdc_search.cli.options import DataRoot, Int8, Out, choice, echo, folder_option
+from stdc_search.cli.options import DataRoot, Int8, Out, Spec, choice, echo, folder_option, spec_argument
 from stdc_search.spec.choices import Format
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
@@ -95,8 +95,8 @@ def compare_command(
 
 
 def diff_command(
-    first: Annotated[Path, typer.Argument(help="Spec file, YAML or JSON.", show_default=False)],
-    second: Annotated[Path, typer.Argument(help="Another spec file.", show_default=False)],
+    first: Spec,
+    second: Annotated[Path, spec_argument("Another one.")],
 ) -> None:
     """Show how two specs differ, and in cost.
 

@@ -36,6 +36,7 @@ from stdc_search.spec.executor import ExecutorSpec, InProcessSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.search import SearchSpec
+from stdc_search.spec.shipped import shipped
 from stdc_search.training.parallel import announce, leads
 from stdc_search.trial.training import Datasets, follow
 from stdc_search.trial.trial import run_trial
@@ -55,7 +56,7 @@ def run(
     With several processes (`parallel.py`), the first one leads and the others take part in its trainings.
 
     Args:
-        spec: a spec, or its file.
+        spec: a spec, its file, or the name of a shipped one.
         out: the run's folder; default: `runs/` and the name of the file; a run's own spec goes on with that run.
         earlier: folders of earlier runs, whose finished trainings are taken over where they fit.
         data_root: where a relative `data.root` starts.
@@ -70,7 +71,7 @@ def run(
     """
     source = None
     if not isinstance(spec, RunSpec):
-        source = Path(spec)
+        source = shipped(Path(spec))
         out = out or default_folder(source)
         spec = load(source)
     if out is None:

@@ -17,6 +17,7 @@ from stdc_search.spec.explain import explain
 from stdc_search.spec.problems import Problem, SpecError, at, shown
 from stdc_search.spec.rules import Spec, Unknowable, Unknown
 from stdc_search.spec.salvage import changed, rules_broken_in
+from stdc_search.spec.shipped import shipped
 from stdc_search.storage import write_atomically
 
 
@@ -101,14 +102,14 @@ def load(path: str | Path, spec_class: type[AnySpec], prepare: Callable[[Any], A
     """Read a spec from a YAML or JSON file; omitted fields get their defaults.
 
     Args:
-        path: the file.
+        path: the file, or the name of a shipped spec.
         spec_class: what it describes.
         prepare: adds values to what the file says.
 
     Raises:
         SpecError: with every problem that was found, by file, line and dotted path.
     """
-    file = Path(path)
+    file = shipped(Path(path))
     document = files.read(file)
     values = prepare(document.values)
     context = {"folder": file.parent}

@@ -25,7 +25,8 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 from ruamel.yaml.resolver import VersionedResolver
 
-from stdc_search.errors import closest
+from stdc_search.errors import alike, closest
+from stdc_search.spec import shipped
 from stdc_search.spec.editor import FILE as SCHEMA
 from stdc_search.spec.problems import Problem, SpecError, shown
 from stdc_search.storage import is_endless
@@ -98,6 +99,9 @@ def _text(file: Path) -> str:
         message = f"not UTF-8 (byte {error.start}); save it as UTF-8"
     except FileNotFoundError:
         message = missing(file)
+        if file.parent == Path() and not alike(file.name, _specs_in(file.parent)):  # meant as a name?
+            meant = alike(file.stem, shipped.names())
+            message = f"does not exist; did you mean `{meant}`?" if meant else f"{message}; see `stdc-search specs`"
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         if os.path.isdir(file):
