@@ -197,6 +197,18 @@ def locked(run: Path) -> Iterator[Path]:
         ) from None
 
 
+def killed(candidate: Path) -> int:
+    """How often the process of a trial was killed since the trial's last checkpoint."""
+    mark = candidate / TRIES
+    try:
+        since = mark.stat().st_mtime_ns
+        if any(file.stat().st_mtime_ns > since for file in candidate.rglob(CHECKPOINT)):
+            return 0
+        return int(mark.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
 def note_running(candidate: Path, record: Record) -> None:
     """Save the record so far of a running candidate; a stopped run resumes from it."""
     write_atomically(candidate / RUNNING, record.model_dump_json())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
@@ -9,9 +11,9 @@ from statistics import mean
 from typing import Protocol
 
 from stdc_search.records import Record
-from stdc_search.run_folder import running
+from stdc_search.run_folder import candidate_folder, killed, running
 from stdc_search.search.candidates import Candidates
-from stdc_search.search.executors import Executor, GivenUp, Lost, Outcome
+from stdc_search.search.executors import KILLED, Executor, GivenUp, Lost, Outcome
 from stdc_search.search.halving import Halving, Trust
 from stdc_search.search.ladder import LADDER
 from stdc_search.search.study import Proposal
@@ -21,7 +23,11 @@ from stdc_search.trial.trial import TrialJob
 REJECTIONS = 1000
 """Candidates rejected in a row after which a search gives up."""
 ATTEMPTS = 2
-"""How often a candidate is tried whose process is lost."""
+"""How often a candidate is tried whose process is lost. Then the others come first, and it is tried once more."""
+TOGETHER = 10.0
+"""Seconds within which losses of several candidates have a common reason, which is no fault of theirs."""
+MOST_LOSSES = 10
+"""Losses of a candidate after which it is given up, whatever their reasons."""
 PATIENCE = 5.0
 """Seconds after which an executor is asked again whether it has become larger."""
 
@@ -63,7 +69,13 @@ class Driver:
     ) -> None:
         self.study, self.executor, self.candidates, self.say, self.learnt = study, executor, candidates, say, learnt
         self.look = look
-        self.tried: dict[Future[Outcome], tuple[TrialJob, int]] = {}
+        self.tried: dict[Future[Outcome], TrialJob] = {}
+        self.losses: dict[int, list[float]] = {}
+        """When candidates were lost by what may be their own fault."""
+        self.lost: Counter[int] = Counter()
+        """How often they were lost at all."""
+        self.last: list[TrialJob] = []
+        """Candidates that wait until all others are done."""
         self.proposals: dict[int, Proposal] = {}
         self.unfinished: list[Proposal] = []
         self.standing: dict[int, TrialJob] = {}
@@ -82,15 +94,21 @@ class Driver:
             self._climb(record)
             if record.rungs and isinstance(job := self._examined(proposal), TrialJob):
                 self.standing[record.number] = replace(job, draft=record)
-            elif not record.rungs:
+            elif record.rungs:
+                continue
+            elif killed(candidate_folder(self.candidates.folder, record.number)) < KILLED:
                 self.unfinished.append(proposal)
+            elif isinstance(job := self._examined(proposal), TrialJob):
+                self.last.append(job)
         while True:
             while len(self.tried) < max(self.executor.slots, 1) and self._submit():
                 pass
+            if not self.tried and self.last:
+                self._try(self.last.pop(0))
             if not self.tried:
                 break
             done = wait(self.tried, timeout=PATIENCE, return_when=FIRST_COMPLETED).done
-            self.look([job for future, (job, _) in self.tried.items() if future not in done])
+            self.look([job for future, job in self.tried.items() if future not in done])
             for future in done:
                 self._settle(future)
         for number in [*self.standing]:
@@ -124,7 +142,7 @@ class Driver:
         limited = [one for one in self.candidates.records if one.origin != "reference"]
         measured = [one for one in limited if one.latency is not None and one.latency.source == "measured"]
         ladder = [one for one in measured if (one.name or "").startswith(LADDER)]
-        going = [job.draft.name for job, _ in self.tried.values() if (job.draft.name or "").startswith(LADDER)]
+        going = [job.draft.name for job in self.tried.values() if (job.draft.name or "").startswith(LADDER)]
         return bool(ladder) and not going and all(one.state == "rejected" for one in measured)
 
     def _examined(self, proposal: Proposal) -> TrialJob | None:
@@ -144,19 +162,24 @@ class Driver:
             self.halving.begin(proposal.number)
         return replace(job, until=self.halving.spec.rungs[0])
 
-    def _try(self, job: TrialJob, attempt: int = 1) -> None:
-        self.tried[self.executor.submit(job)] = job, attempt
+    def _try(self, job: TrialJob) -> None:
+        self.tried[self.executor.submit(job)] = job
 
     def _settle(self, future: Future[Outcome]) -> None:
         """Learn what became of a trial."""
-        job, attempt = self.tried.pop(future)
+        job = self.tried.pop(future)
         try:
             record, machine = future.result()
             self.candidates.met(machine)
         except Lost as loss:
-            if attempt < ATTEMPTS:
-                self.say(f"{job.draft.number:04d}: {loss}; it will be tried again")
-                self._try(job, attempt + 1)
+            losses, name = self._losses(job.draft.number, loss), f"{job.draft.number:04d}"
+            if losses < ATTEMPTS:
+                self.say(f"{name}: {loss}; it will be tried again")
+                self._try(job)
+                return
+            if losses == ATTEMPTS:
+                self.say(f"{name}: {loss}; it will be tried again when all others are done")
+                self.last.append(job)
                 return
             record = _failed(job, loss)
         except GivenUp as reason:
@@ -166,6 +189,17 @@ class Driver:
             self.standing[record.number] = replace(job, draft=record)
         else:
             self._finish(record)
+
+    def _losses(self, number: int, loss: Lost) -> int:
+        """How often a candidate was lost by what may be its own fault."""
+        now, mine = time.monotonic(), self.losses.setdefault(number, [])
+        together = [its for other, its in self.losses.items() if other != number and its and now - its[-1] < TOGETHER]
+        for its in together:
+            its.pop()
+        if not (loss.from_outside or together):
+            mine.append(now)
+        self.lost[number] += 1
+        return len(mine) if self.lost[number] < MOST_LOSSES else MOST_LOSSES
 
     def _finish(self, record: Record) -> None:
         self.standing.pop(record.number, None)

@@ -1,6 +1,7 @@
 """Trials in this process, in others, and on a cluster: what becomes of them, also when what does them dies."""
 
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -12,8 +13,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,14 +26,16 @@ from stdc_search.commands import screen
 from stdc_search.commands.run import run
 from stdc_search.data import DataError
 from stdc_search.errors import UserError
-from stdc_search.latency import UnavailableError
+from stdc_search.latency import UnavailableError, this_machine
 from stdc_search.network.weights import WeightsError
 from stdc_search.records import Record, read
 from stdc_search.run_folder import PROGRESS
 from stdc_search.search import driver
+from stdc_search.search.candidates import Candidates
 from stdc_search.search.executors import processes
-from stdc_search.search.executors.executor import Outcome, translated
+from stdc_search.search.executors.executor import Lost, Outcome, translated
 from stdc_search.search.executors.processes import Processes
+from stdc_search.search.study import Study
 from stdc_search.spec.base import dump, replace
 from stdc_search.spec.executor import ProcessesSpec
 from stdc_search.spec.problems import Problem, SpecError
@@ -122,20 +127,77 @@ def test_a_killed_process_costs_a_try_and_no_candidate(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_candidate_whose_process_is_always_killed_fails_and_the_search_goes_on(tmp_path):
+def test_a_candidate_whose_process_is_always_killed_comes_last_and_fails(tmp_path):
     spec = varied("training.epochs", 100_000, 1, executor={**PROCESSES, "workers": 1})
-
-    def kill() -> None:
-        for epochs in (3, 6):
-            until(lambda epochs=epochs: any(_epochs(p) >= epochs for p in tmp_path.glob("networks/*/curve.csv")))
-            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-
-    killer = in_background(kill)
+    killer = in_background(lambda: kill_at(tmp_path, (3, 6, 9), signal.SIGKILL))
     run(spec, tmp_path)
     killer.join()
-    states = {record.values["training.epochs"]: record for record in read(tmp_path / "results.jsonl")}
-    assert {epochs: record.state for epochs, record in states.items()} == {100_000: "failed", 1: "complete"}
-    assert "exit code -9" in states[100_000].reason
+    last = read(tmp_path / "results.jsonl")
+    assert [(one.values["training.epochs"], one.state) for one in last] == [(1, "complete"), (100_000, "failed")]
+    assert last[1].reason is not None and "exit code -9; out of memory?" in last[1].reason
+
+
+@pytest.mark.slow
+def test_a_process_that_is_told_to_end_is_no_fault_of_its_candidate(tmp_path):
+    spec = varied("training.epochs", 40, executor={**PROCESSES, "workers": 1})
+    killer = in_background(lambda: kill_at(tmp_path, (3, 6, 9, 12), signal.SIGTERM))
+    said = told(spec, tmp_path)
+    killer.join()
+    assert [record.state for record in read(tmp_path / "results.jsonl")] == ["complete"]
+    assert said.count("exit code 15; it will be tried again") == 4
+
+
+def kill_at(folder: Path, epochs: Sequence[int], sent: signal.Signals) -> None:
+    """Send a signal to the only worker as often as its candidate has come so far."""
+    for count in epochs:
+        until(lambda count=count: any(_epochs(p) >= count for p in folder.glob("networks/*/curve.csv")))
+        os.kill(multiprocessing.active_children()[0].pid, sent)
+        time.sleep(0.5)
+
+
+class Losses:
+    """An executor that loses a candidate as often as it is told to, for one reason or another."""
+
+    slots = 2
+
+    def __init__(self, lost: dict[int, list[Lost]]) -> None:
+        self.lost, self.order = lost, []
+
+    def submit(self, job: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.order.append(job.draft.number)
+        if reasons := self.lost.get(job.draft.number):
+            future.set_exception(reasons.pop(0))
+        else:
+            future.set_result((job.draft.model_copy(update={"state": "stopped", "reason": "fake"}), this_machine()))
+        return future
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("lost", "apart", "failed", "order"),
+    [
+        ({0: [Lost("a")]}, 60, [], [0, 1, 0, 2]),
+        ({0: [Lost("a")] * 2}, 60, [], [0, 1, 0, 2, 0]),
+        ({0: [Lost("a")] * 3}, 60, [0], [0, 1, 0, 2, 0]),
+        ({0: [Lost("a", from_outside=True)] * 5}, 60, [], [0, 1, 0, 2, *[0] * 4]),
+        ({0: [Lost("a", from_outside=True)] * 50}, 60, [0], [0, 1, 0, 2, *[0] * 8]),
+        ({0: [Lost("a")] * 3, 1: [Lost("b")] * 3}, 0, [], None),
+    ],
+    ids=["once", "twice", "always", "outside", "always outside", "together"],
+)
+def test_whose_fault_a_loss_is(tmp_path, monkeypatch, lost, apart, failed, order):
+    """`apart`: seconds between losses of candidates, by a fake clock."""
+    clock = itertools.count(step=apart)
+    monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    spec = varied("training.epochs", 1, 2, 3)
+    candidates = Candidates(spec, tmp_path, lambda *_: None)
+    executor = Losses(lost)
+    driver.Driver(Study(spec), executor, candidates, lambda _: None, lambda: None).run()
+    assert [one.number for one in candidates.records if one.state == "failed"] == failed
+    assert order is None or executor.order == order
+    assert len(candidates.records) == 3
 
 
 def _epochs(curve: Path) -> int:
@@ -179,10 +241,11 @@ def starts(spec: RunSpec, folder: Path, when: str) -> list[int]:
 @pytest.mark.slow
 def test_a_candidate_that_kills_the_search_itself_again_and_again_fails_and_the_search_goes_on(tmp_path):
     spec = varied("training.epochs", 1, 6, 2)
-    assert starts(spec, tmp_path, "before") == [-signal.SIGKILL] * 3 + [0]
+    assert starts(spec, tmp_path, "before") == [-signal.SIGKILL] * 4 + [0]
     found = {record.values["training.epochs"]: record for record in read(tmp_path / "out" / "results.jsonl")}
     assert {epochs: record.state for epochs, record in found.items()} == {1: "complete", 6: "failed", 2: "complete"}
-    assert "killed 3 times during this candidate" in found[6].reason
+    assert [*found][-1] == 6  # it came last
+    assert "killed 4 times during this candidate" in found[6].reason
     assert not list(tmp_path.rglob("tries.txt"))
 
 

@@ -6,12 +6,12 @@ from typing import assert_never
 
 from stdc_search.search.executors.cluster import Cluster
 from stdc_search.search.executors.executor import Executor, GivenUp, Lost, Outcome
-from stdc_search.search.executors.in_process import InProcess, Told
+from stdc_search.search.executors.in_process import KILLED, InProcess, Told
 from stdc_search.search.executors.processes import Processes
 from stdc_search.spec.executor import ExecutorSpec, InProcessSpec, ProcessesSpec, RaySpec
 from stdc_search.trial.training import Datasets
 
-__all__ = ["Executor", "GivenUp", "Lost", "Outcome", "make_executor"]
+__all__ = ["KILLED", "Executor", "GivenUp", "Lost", "Outcome", "make_executor"]
 
 
 def make_executor(spec: ExecutorSpec, datasets: Datasets | None, told: Told) -> Executor:

@@ -67,7 +67,8 @@ class Cluster:
             if isinstance(error, self.ray.exceptions.RayTaskError):
                 return getattr(error, "cause", error)
             if isinstance(error, self.ray.exceptions.RayError):
-                return Lost(f"{type(error).__name__}: {brief(error)}")
+                machine_is_gone = isinstance(error, self.ray.exceptions.NodeDiedError)
+                return Lost(f"{type(error).__name__}: {brief(error)}", from_outside=machine_is_gone)
             return error
 
         done = translated(reference.future(), meaning)

@@ -14,7 +14,16 @@ Outcome = tuple[Record, Machine]
 
 
 class Lost(Exception):
-    """What did a trial is gone, by no fault of the trial's that is known; it can be done again."""
+    """What did a trial is gone, by no fault of the trial's that is known; it can be done again.
+
+    Args:
+        reason: what is known.
+        from_outside: whether it certainly is no fault of the trial's.
+    """
+
+    def __init__(self, reason: str, from_outside: bool = False) -> None:
+        super().__init__(reason)
+        self.from_outside = from_outside
 
 
 class GivenUp(Exception):

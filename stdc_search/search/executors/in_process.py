@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from stdc_search.latency import this_machine
-from stdc_search.run_folder import CHECKPOINT, TRIES
+from stdc_search.run_folder import TRIES, killed
 from stdc_search.search.executors.executor import GivenUp, Outcome
 from stdc_search.storage import write_atomically
 from stdc_search.trial.stopwatch import Progress
@@ -16,7 +15,8 @@ from stdc_search.trial.training import Datasets
 from stdc_search.trial.trial import TrialJob, run_trial
 
 KILLED = 3
-"""How often this process may be killed during a trial, with no checkpoint between."""
+"""How often this process may be killed during a trial, with no checkpoint between, before others come first. Then the
+trial is tried once more."""
 
 
 Told = Callable[[TrialJob], AbstractContextManager[Progress]]
@@ -38,8 +38,8 @@ class InProcess:
     def submit(self, job: TrialJob) -> Future[Outcome]:
         future: Future[Outcome] = Future()
         mark = job.folder / TRIES
-        tries = _tries(job.folder)
-        if tries >= KILLED:
+        tries = killed(job.folder)
+        if tries > KILLED:
             future.set_exception(
                 GivenUp(f"killed {tries} times during this candidate, before any checkpoint; out of memory?")
             )
@@ -54,15 +54,3 @@ class InProcess:
 
     def close(self) -> None:
         pass
-
-
-def _tries(folder: Path) -> int:
-    """How often a trial's process was killed since its last checkpoint."""
-    mark = folder / TRIES
-    try:
-        since = mark.stat().st_mtime_ns
-        if any(file.stat().st_mtime_ns > since for file in folder.rglob(CHECKPOINT)):
-            return 0
-        return int(mark.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        return 0

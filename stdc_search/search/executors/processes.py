@@ -21,6 +21,9 @@ from stdc_search.search.parent import end_with_parent
 from stdc_search.spec.executor import ProcessesSpec
 from stdc_search.trial.trial import TrialJob
 
+TOLD_TO_END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that people and schedulers send; a lack of memory, or a crash, sends others."""
+
 
 class Processes:
     """Processes of this machine, each with its own threads. They end with the process that started them."""
@@ -52,9 +55,11 @@ class Processes:
             case TimeoutError():  # Pebble's own: `_work` translates all others
                 return GivenUp(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
             case ProcessExpired():
-                return Lost(f"its process ended with exit code {error.exitcode}; out of memory?")
+                told = abs(error.exitcode) in TOLD_TO_END  # Pebble's workers exit with 15 after SIGTERM
+                hint = "; out of memory?" if -error.exitcode == signal.SIGKILL else ""
+                return Lost(f"its process ended with exit code {error.exitcode}{hint}", from_outside=told)
             case BrokenProcessPool() if self.worked:
-                return Lost("a worker process ended between two candidates")
+                return Lost("a worker process ended between two candidates", from_outside=True)
             case BrokenProcessPool():
                 return UserError(
                     "the processes of `search.executor` ended before they started; their output says why; "
