@@ -33,7 +33,7 @@ PYTEST_OPTIONS := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types docs site test-slow test-gpu test-oldest
-.PHONY: bench-cost bench-train bench-latency bench-search bench-scale fuzz lock clean
+.PHONY: bench-cost bench-train bench-latency bench-search bench-scale fuzz soak lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -90,6 +90,9 @@ bench-scale: $(DEV) ## resuming, reporting and proposing with 1,000 to 10,000 ca
 
 fuzz: $(DEV) ## damaged and hostile specs, run folders, weights and pictures; takes an hour
 	$(BIN)/python -m benchmarks.fuzz specs 100000 folders 5000 weights 2000 pictures 2000
+
+soak: $(DEV) ## 1,000 kills and 200 full disks at random moments; takes hours, and goes on where it was stopped
+	$(BIN)/python -m benchmarks.soak
 
 lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (torch: see PAIR)
 	@$(find_python); rm -rf build/lock && "$$python" -m venv build/lock

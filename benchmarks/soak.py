@@ -36,7 +36,7 @@ from stdc_search.report.tables import show_table
 from stdc_search.run_folder import FINALS, PAGE, RESULTS
 from stdc_search.spec import files
 from stdc_search.spec.base import dump, replace
-from stdc_search.spec.run import RunSpec, load
+from stdc_search.spec.run import RunSpec
 from stdc_search.storage import UNFINISHED, append_line
 
 GOALS = {"kills": 1000, "workers": 100, "disks": 200}
@@ -49,6 +49,16 @@ DISK = (2_000, 400_000)
 COLUMNS = ("kind", "phase", "seed", "ends", "kept", "wrong", "seconds")
 RANDOM = {"search.sampler.kind": "random"}
 WORKERS = {**RANDOM, "search.executor": {"kind": "processes", "workers": 2, "threads": 1}}
+
+
+class End(NamedTuple):
+    """What became of a start."""
+
+    ended: int
+    """How many of its processes were ended."""
+    finished: bool
+    """Whether the run came to its end all the same."""
+    wrong: list[str]
 
 
 class Phase(NamedTuple):
@@ -134,13 +144,15 @@ def round_of(kind: str, phase: str, rng: random.Random, folder: Path, out: Path)
     kept: dict[str, bytes] = {}
     ends = 0
     for _ in range(PER_ROUND):
-        ended, left = END[kind](command, folder, rng)
-        ends += ended
-        wrong += left
+        end = END[kind](command, folder, rng)
+        ends += end.ended
+        wrong += end.wrong
         for name, before in kept.items():
             if not (folder / name).read_bytes().startswith(before):
                 wrong.append(f"{name} lost what was finished")
         kept = {name: _whole(folder / name) for name in (RESULTS, f"{FINALS}/{RESULTS}") if (folder / name).exists()}
+        if end.finished and not what.report_only:
+            break
     finished = sum(one.count(b"\n") for one in kept.values())
     done = subprocess.run(_command(command), capture_output=True, text=True, timeout=LONGEST)
     if done.returncode:
@@ -155,22 +167,28 @@ def small(changes: Mapping[str, Any]) -> RunSpec:
     """A search whose networks train in seconds."""
     values = {
         "image_size": [48, 64],
-        "network.backbone.stem": [{"width": 4}, {"width": 8}],
-        "network.backbone.stages": [{"width": 16, "depth": 1}] * 3,
-        "network.decoder": {"width": 8, "fusion_width": 8},
-        "network.head": {"width": 8},
-        "network.auxiliary": {"width": 4},
-        "network.detail": {"width": 4},
+        "network": {
+            "kind": "segmenter",
+            "classes": 11,
+            "backbone": {
+                "kind": "stdc",
+                "stem": [{"width": 4}, {"width": 8}],
+                "stages": [{"width": 16, "depth": 1}] * 3,
+            },
+            "decoder": {"width": 8, "fusion_width": 8},
+            "head": {"width": 8},
+            "auxiliary": {"width": 4},
+            "detail": {"width": 4},
+        },
         "data": {"kind": "scenes", "size": [48, 64], "train": 8, "val": 2},
         "training": {"epochs": 2, "batch": 4, "crop": [32, 32], "precision": "fp32", "schedule": {"warmup": 1}},
-        "latency": None,
         "search": {
             "vary": {f"network.backbone.stages.{i}.width": {"kind": "choice", "of": [16, 32, 48]} for i in range(3)},
             "objectives": {"score.miou": "maximize", "cost.macs": "minimize"},
             "trials": 6,
         },
     }
-    return replace(replace(load("quickstart"), values), changes)
+    return replace(RunSpec.model_validate(values), changes)
 
 
 def _uncut(phase: str, spec: RunSpec, out: Path) -> Path:
@@ -191,19 +209,19 @@ def _start(words: Sequence[str], **how: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(_command(words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **how)
 
 
-def kill(words: Sequence[str], folder: Path, rng: random.Random) -> tuple[int, list[str]]:
-    """Start, and kill what was started at a random moment; tells how often, and what it left behind."""
+def kill(words: Sequence[str], folder: Path, rng: random.Random) -> End:
+    """Start, and kill what was started at a random moment."""
     process = _start(words)
     _wait(process, folder, rng)
     workers = [*descendants(process.pid)]
     process.kill()
     process.communicate()
     left = [] if _gone(workers) else ["worker processes outlived the run"]
-    return int(process.returncode == -signal.SIGKILL), left
+    return End(int(process.returncode == -signal.SIGKILL), process.returncode == 0, left)
 
 
-def kill_worker(words: Sequence[str], folder: Path, rng: random.Random) -> tuple[int, list[str]]:
-    """The same, but kill one of the run's processes first, and the run later."""
+def kill_worker(words: Sequence[str], folder: Path, rng: random.Random) -> End:
+    """Start, kill one of the run's processes, and the run a little later."""
     process = _start(words)
     _wait(process, folder, rng)
     ended = 0
@@ -215,23 +233,22 @@ def kill_worker(words: Sequence[str], folder: Path, rng: random.Random) -> tuple
         process.wait(rng.uniform(0, 6))
     process.kill()
     process.communicate()
-    return ended, []
+    return End(ended, process.returncode == 0, [])
 
 
-def fill_disk(words: Sequence[str], folder: Path, rng: random.Random) -> tuple[int, list[str]]:
+def fill_disk(words: Sequence[str], folder: Path, rng: random.Random) -> End:
     """Start while no file may become larger than something."""
     size = rng.randint(*DISK)
-    process = _start(
-        words, preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-    )
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    process = _start(words, preexec_fn=limit)
     _, said = process.communicate(timeout=LONGEST)
     if process.returncode == 0:
-        return 0, []
+        return End(0, True, [])
     clear = process.returncode == 2 and "Traceback" not in said
-    return 1, [] if clear else [f"a full disk gave exit code {process.returncode}: {said[-300:]}"]
+    return End(1, False, [] if clear else [f"a full disk gave exit code {process.returncode}: {said[-300:]}"])
 
 
-END: dict[str, Callable[[Sequence[str], Path, random.Random], tuple[int, list[str]]]] = {
+END: dict[str, Callable[[Sequence[str], Path, random.Random], End]] = {
     "kills": kill,
     "workers": kill_worker,
     "disks": fill_disk,
