@@ -46,8 +46,15 @@ def closest(word: object, legal: Iterable[object]) -> str:
 
 
 def alike(word: object, words: Iterable[str]) -> str | None:
-    """The word that is spelt most alike, if any is."""
-    return next(iter(difflib.get_close_matches(str(word), list(words), n=1, cutoff=0.7)), None)
+    """The first word that says more, as `score.miou` of `miou`, else the one that is spelt most alike, if any is."""
+    words = list(words)
+    parts = {*_parts(word)}
+    more = next((one for one in words if parts and parts < {*_parts(one)}), None)
+    return more or next(iter(difflib.get_close_matches(str(word), words, n=1, cutoff=0.7)), None)
+
+
+def _parts(word: object) -> list[str]:
+    return re.findall(r"[a-z0-9]+", str(word).lower())
 
 
 def several(items: Sequence[object], most: int = 5) -> str:

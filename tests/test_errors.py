@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stdc_search.errors import UserError, alike_in_one, first_of, inert
+import pytest
+
+from stdc_search.errors import UserError, alike, alike_in_one, first_of, inert
 from stdc_search.spec.problems import Problem
 
 WRONG = [
     f"/my data/masks/{i}.png: has class id {i}, {i + 1} ({i} pixels); legal ids are 0 (a) to 2 (c)" for i in range(60)
 ]
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("miou", "score.miou"),
+        ("latency_ms", "latency.median_ms"),
+        ("score.miuo", "score.miou"),
+        ("x", None),
+        ("", None),
+    ],
+)
+def test_a_word_is_meant_that_says_more_or_is_spelt_alike(word, meant):
+    assert alike(word, ["cost.macs", "latency.median_ms", "latency.p95_ms", "score.miou"]) == meant
 
 
 def test_problems_of_a_kind_are_one_line_with_their_number_and_three_files() -> None:

@@ -176,7 +176,7 @@ def test_the_spec_itself_does_not_change(run: RunSpec) -> None:
         ("network.backbone.stages.-1.depth", "there is no `-1` in `network.backbone.stages`; legal: 0, 1, 2"),
         ("latency.repeats", "`latency` is null and has no `repeats`; set `latency` as a whole"),
         ("image_size.0.x", "`image_size.0` is 64 and has no `x`; set `image_size.0` as a whole"),
-        ("search.vary.network.head", "there is no `network` in `search.vary`; legal: network.head.width"),
+        ("search.vary.network.head", "there is no `network` in `search.vary`; did you mean `network.head.width`?"),
         ("", "there is no `` in the spec; legal: image_size, network, data, training, evaluation, latency, search"),
     ],
 )
