@@ -91,7 +91,7 @@ bench-scale: $(DEV) ## resuming, reporting and proposing with 1,000 to 10,000 ca
 fuzz: $(DEV) ## damaged and hostile specs, run folders, weights and pictures; takes an hour
 	$(BIN)/python -m benchmarks.fuzz specs 100000 folders 5000 weights 2000 pictures 2000
 
-soak: $(DEV) ## 1,000 kills and 200 full disks at random moments; takes hours, and goes on where it was stopped
+soak: $(DEV) ## kills runs and workers and fills disks at random moments; takes hours, goes on where it was stopped
 	$(BIN)/python -m benchmarks.soak
 
 lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (torch: see PAIR)

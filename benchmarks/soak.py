@@ -17,21 +17,24 @@ import random
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
+from xml.etree import ElementTree
 
 import pandas as pd
 import safetensors.torch
 import typer
+from PIL import Image
 
-from stdc_search.records import Record, read
+from stdc_search.records import Record
 from stdc_search.report.tables import show_table
 from stdc_search.run_folder import FINALS, PAGE, RESULTS
 from stdc_search.spec import files
@@ -259,7 +262,7 @@ def _wait(process: subprocess.Popen[str], folder: Path, rng: random.Random) -> N
     """Until a random moment: while it starts, or after it has begun to write."""
     began = time.time()
     if rng.random() < 0.8:
-        while process.poll() is None and not _written(folder, began):
+        while process.poll() is None and not _written(folder, began) and time.time() < began + LONGEST:
             time.sleep(0.05)
     with suppress(subprocess.TimeoutExpired):
         process.wait(rng.uniform(0, 4))
@@ -273,10 +276,11 @@ def _written(folder: Path, since: float) -> bool:
 
 def descendants(pid: int) -> Iterator[int]:
     """Processes that a process has started, and those that they have."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split():
-            yield int(child)
-            yield from descendants(int(child))
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in thread.read_text("utf-8").split():
+                yield int(child)
+                yield from descendants(int(child))
 
 
 def _gone(processes: Sequence[int], seconds: float = 10) -> bool:
@@ -310,6 +314,16 @@ def torn(folder: Path) -> Iterator[str]:
                     safetensors.torch.load_file(path)
                 case ".csv":
                     pd.read_csv(path)
+                case ".png":
+                    with Image.open(path) as picture:
+                        picture.load()
+                case ".svg":
+                    ElementTree.parse(path)
+                case ".db":
+                    with closing(sqlite3.connect(path)) as copy:
+                        assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+                case ".jsonl":
+                    assert path.read_bytes().endswith(b"\n")
                 case ".html":
                     assert path.read_text("utf-8").rstrip().endswith("</html>")
         except Exception as error:
@@ -320,18 +334,26 @@ def differences(folder: Path, uncut: Path, alike: bool) -> Iterator[str]:
     """How a run that was ended differs from one that was not. Which candidates halving stops depends on the order in
     which they are tried, so there `alike` is false."""
     for name in (RESULTS, f"{FINALS}/{RESULTS}"):
-        mine, theirs = (read(place / name) for place in (folder, uncut))
-        for what in ("number", "identity"):
-            twice = [one for one, count in Counter(getattr(record, what) for record in mine).items() if count > 1]
-            if twice and not (what == "identity" and any(record.repeats is not None for record in mine)):
-                yield f"{name} has {what} {twice[0]} twice"
+        mine, theirs = (_records(place / name) for place in (folder, uncut))
+        numbers = Counter(record.number for record in mine)
+        identities = Counter(record.identity for record in mine if record.repeats is None)
+        if twice := [one for one, count in (numbers + identities).items() if count > 1]:
+            yield f"{name} has {twice[0]} twice"
         if len(mine) != len(theirs):
             yield f"{name} has {len(mine)} records, not {len(theirs)}"
         elif alike and sorted(map(_known, mine)) != sorted(map(_known, theirs)):
             yield f"{name} differs from that of the run that was not stopped"
-        failed = [record for record in mine if record.state == "failed"]
-        if failed:
+        if failed := [record for record in mine if record.state == "failed"]:
             yield f"{name} has a failed candidate: {failed[0].reason}"
+    mine, theirs = ({path.relative_to(place) for path in place.rglob("*")} for place in (folder, uncut))
+    if alike and mine != theirs:
+        yield f"the files differ: {', '.join(sorted(map(str, mine ^ theirs))[:5])}"
+
+
+def _records(path: Path) -> list[Record]:
+    """A record a line; `read` would take the last one of a number."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [Record.model_validate_json(line) for line in lines]
 
 
 def _known(record: Record) -> str:

@@ -49,7 +49,7 @@ def alike(word: object, words: Iterable[str]) -> str | None:
     """The first word that says more, as `score.miou` of `miou`, else the one that is spelt most alike, if any is."""
     words = list(words)
     parts = {*_parts(word)}
-    more = next((one for one in words if parts and parts < {*_parts(one)}), None)
+    more = next((one for one in words if parts and parts <= {*_parts(one)} and one != word), None)
     return more or next(iter(difflib.get_close_matches(str(word), words, n=1, cutoff=0.7)), None)
 
 

@@ -42,6 +42,20 @@ def tear(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def write_a_record_twice(folder: Path) -> None:
+    path = folder / RESULTS
+    path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
+
+
+def cut_a_picture(folder: Path) -> None:
+    path = next(folder.rglob("*.png"))
+    path.write_bytes(path.read_bytes()[:50])
+
+
+def spoil_the_copy(folder: Path) -> None:
+    (folder / "study.db").write_bytes(b"x" * 5000)
+
+
 def leave_behind(folder: Path) -> None:
     (folder / "networks/0000/checkpoint.pt").write_bytes(b"x")
 
@@ -53,6 +67,11 @@ def leave_behind(folder: Path) -> None:
         (train_twice, "twice"),
         (change_a_score, "differs from that of the run that was not stopped"),
         (tear, "weights.safetensors cannot be read"),
+        (write_a_record_twice, "has 0 twice"),
+        (cut_a_picture, ".png cannot be read"),
+        (spoil_the_copy, "study.db cannot be read"),
+        (lambda folder: next(folder.rglob("weights.safetensors")).unlink(), "the files differ: "),
+        (lambda folder: (folder / RESULTS).write_bytes((folder / RESULTS).read_bytes()[:-1]), "results.jsonl cannot"),
         (leave_behind, "checkpoint.pt was left behind"),
         (lambda folder: None, ""),
     ],

@@ -34,7 +34,7 @@ from stdc_search.cli.options import (
 )
 from stdc_search.run_folder import spec_name
 from stdc_search.spec.choices import Dynamic, FloatPrecision, Format, Precision, ProfiledRuntime, Runtime
-from stdc_search.spec.shipped import shipped
+from stdc_search.spec.shipped import place_of
 
 if TYPE_CHECKING:
     from stdc_search.commands.labeller import Labeller
@@ -116,7 +116,7 @@ def demo_command(
 
     The same as `run quickstart`: networks for simple street scenes, which the package draws.
     """
-    run_command(shipped(Path("quickstart")), out)
+    run_command(place_of("quickstart"), out)
 
 
 @app.command("specs")
@@ -571,6 +571,8 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
 
 def _interrupt(its_process: int, number: int, frame: FrameType | None) -> None:
     """SIGTERM ends a command as Ctrl-C does, so that schedulers and containers stop it cleanly."""
+    if os.getpid() == its_process and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt  # shells start what runs in the background so
     if os.getpid() == its_process:
         signal.raise_signal(signal.SIGINT)
     else:  # a forked process, such as one that loads images
@@ -581,7 +583,7 @@ def _interrupt(its_process: int, number: int, frame: FrameType | None) -> None:
 def _resume() -> str:
     """What to do next, if the command keeps what it has done when it is interrupted."""
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    return "; run the same command again to resume" if command in ("run", "calibrate") else ""
+    return "; run the same command again to resume" if command in ("run", "demo", "calibrate") else ""
 
 
 def main() -> None:

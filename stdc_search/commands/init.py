@@ -169,8 +169,8 @@ def _squeezed(stored: Counter[tuple[int, int]], size: tuple[int, int]) -> list[s
         return []
     (height, width), _ = far.most_common(1)[0]
     return [
-        f"{far.total()} of the {stored.total()} images looked at have another shape, most of them {height} x {width}; "
-        f"they are squeezed to {size[0]} x {size[1]}. If your device sees such images, too, crop them alike before"
+        f"images of another shape, such as {height} x {width}, are squeezed to {size[0]} x {size[1]}: {far.total()} of "
+        f"{stored.total()} that were looked at. If you crop them instead, do so in training and on the device"
     ]
 
 

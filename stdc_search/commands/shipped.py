@@ -15,10 +15,12 @@ def copy(name: str, out: Path) -> None:
     """Write a copy of a shipped spec, with the schema for editors beside it.
 
     Raises:
-        UserError: the file exists, or there is no shipped spec of this name.
+        UserError: the file exists or would not be YAML, or there is no shipped spec of this name.
     """
     if out.exists():
         raise UserError(f"{out} exists; give another --out, or delete it")
+    if out.suffix not in (".yaml", ".yml"):
+        raise UserError(f"{out}: a copy is YAML; give it a name that ends with .yaml")
     _, _, content = text(name).partition("\n")  # the first line names the schema, which lies elsewhere
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out.with_name(editor.FILE), editor.text(RunSpec))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
@@ -72,8 +71,8 @@ class Driver:
         self.tried: dict[Future[Outcome], TrialJob] = {}
         self.losses: dict[int, list[float]] = {}
         """When candidates were lost by what may be their own fault."""
-        self.lost: Counter[int] = Counter()
-        """How often they were lost at all."""
+        self.lost: dict[int, list[float]] = {}
+        """When they were lost at all."""
         self.last: list[TrialJob] = []
         """Candidates that wait until all others are done."""
         self.proposals: dict[int, Proposal] = {}
@@ -193,13 +192,14 @@ class Driver:
     def _losses(self, number: int, loss: Lost) -> int:
         """How often a candidate was lost by what may be its own fault."""
         now, mine = time.monotonic(), self.losses.setdefault(number, [])
-        together = [its for other, its in self.losses.items() if other != number and its and now - its[-1] < TOGETHER]
-        for its in together:
-            its.pop()
+        together = [other for other, its in self.lost.items() if other != number and now - its[-1] < TOGETHER]
+        for other in together:
+            self.losses[other] = [at for at in self.losses[other] if now - at >= TOGETHER]
         if not (loss.from_outside or together):
             mine.append(now)
-        self.lost[number] += 1
-        return len(mine) if self.lost[number] < MOST_LOSSES else MOST_LOSSES
+        every = self.lost.setdefault(number, [])
+        every.append(now)
+        return len(mine) if len(every) < MOST_LOSSES else MOST_LOSSES
 
     def _finish(self, record: Record) -> None:
         self.standing.pop(record.number, None)

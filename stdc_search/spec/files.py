@@ -99,8 +99,8 @@ def _text(file: Path) -> str:
         message = f"not UTF-8 (byte {error.start}); save it as UTF-8"
     except FileNotFoundError:
         message = missing(file)
-        if file.parent == Path() and not alike(file.name, _specs_in(file.parent)):  # meant as a name?
-            meant = alike(file.stem, shipped.names())
+        if not file.is_absolute() and not alike(file.name, _specs_in(file.parent)):  # meant as a name?
+            meant = shipped.nearest(file)
             message = f"does not exist; did you mean `{meant}`?" if meant else f"{message}; see `stdc-search specs`"
     except OSError as error:
         message = f"cannot be read: {error.strerror}"

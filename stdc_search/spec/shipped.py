@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from stdc_search.errors import alike
@@ -26,11 +27,29 @@ def names() -> list[str]:
 def shipped(path: Path) -> Path:
     """A spec's file. If there is none at a path, it may be the name of a shipped spec, with or without its ending and
     folder: `quickstart`, `specs/quickstart.yaml`."""
-    if path.exists() or path.is_absolute() or ".." in path.parts:
+    if os.path.isfile(path) or path.is_absolute() or ".." in path.parts:
         return path
-    name = path.relative_to(FOLDER) if path.parts[:1] == (FOLDER,) else path
-    places = [folder() / name, *(folder() / f"{name}{ending}" for ending in ENDINGS)]
-    return next((place for place in places if place.is_file()), path)
+    endings = (path.suffix,) if path.suffix in ENDINGS else ENDINGS
+    places = (folder() / f"{_name(path)}{ending}" for ending in endings)
+    return next((place for place in places if os.path.isfile(place)), path)
+
+
+def nearest(path: Path) -> str | None:
+    """The shipped spec that a path without a file may mean."""
+    return alike(_name(path), names())
+
+
+def place_of(name: str) -> Path:
+    """The file of a shipped spec, whatever lies in the working folder.
+
+    Raises:
+        SpecError: there is none of this name.
+    """
+    if _name(Path(name)) in names():
+        return folder() / f"{_name(Path(name))}.yaml"
+    meant = nearest(Path(name))
+    hint = f"did you mean `{meant}`?" if meant else "`stdc-search specs` lists all of them"
+    raise SpecError.of(f"{name}: no spec of this name comes with the package; {hint}")
 
 
 def text(name: str) -> str:
@@ -39,12 +58,13 @@ def text(name: str) -> str:
     Raises:
         SpecError: there is none of this name.
     """
-    found = shipped(Path(name))
-    if not found.is_relative_to(folder()):
-        meant = alike(name, names())
-        hint = f"did you mean `{meant}`?" if meant else "`stdc-search specs` lists all of them"
-        raise SpecError.of(f"{name}: no spec of this name comes with the package; {hint}")
-    return found.read_text("utf-8")
+    return place_of(name).read_text("utf-8")
+
+
+def _name(path: Path) -> str:
+    """What the name would be, if a path is one."""
+    ending = next((ending for ending in ENDINGS if path.suffix == ending), "")
+    return path.as_posix().removeprefix(f"{FOLDER}/").removesuffix(ending)
 
 
 def about(name: str) -> str:

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pebble import ProcessExpired
 from rich.console import Console
 
 from stdc_search.commands import screen
@@ -147,6 +148,14 @@ def test_a_process_that_is_told_to_end_is_no_fault_of_its_candidate(tmp_path):
     assert said.count("exit code 15; it will be tried again") == 4
 
 
+@pytest.mark.parametrize(
+    ("code", "outside"), [(-15, True), (15, True), (-2, True), (-1, True), (1, False), (2, False), (-9, False)]
+)
+def test_only_what_people_and_schedulers_send_comes_from_outside(code, outside):
+    found = Processes._meaning(SimpleNamespace(), ProcessExpired("gone", code=code))
+    assert isinstance(found, Lost) and found.from_outside == outside
+
+
 def kill_at(folder: Path, epochs: Sequence[int], sent: signal.Signals) -> None:
     """Send a signal to the only worker as often as its candidate has come so far."""
     for count in epochs:
@@ -158,10 +167,8 @@ def kill_at(folder: Path, epochs: Sequence[int], sent: signal.Signals) -> None:
 class Losses:
     """An executor that loses a candidate as often as it is told to, for one reason or another."""
 
-    slots = 2
-
     def __init__(self, lost: dict[int, list[Lost]]) -> None:
-        self.lost, self.order = lost, []
+        self.lost, self.order, self.slots = lost, [], max(2, len(lost))
 
     def submit(self, job: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -184,8 +191,9 @@ class Losses:
         ({0: [Lost("a", from_outside=True)] * 5}, 60, [], [0, 1, 0, 2, *[0] * 4]),
         ({0: [Lost("a", from_outside=True)] * 50}, 60, [0], [0, 1, 0, 2, *[0] * 8]),
         ({0: [Lost("a")] * 3, 1: [Lost("b")] * 3}, 0, [], None),
+        ({number: [Lost("a")] * 3 for number in range(3)}, 0, [], None),
     ],
-    ids=["once", "twice", "always", "outside", "always outside", "together"],
+    ids=["once", "twice", "always", "outside", "always outside", "two together", "three together"],
 )
 def test_whose_fault_a_loss_is(tmp_path, monkeypatch, lost, apart, failed, order):
     """`apart`: seconds between losses of candidates, by a fake clock."""
@@ -431,7 +439,10 @@ def read_number(line: str) -> int:
 @pytest.mark.parametrize(("sent", "executor"), [(signal.SIGINT, {}), (signal.SIGTERM, PROCESSES)], ids=str)
 def test_a_person_or_a_scheduler_that_stops_a_run_is_told_how_to_go_on(tmp_path, sent, executor):
     dump(varied("training.epochs", 100_000, 200_000, executor=executor), tmp_path / "long.yaml")
-    driver = start(tmp_path / "long.yaml", tmp_path / "out")
+    how = {}
+    if sent is signal.SIGTERM:  # as a shell starts what runs in the background
+        how["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
+    driver = start(tmp_path / "long.yaml", tmp_path / "out", **how)
     try:
         until(lambda: len(list(tmp_path.glob("out/networks/*/checkpoint.pt"))) >= 1)
         workers = children(driver.pid)

@@ -326,10 +326,19 @@ def test_of_many_trials_those_least_far_behind_the_front_are_looked_at(seed):
     rng = np.random.default_rng(seed)
     costs, values = rng.integers(5, size=(60, 2)).astype(float), rng.normal(size=(60, 1))
     behind = [max(values[i, 0] - values[j, 0] for j in range(60) if (costs[j] <= costs[i]).all()) for i in range(60)]
-    chosen = known_cost._least_behind(costs, values, 20)
+    none = np.zeros(60, dtype=bool)
+    chosen = known_cost._least_behind(costs, values, none, 20)
     assert sorted(chosen) == [*chosen] and len({*chosen}) == 20
     assert max(behind[i] for i in chosen) <= min(behind[i] for i in {*range(60)} - {*chosen})
-    assert known_cost._least_behind(costs, values, 60).tolist() == [*range(60)]
+    assert known_cost._least_behind(costs, values, none, 60).tolist() == [*range(60)]
+    broken = values[:, 0] < np.median(values)  # the best ones
+    assert not broken[known_cost._least_behind(costs, values, broken, 20)].any()
+
+
+def test_of_a_wide_front_new_trials_are_looked_at_too():
+    costs, values = np.arange(100.0)[:, None], -np.arange(100.0)[:, None]
+    chosen = known_cost._least_behind(costs, values, np.zeros(100, dtype=bool), 20)
+    assert (chosen > 80).any() and (chosen < 20).any() and np.diff(chosen).max() < 40
 
 
 def test_with_more_trials_than_are_looked_at_proposals_are_new_and_good(monkeypatch):

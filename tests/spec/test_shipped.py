@@ -39,6 +39,17 @@ def test_a_file_of_ones_own_comes_first(tmp_path, monkeypatch):
     assert shipped(Path("quickstart")) == Path("quickstart")
 
 
+def test_a_folder_of_that_name_does_not_hide_a_spec(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("camvid").mkdir()
+    assert shipped(Path("camvid")).is_file() and about("camvid").startswith("A search")
+
+
+def test_json_is_no_copy(tmp_path):
+    with pytest.raises(UserError, match=r"a\.json: a copy is YAML; give it a name that ends with \.yaml"):
+        copy("quickstart", tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("path", ["nothing", "../specs/quickstart.yaml", "/quickstart", "specs/../../x", "specs"])
 def test_what_is_no_name_stays_a_path(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -49,6 +60,10 @@ def test_what_is_no_name_stays_a_path(path, tmp_path, monkeypatch):
     ("name", "message"),
     [
         ("quickstrat", "quickstrat: does not exist; did you mean `quickstart`?"),
+        ("QUICKSTART", "QUICKSTART: does not exist; did you mean `quickstart`?"),
+        ("densenet121", "densenet121: does not exist; did you mean `baselines/densenet121`?"),
+        ("baselines/enett", "baselines/enett: does not exist; did you mean `baselines/enet`?"),
+        ("specs/quikstart.yaml", "specs/quikstart.yaml: does not exist; did you mean `quickstart`?"),
         ("xyz", "xyz: does not exist; legal: mine.yaml; see `stdc-search specs`"),
         ("mine.yml", "mine.yml: does not exist; did you mean `mine.yaml`?"),
     ],

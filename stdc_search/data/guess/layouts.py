@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -170,8 +171,11 @@ def _in_one_folder(folder: Path, files: Sequence[Path]) -> Found:
 
 def _masks_beside(folder: Path, names: set[str]) -> list[str]:
     """Folders beside this one that seem to hold masks of images with these names."""
-    others = sorted(one for one in folder.parent.iterdir() if one.is_dir() and _names_masks(one.name))
-    return [one.name for one in others if names & {path.stem for path in files_below(one, MASK_ENDINGS)}]
+    with suppress(OSError):
+        others = (one for one in sorted(folder.parent.iterdir()) if one.is_dir() and one != folder)
+        masks = [one for one in others if _names_masks(one.name)]
+        return [one.name for one in masks if names & {path.stem for path in files_below(one, MASK_ENDINGS)}]
+    return []
 
 
 def _lists(folder: Path, names: set[str]) -> dict[str, Any]:

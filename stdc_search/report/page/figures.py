@@ -185,14 +185,17 @@ def volume(frame: pd.DataFrame, records: Sequence[Record], objectives: Mapping[s
     reference = reference_point(points, directions)
     order = {number: i for i, number in enumerate(values)}
     whole = float(hypervolume(points, reference, directions))
-    hours, shares, best, seconds = [0.0], [0.0], points[:0], 0.0
+    hours, shares, best, seconds, share = [0.0], [0.0], points[:0], 0.0, 0.0
     for record in records:
         seconds += sum(record.seconds.values())
         if record.number in order:
             every = np.concatenate([best, points[[order[record.number]]]])
-            best = every[undominated(every, directions)]
+            kept = undominated(every, directions)
+            if kept[-1] and whole:  # else nothing grows, which is so for most of thousands
+                best = every[kept]
+                share = round(100 * float(hypervolume(best, reference, directions)) / whole, 2)
             hours.append(round(seconds / 3600, 4))
-            shares.append(round(100 * float(hypervolume(best, reference, directions)) / whole, 2) if whole else 0)
+            shares.append(share)
     trace = _trace("", hours, shares, mode="lines", line={"shape": "hv", "color": SEARCHED}, showlegend=False)
     layout = {
         "xaxis": {"title": {"text": "hours of all candidates, one after another"}},

@@ -55,7 +55,7 @@ class Processes:
             case TimeoutError():  # Pebble's own: `_work` translates all others
                 return GivenUp(f"took longer than `search.executor.timeout`, {self.spec.timeout:g} s")
             case ProcessExpired():
-                told = abs(error.exitcode) in TOLD_TO_END  # Pebble's workers exit with 15 after SIGTERM
+                told = -error.exitcode in TOLD_TO_END or error.exitcode == signal.SIGTERM  # Pebble's workers exit so
                 hint = "; out of memory?" if -error.exitcode == signal.SIGKILL else ""
                 return Lost(f"its process ended with exit code {error.exitcode}{hint}", from_outside=told)
             case BrokenProcessPool() if self.worked:

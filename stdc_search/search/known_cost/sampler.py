@@ -241,7 +241,8 @@ class _Model:
             running, their = history.running, np.zeros((0, costs.shape[1]))
         points = pool.features(rows, costs)
         pending = pool.features(running, their)
-        kept, hopeful = spread(len(rows), FITTED), _least_behind(costs, values[:, pool.unknown], HOPEFUL)
+        broken = np.any([excess > 0 for excess in history.excess], axis=0) & np.ones(len(rows), dtype=bool)
+        kept, hopeful = spread(len(rows), FITTED), _least_behind(costs, values[:, pool.unknown], broken, HOPEFUL)
         rows, costs, spots = rows[hopeful], costs[hopeful], np.concatenate([points[hopeful], pending])
         self.processes, means = [], []
         for i in pool.unknown:
@@ -342,15 +343,18 @@ class _Model:
         return ~behind.any(1)
 
 
-def _least_behind(costs: Floats, values: Floats, most: int) -> NDArray[np.intp]:
-    """Indices of at most `most` points, those least far behind the front in the first of their values."""
-    if len(values) <= most:
-        return np.arange(len(values))
+def _least_behind(costs: Floats, values: Floats, broken: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
+    """Indices of at most `most` points, those least far behind the front in the first of their values; those that break
+    a bound come after all others."""
+    count = len(values)
+    if count <= most:
+        return np.arange(count)
     spots, level = np.concatenate([costs, values[:, 1:]], axis=1), values[:, 0]
-    front = undominated(spots, level)
+    front = undominated(spots, np.where(broken, level.max() + 1, level))
     rivals = (spots[front] <= spots[:, None]).all(2)
     behind = np.where(rivals, level[:, None] - level[front], -np.inf).max(1)
-    return np.sort(np.argsort(behind, kind="stable")[:most])
+    ties = np.random.default_rng(0).permutation(count)  # of a wide front, not the oldest
+    return np.sort(np.lexsort((ties, behind, broken))[:most])
 
 
 def _settings(
