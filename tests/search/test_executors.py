@@ -324,7 +324,7 @@ def begun(spec: RunSpec, folder: Path) -> TrialJob:
     return job
 
 
-LARGE = {f"network.backbone.stages.{i}.width": {"kind": "int", "low": 16, "high": 160, "step": 4} for i in range(3)}
+LARGE = {f"network.backbone.stages.{i}.width": {"kind": "int", "low": 16, "high": 160, "step": 3} for i in range(3)}
 """A space that several processes count."""
 
 
