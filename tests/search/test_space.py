@@ -147,7 +147,7 @@ from tests.search_specs import tiny_search
 
 if __name__ == "__main__":
     space.CHUNK = 1
-    space.tabulate(tiny_search(vary={"network.head.width": {"kind": "int", "low": 1, "high": 100000}}), processes=2)
+    space.tabulate(tiny_search(vary={"network.head.width": {"kind": "int", "low": 1, "high": 200000}}), processes=2)
 """
 
 
