@@ -54,7 +54,7 @@ def alike(word: object, words: Iterable[str]) -> str | None:
 
 
 def _parts(word: object) -> list[str]:
-    return re.findall(r"[a-z0-9]+", str(word).lower())
+    return re.findall(r"[a-z][a-z0-9]*", str(word).lower())
 
 
 def several(items: Sequence[object], most: int = 5) -> str:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -67,7 +67,8 @@ class Device:
         """End the daemon and all its connections."""
         if self.daemon is not None:
             for child in _children(self.daemon.pid):
-                os.kill(child, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(child, signal.SIGKILL)
             self.daemon.kill()
             self.daemon.wait()
             self.daemon = None

@@ -387,7 +387,7 @@ def test_only_commands_that_resume_say_so_when_they_are_interrupted(command, mon
     monkeypatch.setattr(sys, "argv", ["stdc-search", command, "spec.yaml"])
     with pytest.raises(SystemExit):
         cli.main()
-    resumes = command in ("run", "calibrate")
+    resumes = command in ("run", "demo", "calibrate")
     expected = "stopped; run the same command again to resume\n" if resumes else "stopped\n"
     assert capsys.readouterr().err == expected
 

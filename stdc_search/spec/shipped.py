@@ -61,12 +61,12 @@ def text(name: str) -> str:
     return place_of(name).read_text("utf-8")
 
 
+def about(name: str) -> str:
+    """What a shipped spec is: its second line; the first one is for editors."""
+    return text(name).splitlines()[1].removeprefix("# ")
+
+
 def _name(path: Path) -> str:
     """What the name would be, if a path is one."""
     ending = next((ending for ending in ENDINGS if path.suffix == ending), "")
     return path.as_posix().removeprefix(f"{FOLDER}/").removesuffix(ending)
-
-
-def about(name: str) -> str:
-    """What a shipped spec is: its second line; the first one is for editors."""
-    return text(name).splitlines()[1].removeprefix("# ")

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -439,10 +440,9 @@ def read_number(line: str) -> int:
 @pytest.mark.parametrize(("sent", "executor"), [(signal.SIGINT, {}), (signal.SIGTERM, PROCESSES)], ids=str)
 def test_a_person_or_a_scheduler_that_stops_a_run_is_told_how_to_go_on(tmp_path, sent, executor):
     dump(varied("training.epochs", 100_000, 200_000, executor=executor), tmp_path / "long.yaml")
-    how = {}
-    if sent is signal.SIGTERM:  # as a shell starts what runs in the background
-        how["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
-    driver = start(tmp_path / "long.yaml", tmp_path / "out", **how)
+    ignored = sent is signal.SIGTERM  # SIGINT is, in what a shell starts in the background
+    interrupt = partial(signal.signal, signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    driver = start(tmp_path / "long.yaml", tmp_path / "out", preexec_fn=interrupt)
     try:
         until(lambda: len(list(tmp_path.glob("out/networks/*/checkpoint.pt"))) >= 1)
         workers = children(driver.pid)
@@ -450,6 +450,7 @@ def test_a_person_or_a_scheduler_that_stops_a_run_is_told_how_to_go_on(tmp_path,
         said, _ = driver.communicate(timeout=60)
     finally:
         driver.kill()
+        driver.communicate()
     assert driver.returncode == 130
     assert said.endswith("stopped; run the same command again to resume\n") and "Traceback" not in said
     until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=10)
