@@ -127,7 +127,7 @@ def ask(folder: Path) -> dict[str, float]:
 
 
 def alone(task: Callable[[Path], dict[str, float]], folder: Path) -> dict[str, float]:
-    """Run a task in a process of its own, and measure the peak memory of that process, too."""
+    """Run a task in its own process, and measure the peak memory of that process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_with_memory, task, folder).result()
 

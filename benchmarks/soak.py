@@ -2,10 +2,10 @@
 
     python -m benchmarks.soak [kills 1000 workers 100 disks 200] [--out build/soak]
 
-A round runs a small search, and ends it again and again at random moments: by `kill -9` of the whole run in one of its
-phases, by `kill -9` of a worker process, or by a disk that is full. Then the run comes to its end, and the folder is
-compared with what was there before each end, and with a run that nobody stopped. A line a round is added to `log.csv`;
-a round in which something is wrong keeps its folder.
+A round runs a small search and stops it at several random moments. It kills the whole run or a worker process with
+`kill -9`, or it limits the size of files, as a full disk does. Then the search finishes. Its folder must still hold
+what was finished before each stop, and must equal that of a run that nobody stopped. Each round adds a line to
+`log.csv`. A round that finds something wrong keeps its folder.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class End(NamedTuple):
     """What became of a start."""
 
     ended: int
-    """How many of its processes were ended."""
+    """Number of processes that were ended."""
     finished: bool
     """Whether the run came to its end all the same."""
     wrong: list[str]

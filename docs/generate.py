@@ -43,7 +43,7 @@ Each has a spec in `specs/baselines/`. It is an ordinary network: count, time, t
 scores of the image's size. They were rebuilt from papers and published inference graphs, without their authors' code or
 weights. A file's header says what differs. To change one, copy it:
 
-    stdc-search specs baselines/pidnet_s --out mine.yaml
+    stdc-search specs baselines/pidnet_s --out pidnet.yaml
 
 [paper_tables](../experiments/paper_tables/README.md) puts them into the tables of the STDC paper.
 

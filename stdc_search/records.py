@@ -396,7 +396,7 @@ def read(path: Path, fault: Callable[[Record], str | None] = lambda record: None
     return [*records.values()]
 
 
-@lru_cache(maxsize=2)  # a command reads those of a run, and of its finals, several times
+@lru_cache(maxsize=2)  # a command reads the records of a run and of its finals several times
 def _lines(path: Path, inode: int, size: int, modified_ns: int) -> list[tuple[int, Record]]:
     """The records of a file, each with its line. What tells whether the file has changed is the key of the cache."""
     whole, _, _torn = path.read_bytes().rpartition(b"\n")

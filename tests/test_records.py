@@ -47,7 +47,7 @@ def test_a_file_that_has_changed_is_read_again(tmp_path):
     path = tmp_path / "results.jsonl"
     append(path, record(0))
     first = read(path)
-    first.clear()  # whoever gets the records may do with the list what he likes
+    first.clear()  # a caller may change the list
     assert read(path) == [record(0)]
     append(path, record(1))
     assert read(path) == [record(0), record(1)]

@@ -149,7 +149,7 @@ class Screen:
 
     @contextmanager
     def search(self, title: str, left: int, done: int = 0) -> Iterator[None]:
-        """Show a bar for all candidates of a search or of its finals until they end.
+        """Show a bar for the candidates of a search or of its finals.
 
         Args:
             title: what it is.

@@ -15,7 +15,7 @@ def copy(name: str, out: Path) -> None:
     """Write a copy of a shipped spec, with the schema for editors beside it.
 
     Raises:
-        UserError: the file exists or would not be YAML, or there is no shipped spec of this name.
+        UserError: the file exists, its name does not end with .yaml, or no shipped spec has this name.
     """
     if out.exists():
         raise UserError(f"{out} exists; give another --out, or delete it")

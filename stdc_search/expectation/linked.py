@@ -100,11 +100,8 @@ class Linked:
         here, known = self._at(points), self._evidence(self._prior(places, self.points), 1)
         of_base = self.base.covariance(places, points)
         of_own = slope**2 * of_base + unlike * self.between(places, points)
-        with_base, with_own = (
-            _posterior(slope * of_base, known, here.evidence_of_base),
-            _posterior(of_own, known, here.evidence),
-        )
-        return self._explained(with_base, with_own, here)
+        with_base = _posterior(slope * of_base, known, here.evidence_of_base)
+        return self._explained(with_base, _posterior(of_own, known, here.evidence), here)
 
     def _explained(self, with_base: Floats, with_own: Floats, here: _Posterior) -> Floats:
         """Standard deviation of the share of values that trainings explain, with the sign of `with_own`. The arguments

@@ -39,7 +39,10 @@ class Kernel(NamedTuple):
 
     def between(self, x: Floats, y: Floats) -> Floats:
         """Covariances of the noiseless values at [points, dimensions] each."""
-        near, same = self.alike(x, y)
+        return self.covariances(*self.alike(x, y))
+
+    def covariances(self, near: Floats, same: NDArray[np.bool_]) -> Floats:
+        """What `between` gives, from what `alike` gives."""
         return self.signal * near + self.own * same
 
     def alike(self, x: Floats, y: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -106,8 +109,7 @@ class GaussianProcess:
         return solve_triangular(self.factor[0], self._between(points, self.points).T, lower=True)
 
     def _between(self, x: Floats, y: Floats) -> Floats:
-        near, same = self._alike(x, y)
-        return self.kernel.signal * near + self.kernel.own * same
+        return self.kernel.covariances(*self._alike(x, y))
 
     @_remembered
     def _alike(self, x: Floats, y: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -24,7 +24,7 @@ REJECTIONS = 1000
 ATTEMPTS = 2
 """How often a candidate is tried whose process is lost. Then the others come first, and it is tried once more."""
 TOGETHER = 10.0
-"""Seconds within which losses of several candidates have a common reason, which is no fault of theirs."""
+"""If several candidates are lost within these seconds, the reason is a common one, and none of them is at fault."""
 MOST_LOSSES = 10
 """Losses of a candidate after which it is given up, whatever their reasons."""
 PATIENCE = 5.0

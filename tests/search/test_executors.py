@@ -447,7 +447,7 @@ def test_a_person_or_a_scheduler_that_stops_a_run_is_told_how_to_go_on(tmp_path,
         until(lambda: len(list(tmp_path.glob("out/networks/*/checkpoint.pt"))) >= 1)
         workers = children(driver.pid)
         driver.send_signal(sent)
-        said, _ = driver.communicate(timeout=60)
+        said, _ = driver.communicate(timeout=300)
     finally:
         driver.kill()
         driver.communicate()

@@ -18,7 +18,7 @@ class Lost(Exception):
 
     Args:
         reason: what is known.
-        from_outside: whether it certainly is no fault of the trial's.
+        from_outside: whether the trial is certainly not the reason.
     """
 
     def __init__(self, reason: str, from_outside: bool = False) -> None:
