@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from stdc_search.commands.draft import BATCH, Plan, Workers, draft, plan, sizes
 from stdc_search.data import open_splits
@@ -28,6 +28,7 @@ from stdc_search.errors import UserError, several
 from stdc_search.report.survey import summary
 from stdc_search.spec import editor
 from stdc_search.spec.data import DataSpec
+from stdc_search.spec.explain import explain
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.splits import SplitByShare
@@ -116,7 +117,10 @@ def _workers() -> Workers | None:
 
 
 def _spec(section: Mapping[str, Any]) -> DataSpec:
-    return TypeAdapter[DataSpec](DataSpec).validate_python(section)
+    try:
+        return TypeAdapter[DataSpec](DataSpec).validate_python(section)
+    except ValidationError as error:
+        raise SpecError(*explain(error, RunSpec, "data")) from None
 
 
 def _opened(section: Mapping[str, Any]) -> dict[Split, Dataset]:

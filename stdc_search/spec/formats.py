@@ -95,11 +95,12 @@ class SplitByTool(Spec):
 
 
 class YoloSpec(ShapesSpec):
-    """YOLO segmentation, as Ultralytics, CVAT and Roboflow write it: `data.yaml`, and polygons in text files."""
+    """YOLO segmentation, as Ultralytics, CVAT, Roboflow and Label Studio write it: polygons in text files."""
 
     kind: Literal["yolo"]
     file: FilePath = Path("data.yaml")
-    """File that names classes and folders, relative to `root`."""
+    """File that names classes and folders, relative to `root`. Label Studio's is `classes.txt`: a class a line; images
+    lie in `images`."""
     split: Annotated[
         SplitByTool | SplitByShare | SplitByGroup | SplitByFolders | SplitByList, Field(discriminator="kind")
     ] = SplitByTool(kind="given")

@@ -59,16 +59,26 @@ def read_each(items: Iterable[Item], read: Callable[[Item], Result], problems: l
 def image_at(written: str, folders: Sequence[Path], root: Path, source: Path) -> Path:
     """The image that a file of annotations names: the first that exists, relative to one of these folders.
 
-    Of an absolute path, which is that of the machine where it was written, the name counts.
+    Of an absolute path, and of one that leads out of its folder, the name counts: Label Studio writes the places of
+    the machine where it runs.
 
     Raises:
-        DataError: the path leads out of the root.
+        DataError: the path leads out of the root, and its name to no image.
     """
     path = written.replace("\\", "/")
+    name = path.rpartition("/")[2]
     if path.startswith("/") or re.match("[A-Za-z]:", path):
-        path = path.rpartition("/")[2]
-    places = [Path(os.path.normpath(folder / path)) for folder in folders]
-    inside = [as_spelt(place) for place in places if place.is_relative_to(root) and place != root]
+        path = name
+    inside = _within(root, path, folders)
+    by_name = _within(root, name, folders) if path.startswith("../") else []
+    if (found := next((place for place in (*inside, *by_name) if place.is_file()), None)) is not None:
+        return found
     if not inside:
         raise DataError(f"{source}: names the image {written}, which lies outside {root}; make that folder `data.root`")
-    return next((place for place in inside if place.is_file()), inside[0])
+    return inside[0]
+
+
+def _within(root: Path, path: str, folders: Sequence[Path]) -> list[Path]:
+    """The places of a path, relative to each folder, that lie in the root."""
+    places = [Path(os.path.normpath(folder / path)) for folder in folders]
+    return [as_spelt(place) for place in places if place.is_relative_to(root) and place != root]

@@ -79,7 +79,10 @@ def recognise(folder: Path) -> dict[str, Any] | None:
     found = [path for place in places for path in sorted(folder.glob(place)) if _looks_like_coco(path)]
     if not found:
         return None
+    found.sort(key=lambda path: path.stem.startswith(("image_info", "captions", "person_keypoints")))
     names = [category.name for category in read_json(found[0], CocoFile, "COCO", MOST_BYTES).categories]
+    if not names:
+        raise DataError(f"{found[0]}: has no categories; export with labels")
     paths = [path.relative_to(folder).as_posix() for path in found]
     train = next((path for path in paths if "train" in path), None)
     val = next((path for path in paths if "val" in path), None)
@@ -92,7 +95,9 @@ def recognise(folder: Path) -> dict[str, Any] | None:
 
 def _looks_like_coco(path: Path) -> bool:
     with path.open("rb") as file:
-        head = file.read(2**16)
+        head = file.read(2**16).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not head.startswith(b"{") or b'"dm_format_version"' in head or b'"segments_info"' in head:
+        return False  # of Label Studio, of Datumaro, or panoptic
     return any(key in head for key in (b'"images"', b'"annotations"', b'"categories"'))
 
 
@@ -116,6 +121,7 @@ def _drawings(spec: CocoSpec, file: Path, root: Path) -> list[Drawing]:
         name = nfc(path.relative_to(root).with_suffix("").as_posix())
         size, background = (image.height, image.width), index_of(spec, spec.background)
         drawings.append(Drawing(name, path, file, size, background, shapes[image.id], mask_of))
+    _check_different("image", [drawing.name for drawing in drawings], file)
     return drawings
 
 
@@ -123,8 +129,10 @@ def _image_folders(spec: CocoSpec, file: Path, root: Path) -> list[Path]:
     """Where images may be: in the given folder, else where tools put them."""
     if spec.images is not None:
         return [root / spec.images]
-    subset = file.stem.removeprefix("instances_")
-    return [file.parent, root, root / "images", root / "images" / subset, root / subset]
+    words = file.stem.split("_")  # instances_train, stuff_train
+    subsets = ["_".join(words[start:]) for start in range(len(words))]
+    below = [place for subset in subsets for place in (root / "images" / subset, root / subset)]
+    return [file.parent, root, root / "images", *below]
 
 
 def _check_references(coco: CocoFile, names: Mapping[int, str], file: Path) -> None:

@@ -74,9 +74,12 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
         DataError: a line has another form, or two names share a colour.
     """
     colours: dict[str, Colour] = {}
-    for line in read_list(path, "CVAT writes it beside `SegmentationClass`"):
-        if line.startswith("#"):
-            continue
+    lines = [line for line in read_list(path, "CVAT writes it beside `SegmentationClass`") if not line.startswith("#")]
+    if lines and all(
+        line.count(":") == 3 and line.split(":")[1] == "" for line in lines
+    ):  # Datumaro, of labels without colours
+        return {line.split(":")[0]: voc_colour(id) for id, line in enumerate(lines)}
+    for line in lines:
         name, _, rest = line.partition(":")
         colour = rest.partition(":")[0].split(",")
         if not name or len(colour) != 3 or not all(part.strip().isdecimal() and int(part) < 256 for part in colour):
@@ -90,10 +93,11 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
     return colours
 
 
+def voc_colour(id: int) -> Colour:
+    """The colour of an id of Pascal VOC: bits 0, 3 and 6 of the id are the highest bits of red, and so on."""
+    red, green, blue = (sum((id >> first + 3 * place & 1) << 7 - place for place in range(3)) for first in range(3))
+    return red, green, blue
+
+
 def _voc_colours() -> dict[str, Colour]:
-    """The colours of Pascal VOC's classes: bits 0, 3 and 6 of an id are the highest bits of red, and so on."""
-
-    def part(id: int, first: int) -> int:
-        return sum((id >> first + 3 * place & 1) << 7 - place for place in range(3))
-
-    return {name: (part(id, 0), part(id, 1), part(id, 2)) for id, name in enumerate(VOC_CLASSES)}
+    return {name: voc_colour(id) for id, name in enumerate(VOC_CLASSES)}

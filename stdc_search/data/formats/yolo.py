@@ -1,7 +1,8 @@
 """YOLO segmentation: `data.yaml`, and a text file per image with lines `class x y x y ...`, in shares of its size.
 
-The label of `images/a.jpg` is `labels/a.txt`. Polygons have the pixels of OpenCV's `fillPoly`, with which Ultralytics
-draws, and they are drawn from the largest to the smallest, as Ultralytics does where they overlap.
+Label Studio writes `classes.txt` in place of `data.yaml`: a class a line, and all images in `images`. The label of
+`images/a.jpg` is `labels/a.txt`. Polygons have the pixels of OpenCV's `fillPoly`, with which Ultralytics draws, and
+they are drawn from the largest to the smallest, as Ultralytics does where they overlap.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from stdc_search.spec.formats import SplitByTool, YoloSpec
 from stdc_search.spec.problems import SpecError
 
 LABEL = re.compile(r"^(.*/)?images/")
+NAMED_IN = ("data.yaml", "classes.txt")
+"""Files of classes: that of Ultralytics, and that of Label Studio."""
 Names = dict[int, str]
 
 
@@ -64,14 +67,16 @@ def open_yolo(spec: YoloSpec, split: Split, data_root: Path | None, problems: li
 
 def recognise(folder: Path) -> dict[str, Any] | None:
     """The section `data` of a folder that looks like this format."""
-    file = folder / "data.yaml"
-    if not file.is_file():
+    labels = (folder / "labels").is_dir()
+    file = next((file for name in NAMED_IN[: 1 + labels] if (file := folder / name).is_file()), None)
+    if file is None:
         return None
     content = _read(file)
     if "names" not in content or not ({"train", "val"} & {*content}):
         return None
+    where = {} if file.name == NAMED_IN[0] else {"file": file.name}
     split = {} if "val" in content else {"split": {"kind": "share"}}
-    return section("yolo", [*_names(content, file).values()], shapes=True) | split
+    return section("yolo", [*_names(content, file).values()], shapes=True) | where | split
 
 
 def mask_of(geometry: Any, size: Size) -> NDArray[np.bool_]:
@@ -83,6 +88,8 @@ def mask_of(geometry: Any, size: Size) -> NDArray[np.bool_]:
 def _read(file: Path) -> Mapping[str, Any]:
     if not file.is_file():
         raise DataError(f"{file}: no such file{hint(file)}; YOLO's file of classes and folders is `data.file`")
+    if file.suffix == ".txt":
+        return {"names": [name for line in read_text(file).splitlines() if (name := line.strip())], "train": "images"}
     try:
         return spec_files.read(file).values
     except SpecError as error:
@@ -91,7 +98,7 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 def _names(content: Mapping[str, Any], file: Path) -> Names:
     match content.get("names"):
-        case tuple() | list() as names:
+        case tuple() | list() as names if names:
             return {id: str(name) for id, name in enumerate(names)}
         case dict() as names if all(str(id).isdecimal() for id in names):
             return {int(id): str(name) for id, name in names.items()}
@@ -118,7 +125,7 @@ def _images(
             lines = read_list(place, f"{file} names it as `{side}`")
             paths += [_place(line, (base, root, place.parent), root, place) for line in lines]
     if not paths:
-        raise DataError(f"{file}: `{side}` leads to no images")
+        raise DataError(f"{file}: `{side}` leads to no images; export them with the labels")
     return {nfc(path.relative_to(root).with_suffix("").as_posix()): path for path in paths}
 
 

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from stdc_search.data import formats, open_dataset
+from stdc_search.data.dataset import DataError
+from stdc_search.data.formats.unread import unread
 from stdc_search.data.guess import layouts
-from stdc_search.data.guess.codes import encoding_of
+from stdc_search.data.guess.codes import encoding_of, names_of_colours
 from stdc_search.spec.data import DataSpec
 
 
@@ -42,8 +44,11 @@ def guess(folder: Path, told: Callable[[int, int], None] | None = None) -> Guess
             names, encoding, notes = encoding_of(_masks_of_hub(folder, section), told)
             return Guess({**section, "class_names": names, **encoding}, notes, None)
         return Guess(section, [], None)
-    found = layouts.paired(folder)
-    names, encoding, notes = encoding_of([mask for _, mask in found.pairs], told)
+    try:
+        found = layouts.paired(folder)
+    except DataError as error:
+        raise unread(folder) or error from None
+    names, encoding, notes = encoding_of([mask for _, mask in found.pairs], told, names_of_colours(folder))
     section = {"kind": "folder", **found.places, "class_names": names, **encoding, **found.split}
     return Guess(section, [*found.notes, *notes], None if found.places else _table(found, folder))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stdc_search.data.dataset import DataError
 from stdc_search.data.decoding import mask_codes
+from stdc_search.data.files import read_text
 from stdc_search.data.reading import read_all
 from stdc_search.errors import several
 from stdc_search.records import IGNORED
@@ -18,14 +20,33 @@ MOST = 2000
 COLOURS = 64
 """Most colours that masks are expected to have: more come from smoothed borders."""
 
+NAMES = ("label_colors.txt", "class_dict.csv")
+"""Files with a line per colour: `red green blue name`, as CVAT writes it, or `name,red,green,blue`."""
+LINE = re.compile(r"(?P<before>.*?)[\s,]*\b(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})\b[\s,]*(?P<after>.*)")
+VOID = ("void", "ignore", "unlabelled", "unlabeled", "unknown")
+"""Names of pixels without a class."""
+
+Colour = tuple[int, ...]
 Found = tuple[list[str], dict[str, Any], list[str]]
 
 
-def encoding_of(masks: Sequence[Path], told: Callable[[int, int], None] | None = None) -> Found:
+def names_of_colours(folder: Path) -> dict[Colour, str]:
+    """The names that a file in the folder gives to colours; none without such a file."""
+    file = next((folder / name for name in NAMES if (folder / name).is_file()), None)
+    lines = read_text(file).splitlines() if file else []
+    found = [match for line in lines if (match := LINE.fullmatch(line.strip()))]
+    named = {tuple(map(int, match.group(2, 3, 4))): match["before"] or match["after"] for match in found}
+    return {colour: name for colour, name in named.items() if name and max(colour) < 256}
+
+
+def encoding_of(
+    masks: Sequence[Path], told: Callable[[int, int], None] | None = None, named: Mapping[Colour, str] | None = None
+) -> Found:
     """Names for the classes, the field `encoding` (none for plain ids), and lines on what they stand for.
 
     Args:
         masks: files.
+        named: names of colours.
         told: called with the number of masks that were looked at, and of all.
 
     Raises:
@@ -34,7 +55,7 @@ def encoding_of(masks: Sequence[Path], told: Callable[[int, int], None] | None =
     most = min(len(masks), MOST)
     chosen = [masks[i * len(masks) // most] for i in range(most)]
     ids: Counter[int] = Counter()
-    colours: Counter[tuple[int, ...]] = Counter()
+    colours: Counter[Colour] = Counter()
     seen: dict[type, Path] = {}
     for path, found in zip(chosen, read_all(chosen, mask_codes, told), strict=True):
         for code, count in found.items():
@@ -45,7 +66,7 @@ def encoding_of(masks: Sequence[Path], told: Callable[[int, int], None] | None =
                 ids[code] += count
     if len(seen) == 2:
         raise DataError(f"{seen[int]}: holds class ids, but {seen[tuple]} holds colours; save all masks alike")
-    return _of_colours(colours, chosen[0]) if colours else _of_ids(ids, chosen[0])
+    return _of_colours(colours, chosen[0], named or {}) if colours else _of_ids(ids, chosen[0])
 
 
 def _of_ids(counts: Counter[int], first: Path) -> Found:
@@ -69,7 +90,7 @@ def _of_ids(counts: Counter[int], first: Path) -> Found:
     return names, {"encoding": {"kind": "ids", "map": {id: index for index, id in enumerate(ids)}}}, notes
 
 
-def _of_colours(counts: Counter[tuple[int, ...]], first: Path) -> Found:
+def _of_colours(counts: Counter[Colour], first: Path, named: Mapping[Colour, str]) -> Found:
     total = sum(counts.values())
     if len(counts) > COLOURS:
         raise DataError(
@@ -77,13 +98,17 @@ def _of_colours(counts: Counter[tuple[int, ...]], first: Path) -> Found:
             "smoothed, or are these the photos?"
         )
     black = (0, 0, 0)
-    others = [colour for colour, _ in counts.most_common() if colour != black]
-    if black in counts and len(others) == 1:
+    void = {colour for colour, name in named.items() if name.lower() in VOID} | {black} - {*named}
+    known = [colour for colour in named if colour in counts and colour not in void]
+    others = known + [colour for colour, _ in counts.most_common() if colour not in void and colour not in known]
+    if black in counts and black not in known and len(others) == 1:
         return ["background", "foreground"], {"encoding": {"kind": "binary"}}, [f"masks are black and {[*others[0]]}"]
     if len(others) < 2:
         raise DataError(f"{first}: all masks have one colour only; a network learns to tell 2 classes or more apart")
     notes = [f"colours by their share: {', '.join(f'{[*c]} {100 * counts[c] / total:.1f} %' for c in others)}"]
-    if black in counts:
-        notes.append(f"black ({100 * counts[black] / total:.1f} %) is ignored; if it is a class, add it to `colours`")
-    names = [f"colour_{red}_{green}_{blue}" for red, green, blue in others]
-    return names, {"encoding": {"kind": "colours", "colours": [[*colour] for colour in others]}}, notes
+    for colour in sorted(void & {*counts}):
+        name = named.get(colour, "black" if colour == black else "")
+        notes.append(f"{name} ({100 * counts[colour] / total:.1f} %) is ignored; if it is a class, add it to `colours`")
+    names = [named.get(colour, "colour_{}_{}_{}".format(*colour)) for colour in others]
+    ignore = {} if void <= {black} else {"ignore": [[*colour] for colour in sorted(void & {*counts})]}
+    return names, {"encoding": {"kind": "colours", "colours": [[*colour] for colour in others], **ignore}}, notes

@@ -14,8 +14,13 @@ from stdc_search.data.folder import by_image, common_suffix
 from stdc_search.data.splits import usual_split
 from stdc_search.errors import several
 
-MASKS = ("mask", "label", "annot", "gt", "groundtruth", "ground_truth", "seg", "target", "ann")
+MASKS = (
+    "mask", "labels", "label", "annotations", "annotation", "annot", "ann", "groundtruth", "ground_truth", "gt", "seg",
+    "target", "semantic", "instance",
+)  # fmt: skip
 """Starts and ends of the names of folders that hold masks."""
+IMAGES = ("images", "image", "imgs", "img", "photos", "frames", "rgb")
+"""Ends of the names of folders that hold images."""
 LISTS = (
     ("train.txt", "val.txt"),
     ("train.txt", "valid.txt"),
@@ -40,6 +45,8 @@ class Found(NamedTuple):
 
 def known(folder: Path) -> dict[str, Any] | None:
     """The section of a data set that has a kind of its own."""
+    if (folder / "label_colors.txt").is_file():  # a tool's copy of these layouts, with classes of its own
+        return None
     if (folder / "leftImg8bit").is_dir() and (folder / "gtFine").is_dir():
         return {"kind": "cityscapes"}
     if (folder / "701_StillsRaw_full").is_dir():
@@ -78,8 +85,13 @@ def paired(folder: Path) -> Found:
 
 def _listed(folder: Path, pairs: list[Pair], notes: list[str]) -> Found:
     """Pairs that no two folders describe."""
-    split, more = _by_folders([image.relative_to(folder).as_posix() for image, _ in pairs])
+    split, more = _by_folders([_without_kind(image.relative_to(folder)).as_posix() for image, _ in pairs])
     return Found(pairs, {}, {"split": {"kind": "column"}} if split else {}, [*notes, *more])
+
+
+def _without_kind(path: Path) -> Path:
+    """`train/a.jpg` of `train_images/a.jpg`."""
+    return Path(*(_subject(part, IMAGES) or part for part in path.parts[:-1]), path.name)
 
 
 def _by_folders(names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -105,6 +117,12 @@ def _names_masks(name: str) -> bool:
     return any(words.startswith(word) or words.endswith((word, f"{word}s")) for word in MASKS)
 
 
+def _subject(name: str, words: Sequence[str]) -> str:
+    """What a folder's name says beside what it holds: `train` of `train_masks`; it may be nothing."""
+    ending = next((word for word in words for word in (f"{word}s", word) if name.lower().endswith(word)), "")
+    return name.lower().removesuffix(ending).rstrip("_-. ")
+
+
 def _beside(folder: Path, root: PurePosixPath, files: Sequence[Path]) -> Found:
     """Masks below one folder, and the images beside it."""
     parent = folder / root.parent
@@ -113,7 +131,10 @@ def _beside(folder: Path, root: PurePosixPath, files: Sequence[Path]) -> Found:
     if not images:
         raise DataError(f"{parent}: holds masks ({root.name}), but no images beside them")
     tops = {path.relative_to(parent).parts[0] if path.parent != parent else "." for path in images}
+    if len(tops) > 1:  # train, train_labels, val, val_labels
+        tops = {top for top in tops if _subject(top, IMAGES) == _subject(root.name, MASKS)}
     top = tops.pop() if len(tops) == 1 else "."
+    images = [path for path in images if path.is_relative_to(parent / top)]
     by_name = {nfc(path.relative_to(parent / top).with_suffix("").as_posix()): path for path in images}
     mask_names = {
         nfc(path.relative_to(folder / root).with_suffix("").as_posix()): path
@@ -191,5 +212,6 @@ def _lists(folder: Path, names: set[str]) -> dict[str, Any]:
 def parts_of(paths: Sequence[Path]) -> list[str]:
     """The split that the folders of each image say: train, val or test. Without any val, test images stand in."""
     sides = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-    said = [next((sides[part.lower()] for part in path.parts[:-1] if part.lower() in sides), "test") for path in paths]
+    parts = [_without_kind(path).parts[:-1] for path in paths]
+    said = [next((sides[part.lower()] for part in its if part.lower() in sides), "test") for its in parts]
     return said if "val" in said else [part.replace("test", "val") for part in said]

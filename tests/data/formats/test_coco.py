@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stdc_search.data import DataError
+from stdc_search.data.formats import coco
 from tests.data.formats.conftest import Opened
 from tests.data.formats.scene import label_of
 
@@ -62,8 +63,12 @@ FAULTS: dict[str, tuple[Edit, str]] = {
         r"has the image a\.jpg more than once",
     ),
     "a path outside": (
-        lambda coco: coco["images"][0].update(file_name="../../../a.jpg"),
-        r"names the image \.\./\.\./\.\./a\.jpg, which lies outside",
+        lambda coco: coco["images"][0].update(file_name="../../../z.jpg"),
+        r"names the image \.\./\.\./\.\./z\.jpg, which lies outside",
+    ),
+    "two places of an image": (
+        lambda coco: coco["images"][1].update(file_name="../../../a.jpg"),
+        "has the image images/a more than once",
     ),
     "another tool": (lambda coco: coco.pop("images"), "is not JSON of COCO: images: Field required"),
     "not a number": (
@@ -133,6 +138,35 @@ def test_images_may_be_beside_the_file_or_in_a_given_folder(place: str, opened: 
     split = {"kind": "files", "train": "train/_annotations.coco.json", "val": "valid/_annotations.coco.json"}
     given = {} if place == "train" else {"images": place}
     assert opened("coco", split=split, **given).label(0).tolist() == label_of("a").tolist()
+
+
+def test_label_studio_writes_the_places_of_its_own_machine(edited: Editor, opened: Opened) -> None:
+    edited(lambda coco: [one.update(file_name=f"../../../media/upload/1/{one['file_name']}") for one in coco["images"]])
+    assert opened("coco").label(0).tolist() == label_of("a").tolist()
+
+
+def test_images_may_lie_in_the_folder_of_the_subset(opened: Opened, root: Path) -> None:
+    opened("coco")
+    (root / "images").rename(root / "train")
+    (root / "images").mkdir()
+    (root / "train").rename(root / "images/train")
+    (root / TRAIN).rename(root / "annotations/stuff_train.json")
+    split = {"kind": "files", "train": "annotations/stuff_train.json", "val": "annotations/instances_val.json"}
+    assert opened("coco", split=split).label(0).tolist() == label_of("a").tolist()
+
+
+def test_files_beside_the_annotations_are_not_taken_for_them(opened: Opened, root: Path) -> None:
+    opened("coco")
+    for side in ("train", "val"):
+        content = json.loads((root / f"annotations/instances_{side}.json").read_text())
+        content |= {"annotations": [], "categories": []}
+        (root / f"annotations/image_info_{side}.json").write_text(json.dumps(content))
+    section = coco.recognise(root)
+    assert section is not None and section["split"]["train"] == TRAIN
+    for path in root.glob("annotations/instances_*"):
+        path.unlink()
+    with pytest.raises(DataError, match="has no categories; export with labels"):
+        coco.recognise(root)
 
 
 @pytest.mark.parametrize("split", [{"kind": "share", "val": 0.5}, {"kind": "group", "pattern": "images/(.)"}])

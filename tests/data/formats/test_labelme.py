@@ -40,8 +40,8 @@ FAULTS: dict[str, tuple[Edit, str]] = {
     "another size": (lambda file: file.update(imageWidth=20), r"annotates .*a\.jpg as 12 x 20 .* the image is 12 x 16"),
     "another tool": (lambda file: file.pop("shapes"), "is not JSON of LabelMe: shapes: Field required"),
     "a path outside": (
-        lambda file: file.update(imagePath="../../a.jpg"),
-        r"names the image \.\./\.\./a\.jpg, which",
+        lambda file: file.update(imagePath="../../z.jpg"),
+        r"names the image \.\./\.\./z\.jpg, which",
     ),
 }
 

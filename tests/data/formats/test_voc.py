@@ -42,6 +42,18 @@ def test_the_colours_of_pascal_voc_are_the_published_ones() -> None:
     ]  # fmt: skip
 
 
+def test_labels_without_colours_have_those_of_pascal_voc_in_their_order(opened: Opened, root: Path) -> None:
+    opened("voc")
+    (root / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:::\nroad:::\ncar:::\n")
+    palette = np.array([(0, 0, 0), (128, 0, 0), (0, 128, 0)], np.uint8)
+    for name in "abcd":
+        Image.fromarray(palette[label_of(name)]).save(root / "SegmentationClass" / f"{name}.png")
+    assert opened("voc").label(0).tolist() == label_of("a").tolist()
+    (root / "labelmap.txt").write_text("background:0,0,0::\nroad:::\n")
+    with pytest.raises(DataError, match="'road:::' does not have the form"):
+        read_labelmap(root / "labelmap.txt")
+
+
 def test_cvat_writes_one_list_if_a_task_is_not_split(opened: Opened, root: Path) -> None:
     opened("voc")
     for side in ("train", "val"):

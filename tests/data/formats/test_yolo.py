@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stdc_search.data import DataError
+from stdc_search.data.formats import recognise
 from tests.data.formats.conftest import Opened
 from tests.data.formats.scene import label_of
 
@@ -68,6 +69,29 @@ def test_without_val_a_share_is_held_back(opened: Opened, root: Path) -> None:
     with pytest.raises(DataError, match=r"data\.yaml: has no `val`; write `split: \{kind: share\}`"):
         opened("yolo")
     assert len(opened("yolo", split={"kind": "share", "val": 0.25})) == 3
+
+
+def test_label_studio_names_the_classes_in_a_list(opened: Opened, root: Path) -> None:
+    opened("yolo")
+    for side in ("train", "valid"):
+        for kind in ("images", "labels"):
+            (root / kind).mkdir(exist_ok=True)
+            for path in (root / side / kind).iterdir():
+                path.rename(root / kind / path.name)
+        shutil.rmtree(root / side)
+    (root / "data.yaml").unlink()
+    (root / "classes.txt").write_text("road\ncar\n")
+    (root / "notes.json").write_text('{"categories": [{"id": 0, "name": "road"}, {"id": 1, "name": "car"}]}')
+    section = recognise(root)
+    assert section is not None and (section["kind"], section["file"]) == ("yolo", "classes.txt")
+    with pytest.raises(DataError, match=r"classes\.txt: has no `val`; write `split: \{kind: share\}`"):
+        opened("yolo", file="classes.txt")
+    data = opened("yolo", file="classes.txt", split={"kind": "share", "val": 0.25})
+    first = next(index for index in range(len(data)) if data.name(index) == "images/a")
+    assert len(data) == 3 and data.label(first).tolist() == label_of("a").tolist()
+    (root / "classes.txt").write_text("\n")
+    with pytest.raises(DataError, match=r"classes\.txt: has no `names`"):
+        opened("yolo", file="classes.txt")
 
 
 @pytest.mark.parametrize(

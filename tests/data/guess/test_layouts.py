@@ -86,6 +86,50 @@ def test_splits_with_folders_of_their_own_become_a_list_of_pairs(tree: Callable[
     assert f"{folder}/val/images/a.jpg,{folder}/val/masks/a.png,val" in lines
 
 
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("{side}/{n}.png", "{side}_labels/{n}_L.png"),
+        ("{side}/{n}.jpg", "{side}annot/{n}.png"),
+        ("{side}_images/{n}.jpg", "{side}_masks/{n}.png"),
+    ],
+)
+def test_folders_of_masks_go_with_those_of_their_name(tree: Callable[..., Path], images: str, masks: str) -> None:
+    files = [{"side": side, "n": n} for side in ("train", "val", "test") for n in "ab"]
+    folder = tree([images.format(**one) for one in files], [masks.format(**one) for one in files])
+    found = guess(folder)
+    assert found.section["split"] == {"kind": "column"} and found.pairs is not None
+    of_val = {"side": "val", "n": "b"}
+    assert f"{folder / images.format(**of_val)},{folder / masks.format(**of_val)},val\n" in found.pairs
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("label_colors.txt", "0 0 0 soil\n4 5 6 sugar beet\n1 2 3 weed\n9 9 9 none of these\n"),
+        ("label_colors.txt", "0 0 0\t\tsoil\n4 5 6\tsugar beet\n1 2 3\tweed\n"),
+        ("class_dict.csv", "name,r,g,b\nsoil,0,0,0\nsugar beet,4,5,6\nweed, 1, 2, 3\n"),
+    ],
+)
+def test_a_file_beside_the_masks_names_the_colours(tree: Callable[..., Path], file: str, text: str) -> None:
+    mask = colours((0, 0, 0), (1, 2, 3), (4, 5, 6))
+    folder = tree(["train/a.jpg", "val/b.jpg"], ["trainannot/a.png", "valannot/b.png"], mask)
+    (folder / "train.txt").write_text("/train/a.jpg trainannot/a.png\n")
+    (folder / file).write_text(text)
+    if file != "label_colors.txt":
+        (folder / "train.txt").unlink()
+    got = section(folder)
+    assert got["class_names"] == ["soil", "sugar beet", "weed"]
+    assert got["encoding"] == {"kind": "colours", "colours": [[0, 0, 0], [4, 5, 6], [1, 2, 3]]}
+    (folder / file).write_text(text.replace("soil", "Void").replace("weed", "unlabelled"))
+    mask = colours((0, 0, 0), (1, 2, 3), (4, 5, 6), (7, 8, 9))
+    for path in folder.glob("*annot/*"):
+        mask.save(path)
+    got = section(folder)
+    assert got["class_names"] == ["sugar beet", "colour_7_8_9"]
+    assert got["encoding"]["ignore"] == [[0, 0, 0], [1, 2, 3]]
+
+
 def test_lists_of_the_images_split(tree: Callable[..., Path]) -> None:
     folder = tree([f"images/{n}.jpg" for n in "abc"], [f"masks/{n}.png" for n in "abc"])
     (folder / "train.txt").write_text("a.jpg\nb.jpg\n")

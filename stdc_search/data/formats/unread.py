@@ -1,0 +1,64 @@
+"""Exports that we do not read, and those of the same tool that we do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from stdc_search.data.dataset import DataError
+
+LOOKED_AT = 2**16
+"""Bytes at the start of a file."""
+MOST = 100
+"""Files of a folder that are looked at."""
+
+OF_LABEL_STUDIO = (
+    "export `COCO with Images` or `YOLO with Images`; of brush labels, export `Brush labels to COCO`, and put Label "
+    "Studio's copies of the images into `images` beside it"
+)
+OF_CVAT = "in CVAT, export `Segmentation mask 1.1`, with images"
+
+
+class Unread(NamedTuple):
+    """A kind of file that tells of an export."""
+
+    names: str
+    """Glob pattern."""
+    start: bytes
+    """Regular expression for its first bytes; empty where its name says enough."""
+    what: str
+    instead: str
+
+
+EXPORTS = (
+    Unread("task-*-annotation-*-by-*.png", b"", "pictures of single labels of Label Studio", OF_LABEL_STUDIO),
+    Unread("*.json", rb'\s*\[.*("completed_by"|labels": *\[)', "Label Studio's own JSON", OF_LABEL_STUDIO),
+    Unread("annotations/*.json", rb'\s*\{"dm_format_version"', "JSON of Datumaro", OF_CVAT),
+    Unread("annotations/*.json", rb'\s*\{.*"segments_info"', "JSON of COCO's panoptic form", "export instances"),
+    Unread("*.xml", rb".*<annotations>.*<(task|project|job|image)\b", "CVAT's own XML", OF_CVAT),
+    Unread("Annotations/**/*.xml", rb".*<annotation>.*<imagesize>", "XML of LabelMe", OF_CVAT),
+    Unread("Annotations/**/*.xml", rb".*<annotation>.*<bndbox>", "XML with boxes", "label pixels or polygons"),
+    Unread("gtFine/**/*_labelIds.png", b"", "a mask of CVAT's Cityscapes form, with ids of its own", OF_CVAT),
+    Unread("*/semantic_rgb/*.png", b"", "a mask of CVAT's KITTI form", OF_CVAT),
+)
+
+
+def unread(folder: Path) -> DataError | None:
+    """The error that says which export to take, if the folder is one that we do not read."""
+    for export in EXPORTS:
+        for file in islice(_files(folder, export.names), MOST):
+            if re.match(export.start, _start(file), re.DOTALL):
+                return DataError(f"{file}: is {export.what}, which is not read; {export.instead}")
+    return None
+
+
+def _files(folder: Path, pattern: str) -> Iterator[Path]:
+    return (path for path in folder.glob(pattern) if path.is_file())
+
+
+def _start(file: Path) -> bytes:
+    with file.open("rb") as content:
+        return content.read(LOOKED_AT).removeprefix(b"\xef\xbb\xbf")
