@@ -75,10 +75,9 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
     """
     colours: dict[str, Colour] = {}
     lines = [line for line in read_list(path, "CVAT writes it beside `SegmentationClass`") if not line.startswith("#")]
-    if lines and all(
-        line.count(":") == 3 and line.split(":")[1] == "" for line in lines
-    ):  # Datumaro, of labels without colours
-        return {line.split(":")[0]: voc_colour(id) for id, line in enumerate(lines)}
+    fields = [line.split(":") for line in lines]
+    if fields and all(len(one) == 4 and not one[1] for one in fields):  # as Datumaro writes labels without colours
+        return {one[0]: voc_colour(id) for id, one in enumerate(fields)}
     for line in lines:
         name, _, rest = line.partition(":")
         colour = rest.partition(":")[0].split(",")
