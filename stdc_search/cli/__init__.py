@@ -158,7 +158,7 @@ def init_command(
 
     file = out or Path(f"{folder.absolute().name}.yaml")
     with progress_bar("init") as progress:
-        lines = init(folder, file, hours, lambda what, done, total: progress(done, total))
+        lines = init(folder, file, hours, lambda what, done, total: progress(done, total, f"{what} read"))
     echo("\n".join([*lines, f"saved: {file}; next: stdc-search data {file}, then stdc-search run {file}"]))
 
 

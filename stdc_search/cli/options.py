@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any, get_args
 
 import typer
@@ -13,6 +14,8 @@ from stdc_search.errors import inert
 from stdc_search.spec.shipped import shipped
 
 AS_IN_SPEC = "as in the spec"
+LINE_EVERY = 30.0
+"""Seconds between lines where no progress bar can be drawn."""
 
 
 def folder_option(help: str, default: str) -> Any:
@@ -65,13 +68,31 @@ def echo(text: object, *, error: bool = False, end: str = "\n") -> None:
     typer.echo(inert(text) + end, nl=False, err=error)
 
 
+def _lines(what: str) -> Callable[..., None]:
+    last = monotonic()
+
+    def told(done: int, total: int | None, note: str = "") -> None:
+        nonlocal last
+        if monotonic() - last >= LINE_EVERY:
+            last = monotonic()
+            echo(f"{note or what}: {done}{f' of {total}' if total else ''}", error=True)
+
+    return told
+
+
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on standard error; the function takes the number of things done, of all things, and a note."""
+    """A progress bar on standard error, or a line from time to time where that is no terminal.
+
+    The function takes the number of things done, of all things, and a note.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+    if not console.is_terminal:
+        yield _lines(what)
+        return
+    with Progress(console=console, transient=True) as bars:
         task = bars.add_task(what, total=None)  # a camera has none
         yield lambda done, total, note="": bars.update(task, completed=done, total=total, description=note or what)
