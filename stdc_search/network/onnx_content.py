@@ -137,10 +137,27 @@ _WITHOUT_RULE = {
 """Operators with multiply-adds that are not counted."""
 
 
+def _parameters(model: onnx.ModelProto) -> int:
+    nodes = [*_all(model, onnx.NodeProto)]
+    sizes = {name for node in nodes if node.op_type == "Resize" for name in node.input[1:]}
+    constants = (node for node in nodes if node.op_type == "Constant" and node.output[0] not in sizes)
+    tensors = [one for node in constants for one in _all(node, onnx.TensorProto)]
+    for graph in _all(model, onnx.GraphProto):
+        tensors += [one for one in graph.initializer if one.name not in sizes]
+        tensors += [one.values for one in graph.sparse_initializer]
+    return sum(prod(one.dims) for one in tensors if one.dims and _learnt(one.data_type))
+
+
+def _learnt(data_type: int) -> bool:
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(data_type)
+    return dtype.kind in "fV" or dtype.name in ("int8", "uint8")
+
+
 def counts(model: onnx.ModelProto, file: Path) -> tuple[int, int, int, int]:
     """Parameters, multiply-adds, and FLOPs by fvcore's rule and by the paper's, as in `cost`.
 
-    Parameters are floats and 8-bit integers. A warning names the operators with multiply-adds that are not counted.
+    Parameters are floats and 8-bit integers, without single constants and the sizes of `Resize`. A warning names the
+    operators with multiply-adds that are not counted.
 
     Args:
         model: its inputs have fixed sizes; its constants are folded.
@@ -148,12 +165,7 @@ def counts(model: onnx.ModelProto, file: Path) -> tuple[int, int, int, int]:
     """
     from onnxscript.optimizer import fold_constants
 
-    parameters = sum(
-        prod(tensor.dims)
-        for tensor in _all(model.graph, onnx.TensorProto)
-        if (dtype := onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).kind in "fV"
-        or dtype.name in ("int8", "uint8")
-    )
+    parameters = _parameters(model)
     fold_constants(model)  # files for any size compute shapes, too
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     values = (*graph.input, *graph.value_info, *graph.output)

@@ -156,6 +156,21 @@ def test_a_file_costs_what_its_operators_cost(path):
     assert cost.fvcore_flops == macs + 4 * CLASSES * 32 * 64  # up-sampling of the scores
 
 
+def test_sizes_and_single_constants_are_no_parameters(path):
+    """YOLO26's files have both."""
+    scales = helper.make_tensor("", TensorProto.FLOAT, (4,), (1, 1, 4, 4))
+    half, bias = (helper.make_tensor("", TensorProto.FLOAT, sides, (0.5,)) for sides in ((), (1,)))
+    nodes = (
+        *(helper.make_node("Constant", [], [name], value=value) for name, value in (("s", scales), ("h", half))),
+        helper.make_node("Constant", [], ["b"], value=bias),
+        helper.make_node("Resize", ["scores", "", "s"], ["large"], mode="linear"),
+        helper.make_node("Mul", ["large", "h"], ["half"]),
+        helper.make_node("Add", ["half", "b"], ["end"]),
+    )
+    cost = count(spec(conv(path, nodes=nodes, ends=("end",))), IMAGE_SIZE)
+    assert cost.parameters == weights().size + 1
+
+
 def test_an_exported_network_costs_what_the_network_costs(path):
     """At this size no map is doubled exactly, so all kernels are those of the network. Its norms became biases."""
     path.write_bytes(exported(segmenter(), SIZE, "logits"))
