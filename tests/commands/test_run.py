@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import random
 import shutil
 import signal
@@ -307,34 +306,6 @@ def test_a_candidate_that_fails_is_a_record_and_the_search_goes_on(tmp_path, mon
     assert [record.state for record in records] == ["complete", "failed", "complete"]
     assert records[1].reason == "MemoryError: no memory left"
     assert "breaks_once" in (tmp_path / "faulty" / "networks" / "0001" / "error.txt").read_text("utf-8")
-
-
-def test_killed_at_any_moment_a_run_loses_no_finished_candidate_and_repeats_none(tmp_path):
-    spec = tiny_search(trials=5)
-    dump(spec, tmp_path / "tiny.yaml")
-    folder = tmp_path / "out"
-    command = [sys.executable, "-m", "stdc_search", "run", str(tmp_path / "tiny.yaml"), "--out", str(folder)]
-    kept: list[str] = []
-    for target in (1, 3):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            if len(read(folder / "results.jsonl")) >= target and list(folder.glob(f"networks/*{target}/spec.yaml")):
-                break
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-        lines = (folder / "results.jsonl").read_text("utf-8").splitlines()
-        assert lines[: len(kept)] == kept
-        kept = lines
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    records = read(folder / "results.jsonl")
-    assert (folder / "results.jsonl").read_text("utf-8").splitlines()[: len(kept)] == kept
-    assert len(records) == 5 == len({record.identity for record in records})
-    run(spec, tmp_path / "uncut")
-    uncut = read(tmp_path / "uncut" / "results.jsonl")
-    assert [(one.values, one.score) for one in records] == [(one.values, one.score) for one in uncut]
 
 
 @pytest.mark.slow
