@@ -189,7 +189,7 @@ def main(
                 frame = pd.concat([before[~before["search"].isin(names)], frame])
             frame = frame.sort_values([*KEYS, "seed"])
             write_atomically(path, frame.to_csv(index=False))
-    show_table(summarised(frame), out / "reported", title=f"Reported fronts, means over {seeds} seeds")
+    show_table(summarised(frame), out / "reported", title="Reported fronts, means over seeds")
 
 
 def _fronts(one: tuple[str, list[str], int]) -> list[list[Reported]]:
@@ -202,6 +202,7 @@ def summarised(frame: pd.DataFrame) -> pd.DataFrame:
     several = frame.groupby(KEYS)
     table = pd.DataFrame(
         {
+            "seeds": several["seed"].nunique(),
             "true hypervolume %": 100 * several["share"].mean(),
             "± %": 100 * several["share"].sem(),
             "bias mIoU": several["bias"].mean().round(2),

@@ -162,8 +162,11 @@ def shared_weights(names: Sequence[int]) -> list[Proxy]:
     for (epochs, soft, random, epoch, tuned), rows in frame.groupby(["epochs", "soft", "random", "epoch", "tuned"]):
         seconds = rows["seconds"].mean()
         words = f"inherited, {epoch} of {epochs} epochs, {soft} distilled, {random} random"
-        for name, column, sign in (("mIoU", "miou", 1), ("cross-entropy", "cross_entropy", -1)):
+        columns = (("mIoU", "miou", 1), ("cross-entropy", "cross_entropy", -1), ("training loss", "training_loss", -1))
+        for name, column, sign in columns:
             values = sign * rows[[column]].to_numpy(float)
+            if np.isnan(values).any():
+                continue
             found.append(Proxy(f"{name} {words}{f', {tuned} own epochs' if tuned else ''}", values, 0, seconds))
     return found
 

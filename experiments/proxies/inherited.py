@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ from stdc_search.spec.base import replace
 from stdc_search.spec.run import RunSpec
 from stdc_search.storage import write_atomically
 from stdc_search.tasks import task_of
-from stdc_search.training.loop import train
+from stdc_search.training.loop import Loss, train
 from stdc_search.trial.training import Datasets
 
 BATCHES = 16
@@ -76,14 +77,28 @@ def inherited(values: dict[str, Any], elastic: nn.Module, spec: RunSpec, samples
     return module
 
 
-def scored(elastic: nn.Module, spec: RunSpec, datasets: Datasets, samples: TrainingSamples) -> pd.DataFrame:
+def scored(elastic: nn.Module, spec: RunSpec, datasets: Datasets, samples: TrainingSamples, loss: Loss) -> pd.DataFrame:
     """A row a network."""
     rows = []
     for number, values in enumerate(networks()):
         begin = perf_counter()
-        found = metrics(inherited(values, elastic, spec, samples), spec, datasets, boundary=False)
+        module = inherited(values, elastic, spec, samples)
+        found = metrics(module, spec, datasets, boundary=False)
+        found["training_loss"] = training_loss(module, loss, spec, samples)
         rows.append({"network": number, **found, "seconds": perf_counter() - begin})
     return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def training_loss(module: nn.Module, loss: Loss, spec: RunSpec, samples: TrainingSamples) -> float:
+    """Mean over an epoch, whose crops are the same for all networks, with the statistics of each batch."""
+    assert spec.training is not None
+    batch, values = spec.training.batch, []
+    module.train()
+    for start in range(0, len(samples) - batch + 1, batch):
+        images, targets = zip(*(samples[0, start + i] for i in range(batch)), strict=True)
+        values.append(float(loss(module, torch.stack(images), torch.stack(targets))))
+    return float(np.mean(values))
 
 
 def tuned(elastic: nn.Module, spec: RunSpec, datasets: Datasets, samples: TrainingSamples) -> pd.DataFrame:
@@ -129,7 +144,7 @@ def main() -> None:
         epochs += 1
         if epochs % (given.epochs // LOOKS):
             return 0.0
-        looks.append(scored(averaged, spec, datasets, samples).assign(epoch=epochs, tuned=0))
+        looks.append(scored(averaged, spec, datasets, samples, loss).assign(epoch=epochs, tuned=0))
         print(epochs, looks[-1]["miou"].mean(), round(perf_counter() - begin), "s", flush=True)
         return looks[-1]["miou"].mean()
 
