@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -159,7 +160,8 @@ def init_command(
     file = out or Path(f"{folder.absolute().name}.yaml")
     with progress_bar("init") as progress:
         lines = init(folder, file, hours, lambda what, done, total: progress(done, total, f"{what} read"))
-    echo("\n".join([*lines, f"saved: {file}; next: stdc-search data {file}, then stdc-search run {file}"]))
+    told = shlex.quote(str(file))
+    echo("\n".join([*lines, f"saved: {file}; next: stdc-search data {told}, then stdc-search run {told}"]))
 
 
 @app.command("check")

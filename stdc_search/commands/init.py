@@ -29,6 +29,7 @@ from stdc_search.report.survey import summary
 from stdc_search.spec import editor
 from stdc_search.spec.data import DataSpec
 from stdc_search.spec.explain import explain
+from stdc_search.spec.own import IGNORE, NamedSpec, ShapesSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.splits import SplitByShare
@@ -79,6 +80,12 @@ def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
         counts = _counted(opened, told)
         _check_images(opened)
         notes = [*found.notes]
+        if absent := _absent(_spec(section), counts):
+            kept = [i for i, name in enumerate(section["class_names"]) if name not in absent]
+            section["class_names"] = [section["class_names"][i] for i in kept]
+            section["map"] = {**section.get("map", {}), **dict.fromkeys(absent, IGNORE)}
+            notes.append(f"no image shows {several(absent)}, so `map` leaves that out")
+            opened, counts = _opened(section), {name: one[[*kept, -1]] for name, one in counts.items()}
         if isinstance(getattr(_spec(section), "split", None), SplitByShare):
             images = {one.name(i): one.files(i)[0] for one in opened.values() for i in range(len(one))}
             section["split"], more = divide(images, {name: one[:-1] > 0 for name, one in counts.items()})
@@ -132,6 +139,16 @@ def _counted(opened: Opened, told: Told) -> dict[str, NDArray[np.int64]]:
     samples = [(data, index) for data in opened.values() for index in range(len(data))]
     counts = read_all(samples, lambda one: label_counts(*one), partial(told, "labels"))
     return {data.name(index): one.numpy() for (data, index), one in zip(samples, counts, strict=True)}
+
+
+def _absent(spec: DataSpec, counts: Mapping[str, NDArray[np.int64]]) -> list[str]:
+    """Names of a tool's classes that no pixel has, unless fewer than two were left. The background stays."""
+    if not isinstance(spec, NamedSpec):
+        return []
+    total = np.sum([*counts.values()], axis=0)[:-1]
+    needed = spec.background if isinstance(spec, ShapesSpec) else None
+    absent = [name for name, count in zip(spec.class_names, total, strict=True) if not count and name != needed]
+    return absent if len(spec.class_names) - len(absent) > 1 else []
 
 
 def _check_images(opened: Opened) -> None:

@@ -55,10 +55,9 @@ def parts_of(latency: LatencySpec | None) -> Callable[[RunSpec], list[TimedPart]
             times = load_table(latency.table, latency).parts
 
     def parts(run: RunSpec) -> list[TimedPart]:
-        named = named_parts(run.network, run.image_size)
-        costs = count_parts(run.network, run.image_size)
+        named = named_parts(run.network, run.image_size) if times else {}
         known = {name: times.get(words_of(part)) for name, part in named.items()}
-        return [TimedPart(cost, known.get(cost.name)) for cost in costs]
+        return [TimedPart(cost, known.get(cost.name)) for cost in count_parts(run.network, run.image_size)]
 
     return parts
 

@@ -136,18 +136,27 @@ def named_files(folder: Path, endings: Collection[str], without: Path | None = N
         raise DataError(f"{folder}: no such folder{hint(folder)}")
     start = len(os.path.join(folder, ""))
     excluded = os.path.join(without, "") if without is not None and folder in without.parents else None
-    found: dict[str, Path] = {}
+    paths: list[Path] = []
     for path in _paths_below(folder, endings):
         if excluded is not None and path.startswith(excluded):
             continue
-        name = _name(path[start:])
-        if name in found:
-            raise DataError(
-                f"{folder}: {found[name].name} and {Path(path).name} have the same name; which one is `{name}`?"
-            )
-        found[name] = Path(path)
+        paths.append(Path(path))
+    found = files_by_name(((_name(str(path)[start:]), path) for path in paths), folder)
     if not found:
         raise DataError(f"{folder}: contains no file that ends in {' or '.join(endings)}{hint(folder / '*')}")
+    return found
+
+
+def files_by_name(files: Iterable[tuple[str, Path]], place: Path) -> dict[str, Path]:
+    """Files by their names, which must differ: `a.jpg` and `a.png` have one name.
+
+    Raises:
+        DataError: two files have the same name; `place` is where they are from.
+    """
+    found: dict[str, Path] = {}
+    for name, path in files:
+        if (other := found.setdefault(name, path)) != path:
+            raise DataError(f"{place}: {other.name} and {path.name} have the same name; which one is `{name}`?")
     return found
 
 

@@ -196,13 +196,11 @@ def _listed(
     listed: list[tuple[str, Path | None]] = []
     unknown: list[str] = []
     for line in read_list(path, "its path is relative to `data.root`"):
-        cells = next((cells for mark in (",", "\t", None) if len(cells := line.split(mark)) > 1), [])
-        if (name := _known(line, images, folder, root)) is not None:  # first: names may contain spaces
-            listed.append((name, None))
-        elif len(cells) == 2 and (name := _known(cells[0].strip(), images, folder, root)) is not None:
-            listed.append((name, _mask_at(cells[1].strip(), mask_folder, root)))
-        else:
+        if (found := in_list(line, images, folder, root)) is None:
             unknown.append(line)
+        else:
+            name, mask = found
+            listed.append((name, None if mask is None else _mask_at(mask, mask_folder, root)))
     if problems is not None:
         problems += [f"{path}: `{line}` has no image" for line in unknown]
     elif unknown:
@@ -214,6 +212,23 @@ def _listed(
         )
     check_unique([name for name, _ in listed], path)
     return dict(listed)
+
+
+def in_list(line: str, images: Collection[str], folder: Path, root: Path) -> tuple[str, str | None] | None:
+    """The image that a line of a list names, and the mask if the line has one; None if it names no image.
+
+    Args:
+        line: name or path of an image, alone or before that of a mask.
+        images: names of the images.
+        folder: that of the images.
+        root: that of the data set.
+    """
+    if (name := _known(line, images, folder, root)) is not None:  # first: names may contain spaces
+        return name, None
+    cells = next((cells for mark in (",", "\t", None) if len(cells := line.split(mark)) > 1), [])
+    if len(cells) == 2 and (name := _known(cells[0].strip(), images, folder, root)) is not None:
+        return name, cells[1].strip()
+    return None
 
 
 def _known(written: str, images: Collection[str], folder: Path, root: Path) -> str | None:

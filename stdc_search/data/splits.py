@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import assert_never
+from typing import Any, Literal, assert_never
 
 from stdc_search.data.dataset import DataError, Split
 from stdc_search.errors import several
@@ -53,10 +53,20 @@ def split_by_share(names: Sequence[str], share: float, seed: int, place: Path, w
     return {"train": sorted(drawn[held_back:]), "val": sorted(drawn[:held_back])}
 
 
-def usual_split(names: Collection[str]) -> dict[str, dict[str, str]]:
-    """What a spec says of the split if folders of training and of validation images have the usual names."""
-    both = {_side(name, FOLDERS) for name in names} >= {"train", "val"}
-    return {"split": {"kind": "folders"}} if both else {}
+def usual_split(names: Collection[str]) -> dict[str, Any]:
+    """What a spec says of the split if folders of images have the usual names; those of test stand in for val."""
+    parts = {part_of(name) for name in names}
+    if parts >= {"train", "val"}:
+        return {"split": {"kind": "folders"}}
+    if parts >= {"train", "test"}:
+        there = {folder for name in names for folder in _folders(name)}
+        return {"split": {"kind": "folders", "val": [folder for folder in TEST if folder in there]}}
+    return {}
+
+
+def part_of(name: str) -> Literal["train", "val", "test"] | None:
+    """What the folders of an image say: its split, or that it is kept for a last test; None if they say nothing."""
+    return _side(name, FOLDERS) or ("test" if {*_folders(name)} & {*TEST} else None)
 
 
 def _by_group(names: Collection[str], split: SplitByGroup, place: Path) -> Sides:
@@ -114,7 +124,7 @@ def _folders(name: str) -> list[str]:
 
 def _check_folders_name_no_split(names: Collection[str], place: Path) -> None:
     """Raise if images are in a folder of training images or in one of validation images already."""
-    if usual_split(names):
+    if {_side(name, FOLDERS) for name in names} >= {"train", "val"}:
         there = {folder for name in names for folder in _folders(name) if folder in (*FOLDERS.train, *FOLDERS.val)}
         raise DataError(
             f"{place}: has the folders {', '.join(sorted(there))}, which `{{kind: share}}` would mix; write "

@@ -206,7 +206,7 @@ class SegmentationLossSpec(Spec):
     """Online hard example mining; null takes the mean over all labelled pixels: plain cross-entropy."""
     class_weights: ClassWeights | None = None
     """Factors of the loss of a pixel: one number per class, in order, or "log" for 1 / log(1.1 + the class's share of
-    the training pixels); null, as in the paper, weighs all classes equally."""
+    the training pixels, in 5,000 images at most); null, as in the paper, weighs all classes equally."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of a pixel's probability that is spread over all classes; neither the paper nor the released code does this
     here."""

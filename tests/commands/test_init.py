@@ -20,6 +20,7 @@ from stdc_search.run_folder import RESULTS
 from stdc_search.spec.base import replace
 from stdc_search.spec.data import FolderSpec
 from stdc_search.spec.editor import FILE, modeline
+from stdc_search.spec.own import NamedSpec
 from stdc_search.spec.run import load, schema
 from tests.data.formats.scene import NAMES, WRITERS
 
@@ -86,6 +87,21 @@ def test_editors_find_the_schema_beside_a_new_spec(tmp_path: Path) -> None:
     init(write_folder(tmp_path / "data"), tmp_path / "spec.yaml", 2, quiet)
     assert (tmp_path / "spec.yaml").read_text("utf-8").startswith(f"{modeline(FILE)}\n# A first search")
     assert json.loads((tmp_path / FILE).read_text("utf-8")) == schema()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", ["coco", "yolo"])
+def test_a_class_that_no_image_shows_is_left_out(kind: str, tmp_path: Path) -> None:
+    WRITERS[kind](tmp_path / "export")
+    for file in tmp_path.glob("export/annotations/*.json"):
+        content = json.loads(file.read_text())
+        file.write_text(json.dumps({**content, "categories": [{"id": 0, "name": "tree"}, *content["categories"]]}))
+    for file in tmp_path.glob("export/data.yaml"):
+        file.write_text(file.read_text().replace("car]", "car, tree]").replace("'car']", "'car', 'tree']"))
+    lines = init(tmp_path / "export", tmp_path / "spec.yaml", 2, quiet)
+    spec = load(tmp_path / "spec.yaml")
+    assert isinstance(spec.data, NamedSpec) and {*spec.data.class_names} == {*NAMES}
+    assert spec.data.map == {"tree": "ignore"} and "Check: no image shows tree, so `map` leaves that out." in lines
 
 
 @pytest.mark.usefixtures("quick")

@@ -57,6 +57,9 @@ class Maps:
         label[:, :20], label[:, 20:30] = 255, 1
         return torch.full((3, 40, 60), 90, dtype=torch.uint8), label
 
+    def label(self, index: int) -> Tensor:
+        return self[index][1]
+
 
 class Rare(Maps):
     """Forty images of class 0; two of them show class 1, and one class 2."""
@@ -86,9 +89,6 @@ def test_what_is_kept_of_single_images_is_that_of_the_last_training(tmp_path):
     class Named(Maps):
         def name(self, index: int) -> str:
             return 'a, "b"' if index else "plain"
-
-        def label(self, index: int) -> Tensor:
-            return self[index][1]
 
     task, module = Segmentation(RunSpec.model_validate(SEGMENTER)), torch.nn.Conv2d(3, 3, 1)
     for scores in ((0.25, 0.125), (torch.nan, 0.5)):
@@ -137,6 +137,21 @@ def test_labels_without_a_class_give_no_score_but_say_why() -> None:
 
 def test_shares_of_classes_are_of_the_labelled_pixels() -> None:
     torch.testing.assert_close(class_shares(Maps()), torch.tensor([0.75, 0.25, 0.0]))
+
+
+def test_shares_of_many_images_are_those_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Many(Maps):
+        def __len__(self) -> int:
+            return 1000
+
+        def label(self, index: int) -> Tensor:
+            return torch.full((2, 2), index % 2)
+
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+            raise AssertionError("no image is read")
+
+    monkeypatch.setattr("stdc_search.data.dataset.MOST", 9)
+    torch.testing.assert_close(class_shares(Many()), torch.tensor([5 / 9, 4 / 9, 0.0]))
 
 
 @pytest.mark.parametrize(

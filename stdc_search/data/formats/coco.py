@@ -6,6 +6,7 @@ then the annotations in the order of the file, as in the API of COCO-Stuff. CVAT
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,15 +17,19 @@ from pydantic import Field, PositiveInt
 from stdc_search.data.dataset import DataError, Split
 from stdc_search.data.decoding import IdMasks
 from stdc_search.data.drawing import Drawing, Shape, drawn
-from stdc_search.data.files import LabelledFiles, hint, nfc, resolve_root
+from stdc_search.data.files import LabelledFiles, check_disjoint, hint, nfc, resolve_root
 from stdc_search.data.formats.annotations import FromTool, image_at, read_json
 from stdc_search.data.formats.coco_masks import mask_of
 from stdc_search.data.formats.names import classes_by_name, index_of, section
 from stdc_search.data.formats.pairing import names_of
+from stdc_search.data.splits import part_of
 from stdc_search.errors import several
 from stdc_search.spec.formats import CocoSpec, SplitByFiles
 
 MOST_BYTES = 2**30
+KINDS = ("instances", "stuff", "", "person_keypoints", "captions", "image_info")
+"""Starts of the names of COCO's own files; those with pixels come first."""
+WORDS = re.compile("[A-Za-z]+")
 
 
 class Rle(FromTool):
@@ -44,7 +49,7 @@ class Annotation(FromTool):
     id: int | str = "without id"
     image_id: int | str
     category_id: int
-    segmentation: list[list[float]] | Rle = []
+    segmentation: list[list[float]] | Rle | None = []
     iscrowd: int = 0
 
 
@@ -68,6 +73,8 @@ def open_coco(spec: CocoSpec, split: Split, data_root: Path | None, problems: li
         assert spec.annotations is not None
         file = root / spec.annotations
     drawings = {drawing.name: drawing for drawing in _drawings(spec, file, root)}
+    if isinstance(spec.split, SplitByFiles):
+        _check_apart(spec, spec.split, root)
     wanted = drawings if isinstance(spec.split, SplitByFiles) else names_of(spec.split, split, drawings, root, file)
     samples = drawn([drawings[name] for name in wanted], problems)
     return LabelledFiles(samples, spec.class_names, IdMasks.plain(spec.class_names, 255))
@@ -79,18 +86,32 @@ def recognise(folder: Path) -> dict[str, Any] | None:
     found = [path for place in places for path in sorted(folder.glob(place)) if _looks_like_coco(path)]
     if not found:
         return None
-    found.sort(key=lambda path: path.stem.startswith(("image_info", "captions", "person_keypoints")))
+    found.sort(key=lambda path: KINDS.index(_kind(path)))
     names = [category.name for category in read_json(found[0], CocoFile, "COCO", MOST_BYTES).categories]
     if not names:
         raise DataError(f"{found[0]}: has no categories; export with labels")
-    paths = [path.relative_to(folder).as_posix() for path in found]
-    train = next((path for path in paths if "train" in path), None)
-    val = next((path for path in paths if "val" in path), None)
-    if train and val:
-        where: dict[str, Any] = {"split": {"kind": "files", "train": train, "val": val}}
+    kind = _kind(found[0])
+    parts: dict[str | None, list[str]] = {}
+    for path in (path.relative_to(folder).as_posix() for path in found if _kind(path) == kind):
+        parts.setdefault(part_of(f"{'/'.join(WORDS.findall(path))}/image"), []).append(path)
+    train, val = parts.get("train", []), parts.get("val") or parts.get("test") or []
+    where: dict[str, Any]
+    if len(train) == len(val) == 1:
+        where = {"split": {"kind": "files", "train": train[0], "val": val[0]}}
+    elif len(every := [path for paths in parts.values() for path in paths]) == 1:
+        where = {"annotations": every[0]}
     else:
-        where = {"annotations": paths[0]}
+        raise DataError(
+            f"{folder}: has {len(every)} files of annotations ({several(every)}), and their names do not say which one "
+            "is for training and which one for validation: name them `instances_train.json` and `instances_val.json`, "
+            "merge them, or move the others elsewhere"
+        )
     return section("coco", names, shapes=True) | where
+
+
+def _kind(file: Path) -> str:
+    """What a file's name says beside its split, such as `instances`."""
+    return next((kind for kind in KINDS if file.stem.startswith(kind)), "")
 
 
 def _looks_like_coco(path: Path) -> bool:
@@ -112,7 +133,7 @@ def _drawings(spec: CocoSpec, file: Path, root: Path) -> list[Drawing]:
     shapes: dict[int | str, list[Shape]] = {image.id: [] for image in coco.images}
     for one in sorted(coco.annotations, key=lambda one: not one.iscrowd):  # stable: else in the order of the file
         name = names[one.category_id]
-        geometry = one.segmentation.model_dump() if isinstance(one.segmentation, Rle) else one.segmentation
+        geometry = one.segmentation.model_dump() if isinstance(one.segmentation, Rle) else one.segmentation or []
         shapes[one.image_id].append(Shape(f"annotation {one.id} ({name})", classes[name], geometry))
     folders = _image_folders(spec, file, root)
     drawings = []
@@ -122,7 +143,26 @@ def _drawings(spec: CocoSpec, file: Path, root: Path) -> list[Drawing]:
         size, background = (image.height, image.width), index_of(spec, spec.background)
         drawings.append(Drawing(name, path, file, size, background, shapes[image.id], mask_of))
     _check_different("image", [drawing.name for drawing in drawings], file)
+    _NAMES[_stamp(file)] = {drawing.name for drawing in drawings}
     return drawings
+
+
+_NAMES: dict[tuple[Path, int, int], set[str]] = {}
+"""Names of the images in files that were read, so that none is read again for them alone."""
+
+
+def _check_apart(spec: CocoSpec, split: SplitByFiles, root: Path) -> None:
+    """Raise if an image is in the files of both splits."""
+    for file in (files := (root / split.train, root / split.val)):
+        if file.is_file() and _stamp(file) not in _NAMES:
+            _drawings(spec, file, root)
+    train, val = (_NAMES[_stamp(file)] if file.is_file() else set[str]() for file in files)
+    check_disjoint(train, val, root)
+
+
+def _stamp(file: Path) -> tuple[Path, int, int]:
+    status = file.stat()
+    return file, status.st_mtime_ns, status.st_size
 
 
 def _image_folders(spec: CocoSpec, file: Path, root: Path) -> list[Path]:
@@ -150,4 +190,5 @@ def _check_references(coco: CocoFile, names: Mapping[int, str], file: Path) -> N
 
 def _check_different(what: str, items: Sequence[object], file: Path) -> None:
     if twice := [item for item, count in Counter(items).items() if count > 1]:
-        raise DataError(f"{file}: has the {what} {several(twice)} more than once")
+        why = "; were they labelled by several people? Export one annotation for each" if what == "image" else ""
+        raise DataError(f"{file}: has the {what} {several(twice)} more than once{why}")

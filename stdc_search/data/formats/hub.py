@@ -21,6 +21,7 @@ from stdc_search.data.drawing import labels_folder
 from stdc_search.data.files import LabelledFiles, Sample, files_below, keep_paired, nfc, read_text, resolve_root
 from stdc_search.data.formats.annotations import image_at
 from stdc_search.data.formats.pairing import names_of
+from stdc_search.data.splits import usual_split
 from stdc_search.errors import several
 from stdc_search.spec.formats import HubSpec
 from stdc_search.storage import write_atomically
@@ -63,9 +64,25 @@ def recognise(folder: Path) -> dict[str, Any] | None:
         return None
     names = ["class 0", "class 1"]
     if (file := folder / "id2label.json").is_file():
-        names = [str(name) for _, name in sorted(json.loads(read_text(file)).items(), key=lambda item: int(item[0]))]
+        try:
+            ids = {int(id): str(name) for id, name in json.loads(read_text(file)).items()}
+        except (ValueError, AttributeError):
+            raise DataError(f'{file}: is not a mapping from ids to names, such as {{"0": "road"}}') from None
+        names = [name for _, name in sorted(ids.items())]
     columns = [column for table in _tables(folder) for column in _mask_columns(table)]
-    return {"kind": "hub", "class_names": names} | ({"label": columns[0]} if columns else {})
+    split = usual_split(_places(folder)) or {"split": {"kind": "share"}}
+    return {"kind": "hub", "class_names": names} | ({"label": columns[0]} if columns else {}) | split
+
+
+def _places(folder: Path) -> list[str]:
+    """Paths whose folders say the split of images, as their names will."""
+    shards = [path.parent / path.stem.partition("-")[0] / path.name for path in _shards(folder)]
+    images = [
+        table.parent / str(row.get("file_name") or row.get("image_file_name") or "")
+        for table in _tables(folder)
+        for _, row in _rows(table)
+    ]
+    return [path.relative_to(folder).as_posix() for path in (*shards, *images)]
 
 
 def _tables(root: Path) -> list[Path]:

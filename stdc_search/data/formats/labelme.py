@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from stdc_search.spec.formats import LabelmeSpec
 
 MOST_BYTES = 2**27
 """LabelMe also writes the image itself into the file."""
+LOOKED_AT = 20
+"""Files that tell whether a folder is LabelMe's."""
 LINE_WIDTH, POINT_RADIUS = 10, 5
 POINTS = {"polygon": 3, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 2, "point": 1}
 """Least number of points of each type of shape; `mask` has two, and a picture."""
@@ -61,17 +64,27 @@ def open_labelme(
     drawings = read_each(
         names, lambda name: _drawing(spec, name, by_name[name], files[by_name[name]], classes, root), problems
     )
+    by_image: dict[Path, Drawing] = {}
+    for drawing in drawings:
+        if (other := by_image.setdefault(drawing.image, drawing)) is not drawing:
+            raise DataError(
+                f"{drawing.source}: annotates {drawing.image.name}, as {other.source} does; correct its `imagePath`"
+            )
     return LabelledFiles(drawn(drawings, problems), spec.class_names, IdMasks.plain(spec.class_names, 255))
 
 
 def recognise(folder: Path) -> dict[str, Any] | None:
     """The section `data` of a folder that looks like this format."""
-    first = next(iter(files_below(folder, (".json",))), None)
-    if first is None or b'"imagePath"' not in first.read_bytes() or b'"shapes"' not in first.read_bytes():
+    if not any(_looks_like_labelme(path) for path in islice(files_below(folder, (".json",)), LOOKED_AT)):
         return None
     labels = {shape.label for content in _read(folder, None).values() for shape in content.shapes}
     names = [path.relative_to(folder).as_posix() for path in files_below(folder, (".json",))]
     return section("labelme", sorted(labels), shapes=True) | usual_split(names)
+
+
+def _looks_like_labelme(path: Path) -> bool:
+    content = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+    return b'"imagePath"' in content and b'"shapes"' in content
 
 
 def mask_of(geometry: Any, size: Size) -> NDArray[np.bool_]:

@@ -23,6 +23,7 @@ from stdc_search.data.files import (
 )
 from stdc_search.data.formats.names import classes_by_name, section
 from stdc_search.data.formats.pairing import Files, names_of, paired
+from stdc_search.data.splits import usual_split
 from stdc_search.spec.formats import RoboflowSpec
 
 SUFFIX, CLASSES = "_mask", "_classes.csv"
@@ -51,7 +52,8 @@ def recognise(folder: Path) -> dict[str, Any] | None:
     """The section `data` of a folder that looks like this format."""
     if not [*folder.glob(f"*/*{SUFFIX}.png"), *folder.glob(f"*{SUFFIX}.png")] or not _tables(folder):
         return None
-    return section("roboflow", [*_classes(folder)[1].values()])
+    split = usual_split([*named_files(folder, IMAGE_ENDINGS)]) or {"split": {"kind": "share"}}
+    return section("roboflow", [*_classes(folder)[1].values()]) | split
 
 
 def _tables(root: Path) -> list[Path]:

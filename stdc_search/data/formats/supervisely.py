@@ -22,7 +22,7 @@ from pydantic import PositiveInt
 from stdc_search.data.dataset import DataError, Split
 from stdc_search.data.decoding import IdMasks
 from stdc_search.data.drawing import Drawing, Shape, Size, check_points, drawn
-from stdc_search.data.files import LabelledFiles, files_below, hint, nfc, resolve_root
+from stdc_search.data.files import LabelledFiles, files_below, files_by_name, hint, nfc, resolve_root
 from stdc_search.data.formats.annotations import FromTool, image_at, read_each, read_json
 from stdc_search.data.formats.fill import Whole, filled
 from stdc_search.data.formats.names import classes_by_name, index_of, section
@@ -144,7 +144,7 @@ def _annotation_files(root: Path) -> dict[str, Path]:
     """Files of annotations by name: `set/a` for `set/ann/a.jpg.json`."""
     files = [path for path in files_below(root, (".json",)) if path.parent.name == "ann"]
     places = {path: path.parent.parent / Path(path.stem).stem for path in files}
-    return {nfc(place.relative_to(root).as_posix()): path for path, place in places.items()}
+    return files_by_name(((nfc(place.relative_to(root).as_posix()), path) for path, place in places.items()), root)
 
 
 def _read(path: Path) -> AnnotationFile:

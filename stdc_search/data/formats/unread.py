@@ -19,6 +19,7 @@ OF_LABEL_STUDIO = (
     "export `COCO with Images` or `YOLO with Images`; of brush labels, export `Brush labels to COCO`, and put Label "
     "Studio's copies of the images into `images` beside it"
 )
+OF_YOLO = "write `data.yaml` with `train`, `val` and `names` into the data set's folder"
 OF_CVAT = "in CVAT, export `Segmentation mask 1.1`, with images"
 
 
@@ -41,6 +42,8 @@ EXPORTS = (
     Unread("*.xml", rb".*<annotations>.*<(task|project|job|image)\b", "CVAT's own XML", OF_CVAT),
     Unread("Annotations/**/*.xml", rb".*<annotation>.*<imagesize>", "XML of LabelMe", OF_CVAT),
     Unread("Annotations/**/*.xml", rb".*<annotation>.*<bndbox>", "XML with boxes", "label pixels or polygons"),
+    Unread("**/*.json", rb'.*"all_points_x"', "JSON of VGG's annotator (VIA)", "convert it to COCO in that tool"),
+    Unread("**/labels/**/*.txt", rb"\s*\d+( [0-9.]+){4,}", "a label of YOLO without the file of its classes", OF_YOLO),
     Unread("gtFine/**/*_labelIds.png", b"", "a mask of CVAT's Cityscapes form, with ids of its own", OF_CVAT),
     Unread("*/semantic_rgb/*.png", b"", "a mask of CVAT's KITTI form", OF_CVAT),
 )

@@ -63,8 +63,11 @@ def recognise(folder: Path) -> dict[str, Any] | None:
     if not (folder / "SegmentationClass").is_dir():
         return None
     names = [*(read_labelmap(labels) if labels.is_file() else _voc_colours())]
-    listed = all((folder / LISTS / f"{side}.txt").is_file() for side in ("train", "val"))
-    return section("voc", names) | ({} if listed else {"split": {"kind": "share"}})
+    lists = {path.stem.lower(): path.relative_to(folder).as_posix() for path in (folder / LISTS).glob("*.txt")}
+    train = lists.get("train")
+    val = next((lists[name] for name in ("val", "valid", "validation", "test") if name in lists), None)
+    split = {"kind": "list", "train": train, "val": val} if train and val else {"kind": "share"}
+    return section("voc", names) | {"split": split}
 
 
 def read_labelmap(path: Path) -> dict[str, Colour]:

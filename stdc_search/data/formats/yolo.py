@@ -23,6 +23,7 @@ from stdc_search.data.files import (
     IMAGE_ENDINGS,
     LabelledFiles,
     files_below,
+    files_by_name,
     hint,
     nfc,
     read_list,
@@ -33,9 +34,11 @@ from stdc_search.data.formats.annotations import read_each
 from stdc_search.data.formats.fill import filled
 from stdc_search.data.formats.names import classes_by_name, index_of, section
 from stdc_search.data.formats.pairing import names_of
+from stdc_search.data.splits import usual_split
 from stdc_search.spec import files as spec_files
 from stdc_search.spec.formats import SplitByTool, YoloSpec
 from stdc_search.spec.problems import SpecError
+from stdc_search.spec.splits import SplitByFolders, SplitByList
 
 LABEL = re.compile(r"^(.*/)?images/")
 NAMED_IN = ("data.yaml", "classes.txt")
@@ -50,8 +53,10 @@ def open_yolo(spec: YoloSpec, split: Split, data_root: Path | None, problems: li
     content = _read(file)
     names = _names(content, file)
     classes = classes_by_name(spec, [*names.values()], file)
-    given = isinstance(spec.split, SplitByTool)
-    sides = ("train", "val") if given else [side for side in ("train", "val", "test") if side in content]
+    sides: Sequence[str] = ("train", "val")
+    if not isinstance(spec.split, SplitByTool):
+        may_take_test = isinstance(spec.split, SplitByFolders | SplitByList)
+        sides = [side for side in (*sides, *(("test",) if may_take_test else ())) if content.get(side)]
     images = {side: _images(content, side, file, root, problems) for side in sides}
     every = {name: path for found in images.values() for name, path in found.items()}
     if isinstance(spec.split, SplitByTool):
@@ -67,16 +72,21 @@ def open_yolo(spec: YoloSpec, split: Split, data_root: Path | None, problems: li
 
 def recognise(folder: Path) -> dict[str, Any] | None:
     """The section `data` of a folder that looks like this format."""
-    labels = (folder / "labels").is_dir()
-    file = next((file for name in NAMED_IN[: 1 + labels] if (file := folder / name).is_file()), None)
+    file = next((file for name in NAMED_IN if (file := folder / name).is_file()), None)
     if file is None:
         return None
+    of_label_studio = file.name == NAMED_IN[1]
+    if of_label_studio and not files_below(folder / "labels", (".txt",)):
+        return None  # masks of another tool
     content = _read(file)
-    if "names" not in content or not ({"train", "val"} & {*content}):
+    if "names" not in content or not (content.get("train") or content.get("val")):
         return None
-    where = {} if file.name == NAMED_IN[0] else {"file": file.name}
-    split = {} if "val" in content else {"split": {"kind": "share"}}
-    return section("yolo", [*_names(content, file).values()], shapes=True) | where | split
+    found = section("yolo", [*_names(content, file).values()], shapes=True)
+    if of_label_studio:
+        images = [path.relative_to(folder).as_posix() for path in files_below(folder / "images", IMAGE_ENDINGS)]
+        return found | {"file": file.name} | (usual_split(images) or {"split": {"kind": "share"}})
+    apart = content.get("val") and content.get("val") != content.get("train")
+    return found | ({} if apart else {"split": {"kind": "share"}})
 
 
 def mask_of(geometry: Any, size: Size) -> NDArray[np.bool_]:
@@ -89,7 +99,7 @@ def _read(file: Path) -> Mapping[str, Any]:
     if not file.is_file():
         raise DataError(f"{file}: no such file{hint(file)}; YOLO's file of classes and folders is `data.file`")
     if file.suffix == ".txt":
-        return {"names": [name for line in read_text(file).splitlines() if (name := line.strip())], "train": "images"}
+        return {"names": [line.strip() for line in read_text(file).rstrip().splitlines()], "train": "images"}
     try:
         return spec_files.read(file).values
     except SpecError as error:
@@ -99,10 +109,14 @@ def _read(file: Path) -> Mapping[str, Any]:
 def _names(content: Mapping[str, Any], file: Path) -> Names:
     match content.get("names"):
         case tuple() | list() as names if names:
-            return {id: str(name) for id, name in enumerate(names)}
+            found = {id: str(name) for id, name in enumerate(names)}
         case dict() as names if all(str(id).isdecimal() for id in names):
-            return {int(id): str(name) for id, name in names.items()}
-    raise DataError(f"{file}: has no `names`, a list of the classes or a mapping from ids to names")
+            found = {int(id): str(name) for id, name in names.items()}
+        case _:
+            raise DataError(f"{file}: has no `names`, a list of the classes or a mapping from ids to names")
+    if odd := [id for id, name in found.items() if not name or name in [*found.values()][:id]]:
+        raise DataError(f"{file}: the name of class {odd[0]} is empty or that of another class; each needs its own")
+    return found
 
 
 def _images(
@@ -126,7 +140,7 @@ def _images(
             paths += [_place(line, (base, root, place.parent), root, place) for line in lines]
     if not paths:
         raise DataError(f"{file}: `{side}` leads to no images; export them with the labels")
-    return {nfc(path.relative_to(root).with_suffix("").as_posix()): path for path in paths}
+    return files_by_name(((nfc(path.relative_to(root).with_suffix("").as_posix()), path) for path in paths), file)
 
 
 def _labels_without_images(folder: Path, images: Sequence[Path], root: Path) -> list[str]:

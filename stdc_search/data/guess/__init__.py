@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,15 +44,27 @@ def guess(folder: Path, told: Callable[[int, int], None] | None = None) -> Guess
     if (section := layouts.known(folder) or formats.recognise(folder)) is not None:
         if section["kind"] == "hub" and "id2label.json" not in {path.name for path in folder.iterdir()}:
             names, encoding, notes = encoding_of(_masks_of_hub(folder, section), told)
-            return Guess({**section, "class_names": names, **encoding}, notes, None)
-        return Guess(section, [], None)
+            return Guess({**section, "class_names": names, **encoding}, [*notes, *layouts.stands_in(section)], None)
+        return Guess(section, layouts.stands_in(section), None)
+    if inside := _exports_in(folder):
+        raise DataError(f"{inside}: this folder is the export; type: stdc-search init {shlex.quote(str(inside))}")
     try:
         found = layouts.paired(folder)
     except DataError as error:
         raise unread(folder) or error from None
     names, encoding, notes = encoding_of([mask for _, mask in found.pairs], told, names_of_colours(folder))
     section = {"kind": "folder", **found.places, "class_names": names, **encoding, **found.split}
-    return Guess(section, [*found.notes, *notes], None if found.places else _table(found, folder))
+    notes = [*found.notes, *layouts.stands_in(found.split), *notes]
+    return Guess(section, notes, None if found.places else _table(found, folder))
+
+
+def _exports_in(folder: Path) -> Path | None:
+    """The only folder in this one that a labelling tool exported."""
+    found: list[Path] = []
+    for path in sorted(one for one in folder.iterdir() if one.is_dir()):
+        with suppress(DataError):
+            found += [path] if formats.recognise(path) else []
+    return found[0] if len(found) == 1 else None
 
 
 def _masks_of_hub(folder: Path, section: dict[str, Any]) -> list[Path]:
@@ -65,7 +79,7 @@ def _table(found: layouts.Found, folder: Path) -> str:
     if not found.split:
         writer.writerows([("image", "mask"), *found.pairs])
         return text.getvalue()
-    parts = layouts.parts_of([image.relative_to(folder) for image, _ in found.pairs])
+    parts = layouts.parts_of([image.relative_to(folder) for image, _ in found.pairs], folder)
     writer.writerow(("image", "mask", "split"))
     writer.writerows((*pair, part) for pair, part in zip(found.pairs, parts, strict=True))
     return text.getvalue()

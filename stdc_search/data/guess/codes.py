@@ -22,7 +22,9 @@ COLOURS = 64
 
 NAMES = ("label_colors.txt", "class_dict.csv")
 """Files with a line per colour: `red green blue name`, as CVAT writes it, or `name,red,green,blue`."""
-LINE = re.compile(r"(?P<before>.*?)[\s,]*\b(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})\b[\s,]*(?P<after>.*)")
+BETWEEN = r"[\s,;]+"
+RGB = BETWEEN.join(rf"(?P<{part}>\d{{1,3}})" for part in "rgb")
+LINES = (re.compile(rf"{RGB}\b[\s,;]*(?P<name>.*)"), re.compile(rf"(?P<name>.+?){BETWEEN}{RGB}"))
 VOID = ("void", "ignore", "unlabelled", "unlabeled", "unknown")
 """Names of pixels without a class."""
 
@@ -34,8 +36,8 @@ def names_of_colours(folder: Path) -> dict[Colour, str]:
     """The names that a file in the folder gives to colours; none without such a file."""
     file = next((folder / name for name in NAMES if (folder / name).is_file()), None)
     lines = read_text(file).splitlines() if file else []
-    found = [match for line in lines if (match := LINE.fullmatch(line.strip()))]
-    named = {tuple(map(int, match.group(2, 3, 4))): match["before"] or match["after"] for match in found}
+    matches = (next(filter(None, (form.fullmatch(line.strip()) for form in LINES)), None) for line in lines)
+    named = {tuple(map(int, match.group("r", "g", "b"))): match["name"].strip(" \t\"'") for match in matches if match}
     return {colour: name for colour, name in named.items() if name and max(colour) < 256}
 
 
@@ -109,6 +111,10 @@ def _of_colours(counts: Counter[Colour], first: Path, named: Mapping[Colour, str
     for colour in sorted(void & {*counts}):
         name = named.get(colour, "black" if colour == black else "")
         notes.append(f"{name} ({100 * counts[colour] / total:.1f} %) is ignored; if it is a class, add it to `colours`")
+    if named and (unnamed := [str([*colour]) for colour in others if colour not in named]):
+        notes.append(f"the file with the names of colours lacks {several(unnamed)}")
+    if unseen := [name for colour, name in named.items() if colour not in counts]:
+        notes.append(f"no mask has the colour of {several(unseen)}")
     names = [named.get(colour, "colour_{}_{}_{}".format(*colour)) for colour in others]
     ignore = {} if void <= {black} else {"ignore": [[*colour] for colour in sorted(void & {*counts})]}
     return names, {"encoding": {"kind": "colours", "colours": [[*colour] for colour in others], **ignore}}, notes

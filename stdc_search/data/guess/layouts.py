@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from stdc_search.data.camvid import FRAME
 from stdc_search.data.dataset import DataError
-from stdc_search.data.files import IMAGE_ENDINGS, LOSSY_ENDINGS, MASK_ENDINGS, files_below, nfc, read_list
-from stdc_search.data.folder import by_image, common_suffix
-from stdc_search.data.splits import usual_split
+from stdc_search.data.files import (
+    IMAGE_ENDINGS,
+    LOSSY_ENDINGS,
+    MASK_ENDINGS,
+    files_below,
+    files_by_name,
+    nfc,
+    read_list,
+)
+from stdc_search.data.folder import by_image, common_suffix, in_list
+from stdc_search.data.splits import TEST, part_of, usual_split
 from stdc_search.errors import several
 
 MASKS = (
-    "mask", "labels", "label", "annotations", "annotation", "annot", "ann", "groundtruth", "ground_truth", "gt", "seg",
-    "target", "semantic", "instance",
+    "mask", "label", "annotation", "annot", "groundtruth", "ground_truth", "segmentation", "target", "semantic",
+    "instance",
 )  # fmt: skip
 """Starts and ends of the names of folders that hold masks."""
-IMAGES = ("images", "image", "imgs", "img", "photos", "frames", "rgb")
-"""Ends of the names of folders that hold images."""
+SHORT = ("gt", "seg", "ann")
+"""Words that do so where they stand alone: `gt_fine`, but not `anna`."""
+IMAGES = ("image", "img", "photo", "frame", "rgb")
+"""Starts and ends of the names of folders that hold images."""
 LISTS = (
     ("train.txt", "val.txt"),
     ("train.txt", "valid.txt"),
@@ -45,14 +57,15 @@ class Found(NamedTuple):
 
 def known(folder: Path) -> dict[str, Any] | None:
     """The section of a data set that has a kind of its own."""
+    if (folder / "701_StillsRaw_full").is_dir():
+        return {"kind": "camvid", "layout": "original"}
     if (folder / "label_colors.txt").is_file():  # a tool's copy of these layouts, with classes of its own
         return None
     if (folder / "leftImg8bit").is_dir() and (folder / "gtFine").is_dir():
         return {"kind": "cityscapes"}
-    if (folder / "701_StillsRaw_full").is_dir():
-        return {"kind": "camvid", "layout": "original"}
     if (folder / "trainannot").is_dir() and (folder / "train.txt").is_file():
-        return {"kind": "camvid"}
+        frames = files_below(folder / "train", IMAGE_ENDINGS)
+        return {"kind": "camvid"} if frames and FRAME.fullmatch(frames[0].stem) else None
     return None
 
 
@@ -85,23 +98,21 @@ def paired(folder: Path) -> Found:
 
 def _listed(folder: Path, pairs: list[Pair], notes: list[str]) -> Found:
     """Pairs that no two folders describe."""
-    split, more = _by_folders([_without_kind(image.relative_to(folder)).as_posix() for image, _ in pairs])
-    return Found(pairs, {}, {"split": {"kind": "column"}} if split else {}, [*notes, *more])
+    split = usual_split([_without_kind(image.relative_to(folder)).as_posix() for image, _ in pairs])
+    return Found(pairs, {}, {"split": {"kind": "column"}} if split else {}, [*notes, *stands_in(split)])
 
 
 def _without_kind(path: Path) -> Path:
-    """`train/a.jpg` of `train_images/a.jpg`."""
-    return Path(*(_subject(part, IMAGES) or part for part in path.parts[:-1]), path.name)
+    """`train/a.jpg` of `train_images/a.jpg`, and `prepped/train/a.jpg` of `images_prepped_train/a.jpg`."""
+    words = (word for part in path.parts[:-1] for word in re.split(r"[\W_]+", _subject(part, IMAGES) or part))
+    return Path(*words, path.name)
 
 
-def _by_folders(names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """`split` of the section if folders say it; `test` stands in for a missing `val`."""
-    if split := usual_split(names):
-        return split, []
-    if usual_split([name.replace("test/", "val/") for name in names]):
-        note = "no folder is named val, so the images of test are scored; keep others back for a last test"
-        return {"split": {"kind": "folders", "val": ["test"]}}, [note]
-    return {}, []
+def stands_in(section: Mapping[str, Any]) -> list[str]:
+    """What to say if test images stand in for those of validation."""
+    words = re.findall("[a-z]+", str(section.get("split", {}).get("val", "")).lower())
+    told = "nothing is named val, so the images of test are scored; keep others for a last test"
+    return [told] if {*words} & {*TEST} else []
 
 
 def _mask_root(path: Path) -> PurePosixPath | None:
@@ -114,13 +125,16 @@ def _mask_root(path: Path) -> PurePosixPath | None:
 
 def _names_masks(name: str) -> bool:
     words = name.lower()
-    return any(words.startswith(word) or words.endswith((word, f"{word}s")) for word in MASKS)
+    alone = {word.rstrip("s") for word in re.split(r"[\W_]+", words)}
+    return bool(alone & {*SHORT}) or any(words.startswith(word) or words.endswith((word, f"{word}s")) for word in MASKS)
 
 
 def _subject(name: str, words: Sequence[str]) -> str:
     """What a folder's name says beside what it holds: `train` of `train_masks`; it may be nothing."""
-    ending = next((word for word in words for word in (f"{word}s", word) if name.lower().endswith(word)), "")
-    return name.lower().removesuffix(ending).rstrip("_-. ")
+    name, forms = name.lower(), [form for word in words for form in (f"{word}s", word)]
+    ending = next((form for form in forms if name.endswith(form)), "")
+    start = next((form for form in forms if name.startswith(form)), "") if not ending else ""
+    return name.removesuffix(ending).removeprefix(start).strip("_-. ")
 
 
 def _beside(folder: Path, root: PurePosixPath, files: Sequence[Path]) -> Found:
@@ -132,42 +146,48 @@ def _beside(folder: Path, root: PurePosixPath, files: Sequence[Path]) -> Found:
         raise DataError(f"{parent}: holds masks ({root.name}), but no images beside them")
     tops = {path.relative_to(parent).parts[0] if path.parent != parent else "." for path in images}
     if len(tops) > 1:  # train, train_labels, val, val_labels
-        tops = {top for top in tops if _subject(top, IMAGES) == _subject(root.name, MASKS)}
+        tops = {top for top in tops if _subject(top, IMAGES) == _subject(root.name, (*MASKS, *SHORT))}
     top = tops.pop() if len(tops) == 1 else "."
     images = [path for path in images if path.is_relative_to(parent / top)]
-    by_name = {nfc(path.relative_to(parent / top).with_suffix("").as_posix()): path for path in images}
-    mask_names = {
-        nfc(path.relative_to(folder / root).with_suffix("").as_posix()): path
-        for path in masks
-        if path.suffix.lower() in MASK_ENDINGS
-    }
+    by_name = named(images, parent / top)
+    mask_names = named([path for path in masks if path.suffix.lower() in MASK_ENDINGS], folder / root)
     if not mask_names:
         raise DataError(f"{folder / root}: its masks are JPEG or WebP, which corrupt class ids; save them as PNG")
     matched = by_image(by_name, mask_names)
     pairs = [(path, matched[name]) for name, path in sorted(by_name.items()) if name in matched]
     if not pairs:
+        like = [several([path.relative_to(parent).as_posix() for path in its], 2) for its in (images, masks)]
         raise DataError(
-            f"{folder / root}: no mask has the name of an image in {parent / top}; images are named like "
-            f"{several([path.name for path in images], 2)}, masks like {several([path.name for path in masks], 2)}"
+            f"{folder / root}: no mask belongs to an image in {parent / top}; images are {like[0]}, masks {like[1]}. "
+            "A mask has the name of its image, or that and a suffix, in a folder of masks beside the one of images"
         )
     images_at, masks_at = (place.as_posix() for place in (root.parent / top, root))
-    split, notes = _by_folders([*by_name])
-    split = split or _lists(folder, {*by_name})
-    if (left := len(by_name) - len(pairs)) and split.get("split", {}).get("kind") != "list":
-        return _listed(folder, pairs, [f"{left} images have no mask and are left out"])
+    split, notes = usual_split([*by_name]), []
+    if not split:
+        split, notes = _lists(folder, by_name, parent / top)
+    if len(by_name) > len(pairs) and split.get("split", {}).get("kind") != "list":
+        return _listed(folder, pairs, _left_out(len(by_name) - len(pairs), len(masks) - len(pairs)))
     return Found(pairs, {"images": images_at, "masks": masks_at}, split, notes)
+
+
+def named(paths: Collection[Path], place: Path) -> dict[str, Path]:
+    """Files by their paths below a folder, without their endings."""
+    return files_by_name(((nfc(path.relative_to(place).with_suffix("").as_posix()), path) for path in paths), place)
+
+
+def _left_out(images: int, masks: int) -> list[str]:
+    lines = [f"{images} images have no mask and are left out"] if images else []
+    return [*lines, f"{masks} masks have no image and are left out"] if masks else lines
 
 
 def _in_one_folder(folder: Path, files: Sequence[Path]) -> Found:
     """Masks beside their images: with a suffix, or PNG files among JPEG files."""
     by_name = {nfc(path.relative_to(folder).with_suffix("").as_posix()): path for path in files}
+    images: Collection[str]
     if len(by_name) < len(files):  # a.jpg and a.png
-        images = [path for path in files if path.suffix.lower() in LOSSY_ENDINGS]
-        pairs = [
-            (image, mask)
-            for image in images
-            if (mask := next((m for end in MASK_ENDINGS if (m := image.with_suffix(end)).is_file()), None)) is not None
-        ]
+        photos = named([path for path in files if path.suffix.lower() in LOSSY_ENDINGS], folder)
+        masks = named([path for path in files if path.suffix.lower() in MASK_ENDINGS], folder)
+        images, pairs = photos, [(photos[name], masks[name]) for name in sorted(photos.keys() & masks.keys())]
     else:
         suffix = common_suffix(by_name)
         pairs = [
@@ -175,6 +195,7 @@ def _in_one_folder(folder: Path, files: Sequence[Path]) -> Found:
             for name, path in sorted(by_name.items())
             if suffix is not None and name.endswith(suffix) and name.removesuffix(suffix) in by_name
         ]
+        images = [name for name in by_name if suffix is None or not name.endswith(suffix)]
     if not pairs:
         if beside := _masks_beside(folder, {path.stem for path in files}):
             raise DataError(
@@ -186,8 +207,10 @@ def _in_one_folder(folder: Path, files: Sequence[Path]) -> Found:
             "lie in a folder named `masks` or `labels`, or beside their images (`a.jpg`, `a_mask.png`). To label "
             "images, use a tool such as CVAT or LabelMe, and give the folder that it exports"
         )
-    split, notes = _by_folders([image.relative_to(folder).as_posix() for image, _ in pairs])
-    return Found(pairs, {"images": ".", "masks": "."}, split, notes)
+    if len(images) > len(pairs):
+        return _listed(folder, pairs, _left_out(len(images) - len(pairs), 0))
+    split = usual_split([image.relative_to(folder).as_posix() for image, _ in pairs])
+    return Found(pairs, {"images": ".", "masks": "."}, split, [])
 
 
 def _masks_beside(folder: Path, names: set[str]) -> list[str]:
@@ -199,19 +222,28 @@ def _masks_beside(folder: Path, names: set[str]) -> list[str]:
     return []
 
 
-def _lists(folder: Path, names: set[str]) -> dict[str, Any]:
-    """`split` of the section if there are two lists of these images."""
-    for train, val in LISTS:
-        if all((folder / name).is_file() for name in (train, val)):
-            first = read_list(folder / train, "")[0].split()[0]
-            if {nfc(first), nfc(PurePosixPath(first).with_suffix("").as_posix())} & names:
-                return {"split": {"kind": "list", "train": train, "val": val}}
-    return {}
+def _lists(folder: Path, images: Collection[str], place: Path) -> tuple[dict[str, Any], list[str]]:
+    """`split` of the section if there are two lists of these images, and what to say of lists of others."""
+    for lists in LISTS:
+        if all((folder / name).is_file() for name in lists):
+            train, val = lists
+            if all(in_list(read_list(folder / name, "")[0], images, place, folder) for name in lists):
+                return {"split": {"kind": "list", "train": train, "val": val}}, []
+            return {}, [f"{train} and {val} do not name these images, so they are not used"]
+    return {}, []
 
 
-def parts_of(paths: Sequence[Path]) -> list[str]:
-    """The split that the folders of each image say: train, val or test. Without any val, test images stand in."""
-    sides = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-    parts = [_without_kind(path).parts[:-1] for path in paths]
-    said = [next((sides[part.lower()] for part in its if part.lower() in sides), "test") for its in parts]
-    return said if "val" in said else [part.replace("test", "val") for part in said]
+def parts_of(paths: Sequence[Path], folder: Path) -> list[str]:
+    """The split that the folders of each image say: train, val or test. Without any val, test images stand in.
+
+    Raises:
+        DataError: the folders of an image say none.
+    """
+    said = {path: part_of(_without_kind(path).as_posix()) for path in paths}
+    if strays := [path.as_posix() for path, part in said.items() if part is None]:
+        raise DataError(
+            f"{folder}: {len(strays)} of {len(paths)} images lie in no folder of a split: {several(strays)}; others "
+            "lie in train, val or test. Move the images into one of these, or elsewhere"
+        )
+    parts = [str(said[path]) for path in paths]
+    return parts if "val" in parts else [part.replace("test", "val") for part in parts]

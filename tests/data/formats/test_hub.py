@@ -42,7 +42,8 @@ def test_an_imagefolder_is_read_by_its_tables(table: dict[str, Any]) -> None:
 
 def test_an_imagefolder_is_recognised(table: dict[str, Any], root: Path) -> None:
     (root / "id2label.json").write_text(json.dumps(dict(enumerate(NAMES))))
-    assert recognise(root) == {"kind": "hub", "class_names": [*NAMES], "label": "mask"}
+    found = {"kind": "hub", "class_names": [*NAMES], "label": "mask", "split": {"kind": "folders"}}
+    assert recognise(root) == found
 
 
 def test_a_file_that_a_table_names_and_that_is_missing_is_an_error(table: dict[str, Any], root: Path) -> None:

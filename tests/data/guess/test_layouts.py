@@ -189,7 +189,7 @@ def test_masks_of_ids_beside_masks_of_colours_are_an_error(tree: Callable[..., P
         ([], [], "holds no image"),
         (["a.jpg", "b.jpg"], [], "holds 2 images .* and no masks"),
         ([], ["masks/a.png"], "holds masks .*, but no images"),
-        (["images/a.jpg"], ["masks/x.png"], "no mask has the name of an image"),
+        (["images/a.jpg"], ["masks/x.png"], "no mask belongs to an image .* images/a.jpg, masks masks/x.png"),
         (["images/a.jpg"], ["masks/a.jpg"], "JPEG"),
     ],
 )
@@ -203,7 +203,7 @@ def test_images_of_test_stand_in_for_those_of_val(tree: Callable[..., Path], pla
     files = [{"side": side, "n": n} for side in ("train", "test") for n in "ab"]
     images = [places.format(kind="images", **one) + ".jpg" for one in files]
     found = guess(tree(images, [places.format(kind="masks", **one) + ".png" for one in files]))
-    assert "no folder is named val" in found.notes[0]
+    assert "nothing is named val, so the images of test are scored" in found.notes[0]
     if found.pairs is None:
         assert found.section["split"] == {"kind": "folders", "val": ["test"]}
     else:
