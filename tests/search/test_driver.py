@@ -87,10 +87,10 @@ def test_cut_before_any_trial_it_ends_as_if_it_had_not_been(finished, tmp_path):
     assert ends(tmp_path) == ends(folder)
 
 
-SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("nsgaii", "gp")]
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("tpe", "nsgaii", "gp")]
 
 
-@pytest.mark.parametrize("kind", ["known_cost", "tpe", *SLOW])
+@pytest.mark.parametrize("kind", ["known_cost", *SLOW])
 def test_every_sampler_learns_from_those_that_wait(kind, tmp_path):
     run(halved(trials=6, halving={**HALVING, "rungs": [1]}, sampler={"kind": kind}), tmp_path)
     records = read(tmp_path / "results.jsonl")

@@ -141,6 +141,7 @@ def test_more_finalists_join_and_other_finals_are_refused(finished, tmp_path):
     assert (folder / "spec.yaml").read_text("utf-8") == written.replace("networks: 2", "networks: 3")
 
 
+@pytest.mark.slow
 def test_more_seeds_are_trained_behind_those_of_before(finished, tmp_path, monkeypatch):
     folder = shutil.copytree(finished[0], tmp_path / "more")
     before, whole = results(folder / "finals"), tmp_path / "whole"
@@ -191,6 +192,7 @@ def test_seeds_that_fail_leave_those_of_before(finished, tmp_path, monkeypatch):
     assert all(one.trainings == 3 for one in results(folder / "finals").values())
 
 
+@pytest.mark.slow
 def test_finalists_of_before_are_timed_with_those_that_more_trials_bring(finished, tmp_path):
     folder, _ = finished
     grown = shutil.copytree(folder, tmp_path / "grown")

@@ -28,24 +28,25 @@ class Unread(NamedTuple):
 
     names: str
     """Glob pattern."""
-    start: bytes
-    """Regular expression for its first bytes; empty where its name says enough."""
+    has: tuple[bytes, ...]
+    """Regular expressions, each found in its first bytes; none where its name says enough."""
     what: str
     instead: str
 
 
+LIST, MAPPING = rb"\A\s*\[", rb"\A\s*\{"
 EXPORTS = (
-    Unread("task-*-annotation-*-by-*.png", b"", "pictures of single labels of Label Studio", OF_LABEL_STUDIO),
-    Unread("*.json", rb'\s*\[.*("completed_by"|labels": *\[)', "Label Studio's own JSON", OF_LABEL_STUDIO),
-    Unread("annotations/*.json", rb'\s*\{"dm_format_version"', "JSON of Datumaro", OF_CVAT),
-    Unread("annotations/*.json", rb'\s*\{.*"segments_info"', "JSON of COCO's panoptic form", "export instances"),
-    Unread("*.xml", rb".*<annotations>.*<(task|project|job|image)\b", "CVAT's own XML", OF_CVAT),
-    Unread("Annotations/**/*.xml", rb".*<annotation>.*<imagesize>", "XML of LabelMe", OF_CVAT),
-    Unread("Annotations/**/*.xml", rb".*<annotation>.*<bndbox>", "XML with boxes", "label pixels or polygons"),
-    Unread("**/*.json", rb'.*"all_points_x"', "JSON of VGG's annotator (VIA)", "convert it to COCO in that tool"),
-    Unread("**/labels/**/*.txt", rb"\s*\d+( [0-9.]+){4,}", "a label of YOLO without the file of its classes", OF_YOLO),
-    Unread("gtFine/**/*_labelIds.png", b"", "a mask of CVAT's Cityscapes form, with ids of its own", OF_CVAT),
-    Unread("*/semantic_rgb/*.png", b"", "a mask of CVAT's KITTI form", OF_CVAT),
+    Unread("task-*-annotation-*-by-*.png", (), "pictures of single labels of Label Studio", OF_LABEL_STUDIO),
+    Unread("*.json", (LIST, rb'"completed_by"|labels": *\['), "Label Studio's own JSON", OF_LABEL_STUDIO),
+    Unread("annotations/*.json", (MAPPING, rb'"dm_format_version"'), "JSON of Datumaro", OF_CVAT),
+    Unread("annotations/*.json", (MAPPING, rb'"segments_info"'), "JSON of COCO's panoptic form", "export instances"),
+    Unread("*.xml", (rb"<annotations>", rb"<(task|project|job|image)\b"), "CVAT's own XML", OF_CVAT),
+    Unread("Annotations/**/*.xml", (rb"<annotation>", rb"<imagesize>"), "XML of LabelMe", OF_CVAT),
+    Unread("Annotations/**/*.xml", (rb"<annotation>", rb"<bndbox>"), "XML with boxes", "label pixels or polygons"),
+    Unread("**/*.json", (rb'"all_points_x"',), "JSON of VGG's annotator (VIA)", "convert it to COCO in that tool"),
+    Unread("**/labels/**/*.txt", (rb"\A\d+( [0-9.]+){4}",), "a label of YOLO without the file of its classes", OF_YOLO),
+    Unread("gtFine/**/*_labelIds.png", (), "a mask of CVAT's Cityscapes form, with ids of its own", OF_CVAT),
+    Unread("*/semantic_rgb/*.png", (), "a mask of CVAT's KITTI form", OF_CVAT),
 )
 
 
@@ -53,7 +54,8 @@ def unread(folder: Path) -> DataError | None:
     """The error that says which export to take, if the folder is one that we do not read."""
     for export in EXPORTS:
         for file in islice(_files(folder, export.names), MOST):
-            if re.match(export.start, _start(file), re.DOTALL):
+            start = _start(file)
+            if all(re.search(pattern, start) for pattern in export.has):
                 return DataError(f"{file}: is {export.what}, which is not read; {export.instead}")
     return None
 

@@ -25,6 +25,8 @@ EXPORTS = {
     ),
     "CVAT": ("annotations.xml", '<?xml version="1.0"?>\n<annotations>\n<version>1.1</version>\n<meta>\n<job>', CVAT),
     "LabelMe": ("Annotations/a/b.xml", "<annotation>\n<imagesize>\n<nrows>60</nrows>", CVAT),
+    "VIA": ("via.json", '{"a.jpg1": {"regions": [{"shape_attributes": {"all_points_x": [1]}}]}}', "convert it to COCO"),
+    "YOLO": ("labels/a.txt", "0 0.5 0.5 0.25 0.25\n", "write `data.yaml`"),
     "boxes": ("Annotations/a.xml", "<annotation>\n<object>\n<bndbox>", "label pixels or polygons"),
 }
 
