@@ -86,6 +86,17 @@ def test_an_image_in_both_files_of_coco_is_an_error(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+def test_a_broken_file_of_one_split_leaves_the_other(tmp_path: Path) -> None:
+    for side, name in (("train", "a"), ("val", "b")):
+        coco(tmp_path / f"{side}.json", [f"{name}.jpg"])
+        picture(tmp_path / f"{name}.jpg")
+    section = {**guess(tmp_path).section, "root": tmp_path}
+    text(tmp_path / "val.json", "{")
+    problems: list[str] = []
+    assert [*open_splits(SPEC.validate_python(section), problems=problems)] == ["train"]
+    assert len(problems) == 1 and "val.json: is not JSON of COCO" in problems[0]
+
+
 def test_a_box_without_pixels_is_named(tmp_path: Path) -> None:
     coco(tmp_path / "all.json", ["a.jpg", "b.jpg"])
     for name in "ab":
