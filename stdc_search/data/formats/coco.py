@@ -159,8 +159,9 @@ def _check_apart(spec: CocoSpec, split: SplitByFiles, root: Path) -> None:
         if _stamp(file) not in _NAMES:
             with suppress(DataError):  # it is told when that split is opened
                 _drawings(spec, file, root)
-    if len(names := [_NAMES[stamp] for file in files if (stamp := _stamp(file)) in _NAMES]) == 2:
-        check_disjoint(*names, root)
+    names = [_NAMES[stamp] for file in files if (stamp := _stamp(file)) in _NAMES]
+    if len(names) == 2:
+        check_disjoint(names[0], names[1], root)
 
 
 def _stamp(file: Path) -> tuple[Path, int, int]:
