@@ -112,7 +112,7 @@ def recognise(folder: Path) -> dict[str, Any] | None:
 
 def _kind(file: Path) -> str:
     """What a file's name says beside its split, such as `instances`."""
-    return next((kind for kind in KINDS if file.stem.startswith(kind)), "")
+    return next((kind for kind in KINDS if kind and file.stem.startswith(kind)), "")
 
 
 def _looks_like_coco(path: Path) -> bool:

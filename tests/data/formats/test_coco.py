@@ -163,8 +163,12 @@ def test_files_beside_the_annotations_are_not_taken_for_them(opened: Opened, roo
         (root / f"annotations/image_info_{side}.json").write_text(json.dumps(content))
     section = coco.recognise(root)
     assert section is not None and section["split"]["train"] == TRAIN
-    for path in root.glob("annotations/instances_*"):
-        path.unlink()
+    for side in ("train", "val"):
+        (root / f"annotations/instances_{side}.json").rename(root / f"annotations/{side}.json")
+    section = coco.recognise(root)
+    assert section is not None and section["split"]["train"] == "annotations/train.json"
+    for side in ("train", "val"):
+        (root / f"annotations/{side}.json").unlink()
     with pytest.raises(DataError, match="has no categories; export with labels"):
         coco.recognise(root)
 
