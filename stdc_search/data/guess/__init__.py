@@ -46,7 +46,7 @@ def guess(folder: Path, told: Callable[[int, int], None] | None = None) -> Guess
             names, encoding, notes = encoding_of(_masks_of_hub(folder, section), told)
             return Guess({**section, "class_names": names, **encoding}, [*notes, *layouts.stands_in(section)], None)
         return Guess(section, layouts.stands_in(section), None)
-    if inside := _exports_in(folder):
+    if inside := _export_in(folder):
         raise DataError(f"{inside}: this folder is the export; type: stdc-search init {shlex.quote(str(inside))}")
     try:
         found = layouts.paired(folder)
@@ -58,13 +58,12 @@ def guess(folder: Path, told: Callable[[int, int], None] | None = None) -> Guess
     return Guess(section, notes, None if found.places else _table(found, folder))
 
 
-def _exports_in(folder: Path) -> Path | None:
-    """The only folder in this one that a labelling tool exported."""
-    found: list[Path] = []
-    for path in sorted(one for one in folder.iterdir() if one.is_dir()):
-        with suppress(DataError):
-            found += [path] if formats.recognise(path) else []
-    return found[0] if len(found) == 1 else None
+def _export_in(folder: Path) -> Path | None:
+    """The only folder in this one, if a labelling tool exported it: archives are often unpacked into one more folder."""
+    inside = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
+    with suppress(DataError):
+        return inside[0] if len(inside) == 1 and formats.recognise(inside[0]) else None
+    return None
 
 
 def _masks_of_hub(folder: Path, section: dict[str, Any]) -> list[Path]:
