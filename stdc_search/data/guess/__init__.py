@@ -59,7 +59,7 @@ def guess(folder: Path, told: Callable[[int, int], None] | None = None) -> Guess
 
 
 def _export_in(folder: Path) -> Path | None:
-    """The only folder in this one, if a labelling tool exported it: archives are often unpacked into one more folder."""
+    """The only folder in this one, if it is a tool's export: archives are often unpacked into one more folder."""
     inside = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
     with suppress(DataError):
         return inside[0] if len(inside) == 1 and formats.recognise(inside[0]) else None
