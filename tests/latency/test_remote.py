@@ -25,6 +25,7 @@ from stdc_search.device.wire import Channel, ForeignError
 from stdc_search.errors import UserError
 from stdc_search.latency import Entry, MismatchError, measure, race, remote, runtimes
 from stdc_search.latency.devices import Place
+from stdc_search.latency.forecast import Forecast
 from stdc_search.latency.machine import this_machine
 from stdc_search.latency.remote import AwayError, DeviceAway, LostError
 from stdc_search.records import read, read_machines
@@ -263,6 +264,8 @@ def test_the_program_is_all_that_is_sent(device):
 @pytest.mark.slow
 def test_a_search_with_a_limit_calibrates_and_measures_there(device, tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "DRAWN", 6)
+    # So few networks, of half a millisecond each, state too small an error on some machines.
+    monkeypatch.setattr(Forecast, "check", lambda *_: None)
     how = {"runtime": "onnxruntime", "threads": 1, "on": device.address, "python": device.python, "repeats": 3}
     objectives = {"score.miou": "maximize", "latency.median_ms": "minimize"}
     spec = tiny_search(latency=how, objectives=objectives, limits={"latency.median_ms": {"at_most": 1000}}, trials=2)
