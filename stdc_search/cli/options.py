@@ -82,7 +82,7 @@ def _lines(what: str) -> Callable[..., None]:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on standard error, or a line from time to time where that is no terminal.
+    """A progress bar on standard error; without a terminal, a line every 30 seconds.
 
     The function takes the number of things done, of all things, and a note.
     """

@@ -59,8 +59,8 @@ def read_each(items: Iterable[Item], read: Callable[[Item], Result], problems: l
 def image_at(written: str, folders: Sequence[Path], root: Path, source: Path) -> Path:
     """The image that a file of annotations names: the first that exists, relative to one of these folders.
 
-    Of an absolute path, and of one that leads out of its folder, the name counts: Label Studio writes the places of
-    the machine where it runs.
+    An absolute path, or one that leads out of its folder, is of another machine, so only its name counts. Label Studio
+    writes such paths.
 
     Raises:
         DataError: the path leads out of the root, and its name to no image.

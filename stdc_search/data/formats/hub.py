@@ -76,13 +76,10 @@ def recognise(folder: Path) -> dict[str, Any] | None:
 
 def _places(folder: Path) -> list[str]:
     """Paths whose folders say the split of images, as their names will."""
-    shards = [path.parent / path.stem.partition("-")[0] / path.name for path in _shards(folder)]
-    images = [
-        table.parent / str(row.get("file_name") or row.get("image_file_name") or "")
-        for table in _tables(folder)
-        for _, row in _rows(table)
-    ]
-    return [path.relative_to(folder).as_posix() for path in (*shards, *images)]
+    shards = [(path.parent, f"{path.stem.partition('-')[0]}/{path.name}") for path in _shards(folder)]
+    rows = ((table.parent, row) for table in _tables(folder) for _, row in _rows(table))
+    images = [(place, row.get("file_name") or row.get("image_file_name")) for place, row in rows]
+    return [f"{place.relative_to(folder).as_posix()}/{name}" for place, name in (*shards, *images)]
 
 
 def _tables(root: Path) -> list[Path]:

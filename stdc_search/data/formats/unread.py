@@ -45,8 +45,8 @@ EXPORTS = (
     Unread("Annotations/**/*.xml", (rb"<annotation>", rb"<bndbox>"), "XML with boxes", "label pixels or polygons"),
     Unread("**/*.json", (rb'"all_points_x"',), "JSON of VGG's annotator (VIA)", "convert it to COCO in that tool"),
     Unread("**/labels/**/*.txt", (rb"\A\d+( [0-9.]+){4}",), "a label of YOLO without the file of its classes", OF_YOLO),
-    Unread("gtFine/**/*_labelIds.png", (), "a mask of CVAT's Cityscapes form, with ids of its own", OF_CVAT),
-    Unread("*/semantic_rgb/*.png", (), "a mask of CVAT's KITTI form", OF_CVAT),
+    Unread("gtFine/**/*_labelIds.png", (), "a mask of CVAT's Cityscapes export, which has its own ids", OF_CVAT),
+    Unread("*/semantic_rgb/*.png", (), "a mask of CVAT's KITTI export", OF_CVAT),
 )
 
 

@@ -114,7 +114,8 @@ def _names(content: Mapping[str, Any], file: Path) -> Names:
             found = {int(id): str(name) for id, name in names.items()}
         case _:
             raise DataError(f"{file}: has no `names`, a list of the classes or a mapping from ids to names")
-    if odd := [id for id, name in found.items() if not name or name in [*found.values()][:id]]:
+    first = {name: id for id, name in reversed(found.items())}
+    if odd := [id for id, name in found.items() if not name or first[name] != id]:
         raise DataError(f"{file}: the name of class {odd[0]} is empty or that of another class; each needs its own")
     return found
 

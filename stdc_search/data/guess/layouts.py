@@ -98,14 +98,14 @@ def paired(folder: Path) -> Found:
 
 def _listed(folder: Path, pairs: list[Pair], notes: list[str]) -> Found:
     """Pairs that no two folders describe."""
-    split = usual_split([_without_kind(image.relative_to(folder)).as_posix() for image, _ in pairs])
+    split = usual_split([f"{_part(image.relative_to(folder))}/{image.name}" for image, _ in pairs])
     return Found(pairs, {}, {"split": {"kind": "column"}} if split else {}, [*notes, *stands_in(split)])
 
 
-def _without_kind(path: Path) -> Path:
-    """`train/a.jpg` of `train_images/a.jpg`, and `prepped/train/a.jpg` of `images_prepped_train/a.jpg`."""
-    words = (word for part in path.parts[:-1] for word in re.split(r"[\W_]+", _subject(part, IMAGES) or part))
-    return Path(*words, path.name)
+def _part(path: Path) -> str | None:
+    """What the names of an image's folders say of its split, else the words in them: `images_prepped_train`."""
+    words = (word for part in path.parts[:-1] for word in re.split(r"[\W_]+", _subject(part, IMAGES)))
+    return part_of(path.as_posix()) or part_of(Path(*words, path.name).as_posix())
 
 
 def stands_in(section: Mapping[str, Any]) -> list[str]:
@@ -159,7 +159,7 @@ def _beside(folder: Path, root: PurePosixPath, files: Sequence[Path]) -> Found:
         like = [several([path.relative_to(parent).as_posix() for path in its], 2) for its in (images, masks)]
         raise DataError(
             f"{folder / root}: no mask belongs to an image in {parent / top}; images are {like[0]}, masks {like[1]}. "
-            "A mask has the name of its image, or that and a suffix, in a folder of masks beside the one of images"
+            "Masks lie in a folder beside that of the images. A mask has its image's name, with or without a suffix"
         )
     images_at, masks_at = (place.as_posix() for place in (root.parent / top, root))
     split, notes = usual_split([*by_name]), []
@@ -239,7 +239,7 @@ def parts_of(paths: Sequence[Path], folder: Path) -> list[str]:
     Raises:
         DataError: the folders of an image say none.
     """
-    said = {path: part_of(_without_kind(path).as_posix()) for path in paths}
+    said = {path: _part(path) for path in paths}
     if strays := [path.as_posix() for path, part in said.items() if part is None]:
         raise DataError(
             f"{folder}: {len(strays)} of {len(paths)} images lie in no folder of a split: {several(strays)}; others "

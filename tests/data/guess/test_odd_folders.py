@@ -129,6 +129,24 @@ def test_what_yolo_leaves_open_is_an_error(names: str, images: list[str], told: 
         opened(tmp_path)
 
 
+def test_ids_of_yolo_may_begin_anywhere(tmp_path: Path) -> None:
+    yolo(tmp_path, "", *(f"{side}/{i}.jpg" for side in ("train", "val") for i in range(2)))
+    (tmp_path / "classes.txt").unlink()
+    for path in tmp_path.rglob("labels/*/*.txt"):
+        text(path, "7 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    text(tmp_path / "data.yaml", "train: images/train\nval: images/val\nnames: {2: road, 7: car}\n")
+    assert opened(tmp_path)["val"] == ["images/val/0", "images/val/1"]
+
+
+def test_a_table_may_name_images_by_absolute_paths(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"{name}.jpg")
+        picture(tmp_path / f"{name}.png", 0, 1)
+    rows = "".join(f"/data/{name}.jpg,{name}.png\n" for name in "ab")
+    text(tmp_path / "metadata.csv", f"file_name,label_file_name\n{rows}")
+    assert guess(tmp_path).section["split"] == {"kind": "share"}
+
+
 def test_masks_beside_a_list_of_classes_are_masks(tmp_path: Path) -> None:
     text(tmp_path / "classes.txt", "road\ncar\n")
     for name in "ab":
@@ -168,6 +186,14 @@ def test_splits_are_found_among_the_words_of_folders(tmp_path: Path) -> None:
     assert opened(tmp_path) == {
         side: [f"images_prepped_{name}/a"] for side, name in (("train", "train"), ("val", "test"))
     }
+
+
+def test_a_folder_that_is_a_split_counts_more_than_a_word(tmp_path: Path) -> None:
+    for side in ("train", "val"):
+        for name in "ab":
+            picture(tmp_path / f"train_station/{side}/images/{name}.png")
+            picture(tmp_path / f"train_station/{side}/masks/{name}.png", 0, 1)
+    assert opened(tmp_path)["val"] == [f"train_station/val/images/{name}" for name in "ab"]
 
 
 def test_what_has_no_partner_is_counted(tmp_path: Path) -> None:
