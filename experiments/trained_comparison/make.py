@@ -18,7 +18,7 @@ from stdc_search.report.tables import save_table
 from stdc_search.run_folder import RESULTS
 from stdc_search.storage import write_atomically
 
-TITLES = {"camvid": "CamVid val, 180 x 240, 36 epochs", "facade": "LabelMeFacade val, 256 x 352, 24 epochs"}
+TITLES = {"camvid": "CamVid val, 180 x 240, 36 epochs", "facade": "LabelMeFacade val, 192 x 256, 12 epochs"}
 COLOURS = {"STDC": "#c2410c", "found": "#0b6e99", "others": "#5b6470"}
 MIOU, INTERVAL, TIME = "mIoU %", "± %", "OpenVINO ms"
 
