@@ -98,7 +98,9 @@ class Study:
         self.spec, self.search = spec, spec.required_search
         self.distributions = {name: distribution(vary) for name, vary in self.search.vary.items()}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.optuna_study = self._empty()
+        self._optuna_study = self._empty()
+        self._untold: list[Record] = []
+        """Records that Optuna does not know yet."""
         self.known_cost = self._known_cost(predict) if self.search.sampler.kind in get_args(OwnSampler) else None
         self.next_number = 0
         self.seen: set[str] = set()
@@ -110,7 +112,15 @@ class Study:
             self._begin(record)
             self._end(record)
             if record.origin != "reference":
-                self.optuna_study.add_trial(self.frozen(record))
+                self._untold.append(record)
+
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """Optuna's study, which learns of earlier records when it is first needed: a finished search never needs it."""
+        untold, self._untold = self._untold, []
+        for record in untold:
+            self._optuna_study.add_trial(self.frozen(record))
+        return self._optuna_study
 
     def propose(self) -> Proposal | None:
         """The next candidate, start networks first; none when all trials are done or tried now, or the space is
@@ -136,7 +146,7 @@ class Study:
     def relearn(self, expected: Mapping[int, Sequence[float]], waiting: Mapping[int, Record]) -> None:
         """Take objectives for granted that are not known yet, of candidates that are tried or were stopped; `waiting`
         has the records of those that wait at rungs."""
-        self.optuna_study = self._empty()
+        self._optuna_study, self._untold = self._empty(), []
         if self.known_cost is not None:
             self.known_cost.forget()
         for number in sorted({*self.records, *self.running}):
@@ -272,10 +282,11 @@ class Study:
         try:
             return record.metric(objective)
         except KeyError:
-            direction = self.search.objectives[objective]
+            if self.search.objectives[objective] == "maximize":
+                return 0.0
             index = list(self.search.objectives).index(objective)
-            done = [t.values[index] for t in self.optuna_study.trials if t.state == TrialState.COMPLETE]
-            return 0.0 if direction == "maximize" else max(done, default=sys.float_info.max)
+            trials = self.optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+            return max((trial.values[index] for trial in trials), default=sys.float_info.max)
 
     def _propose_start(self) -> Proposal | None:
         start = next((start for start in self.search.networks if start.name not in self.started), None)
