@@ -59,8 +59,7 @@ class Palette:
         if data is None or isinstance(data, ImagenetSpec):
             names = tuple(f"class {i}" for i in range(classes))
             return cls(names, colours(names))
-        names, own = data.class_names, _own_colours(data)
-        bare = frozenset(i for i, name in enumerate(names) if name == _background(data) or name.lower() in BACKGROUNDS)
+        names, own, bare = data.class_names, _own_colours(data), backgrounds(data)
         if own is None:
             return cls(names, colours(names), bare)
         return cls(names, np.array(own, dtype=np.uint8), bare | {i for i, one in enumerate(own) if one == BLACK})
@@ -90,6 +89,14 @@ class Palette:
             if i != IGNORED
         ]
         return (*legend, ("ignored", BLACK)) if IGNORED in seen else tuple(legend)
+
+
+def backgrounds(data: DataSpec) -> frozenset[int]:
+    """Classes of no interest: the one that a spec calls background, and those that are named like one."""
+    if isinstance(data, ImagenetSpec):
+        return frozenset()
+    names = enumerate(data.class_names)
+    return frozenset(i for i, name in names if name == _background(data) or name.lower() in BACKGROUNDS)
 
 
 def _own_colours(data: DataSpec) -> tuple[Colour, ...] | None:

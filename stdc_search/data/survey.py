@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from stdc_search.data.dataset import DataError, Dataset, Split
 from stdc_search.data.decoding import orientation
 from stdc_search.data.reading import Told, read_all, read_each
 from stdc_search.errors import several
+from stdc_search.palette import backgrounds
 from stdc_search.records import IGNORED
 from stdc_search.spec.data import DataSpec, FolderSpec
 from stdc_search.spec.encodings import AnyEncoding, BinarySpec, ColoursSpec, IdsSpec
@@ -39,6 +40,8 @@ class Labels:
     """Number of pixels without a class; None if each label is for a whole image."""
     samples: int
     """Number of images."""
+    bare: tuple[int, ...] = field(default=(), kw_only=True)
+    """Number of images that show nothing but each class; empty in older files."""
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -111,6 +114,7 @@ def survey(data: Dataset, split: Split, told: Told | None = None) -> Survey:
         labelled=tally.labelled,
         ignored=tally.ignored,
         samples=len(whole),
+        bare=tally.bare,
         whole=tuple(whole),
         sizes=tuple(sizes.most_common()),
         turned=turned,
@@ -128,7 +132,7 @@ def count_labels(data: Dataset, split: Split, told: Told | None = None) -> Label
     tally = _Tally(data)
     for counts in read_all(range(len(data)), partial(label_counts, data), told):
         tally.add(counts)
-    return Labels(split, data.class_names, tally.images, tally.labelled, tally.ignored, len(data))
+    return Labels(split, data.class_names, tally.images, tally.labelled, tally.ignored, len(data), bare=tally.bare)
 
 
 def faults(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[Problem]:
@@ -164,7 +168,17 @@ def remarks(spec: DataSpec, labels: Mapping[Split, Labels]) -> list[str]:
             f"val has no pixel of {several(lost)}, which gets no score; mIoU is the mean over the other "
             f"{len(val.present)} classes."
         )
-    return lines
+    return [*lines, *filter(None, (_without_objects(spec, one) for one in labels.values()))]
+
+
+def _without_objects(spec: DataSpec, labels: Labels) -> str:
+    """A note on images that show only background: tools write the same for images that nobody has labelled."""
+    if count := sum(labels.bare[i] for i in backgrounds(spec) if labels.bare):
+        return (
+            f"{count:,} of {labels.samples:,} {labels.split} images show only background; leave out those that nobody "
+            "has labelled."
+        )
+    return ""
 
 
 def _unit(labels: Labels) -> str:
@@ -249,12 +263,15 @@ class _Tally:
     def __init__(self, data: Dataset) -> None:
         self._images = torch.zeros(len(data.class_names), dtype=torch.int64)
         self._labelled = torch.zeros_like(self._images)
+        self._bare = torch.zeros_like(self._images)
         self.ignored: int | None = None
 
     def add(self, counts: torch.Tensor) -> None:
         """Add the counts of one label: one per class, then, if it is a mask, that of ignored pixels."""
         counts, rest = counts[: len(self._images)], counts[len(self._images) :]
-        self._images += counts > 0
+        shown = counts > 0
+        self._images += shown
+        self._bare += shown & (shown.sum() == 1)
         self._labelled += counts
         if len(rest):
             self.ignored = (self.ignored or 0) + int(rest[-1])
@@ -266,6 +283,10 @@ class _Tally:
     @property
     def labelled(self) -> tuple[int, ...]:
         return tuple(self._labelled.tolist())
+
+    @property
+    def bare(self) -> tuple[int, ...]:
+        return tuple(self._bare.tolist())
 
 
 def _sample(data: Dataset, index: int) -> _Sample:

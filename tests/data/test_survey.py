@@ -273,6 +273,20 @@ def test_a_class_that_val_lacks_is_a_remark_with_the_number_that_is_averaged() -
     ]
 
 
+@pytest.mark.parametrize(("first", "noted"), [("background", True), ("wall", False)])
+def test_images_without_an_object_are_a_remark(folder: Callable[..., Path], first: str, noted: bool) -> None:
+    root = folder("a", "b", "c", "d")
+    spec = listed(root, "abc", "d").model_copy(update={"class_names": (first, "crack")})
+    masks = {"a": 0, "b": np.array([[0] * 8] * 5 + [[255] * 8]), "c": np.array([[0] * 8] * 5 + [[1] * 8])}
+    for name, mask in masks.items():
+        write_mask(root / "masks" / f"{name}.png", mask)
+    found = {"train": count_labels(open_dataset(spec, "train"), "train"), "val": labels("val", 5, 3)}
+    assert found["train"].bare == (2, 0)
+    assert remarks(spec, found) == noted * [  # pyright: ignore
+        "2 of 3 train images show only background; leave out those that nobody has labelled."
+    ]
+
+
 def test_a_class_of_a_fixed_list_that_is_never_seen_is_a_remark() -> None:
     lacks_sky = (0, *[5] * 10)
     found = {
