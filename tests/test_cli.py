@@ -222,7 +222,7 @@ def test_data_tells_and_draws_what_is_in_a_data_set(mine, tmp_path):
     }  # fmt: skip
     assert pd.read_csv(tmp_path / "out" / "classes.csv")["train images"].tolist() == [5, 5, 5]
     assert "train: 5 images; height x width: 6 x 8 in 5; 0.00 % of the pixels have no class" in done.stdout
-    assert "never seen in val: car" in done.stdout.splitlines()
+    assert "\nNote: val has no pixel of car, which gets no score;" in done.stdout
     assert done.stdout.endswith("\nNo problems found.\n")
 
 

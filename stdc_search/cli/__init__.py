@@ -213,7 +213,7 @@ def data_command(
     _load(spec)
     from stdc_search.commands.inspect import inspect_data
     from stdc_search.errors import alike_in_one
-    from stdc_search.report.survey import class_frame, notes
+    from stdc_search.report.survey import class_frame, line_of
     from stdc_search.report.tables import show_table
     from stdc_search.storage import write_atomically
 
@@ -221,7 +221,7 @@ def data_command(
     with progress_bar("images") as progress:
         found = inspect_data(spec, folder, data_root=data_root, progress=progress)
     show_table(class_frame(found.surveys), folder / "classes", title=f"Classes in the data of {spec.name}")
-    echo("\n".join(note for survey in found.surveys for note in notes(survey)))
+    echo("\n".join([*map(line_of, found.surveys), *(f"Note: {remark}" for remark in found.remarks)]))
     if found.page is not None:
         echo(f"saved: {found.page}")
     every = folder / "problems.txt"

@@ -23,7 +23,7 @@ from stdc_search.data.decoding import size_of
 from stdc_search.data.guess import guess
 from stdc_search.data.guess.divide import divide
 from stdc_search.data.reading import read_all
-from stdc_search.data.survey import Labels, faults, label_counts, remarks
+from stdc_search.data.survey import Labels, faults, label_counts, labels_of, remarks
 from stdc_search.errors import UserError, several
 from stdc_search.report.survey import summary
 from stdc_search.spec import editor
@@ -171,9 +171,7 @@ def _spread(data: Dataset, most: int) -> range:
 
 
 def _labels(split: Split, data: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Labels:
-    table = np.stack([counts[data.name(i)] for i in range(len(data))])
-    images, pixels = (table > 0).sum(0).tolist(), table.sum(0).tolist()
-    return Labels(split, data.class_names, tuple(images[:-1]), tuple(pixels[:-1]), pixels[-1], len(data))
+    return labels_of(split, data, (torch.from_numpy(counts[data.name(i)]) for i in range(len(data))))
 
 
 def _sizes(data: Dataset) -> Counter[tuple[int, int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stdc_search.data.dataset import Dataset, Split
-from stdc_search.data.survey import Survey, faults, open_what_can_be, survey
+from stdc_search.data.survey import Survey, faults, open_what_can_be, remarks, survey
 from stdc_search.errors import UserError
 from stdc_search.palette import Palette
 from stdc_search.report.samples import sample_page, save_samples
@@ -27,6 +27,8 @@ class Inspection:
     """One for each split that can be opened."""
     page: Path | None
     """A picture of training samples; none if no training image can be read."""
+    remarks: tuple[str, ...]
+    """What makes scores on it mean less than they seem to, one line each."""
     problems: tuple[str, ...]
     """Everything that is wrong, one line each."""
 
@@ -63,12 +65,13 @@ def inspect_data(
         done += len(images)
         problems += surveys[split].problems
     problems += map(str, located(faults(spec.data, surveys), path).problems)
-    picture = folder / "samples.png"
+    picture: Path | None = folder / "samples.png"
     if "train" in surveys and (chosen := surveys["train"].spread(SAMPLES)):
         _draw(spec, opened["train"], chosen, path.stem, picture)
-        return Inspection(tuple(surveys.values()), picture, tuple(problems))
-    picture.unlink(missing_ok=True)  # an earlier call may have drawn images that are gone
-    return Inspection(tuple(surveys.values()), None, tuple(problems))
+    else:
+        picture.unlink(missing_ok=True)  # an earlier call may have drawn images that are gone
+        picture = None
+    return Inspection(tuple(surveys.values()), picture, tuple(remarks(spec.data, surveys)), tuple(problems))
 
 
 def _draw(spec: RunSpec, images: Dataset, chosen: list[int], name: str, picture: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -129,9 +129,14 @@ def count_labels(data: Dataset, split: Split, told: Told | None = None) -> Label
     Raises:
         DataError: masks are broken; the message names the first ones.
     """
+    return labels_of(split, data, read_all(range(len(data)), partial(label_counts, data), told))
+
+
+def labels_of(split: Split, data: Dataset, counts: Iterable[torch.Tensor]) -> Labels:
+    """Counts over a split, from those of each label (`label_counts`)."""
     tally = _Tally(data)
-    for counts in read_all(range(len(data)), partial(label_counts, data), told):
-        tally.add(counts)
+    for one in counts:
+        tally.add(one)
     return Labels(split, data.class_names, tally.images, tally.labelled, tally.ignored, len(data), bare=tally.bare)
 
 

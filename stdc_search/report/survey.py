@@ -26,8 +26,8 @@ def class_frame(surveys: Sequence[Survey]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def notes(survey: Survey) -> list[str]:
-    """The number of images of a split, their sizes and ignored pixels; a line for each class that it lacks."""
+def line_of(survey: Survey) -> str:
+    """The number of images of a split, their sizes and ignored pixels."""
     broken = f", {survey.broken} more cannot be used" if survey.broken else ""
     line = f"{survey.split}: {len(survey.whole)} images{broken}"
     if survey.sizes:
@@ -39,7 +39,7 @@ def notes(survey: Survey) -> list[str]:
         line += f"; {survey.ignored_share:.2f} % of the pixels have no class"
     if survey.turned:
         line += f"; {survey.turned} images are turned by their EXIF orientation, as viewers show them"
-    return [line, *(f"never seen in {survey.split}: {name}" for name in survey.absent)]
+    return line
 
 
 def summary(train: Labels, val: Labels) -> list[str]:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from stdc_search.data.survey import Survey
-from stdc_search.report.survey import CLASSES, class_frame, notes, summary
+from stdc_search.report.survey import CLASSES, class_frame, line_of, summary
 from stdc_search.report.tables import cells
 
 SURVEY = Survey(
@@ -41,31 +41,27 @@ def test_classes_of_images_have_shares_of_images():
 
 def test_the_notes_tell_images_sizes_and_what_has_no_class():
     assert (
-        notes(SURVEY)[0]
+        line_of(SURVEY)
         == "train: 3 images; height x width: 6 x 8 in 2, 4 x 5 in 1; 20.00 % of the pixels have no class"
     )
 
 
-def test_a_class_that_a_split_lacks_has_a_line_of_its_own():
-    assert notes(SURVEY)[1:] == ["never seen in train: car"]
-
-
 def test_only_the_commonest_sizes_are_named():
     sizes = tuple(((size, size), 10 - size) for size in range(1, 7))
-    assert (
-        "1 x 1 in 9, 2 x 2 in 8, 3 x 3 in 7, 3 other sizes in 15;" in notes(dataclasses.replace(SURVEY, sizes=sizes))[0]
+    assert "1 x 1 in 9, 2 x 2 in 8, 3 x 3 in 7, 3 other sizes in 15;" in line_of(
+        dataclasses.replace(SURVEY, sizes=sizes)
     )
 
 
 def test_images_that_cannot_be_used_are_counted():
-    assert notes(dataclasses.replace(SURVEY, broken=2))[0].startswith("train: 3 images, 2 more cannot be used;")
+    assert line_of(dataclasses.replace(SURVEY, broken=2)).startswith("train: 3 images, 2 more cannot be used;")
 
 
 def test_a_split_without_a_whole_image_has_no_sizes_and_no_shares():
     nothing = dataclasses.replace(
         SURVEY, whole=(), sizes=(), images=(0, 0, 0), labelled=(0, 0, 0), ignored=None, broken=3
     )
-    assert notes(nothing)[0] == "train: 0 images, 3 more cannot be used"
+    assert line_of(nothing) == "train: 0 images, 3 more cannot be used"
 
 
 def test_the_summary_of_a_run_has_images_and_shares_the_commonest_first():
@@ -92,5 +88,5 @@ def test_of_many_classes_the_commonest_and_the_rarest_are_named():
 
 
 def test_images_with_an_exif_orientation_are_counted_in_the_notes():
-    assert "2 images are turned by their EXIF orientation" in notes(dataclasses.replace(SURVEY, turned=2))[0]
-    assert "EXIF" not in notes(SURVEY)[0]
+    assert "2 images are turned by their EXIF orientation" in line_of(dataclasses.replace(SURVEY, turned=2))
+    assert "EXIF" not in line_of(SURVEY)
