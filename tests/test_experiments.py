@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer
 
@@ -27,7 +28,11 @@ def test_a_counted_experiment_gives_the_tables_that_are_kept(script, tmp_path):
     tables = [path for path in tmp_path.iterdir() if path.suffix in (".csv", ".md", ".tex")]
     assert tables
     for path in tables:
-        assert path.read_text("utf-8") == (script.parent / path.name).read_text("utf-8")
+        kept = script.parent / path.name
+        if path.suffix == ".csv":  # in full precision, of which other versions of SciPy give other last digits
+            pd.testing.assert_frame_equal(pd.read_csv(path), pd.read_csv(kept), rtol=1e-9)
+        else:
+            assert path.read_text("utf-8") == kept.read_text("utf-8")
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in Path("experiments").glob("*/README.md")), ids=str)

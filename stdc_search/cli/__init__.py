@@ -568,7 +568,7 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
     if issubclass(category, UserWarning):
         echo(f"Warning: {message}", error=True)
     else:
-        echo(warnings.formatwarning(message, category, filename, lineno), error=True, end="")
+        echo(f"{filename}:{lineno}: {category.__name__}: {message}", error=True)
 
 
 def _interrupt(its_process: int, number: int, frame: FrameType | None) -> None:

@@ -90,7 +90,9 @@ class Pixels(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(STD)[:, None, None])
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network((image.permute(0, 3, 1, 2).float() - self.mean) / self.std)
+        # Contiguous, or torch 2.8 pools by `as_strided`, for which exporters write a loop.
+        image = image.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        return self.network((image - self.mean) / self.std)
 
 
 def export(

@@ -14,6 +14,7 @@ from stdc_search.data.scenes.style import STYLES
 from stdc_search.data.scenes.things import CAR, FENCE
 from stdc_search.records import IGNORED
 from stdc_search.spec.data import CAMVID_CLASSES, SIMPLE_CLASSES, ScenesSpec
+from tests.locked import made_with
 
 SMALL = (60, 80)
 COUNT = 16
@@ -45,6 +46,7 @@ def test_seed_split_and_index_each_give_another_scene() -> None:
     assert len({label.tobytes() for label in scenes}) == 4
 
 
+@made_with("pillow")
 def test_the_streets_are_those_that_records_were_made_with() -> None:
     """If this changes, so do all scores on scenes: say so in the CHANGELOG. Pillow's way of drawing counts, too."""
     digests = [zlib.crc32(render((120, 160), 0, split, 0)[1].tobytes()) for split in ("train", "val")]
