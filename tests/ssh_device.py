@@ -30,7 +30,9 @@ class Device:
         self.folder = folder
         self.port = _free_port()
         self.address = f"ssh://127.0.0.1:{self.port}"
-        self.python = str(self._python("python-of-the-device", ["numpy", "onnxruntime", "flatbuffers", "openvino"]))
+        self.python = str(
+            self._python("python-of-the-device", ["numpy", "onnxruntime", "flatbuffers", "openvino", "ncnn"])
+        )
         self.daemon: subprocess.Popen[bytes] | None = None
         for name in ("host", "other", "user"):
             self._keygen(name)

@@ -19,7 +19,7 @@ from stdc_search.device.runtimes import Settings, open_file
 from stdc_search.device.wire import to_bytes
 from stdc_search.errors import UserError
 from stdc_search.latency.remote import OLDEST, program
-from stdc_search.latency.runtimes import onnx_content
+from stdc_search.latency.runtimes import file_content
 from stdc_search.latency.typical import with_regions
 from stdc_search.network.builder import build
 from stdc_search.spec.measurement import ELSEWHERE, RuntimeSpec
@@ -82,7 +82,7 @@ def _add(archive: zipfile.ZipFile, name: str, run: RunSpec, runtime: RuntimeSpec
     torch.manual_seed(0)
     images = torch.randn((runtime.batch, 3, *run.image_size))
     module = with_regions(repetitive(build(run.network)), images)
-    content = onnx_content(runtime, module, images, None)
+    content = file_content(runtime, module, images, None)
     here = open_file(Settings("onnxruntime", "cpu", "fp32", physical_cores()), content)
     result = here.fetch(here.run(here.load(images.numpy())))
     height, width = run.image_size

@@ -15,7 +15,7 @@ from stdc_search.latency import note_machine, this_machine
 from stdc_search.latency.devices import Here, Place
 from stdc_search.latency.parts import words_of
 from stdc_search.latency.remote import Remote
-from stdc_search.latency.runtimes import onnx_content, prepare
+from stdc_search.latency.runtimes import file_content, prepare
 from stdc_search.latency.typical import with_regions
 from stdc_search.network.builder import build
 from stdc_search.network.cost import count, named_parts, pieces
@@ -173,4 +173,4 @@ def file_of(run: RunSpec, runtime: RuntimeSpec) -> tuple[torch.nn.Module, Tensor
     torch.manual_seed(0)
     images = torch.randn((runtime.batch, 3, *run.image_size))
     module = with_regions(build(run.network), images)
-    return module, images, onnx_content(runtime, module, images, None)
+    return module, images, file_content(runtime, module, images, None)

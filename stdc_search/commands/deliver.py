@@ -19,8 +19,8 @@ from stdc_search import __version__
 from stdc_search.data import open_dataset
 from stdc_search.data.pixels import denormalise
 from stdc_search.deploy.export import STEP, check_dynamic, export
-from stdc_search.deploy.ncnn import INPUT, OUTPUT
 from stdc_search.deploy.quantize import calibration_images, quantized
+from stdc_search.device.runtimes import NCNN_INPUT, NCNN_OUTPUT
 from stdc_search.errors import UserError
 from stdc_search.network.builder import build
 from stdc_search.network.weights import load_weights
@@ -77,8 +77,10 @@ def deliver(
     about = describe(spec, weights, dynamic) | {"precision": "int8" if int8 else "fp32"}
     if to == "ncnn":
         height, width = spec.image_size
-        about["input"] = f"{INPUT}: float32, 3 x {height} x {width}, RGB from 0 to 255"
-        about["output"] = f"{OUTPUT}: scores, float32, a map for each class; the highest one of a pixel is its class"
+        about["input"] = f"{NCNN_INPUT}: float32, 3 x {height} x {width}, RGB from 0 to 255"
+        about["output"] = (
+            f"{NCNN_OUTPUT}: scores, float32, a map for each class; the highest one of a pixel is its class"
+        )
     with _all_or_nothing(out) as folder:
         export(module, spec.image_size, to, folder, about, lower=lower, dynamic=dynamic)
         (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")

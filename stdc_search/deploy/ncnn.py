@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import tempfile
 import warnings
+import zipfile
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stdc_search.deploy.folding import Output
+from stdc_search.device.runtimes import UnavailableError, best_class, ncnn_net, ncnn_scores
 from stdc_search.errors import UserError
 
-INPUT, OUTPUT = "in0", "out0"
-"""Names that pnnx gives."""
+ENDINGS = (".param", ".bin")
 
 
 class Scores(nn.Module):
@@ -47,21 +48,47 @@ def save_ncnn(network: nn.Module, image: Tensor, folder: Path) -> Path:
     Raises:
         UserError: a package is missing, or pnnx fails.
     """
-    pnnx, _ = packages()
-    example = image.permute(0, 3, 1, 2).float()
-    height, width = example.shape[2:]
+    contents = _converted(Scores(network).eval(), image.permute(0, 3, 1, 2).float())
+    for ending, content in zip(ENDINGS, contents, strict=True):
+        (folder / f"network{ending}").write_bytes(content)
+    return folder / "network.param"
+
+
+def to_ncnn(network: nn.Module, image: Tensor, output: Output) -> bytes:
+    """Both files in one, which `device/runtimes.py` reads.
+
+    Args:
+        network: image float32 1, 3, H, W, normalised -> scores.
+        image: one for it.
+        output: what is made of the scores there.
+
+    Raises:
+        UserError: a package is missing, or pnnx fails.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("output", output)
+        for ending, content in zip(ENDINGS, _converted(network, image), strict=True):
+            archive.writestr(f"network{ending}", content)
+    return buffer.getvalue()
+
+
+def _converted(network: nn.Module, example: Tensor) -> list[bytes]:
+    try:
+        import pnnx
+    except ImportError as error:
+        raise UnavailableError(f"ncnn needs two packages here ({error}); type: pip install ncnn pnnx") from None
+    shape = ",".join(map(str, example.shape))
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pnnx reads TorchScript, which torch calls deprecated
-        torch.jit.save(torch.jit.trace(Scores(network).eval(), example, check_trace=False), f"{scratch}/network.pt")
-        command = [pnnx.EXEC_PATH, "network.pt", f"inputshape=[1,3,{height},{width}]", "fp16=0"]
+        torch.jit.save(torch.jit.trace(network, example, check_trace=False), f"{scratch}/network.pt")
+        command = [pnnx.EXEC_PATH, "network.pt", f"inputshape=[{shape}]", "fp16=0"]
         done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for ending in ("param", "bin"):
-            written = Path(scratch, f"network.ncnn.{ending}")
-            if done.returncode or not written.exists():
-                last = done.stdout.strip().splitlines()[-1:]
-                raise UserError(f"pnnx cannot convert this network (exit code {done.returncode}: {' '.join(last)})")
-            (folder / f"network.{ending}").write_bytes(written.read_bytes())
-    return folder / "network.param"
+        written = [Path(scratch, f"network.ncnn{ending}") for ending in ENDINGS]
+        if done.returncode or not all(path.exists() for path in written):
+            last = done.stdout.strip().splitlines()[-1:]
+            raise UserError(f"pnnx cannot convert this network (exit code {done.returncode}: {' '.join(last)})")
+        return [path.read_bytes() for path in written]
 
 
 def run_ncnn(path: Path, image: Tensor) -> Tensor:
@@ -70,32 +97,5 @@ def run_ncnn(path: Path, image: Tensor) -> Tensor:
     Raises:
         UserError: a package is missing, or ncnn cannot load the files.
     """
-    _, ncnn = packages()
-    net = ncnn.Net()
-    for name in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
-        setattr(net.opt, name, False)
-    if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
-        raise UserError(f"{path.name}: ncnn lacks an operator of this network; choose another format with --to")
-    pixels = image[0].permute(2, 0, 1).float().contiguous().numpy()  # a name keeps the memory, which ncnn does not copy
-    with net.create_extractor() as run:
-        run.input(INPUT, ncnn.Mat(pixels))
-        failed, found = run.extract(OUTPUT)
-        if failed:
-            raise UserError(f"{path.name}: ncnn cannot run this network; choose another format with --to")
-        scores = np.array(found)
-    best = torch.from_numpy(scores.argmax(0)[None])
-    return best.to(torch.uint8) if best.ndim == 3 else best
-
-
-def packages() -> tuple[ModuleType, ModuleType]:
-    """pnnx and ncnn.
-
-    Raises:
-        UserError: one is not installed.
-    """
-    try:
-        import ncnn
-        import pnnx
-    except ImportError as error:
-        raise UserError(f"`--to ncnn` needs two packages ({error}); type: pip install ncnn pnnx") from None
-    return pnnx, ncnn
+    pixels = image[0].permute(2, 0, 1).float().contiguous().numpy()
+    return torch.from_numpy(best_class(ncnn_scores(ncnn_net(path), pixels))[None])

@@ -23,7 +23,7 @@ from stdc_search.errors import UserError
 
 PATIENCE = 600
 """Seconds that a kept machine waits for the next request. The other end may be gone without a word."""
-PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino")
+PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "ncnn")
 Answer = Union[dict[str, Any], bytes]
 
 

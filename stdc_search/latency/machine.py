@@ -16,7 +16,7 @@ from stdc_search.device.hardware import facts, identity
 from stdc_search.records import Machine, read_machines
 from stdc_search.storage import write_atomically
 
-PACKAGES = ("torch", "torchvision", "onnxruntime", "onnxruntime-gpu", "openvino", "optuna")
+PACKAGES = ("torch", "torchvision", "onnxruntime", "onnxruntime-gpu", "openvino", "ncnn", "optuna")
 
 
 def describe_machine() -> Machine:

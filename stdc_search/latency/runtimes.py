@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from stdc_search.deploy.export import to_onnx
 from stdc_search.deploy.folding import deployed
+from stdc_search.deploy.ncnn import to_ncnn
 from stdc_search.deploy.quantize import quantized
 from stdc_search.device.runtimes import Opener, Runner, Settings, UnavailableError, open_file
 from stdc_search.network.onnx_file import file_in
@@ -47,7 +48,7 @@ def prepare(
         images: as many as a batch has: N, 3, H, W on the CPU, normalised.
         threads: CPU threads.
         calibration: further ones that int8 takes the ranges of features from.
-        content: what `onnx_content` made of the same, where it is at hand.
+        content: what `file_content` made of the same, where it is at hand.
         opener: makes a file ready, here or on another device.
 
     Raises:
@@ -56,7 +57,7 @@ def prepare(
     """
     file = file_in(module)
     match spec.runtime:
-        case "eager" | "compile" if file is not None:
+        case "eager" | "compile" | "ncnn" if file is not None:
             raise UnavailableError(
                 f"`runtime: {spec.runtime}`: {file.path} runs only in onnxruntime and openvino; use them"
             )
@@ -64,8 +65,8 @@ def prepare(
             runner = eager(spec, module, threads)
         case "compile":
             runner = compiled(spec, module, threads)
-        case "onnxruntime" | "openvino":
-            content = content or onnx_content(spec, module, images, calibration)
+        case "onnxruntime" | "openvino" | "ncnn":
+            content = content or file_content(spec, module, images, calibration)
             runner = opener(Settings(spec.runtime, spec.device, spec.precision, threads), content)
         case _:
             assert_never(spec.runtime)
@@ -126,8 +127,10 @@ def _torch(
     return Runner(load, run, lambda result: result.numpy(force=True).copy(), device.type)
 
 
-def onnx_content(spec: RuntimeSpec, module: nn.Module, images: Tensor, calibration: Tensor | None) -> bytes:
-    """The file that ONNX Runtime and OpenVINO read."""
+def file_content(spec: RuntimeSpec, module: nn.Module, images: Tensor, calibration: Tensor | None) -> bytes:
+    """The file that a runtime reads: ONNX, or ncnn's own."""
+    if spec.runtime == "ncnn":
+        return to_ncnn(deployed(module, "logits").cpu(), images, spec.output)
     batch, _, height, width = images.shape
     # TensorRT and OpenVINO lower the precision of a float32 network themselves.
     lowered = spec.precision == "fp16" and spec.runtime == "onnxruntime" and spec.device != "tensorrt"

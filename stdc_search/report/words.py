@@ -26,6 +26,7 @@ RUNTIMES = {
     "compile": "torch.compile",
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
+    "ncnn": "ncnn",
 }
 FEWEST_RANKED = 3
 """Fewest networks for which a rank correlation is reported."""

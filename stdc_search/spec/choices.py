@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
+Runtime = Literal["eager", "compile", "onnxruntime", "openvino", "ncnn"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 PRECISIONS: dict[Runtime, tuple[Precision, ...]] = {
@@ -12,6 +12,7 @@ PRECISIONS: dict[Runtime, tuple[Precision, ...]] = {
     "compile": ("fp32", "bf16", "fp16"),
     "onnxruntime": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "bf16", "fp16", "int8"),
+    "ncnn": ("fp32", "bf16", "fp16"),
 }
 """The precisions that each runtime supports on some device."""
 

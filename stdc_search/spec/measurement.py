@@ -29,7 +29,8 @@ class RuntimeSpec(Spec):
     """What to time, and where."""
 
     runtime: Runtime = "eager"
-    """`eager` is plain PyTorch, `compile` torch.compile; `onnxruntime` and `openvino` run the exported network."""
+    """`eager` is plain PyTorch, `compile` torch.compile; `onnxruntime`, `openvino` and `ncnn` run the exported network.
+    ncnn gives scores, of which NumPy takes the best class."""
     output: Literal["labels", "logits"] = "labels"
     """`labels`: the uint8 label map that is deployed; `logits`: scores per pixel at image size."""
     precision: Precision = "fp32"
@@ -61,12 +62,17 @@ class RuntimeSpec(Spec):
     def _runtime_has_the_device(self) -> Iterator[Problem]:
         if self.device == "tensorrt" and self.runtime != "onnxruntime":
             yield Problem("device", "only onnxruntime runs networks in TensorRT; set `runtime: onnxruntime`")
-        if self.device == "cuda" and self.runtime == "openvino":
-            yield Problem("device", "OpenVINO does not run on CUDA; use `runtime: onnxruntime`")
+        if self.device == "cuda" and self.runtime in ("openvino", "ncnn"):
+            yield Problem("device", f"{self.runtime} does not run on CUDA; use `runtime: onnxruntime`")
         if self.device in ("gpu", "npu") and self.runtime != "openvino":
             yield Problem(
                 "device", "is Intel's, which only OpenVINO runs on; use `runtime: openvino`, or `device: cuda`"
             )
+
+    @rule
+    def _runtime_takes_the_batch(self) -> Iterator[Problem]:
+        if self.batch > 1 and self.runtime == "ncnn":
+            yield Problem("batch", "ncnn takes one image at a time; remove it")
 
     @rule
     def _device_has_an_address(self) -> Iterator[Problem]:

@@ -180,7 +180,7 @@ class RunSpec(Spec):
         times = {"latency": self.latency} if self.latency else {}
         times |= {f"latency.also.{i}": one for i, one in enumerate(self.latency.also if self.latency else ())}
         for place, one in times.items():
-            if one.runtime in ("eager", "compile"):
+            if one.runtime in ("eager", "compile", "ncnn"):
                 message = f"`runtime: {one.runtime}` does not run ONNX files; use onnxruntime or openvino"
                 yield Problem(f"{place}.runtime", message)
             if one.precision == "int8":

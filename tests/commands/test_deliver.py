@@ -161,7 +161,7 @@ def test_files_of_ncnn_are_not_dynamic(cells, weights, tmp_path):
 
 def test_a_package_that_ncnn_needs_is_named(cells, weights, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pnnx", None)
-    with pytest.raises(UserError, match=r"`--to ncnn` needs two packages .*; type: pip install ncnn pnnx"):
+    with pytest.raises(UserError, match=r"ncnn needs two packages here .*; type: pip install ncnn pnnx"):
         deliver(cells, weights, "ncnn", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -12,7 +12,7 @@ from stdc_search.latency.remote import program
 
 ROOT = Path(__file__).parents[2] / "stdc_search"
 FILES = [ROOT / "errors.py", ROOT / "storage.py", *sorted((ROOT / "device").glob("*.py"))]
-ALLOWED = {"numpy", "onnxruntime", "openvino", "stdc_search", *sys.stdlib_module_names}
+ALLOWED = {"numpy", "onnxruntime", "openvino", "ncnn", "stdc_search", *sys.stdlib_module_names}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

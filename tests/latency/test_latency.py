@@ -147,7 +147,7 @@ def test_runtimes_give_what_the_network_gives_in_eval_mode(name, tiny, image):
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("name", [name for name in RUNTIMES if name != "ncnn"])
 def test_a_batch_is_done_in_one_call(name, tiny):
     images = torch.randn(3, 3, *SIZE)
     assert result(RuntimeSpec(runtime=name, batch=3), tiny, images).shape == (3, *SIZE)
