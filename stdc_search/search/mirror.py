@@ -15,6 +15,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from stdc_search.errors import UserError, brief
 from stdc_search.records import Record
@@ -160,6 +161,8 @@ class Mirror:
         settings: dict[str, Any] = {}
         if url.drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
             settings["connect_args"] = {name: value for name, value in HANGS.items() if name not in url.query}
+        elif url.get_backend_name() == "sqlite":
+            settings["poolclass"] = NullPool  # else a damaged file stays open
         return RDBStorage(self.url, engine_kwargs=settings)
 
     def _open(self) -> optuna.Study:

@@ -10,7 +10,6 @@ import sys
 import time
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 import torch
@@ -29,6 +28,7 @@ from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from tests.data.conftest import write_image, write_mask
 from tests.search_specs import tiny_search
+from tests.studies import stored
 
 # Training this short rarely beats a constant prediction in mIoU, but always in boundaries.
 TIMED = {"score.miou": "maximize", "score.boundary_f": "maximize", "latency.median_ms": "minimize"}
@@ -164,10 +164,12 @@ def test_cut_in_its_training_a_candidate_is_not_timed_again(tmp_path, monkeypatc
 def test_a_damaged_mirror_is_made_anew(finished):
     spec, folder, _ = finished
     report = run(spec, folder)
-    trials = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}").trials
+    with stored(folder.name, f"sqlite:///{folder / 'study.db'}") as study:
+        trials = study.trials
     (folder / "study.db").write_bytes(b"x" * 5000)
     assert run(spec, folder).shown.equals(report.shown)
-    again = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}").trials
+    with stored(folder.name, f"sqlite:///{folder / 'study.db'}") as study:
+        again = study.trials
     assert [(trial.params, trial.values) for trial in again] == [(trial.params, trial.values) for trial in trials]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import optuna
 import pytest
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from stdc_search.spec.base import replace
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import RunSpec, load
 from tests.search_specs import tiny_search
+from tests.studies import stored
 
 OBJECTIVES = {"score.miou": "maximize", "latency.median_ms": "minimize"}
 
@@ -85,9 +85,9 @@ def test_candidates_are_predicted_and_the_front_is_measured(tmp_path: Path):
     run(spec, tmp_path / "out")
     assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
 
-    study = optuna.load_study(study_name="out", storage=f"sqlite:///{tmp_path / 'out' / 'study.db'}")
-    mine = {record.number: record.metric("latency.median_ms") for record in records}
-    assert {trial.user_attrs["record"]: trial.values[1] for trial in study.trials} == mine
+    with stored("out", f"sqlite:///{tmp_path / 'out' / 'study.db'}") as study:
+        mine = {record.number: record.metric("latency.median_ms") for record in records}
+        assert {trial.user_attrs["record"]: trial.values[1] for trial in study.trials} == mine
 
 
 def test_a_limit_is_held_against_the_predicted_time_before_anything_is_built(tmp_path: Path):

