@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -253,11 +254,7 @@ def ncnn_net(param: Path, precision: str = "fp32", threads: int | None = None) -
         UnavailableError: ncnn is not installed.
         UserError: ncnn lacks an operator.
     """
-    try:
-        import ncnn
-    except ImportError as error:
-        raise UnavailableError(f"ncnn cannot be imported ({error}); type: pip install ncnn") from None
-    net = ncnn.Net()
+    net = _ncnn_package().Net()
     for name in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"):
         setattr(net.opt, name, precision == "fp16")
     for name in ("use_bf16_packed", "use_bf16_storage"):
@@ -269,16 +266,21 @@ def ncnn_net(param: Path, precision: str = "fp32", threads: int | None = None) -
     return net
 
 
+def _ncnn_package() -> Any:
+    try:
+        return import_module("ncnn")  # which type checkers cannot look into
+    except ImportError as error:
+        raise UnavailableError(f"ncnn cannot be imported ({error}); type: pip install ncnn") from None
+
+
 def ncnn_scores(net: Any, image: np.ndarray) -> np.ndarray:
     """Scores of one image, float32 3, H, W.
 
     Raises:
         UserError: ncnn cannot run the network.
     """
-    import ncnn
-
     with net.create_extractor() as run:
-        run.input(NCNN_INPUT, ncnn.Mat(image))
+        run.input(NCNN_INPUT, _ncnn_package().Mat(image))
         failed, found = run.extract(NCNN_OUTPUT)
         if failed:
             raise UserError("ncnn cannot run this network; take another runtime or format")
@@ -291,7 +293,7 @@ def best_class(scores: np.ndarray) -> np.ndarray:
     NumPy's own argmax takes four times as long.
     """
     if scores.ndim == 1:
-        return scores.argmax()
+        return np.asarray(scores.argmax())
     best, highest = np.zeros(scores.shape[1:], np.uint8), scores[0].copy()
     for number, its in enumerate(scores[1:], start=1):
         np.putmask(best, its > highest, number)

@@ -17,7 +17,7 @@ import numpy as np
 from stdc_search.device.alone import WaitsForMeasurement
 from stdc_search.device.bench import Bench
 from stdc_search.device.hardware import facts, physical_cores
-from stdc_search.device.runtimes import Runner, Settings, open_file
+from stdc_search.device.runtimes import Runner, Settings, UnavailableError, open_file
 from stdc_search.device.wire import Channel, to_array, to_bytes
 from stdc_search.errors import UserError
 
@@ -101,7 +101,7 @@ def serve(channel: Channel) -> None:
             try:
                 answer = methods[request.pop("do")](*blobs, **request)
             except UserError as error:
-                channel.send({"unavailable": str(error)})
+                channel.send({"unavailable" if isinstance(error, UnavailableError) else "refused": str(error)})
             except Exception as error:
                 channel.send({"failed": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()})
             else:

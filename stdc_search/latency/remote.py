@@ -236,6 +236,8 @@ class Remote:
             raise self._ended() from None
         if "unavailable" in answer:
             raise UnavailableError(f"{self.address}: {_plain(answer['unavailable'])}")
+        if "refused" in answer:  # this network alone, and not what the device lacks
+            raise UserError(f"{self.address}: {_plain(answer['refused'])}")
         if "failed" in answer:
             raise RuntimeError(f"{self.address}: {_plain(answer['failed'])}\n{_plain(answer['trace'])}")
         return answer, contents
