@@ -64,7 +64,7 @@ def test_the_version_is_the_packages():
 @pytest.mark.parametrize(
     ("arguments", "legal"),
     [
-        (("time", "a.yaml", "--runtime", "onnx"), "'eager', 'compile', 'onnxruntime', 'openvino'"),
+        (("time", "a.yaml", "--runtime", "onnx"), "'eager', 'compile', 'onnxruntime', 'openvino', 'ncnn'"),
         (("score", "a.yaml", "w", "--precision", "fp8"), "'fp32', 'bf16', 'fp16', 'int8'"),
         (("calibrate", "a.yaml", "--runtime", "eager"), "'onnxruntime', 'openvino'"),
         (("calibrate", "a.yaml", "--precision", "int8"), "'fp32', 'bf16', 'fp16'"),

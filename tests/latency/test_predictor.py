@@ -16,7 +16,7 @@ from stdc_search.errors import UserError
 from stdc_search.latency import describe_machine, predictor
 from stdc_search.latency.parts import words_of
 from stdc_search.latency.predictor import Predictor, load_table
-from stdc_search.latency.runtimes import onnx_content
+from stdc_search.latency.runtimes import file_content
 from stdc_search.network.builder import build
 from stdc_search.network.cost import named_parts, pieces
 from stdc_search.ranking import rank_correlation
@@ -175,7 +175,7 @@ def test_nodes_belong_to_their_modules_and_others_to_the_one_before():
 def test_a_runtimes_profile_tells_the_time_of_every_part(runtime):
     spec = RuntimeSpec(runtime=runtime, threads=1)
     images = torch.zeros(1, 3, *SPACE.image_size)
-    content = onnx_content(spec, build(SPACE.network), images, None)
+    content = file_content(spec, build(SPACE.network), images, None)
     runner = open_file(Settings(runtime, None, "fp32", 1), content, profile=True)
     loaded = runner.load(images.numpy())
     for _ in range(3):
