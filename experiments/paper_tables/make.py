@@ -33,7 +33,7 @@ CAPTION = (
 
 def main(folder: Path = HERE) -> None:
     """Write `table3` to `table7` and `peers`."""
-    caption = CAPTION.format(", ".join(map(device, read_machines(HERE / MACHINES).values())))
+    caption = CAPTION.format(", ".join(dict.fromkeys(map(device, read_machines(HERE / MACHINES).values()))))
     for table in TABLES:
         rows, specs = published(table)
         ours = pd.concat([costs(rows, specs), times(table, rows)], axis=1)
