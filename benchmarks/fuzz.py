@@ -39,7 +39,7 @@ from stdc_search.data.decoding import mask_codes, read_image
 from stdc_search.errors import UserError
 from stdc_search.network.builder import build
 from stdc_search.network.weights import load_weights
-from stdc_search.report import write_report
+from stdc_search.report.writing import write_report
 from stdc_search.run_folder import RESULTS, SPEC
 from stdc_search.spec.files import read, to_json, to_yaml
 from stdc_search.spec.run import RunSpec, load

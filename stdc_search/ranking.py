@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from stdc_search.records import Direction
 
@@ -174,11 +173,9 @@ def partial_rank_correlation(first: ArrayLike, second: ArrayLike, beside: ArrayL
         second: [candidates].
         beside: [candidates, others]; may have no columns.
     """
-    ranks = [rankdata(column) for column in np.asarray(beside, dtype=float).T]
-    design = np.column_stack([np.ones(len(rankdata(first))), *ranks])
-    left = [
-        ranked - design @ np.linalg.lstsq(design, ranked, rcond=None)[0] for ranked in map(rankdata, (first, second))
-    ]
+    ranks = pd.DataFrame(np.column_stack([first, second, beside])).rank().to_numpy()
+    design = np.column_stack([np.ones(len(ranks)), ranks[:, 2:]])
+    left = [ranked - design @ np.linalg.lstsq(design, ranked, rcond=None)[0] for ranked in ranks[:, :2].T]
     freedom = len(design) - design.shape[1] - 2
     lengths = [np.linalg.norm(one) for one in left]
     if freedom < 1 or min(lengths) < 1e-6 * len(design):

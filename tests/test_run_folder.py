@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stdc_search.errors import DamagedError, FolderInUseError
-from stdc_search.report import write_report
+from stdc_search.report.writing import write_report
 from stdc_search.run_folder import (
     CHECKPOINT,
     MACHINES,

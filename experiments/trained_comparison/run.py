@@ -24,9 +24,12 @@ def main() -> None:
     parser.add_argument("data", choices=["camvid", "facade"])
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE / "runs")
+    parser.add_argument("--network", nargs="+", help="train only these")
     given = parser.parse_args()
     known = found() if given.data == "camvid" else {}
     for name, spec in runs(given.data).items():
+        if given.network and name not in given.network:
+            continue
         folder = given.out / given.data / name.replace(" ", "_")
         if name in known or (folder / RESULTS).exists():
             print(f"{name}: is trained")

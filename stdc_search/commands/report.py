@@ -17,9 +17,9 @@ from stdc_search.latency.parts import words_of
 from stdc_search.latency.predictor import load_table
 from stdc_search.network.cost import count_parts, named_parts
 from stdc_search.records import Record, read
-from stdc_search.report import Report, write_report
 from stdc_search.report.page import Extras, write_page
 from stdc_search.report.page.content import TimedPart
+from stdc_search.report.writing import Report, write_report
 from stdc_search.run_folder import RESULTS, SPEC
 from stdc_search.search.study import Study
 from stdc_search.spec.measurement import LatencySpec

@@ -18,9 +18,9 @@ from stdc_search.data.survey import remarks
 from stdc_search.errors import UserError
 from stdc_search.latency.forecast import Forecast, reach_devices
 from stdc_search.records import Record, read_machines
-from stdc_search.report import Report, front_so_far, write_report
 from stdc_search.report.survey import summary
 from stdc_search.report.words import label, title_of
+from stdc_search.report.writing import Report, front_so_far, write_report
 from stdc_search.run_folder import FINALS, MACHINES, SPEC, default_folder, locked
 from stdc_search.search.candidates import Candidates
 from stdc_search.search.driver import Driver

@@ -19,9 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from stdc_search.doubt import doubts
 from stdc_search.errors import inert
 from stdc_search.records import METRICS, Record, Score
-from stdc_search.report import Report
 from stdc_search.report.tables import MARK, rich_table
 from stdc_search.report.words import duration
+from stdc_search.report.writing import Report
 from stdc_search.run_folder import ERROR, candidate_folder, progress
 from stdc_search.trial.stopwatch import Progress as Steps
 from stdc_search.trial.trial import TrialJob

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -64,14 +65,85 @@ def _norm(
     return 0, x.numel() * (4 if weight is None else 5), 2 * x.numel()
 
 
+def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    return x
+
+
+def _broadcast(x: Tensor, y: Any, **_: Any) -> Tensor:
+    if not isinstance(y, Tensor):
+        return x
+    try:
+        return x.new_empty(np.broadcast_shapes(x.shape, y.shape))
+    except ValueError as error:  # as torch would
+        raise RuntimeError(*error.args) from None
+
+
 def _resized(x: Tensor, size: Any = None, *args: Any, **kwargs: Any) -> Tensor:
     if isinstance(size, Sequence):
         return x.new_empty((*x.shape[:2], *size))
     return F.interpolate(x, size, *args, **kwargs)
 
 
-# Only shapes count, and torch computes these ones slowly on `meta`.
-_SHAPES: dict[Any, Callable[..., Tensor]] = {F.batch_norm: lambda x, *_, **__: x, F.interpolate: _resized}
+def _pooled(x: Tensor, size: Any) -> Tensor:
+    return x.new_empty((*x.shape[:-2], *(new or old for new, old in zip(_pair(size), x.shape[-2:], strict=True))))
+
+
+def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    others = {(*x.shape[:dim], *x.shape[dim:][1:]) for x in tensors}
+    if dim < 0 or len(others) > 1:
+        return torch.cat([*tensors], dim)
+    shape = [*tensors[0].shape]
+    shape[dim] = sum(x.shape[dim] for x in tensors)
+    return tensors[0].new_empty(shape)
+
+
+def _convolved(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    size = _windows(x, weight.shape[2:], stride, padding, dilation)
+    if size is None or x.shape[1] != groups * weight.shape[1]:
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    return x.new_empty((len(x), len(weight), *size))
+
+
+def _averaged(
+    x: Tensor, kernel: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, *args: Any
+) -> Tensor:
+    size = _windows(x, _pair(kernel), stride or kernel, padding)
+    if size is None or ceil_mode:
+        return F.avg_pool2d(x, kernel, stride, padding, ceil_mode, *args)
+    return x.new_empty((*x.shape[:2], *size))
+
+
+def _windows(x: Tensor, kernel: Sequence[int], stride: Any, padding: Any, dilation: Any = 1) -> list[int] | None:
+    """How often a window fits into the height and the width; None where torch shall say."""
+    if isinstance(padding, str):
+        return None
+    steps = zip(x.shape[2:], kernel, *map(_pair, (stride, padding, dilation)), strict=True)
+    size = [(length + 2 * pad - apart * (taps - 1) - 1) // step + 1 for length, taps, step, pad, apart in steps]
+    return size if min(size) > 0 else None
+
+
+def _pair(sizes: Any) -> Sequence[Any]:
+    return sizes if isinstance(sizes, Sequence) else (sizes, sizes)
+
+
+# Only shapes count. On `meta`, torch computes these in Python, for which it first imports its compiler and SymPy.
+_SHAPES: dict[Any, Callable[..., Tensor]] = {
+    F.conv2d: _convolved,
+    F.avg_pool2d: _averaged,
+    F.interpolate: _resized,
+    F.adaptive_avg_pool2d: _pooled,
+    torch.cat: _joined,
+    **dict.fromkeys((Tensor.add, Tensor.mul), _broadcast),
+    **dict.fromkeys((F.batch_norm, F.relu, torch.sigmoid, F.hardtanh, F.hardswish, F.hardsigmoid, torch.prelu), _same),
+}
 
 
 # (output, *arguments) -> multiply-adds, and what fvcore's rule and the paper's rule add to them.

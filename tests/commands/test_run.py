@@ -20,7 +20,7 @@ from stdc_search.commands.begin import check_machine
 from stdc_search.commands.run import run
 from stdc_search.errors import DamagedError, FolderInUseError, UserError
 from stdc_search.records import Latency, read
-from stdc_search.report import write_report
+from stdc_search.report.writing import write_report
 from stdc_search.run_folder import running
 from stdc_search.spec.base import dump, replace
 from stdc_search.spec.measurement import LatencySpec

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from stdc_search.records import Cost, PartCost
-from stdc_search.report import write_report
 from stdc_search.report.page import Extras, write_page
 from stdc_search.report.page.content import TimedPart, gather
 from stdc_search.report.page.figures import FINAL
 from stdc_search.report.plots import SEARCHED
+from stdc_search.report.writing import write_report
 from stdc_search.run_folder import PAGE
 from tests.report.fakes import record, spec, write_run, write_sample
 

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from stdc_search.errors import UserError
-from stdc_search.report import Report, write_report
+from stdc_search.report.writing import Report, write_report
 from stdc_search.spec.base import replace
 from tests.report.fakes import record, spec, write_run
 

@@ -21,7 +21,7 @@ from stdc_search.commands.plan import plan
 from stdc_search.commands.run import _patient, run
 from stdc_search.errors import UserError
 from stdc_search.records import Record, read
-from stdc_search.report import write_report
+from stdc_search.report.writing import write_report
 from stdc_search.search.executors import in_process
 from stdc_search.search.finals import _most_promising, finalists
 from stdc_search.spec.base import dump, replace

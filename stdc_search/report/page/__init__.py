@@ -8,8 +8,8 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from jinja2.utils import htmlsafe_json_dumps
 from plotly.offline import get_plotlyjs
 
-from stdc_search.report import Report
 from stdc_search.report.page.content import Extras, gather
+from stdc_search.report.writing import Report
 from stdc_search.run_folder import PAGE
 from stdc_search.storage import write_atomically
 

@@ -15,11 +15,11 @@ import pandas as pd
 
 from stdc_search.palette import Palette
 from stdc_search.records import METRICS, Machine, PartCost, Record, read, read_machines
-from stdc_search.report import Report
 from stdc_search.report.candidates import first
 from stdc_search.report.page import figures
 from stdc_search.report.page.pictures import Pictures
 from stdc_search.report.words import label, length, short_titles
+from stdc_search.report.writing import Report
 from stdc_search.run_folder import (
     CURVE,
     FINALS,
