@@ -164,12 +164,12 @@ def check_own(run: Path) -> None:
         DamagedError: a file or folder that a run writes is a link.
     """
     names = [NETWORKS, FINALS, RESULTS, SPEC, MACHINES, CONTENTS, STUDY, "report"]
-    places = [run / name for name in names]
+    links = [place for name in names if (place := run / name).is_symlink()]
     with suppress(FileNotFoundError, NotADirectoryError):
         for entry in os.scandir(run / NETWORKS):
-            places.append(Path(entry.path))
-            places += (Path(one.path) for one in os.scandir(entry) if one.is_symlink()) if entry.is_dir() else ()
-    if found := next((place for place in places if place.is_symlink()), None):
+            inside = os.scandir(entry) if entry.is_dir(follow_symlinks=False) else ()
+            links += (Path(one.path) for one in (entry, *inside) if one.is_symlink())
+    if found := next(iter(links), None):
         raise DamagedError(
             f"{found}: is a link; a run folder must have its own files: put what it leads to in its place"
         )

@@ -7,6 +7,7 @@ line has 10 pixels, a point has a radius of 5. Facts from LabelMe 6.3.1; older v
 from __future__ import annotations
 
 import base64
+import json
 import math
 from io import BytesIO
 from itertools import islice
@@ -129,11 +130,29 @@ def _pasted(points: Any, picture: str | None, size: Size) -> NDArray[np.bool_]:
 def _read(root: Path, problems: list[str] | None) -> dict[Path, LabelmeFile]:
     """All files of annotations below the root; with `problems`, those that can be read."""
     paths = files_below(root, (".json",))
-    read = read_each(paths, lambda path: (path, read_json(path, LabelmeFile, "LabelMe", MOST_BYTES)), problems)
-    files = dict(read)
+    files = {path: content for path, content in read_each(paths, _content, problems) if content is not None}
     if not files:
         raise DataError(f"{root}: has no JSON file of LabelMe; `data.root` is the folder of the images and their files")
     return files
+
+
+def _content(path: Path) -> tuple[Path, LabelmeFile | None]:
+    """A file of annotations; None for JSON that is something else, such as settings of a tool."""
+    try:
+        return path, read_json(path, LabelmeFile, "LabelMe", MOST_BYTES)
+    except DataError:
+        if _is_of_another(path):
+            return path, None
+        raise
+
+
+def _is_of_another(path: Path) -> bool:
+    """Whether a file is whole JSON without any key of LabelMe's."""
+    try:
+        content = json.loads(path.read_bytes()) if path.stat().st_size <= MOST_BYTES else {}
+    except (ValueError, RecursionError):
+        return False
+    return not (isinstance(content, dict) and {*content} & {"imagePath", "shapes"})
 
 
 def _drawing(

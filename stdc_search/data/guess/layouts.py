@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -81,19 +82,22 @@ def paired(folder: Path) -> Found:
     files = files_below(folder, IMAGE_ENDINGS)
     if not files:
         raise DataError(f"{folder}: holds no image ({', '.join(IMAGE_ENDINGS)}); give the folder of your data set")
-    roots = sorted({root for path in files if (root := _mask_root(path.relative_to(folder))) is not None})
+    paths = [path.relative_to(folder) for path in files]
+    of_both = _of_both(paths)
+    roots = sorted({root for path in paths if (root := _mask_root(path, of_both)) is not None})
     if not roots:
         return _in_one_folder(folder, files)
     groups = [_beside(folder, root, files) for root in roots]
+    alone = _without_masks(paths, [root.parent for root in roots])
     if len(groups) == 1:
-        return groups[0]
+        return groups[0]._replace(notes=[*groups[0].notes, *alone])
     pairs = [pair for group in groups for pair in group.pairs]
     if len({image for image, _ in pairs}) < len(pairs):
         raise DataError(
             f"{folder}: has several masks for an image, in {several([str(root) for root in roots], 4)}; give `init` a "
             "folder with one of these, or name it in `data.masks` of a spec"
         )
-    return _listed(folder, pairs, [note for group in groups for note in group.notes])
+    return _listed(folder, pairs, [*(note for group in groups for note in group.notes), *alone])
 
 
 def _listed(folder: Path, pairs: list[Pair], notes: list[str]) -> Found:
@@ -115,18 +119,38 @@ def stands_in(section: Mapping[str, Any]) -> list[str]:
     return [told] if {*words} & {*TEST} else []
 
 
-def _mask_root(path: Path) -> PurePosixPath | None:
-    """The outermost folder of a path whose name says that it holds masks."""
-    for depth, part in enumerate(path.parts[:-1], start=1):
-        if _names_masks(part):
-            return PurePosixPath(*path.parts[:depth])
+def _mask_root(path: Path, passed: Collection[Path] = ()) -> PurePosixPath | None:
+    """The outermost folder of a path whose name says that it holds masks, except some folders."""
+    for above in [*reversed(path.parents)][1:]:
+        if _names_masks(above.name) and above not in passed:
+            return PurePosixPath(above)
     return None
 
 
+def _of_both(paths: Sequence[Path]) -> set[Path]:
+    """Folders of images and of masks, whose own names say nothing: `semantic_drone_dataset`."""
+    places = {parent for path in paths for parent in path.parents}
+    masks = {place for place in places if _names_masks(place.name)}
+    images = {place for place in places - masks if _says(place.name, IMAGES)}
+    return {above for place in masks for above in place.parents} & {
+        above for place in images for above in place.parents
+    }
+
+
+def _without_masks(paths: Sequence[Path], parents: Sequence[PurePosixPath]) -> list[str]:
+    """What to say of images in folders that have no folder of masks beside them."""
+    alone = Counter(path.parent for path in paths if not any(path.is_relative_to(parent) for parent in parents))
+    return [f"{at}: no masks lie beside this folder; its {count} images are left out" for at, count in alone.items()]
+
+
 def _names_masks(name: str) -> bool:
-    words = name.lower()
-    alone = {word.rstrip("s") for word in re.split(r"[\W_]+", words)}
-    return bool(alone & {*SHORT}) or any(words.startswith(word) or words.endswith((word, f"{word}s")) for word in MASKS)
+    alone = {word.rstrip("s") for word in re.split(r"[\W_]+", name.lower())}
+    return bool(alone & {*SHORT}) or _says(name, MASKS)
+
+
+def _says(name: str, words: Sequence[str]) -> bool:
+    """Whether the name of a folder begins or ends with one of some words."""
+    return any(name.lower().startswith(word) or name.lower().endswith((word, f"{word}s")) for word in words)
 
 
 def _subject(name: str, words: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from stdc_search.data import DataError
 from stdc_search.data.formats.labelme import mask_of
+from stdc_search.data.guess import guess
 from tests.data.formats.conftest import Opened
 
 Edit = Callable[[dict[str, Any]], object]
@@ -85,3 +86,19 @@ def test_shapes_have_the_pixels_of_labelme(kind: str) -> None:
     canvas = Image.new("L", (24, 20))
     draw(ImageDraw.Draw(canvas), [tuple(point) for point in points])
     assert np.array_equal(mask_of([kind, points, None], (20, 24)), np.asarray(canvas, bool))
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"theme": "dark"}'])
+def test_json_of_something_else_is_passed_over(content: str, opened: Opened, root: Path) -> None:
+    opened("labelme")
+    (root / "train" / "0_settings.json").write_text(content)
+    assert len(opened("labelme")) == 2
+    assert guess(root).section["kind"] == "labelme"
+
+
+@pytest.mark.parametrize("content", ['{"version": "5', '{"shapes": []}'])
+def test_a_broken_file_of_annotations_is_not_passed_over(content: str, opened: Opened, root: Path) -> None:
+    opened("labelme")
+    (root / "train" / "0.json").write_text(content)
+    with pytest.raises(DataError, match=r"0\.json: is not JSON of LabelMe"):
+        opened("labelme")

@@ -257,3 +257,20 @@ def test_a_broken_file_of_names_is_named(content: str, tmp_path: Path) -> None:
     text(tmp_path / "id2label.json", content)
     with pytest.raises(DataError, match=r"id2label\.json: is not a mapping from ids to names"):
         guess(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["semantic_drone_dataset", "a/segmentation_data/b"])
+def test_a_folder_of_images_and_masks_may_be_named_like_masks(place: str, tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"{place}/original_images/{name}.jpg")
+        picture(tmp_path / f"{place}/label_images_semantic/{name}.png", 0, 1)
+    found = guess(tmp_path).section
+    assert (found["images"], found["masks"]) == (f"{place}/original_images", f"{place}/label_images_semantic")
+
+
+def test_a_folder_of_images_without_masks_is_counted(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"train/images/{name}.jpg")
+        picture(tmp_path / f"train/masks/{name}.png", 0, 1)
+        picture(tmp_path / f"test/images/{name}.jpg")
+    assert "test/images: no masks lie beside this folder; its 2 images are left out" in guess(tmp_path).notes
