@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from torch import Tensor
 
 from stdc_search.data.dataset import DataError, Dataset
+from stdc_search.data.threads import readers
 
 
 class Cached:
@@ -47,7 +47,7 @@ class Cached:
             return
         self.filled = True
         ahead = 32  # at most this many samples are read beyond the limit
-        with ThreadPoolExecutor() as pool:
+        with readers() as pool:
             for start in range(0, len(self), ahead):
                 indices = range(start, min(start + ahead, len(self)))
                 for index, sample in zip(indices, pool.map(self._read, indices), strict=True):

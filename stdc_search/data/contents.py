@@ -10,7 +10,6 @@ import hashlib
 import os
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,6 +21,7 @@ from stdc_search.data.drawing import labels_folder
 from stdc_search.data.files import resolve_root
 from stdc_search.data.reading import Told
 from stdc_search.data.survey import Labels, count_labels
+from stdc_search.data.threads import readers
 from stdc_search.errors import DamagedError, several
 from stdc_search.spec.data import DataSpec, ScenesSpec
 
@@ -152,7 +152,7 @@ def _files(data: Dataset, root: Path | None, known: Files, told: Told) -> Files:
         return {}
     files: dict[str, tuple[File, ...]] = {}
     blocks = [range(start, min(start + BLOCK, len(data))) for start in range(0, len(data), BLOCK)]
-    with ThreadPoolExecutor() as pool:
+    with readers() as pool:
         for marked in pool.map(lambda block: [mark(index) for index in block], blocks):
             files.update(marked)
             told(len(files), len(data))

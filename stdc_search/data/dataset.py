@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Protocol
@@ -10,6 +9,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from stdc_search.data.threads import readers
 from stdc_search.errors import UserError
 
 Split = Literal["train", "val"]
@@ -72,7 +72,7 @@ def class_shares(dataset: Dataset) -> Tensor:
     """
     most = min(len(dataset), MOST)
     chosen = (i * len(dataset) // most for i in range(most))
-    with ThreadPoolExecutor() as pool:
+    with readers() as pool:
         found = pool.map(lambda index: torch.bincount(dataset.label(index).flatten(), minlength=256), chosen)
         counts = sum(found, torch.zeros(256, dtype=torch.int64))
     counts = counts[: len(dataset.class_names)].float()

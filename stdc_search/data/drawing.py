@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +22,7 @@ from PIL import Image
 from stdc_search.data.dataset import DataError
 from stdc_search.data.decoding import size_of
 from stdc_search.data.files import Sample, hint
+from stdc_search.data.threads import readers
 from stdc_search.errors import first_of
 from stdc_search.records import IGNORED
 from stdc_search.storage import write_atomically
@@ -107,7 +107,7 @@ def drawn(drawings: Sequence[Drawing], problems: list[str] | None) -> list[Sampl
     faults = {i: _without_image(drawing) for i, drawing in enumerate(drawings)}
     files = {i: folder / drawings[i].file for i, fault in faults.items() if fault is None}
     missing = {file: i for i, file in files.items() if not file.is_file()}
-    with ThreadPoolExecutor() as pool:
+    with readers() as pool:
         kept = pool.map(lambda i: _keep(drawings[i], files[i]), missing.values())
         faults |= dict(zip(missing.values(), kept, strict=True))
     report([str(fault) for fault in faults.values() if fault is not None], problems)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from stdc_search.data.dataset import DataError
+from stdc_search.data.threads import readers
 from stdc_search.errors import first_of
 
 AHEAD = 256
@@ -45,7 +45,7 @@ def read_each(
         except DataError as error:
             return error
 
-    with ThreadPoolExecutor() as pool:  # decoders release the GIL
+    with readers() as pool:
         for start in range(0, len(items), AHEAD):
             for done, found in enumerate(pool.map(attempt, items[start : start + AHEAD]), start=start + 1):
                 yield found
