@@ -95,6 +95,28 @@ def test_timms_weights_are_known_by_their_tags():
         trained_weights("timm", "resnet18", "x")
 
 
+def test_timms_weights_come_from_the_cache_of_its_hub(tmp_path, monkeypatch):
+    """The cache holds other weights than the published ones, and the machine is offline."""
+    timm, hub = pytest.importorskip("timm"), pytest.importorskip("huggingface_hub.constants")
+    safetensors = pytest.importorskip("safetensors.torch")
+    torch.manual_seed(7)
+    theirs = timm.create_model("resnet18").state_dict()
+    folder = tmp_path / "models--timm--resnet18.a1_in1k"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("1" * 40)
+    (folder / "snapshots" / ("1" * 40)).mkdir(parents=True)
+    safetensors.save_file(theirs, folder / "snapshots" / ("1" * 40) / "model.safetensors")
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    backbone = {"kind": "timm", "model": "resnet18", "taps": ["layer2", "layer3", "layer4"]}
+    network = {**SPEC["network"], "backbone": backbone}
+    training = {"epochs": 1, "start_from": "timm:a1_in1k"}
+    module, start = initial(RunSpec.model_validate({**SPEC, "network": network, "training": training}), seed=0)
+    ours = module.backbone.state_dict()
+    assert all(torch.equal(tensor, theirs[name.removeprefix("model.")]) for name, tensor in ours.items())
+    assert start is not None and start.file == "timm:a1_in1k" and start.other_shapes == 0
+
+
 def test_a_network_of_ours_has_no_weights_in_a_library():
     network = build(
         RunSpec.model_validate({"image_size": [64, 64], "network": {"kind": "segmenter", "classes": 11}}).network
