@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import select
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Any, Union
+from typing import IO, Any, Union
 
 import numpy as np
 
@@ -117,5 +119,14 @@ def main() -> None:
     warnings.simplefilter("ignore")  # what libraries warn of does not concern who asks
     warnings.simplefilter("always", WaitsForMeasurement)
     warnings.showwarning = lambda message, *_, **__: channel.send({"warning": str(message)})
-    with suppress(BrokenPipeError):  # nobody waits for the answer any more
+    threading.Thread(target=_end_with, args=[channel.reader], daemon=True).start()
+    with suppress(BrokenPipeError, KeyboardInterrupt):  # nobody waits for the answer any more
         serve(channel)
+
+
+def _end_with(pipe: IO[bytes]) -> None:
+    """Interrupt the main thread, whatever it does, when nobody is at the other end of a pipe any more."""
+    poll = select.poll()
+    poll.register(pipe, 0)  # it always reports that
+    poll.poll()
+    _thread.interrupt_main()
