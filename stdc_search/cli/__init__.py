@@ -277,7 +277,7 @@ def time_command(
     """Measure and compare latencies.
 
     Measures as the section `latency` of each spec says. The networks take turns, so that the load of the machine
-    affects all of them. Networks with the same rank do not differ significantly.
+    affects all of them. Networks with the same place do not differ significantly.
     """
     runs = _load_all(specs)
     from stdc_search.commands.timing import time_networks
