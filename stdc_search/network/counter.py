@@ -50,8 +50,8 @@ def _interpolate(output: Tensor, *_: Any, mode: str = "nearest", **__: Any) -> t
     return 0, output.numel() * {"nearest": 1, "bilinear": 4, "bicubic": 0}[mode], 0
 
 
-def _matmul(output: Tensor, x: Tensor, *_: Any, **__: Any) -> tuple[int, int, int]:
-    return output.numel() * x.shape[-1], 0, 0
+def _matmul(output: Tensor, input: Tensor, *_: Any, **__: Any) -> tuple[int, int, int]:
+    return output.numel() * input.shape[-1], 0, 0
 
 
 def _attention(output: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[int, int, int]:
@@ -60,32 +60,36 @@ def _attention(output: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: An
 
 
 def _norm(
-    output: Tensor, x: Tensor, _groups: Any, weight: Tensor | None = None, *_: Any, **__: Any
+    output: Tensor, input: Tensor, _groups: Any, weight: Tensor | None = None, *_: Any, **__: Any
 ) -> tuple[int, int, int]:
-    return 0, x.numel() * (4 if weight is None else 5), 2 * x.numel()
+    return 0, input.numel() * (4 if weight is None else 5), 2 * input.numel()
 
 
-def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return x
+# Parameters have torch's names, since callers may use them.
 
 
-def _broadcast(x: Tensor, y: Any, **_: Any) -> Tensor:
-    if not isinstance(y, Tensor):
-        return x
+def _same(input: Tensor, *_: Any, **__: Any) -> Tensor:
+    return input
+
+
+def _broadcast(input: Tensor, other: Any, **_: Any) -> Tensor:
+    if not isinstance(other, Tensor):
+        return input
     try:
-        return x.new_empty(np.broadcast_shapes(x.shape, y.shape))
+        return input.new_empty(np.broadcast_shapes(input.shape, other.shape))
     except ValueError as error:  # as torch would
         raise RuntimeError(*error.args) from None
 
 
-def _resized(x: Tensor, size: Any = None, *args: Any, **kwargs: Any) -> Tensor:
+def _resized(input: Tensor, size: Any = None, *args: Any, **kwargs: Any) -> Tensor:
     if isinstance(size, Sequence):
-        return x.new_empty((*x.shape[:2], *size))
-    return F.interpolate(x, size, *args, **kwargs)
+        return input.new_empty((*input.shape[:2], *size))
+    return F.interpolate(input, size, *args, **kwargs)
 
 
-def _pooled(x: Tensor, size: Any) -> Tensor:
-    return x.new_empty((*x.shape[:-2], *(new or old for new, old in zip(_pair(size), x.shape[-2:], strict=True))))
+def _pooled(input: Tensor, output_size: Any) -> Tensor:
+    size = (new or old for new, old in zip(_pair(output_size), input.shape[-2:], strict=True))
+    return input.new_empty((*input.shape[:-2], *size))
 
 
 def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -98,7 +102,7 @@ def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def _convolved(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -106,19 +110,25 @@ def _convolved(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    size = _windows(x, weight.shape[2:], stride, padding, dilation)
-    if size is None or x.shape[1] != groups * weight.shape[1]:
-        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    return x.new_empty((len(x), len(weight), *size))
+    size = _windows(input, weight.shape[2:], stride, padding, dilation)
+    if size is None or input.shape[1] != groups * weight.shape[1]:
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    return input.new_empty((len(input), len(weight), *size))
 
 
 def _averaged(
-    x: Tensor, kernel: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, *args: Any
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    *args: Any,
+    **kwargs: Any,
 ) -> Tensor:
-    size = _windows(x, _pair(kernel), stride or kernel, padding)
+    size = _windows(input, _pair(kernel_size), stride or kernel_size, padding)
     if size is None or ceil_mode:
-        return F.avg_pool2d(x, kernel, stride, padding, ceil_mode, *args)
-    return x.new_empty((*x.shape[:2], *size))
+        return F.avg_pool2d(input, kernel_size, stride, padding, ceil_mode, *args, **kwargs)
+    return input.new_empty((*input.shape[:2], *size))
 
 
 def _windows(x: Tensor, kernel: Sequence[int], stride: Any, padding: Any, dilation: Any = 1) -> list[int] | None:
@@ -148,10 +158,10 @@ _SHAPES: dict[Any, Callable[..., Tensor]] = {
 
 # (output, *arguments) -> multiply-adds, and what fvcore's rule and the paper's rule add to them.
 _RULES: dict[Any, Callable[..., tuple[int, int, int]]] = {
-    F.conv2d: lambda out, x, weight, *_, **__: (out.numel() * prod(weight.shape[1:]), 0, 0),
-    F.conv_transpose2d: lambda out, x, weight, *_, **__: (x.numel() * prod(weight.shape[1:]), 0, 0),
-    F.linear: lambda out, x, weight, *_, **__: (out.numel() * weight.shape[1], 0, 0),
-    F.batch_norm: lambda out, x, *_, **__: (0, 2 * x.numel(), 2 * x.numel()),
+    F.conv2d: lambda out, input, weight, *_, **__: (out.numel() * prod(weight.shape[1:]), 0, 0),
+    F.conv_transpose2d: lambda out, input, weight, *_, **__: (input.numel() * prod(weight.shape[1:]), 0, 0),
+    F.linear: lambda out, input, weight, *_, **__: (out.numel() * weight.shape[1], 0, 0),
+    F.batch_norm: lambda out, input, *_, **__: (0, 2 * input.numel(), 2 * input.numel()),
     F.layer_norm: _norm,
     F.group_norm: _norm,
     torch.matmul: _matmul,
@@ -161,8 +171,8 @@ _RULES: dict[Any, Callable[..., tuple[int, int, int]]] = {
     Tensor.__matmul__: _matmul,
     F.scaled_dot_product_attention: _attention,
     F.relu: lambda out, *_, **__: (0, 0, out.numel()),
-    F.avg_pool2d: lambda out, x, *_, **__: (0, 0, x.numel()),
-    F.adaptive_avg_pool2d: lambda out, x, *_, **__: (0, x.numel(), x.numel()),
+    F.avg_pool2d: lambda out, input, *_, **__: (0, 0, input.numel()),
+    F.adaptive_avg_pool2d: lambda out, input, *_, **__: (0, input.numel(), input.numel()),
     F.interpolate: _interpolate,
     F.grid_sample: lambda out, *_, **__: (0, 4 * out.numel(), 0),
 }

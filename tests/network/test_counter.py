@@ -60,6 +60,27 @@ def test_sums_and_products_broadcast(shape, other):
     like_torch(lambda x, y: x * y, meta(*shape), meta(*other))
 
 
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        (
+            F.conv2d,
+            {"input": meta(1, 4, 8, 8), "weight": meta(6, 2, 3, 3), "stride": 2, "padding": (1, 0), "groups": 2},
+        ),
+        (F.avg_pool2d, {"input": meta(1, 4, 8, 8), "kernel_size": 3, "padding": 1, "count_include_pad": False}),
+        (F.adaptive_avg_pool2d, {"input": meta(1, 4, 8, 8), "output_size": 3}),
+        (F.interpolate, {"input": meta(1, 4, 8, 8), "size": (3, 5), "mode": "bilinear"}),
+        (F.relu, {"input": meta(1, 4), "inplace": True}),
+        (torch.cat, {"tensors": [meta(1, 4), meta(1, 3)], "dim": 1}),
+    ],
+)
+def test_arguments_may_be_named(function, named):
+    expected = function(**named).shape
+    for function_named in (function, lambda **rest: function(rest.pop(next(iter(rest))), **rest)):
+        with Counter():
+            assert function_named(**named).shape == expected
+
+
 def test_counting_stdc_imports_neither_the_compiler_nor_sympy():
     program = """
 import sys
