@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -26,8 +27,8 @@ from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.storage import append_line, write_atomically
 
-DRAWN = 1000
-"""Random networks, in which parts are looked for."""
+DRAWN, LOOKED_AT = 1000, 10_000
+"""Random networks to choose from, and further ones, in which other parts are looked for."""
 HELD_OUT = 30
 MEASURED, TABLE = "measured.jsonl", "times.json"
 
@@ -109,7 +110,12 @@ def sample(spec: RunSpec) -> tuple[list[RunSpec], list[RunSpec]]:
     """
     drawn = draw(spec, DRAWN)
     learnt = cover(drawn)
-    held_out = [run for run in draw(spec, DRAWN, seed=1) if run not in learnt][:HELD_OUT]
+    known = set[str]().union(*map(_parts, learnt))
+    if len(drawn) == DRAWN:
+        learnt += cover(draw(spec, LOOKED_AT), known)
+        known.update(*map(_parts, learnt))
+    others = (run for run in draw(spec, DRAWN, seed=1) if _parts(run) <= known and run not in learnt)
+    held_out = [*islice(others, HELD_OUT)]
     if len(held_out) < 2:
         raise UserError(
             f"the space has only {len(drawn)} networks, all of which would be measured; use `stdc-search time`"
@@ -117,18 +123,20 @@ def sample(spec: RunSpec) -> tuple[list[RunSpec], list[RunSpec]]:
     return learnt, held_out
 
 
-def cover(networks: Sequence[RunSpec]) -> list[RunSpec]:
-    """A small subset of networks that contains every part of any network; chosen greedily."""
-    parts = [
-        {words_of(part) for piece in pieces(run.network, run.image_size) for part in piece.parts} for run in networks
-    ]
-    missing = set[str]().union(*parts)
+def cover(networks: Sequence[RunSpec], known: Set[str] = frozenset()) -> list[RunSpec]:
+    """A small subset of networks that contains every part of any network, except known ones; chosen greedily."""
+    left = {i: parts for i, run in enumerate(networks) if (parts := _parts(run) - known)}
     chosen = []
-    while missing:
-        best = max(range(len(networks)), key=lambda i: len(parts[i] & missing))
+    while left:
+        best = max(left, key=lambda i: len(left[i]))
         chosen.append(networks[best])
-        missing -= parts[best]
+        found = left.pop(best)
+        left = {i: rest for i, parts in left.items() if (rest := parts - found)}
     return chosen
+
+
+def _parts(run: RunSpec) -> set[str]:
+    return {words_of(part) for piece in pieces(run.network, run.image_size) for part in piece.parts}
 
 
 class _Session:

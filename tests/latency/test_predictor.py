@@ -9,21 +9,24 @@ import numpy as np
 import pytest
 import torch
 
+from stdc_search.commands import calibrate as calibration
 from stdc_search.commands.calibrate import MEASURED, TABLE, calibrate, cover
 from stdc_search.device.calibration import errors_of, fit, mean_shares, shares
 from stdc_search.device.runtimes import Settings, open_file
 from stdc_search.errors import UserError
 from stdc_search.latency import describe_machine, predictor
 from stdc_search.latency.parts import words_of
-from stdc_search.latency.predictor import Predictor, load_table
+from stdc_search.latency.predictor import Predictor, UnknownPartError, load_table
 from stdc_search.latency.runtimes import file_content
 from stdc_search.network.builder import build
 from stdc_search.network.cost import named_parts, pieces
 from stdc_search.ranking import rank_correlation
-from stdc_search.records import Errors, TimeTable
+from stdc_search.records import Errors, Latency, TimeTable
 from stdc_search.search.space import draw
+from stdc_search.search.study import Study
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import RunSpec, load
+from tests.search_specs import tiny_search
 
 SPACE = load("specs/camvid.yaml")
 RUNTIME = RuntimeSpec(runtime="onnxruntime", threads=1)
@@ -238,6 +241,39 @@ def test_a_space_is_learnt_from_real_networks_and_goes_on_where_it_was_cut(tmp_p
     assert learnt.errors.mape < 50  # a network of a millisecond, on a machine that may do other things
     predict = Predictor(load_table(tmp_path / "out" / TABLE, RUNTIME).parts)
     assert predict(spec.network, spec.image_size) > 0
+
+
+def test_held_out_networks_have_only_parts_that_are_learnt(monkeypatch):
+    vary = {f"network.backbone.stages.{i}.width": {"kind": "int", "low": 16, "high": 64, "step": 8} for i in range(3)}
+    spec = tiny_search(vary=vary, objectives={"score.miou": "maximize", "cost.macs": "minimize"})
+    monkeypatch.setattr(calibration, "DRAWN", 20)
+    monkeypatch.setattr(calibration, "LOOKED_AT", 1000)
+    learnt, held_out = calibration.sample(spec)
+    known = {one for run in learnt for one in words(run)}
+    assert len(held_out) > 2 and not any(run in learnt for run in held_out)
+    assert known >= {one for run in (*held_out, *draw(spec, 1000)) for one in words(run)}
+    narrow = cover(draw(spec, 20))
+    assert {one for run in narrow for one in words(run)} < known and learnt[: len(narrow)] == narrow
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_network_with_an_unknown_part_is_not_proposed(wanted: bool):
+    """Neither where it would be measured, nor elsewhere, where nothing can be."""
+
+    def depth(run: RunSpec) -> int:
+        return run.network.model_dump()["backbone"]["stages"][0]["depth"]
+
+    def predict(run: RunSpec) -> Latency | None:
+        if depth(run) == 3:
+            if wanted:
+                return None
+            raise UnknownPartError("the table has no such module")
+        return Latency.model_construct(median_ms=1.0)
+
+    objectives = {"score.miou": "maximize", "latency.median_ms": "minimize"}
+    study = Study(tiny_search(latency={}, objectives=objectives, trials=12), predict=predict)
+    proposals = [study.propose() for _ in range(12)]
+    assert {depth(one.spec) for one in proposals if one and one.spec} == {1, 2}
 
 
 def test_int8_and_small_spaces_are_refused(tmp_path: Path):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 
+from stdc_search.latency.predictor import UnknownPartError
 from stdc_search.network.cost import count_quickly
 from stdc_search.records import Latency
 from stdc_search.search.known_cost.pool import grid
@@ -23,7 +24,8 @@ TIME = "latency.median_ms"
 
 
 class KnownObjectives:
-    """Objectives of candidates, as far as they are known, in their order; none of a candidate that breaks a limit.
+    """Objectives of candidates, as far as they are known, in their order; none of a candidate that breaks a limit, or
+    has a part that is not in the table of times.
 
     Args:
         spec: a run with a search.
@@ -62,7 +64,7 @@ class KnownObjectives:
         return [self._answer(one) for one in found]
 
     def _figures(self, row: Any) -> dict[str, float] | None:
-        with suppress(SpecError):
+        with suppress(SpecError, UnknownPartError):
             run = self.make(row.tolist())
             figures: dict[str, float] = dict(zip(COSTS, count_quickly(run.network, run.image_size), strict=True))
             if self.predict is not None:
