@@ -32,6 +32,7 @@ class Metric(NamedTuple):
     """Whether a search may have it as an objective."""
 
 
+BOUNDARY = "score.boundary_f"
 IOU = "score.iou."
 """Before the name of a class: its IoU is a metric, too."""
 
@@ -57,7 +58,7 @@ METRICS = _Metrics(
         "latency.fps": Metric("FPS", "images per second", "maximize", objective=False),  # median_ms says the same
         "score.miou": Metric("mIoU %", "mIoU, %", "maximize"),
         "score.pixel_accuracy": Metric("pixel accuracy %", "pixel accuracy, %", "maximize"),
-        "score.boundary_f": Metric("boundary F %", "F-score of boundaries, %", "maximize"),
+        BOUNDARY: Metric("boundary F %", "F-score of boundaries, %", "maximize"),
         "score.top1": Metric("top-1 %", "top-1 accuracy, %", "maximize"),
         "score.top5": Metric("top-5 %", "top-5 accuracy, %", "maximize"),
     }

@@ -17,7 +17,7 @@ from stdc_search.errors import UserError, several
 from stdc_search.expectation.process import spread
 from stdc_search.network.cost import count
 from stdc_search.network.models.library import trained_weights
-from stdc_search.records import IOU, Record, read
+from stdc_search.records import BOUNDARY, IOU, Record, read
 from stdc_search.run_folder import CHECKPOINT, CONTENTS, FINALS, RESULTS, SPEC, candidate_folders, running
 from stdc_search.spec.backbone import TrunkSpec
 from stdc_search.spec.base import dump, located, replace
@@ -178,8 +178,10 @@ def look_at_data(
 
 
 def _unscored(spec: RunSpec, val: Labels) -> Iterator[Problem]:
-    """Metrics of classes that the validation labels lack."""
+    """Metrics of classes, or of boundaries, that the validation labels lack."""
     for place, metric in spec.metrics:
+        if metric == BOUNDARY and val.samples and sum(val.bare) == val.samples:
+            yield Problem(place, "each label of val shows one class only, so there is no boundary to score; remove it")
         if metric.startswith(IOU) and (name := metric.removeprefix(IOU)) not in val.present:
             message = (
                 f"val has no pixel of {name!r}, so its IoU is unknown; use {several(val.present)}, or another split"

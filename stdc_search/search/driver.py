@@ -37,13 +37,16 @@ class Proposer(Protocol):
     search: SearchSpec
     records: dict[int, Record]
 
+    @property
+    def smallest_first(self) -> bool: ...
+
     def propose(self) -> Proposal | None: ...
 
     def go_on(self, record: Record) -> Proposal: ...
 
     def tell(self, proposal: Proposal, record: Record) -> None: ...
 
-    def relearn(self, expected: Mapping[int, Sequence[float]], waiting: Mapping[int, Record]) -> None: ...
+    def relearn(self, expected: Mapping[int, Mapping[str, float]], waiting: Mapping[int, Record]) -> None: ...
 
 
 class Driver:
@@ -82,15 +85,17 @@ class Driver:
         self.trusts: list[Trust] = []
         self.halving = None
         if study.search.halving is not None:
-            self.halving = Halving(study.search.halving, study.search.objectives)
+            limited = [name for name in study.search.limits if name.startswith("score.")]
+            beside = [name for name in limited if name not in study.search.objectives]
+            self.halving = Halving(study.search.halving, study.search.objectives, beside)
 
     def run(self) -> None:
         """Try candidates until there is nothing left to try, first those that a stopped run was trying."""
-        for record in self.study.records.values():
+        unfinished = self.candidates.unfinished()
+        for record in sorted([*self.study.records.values(), *unfinished], key=lambda record: record.number):
             self._climb(record)
-        for record in self.candidates.unfinished():
+        for record in unfinished:
             proposal = self.study.go_on(record)
-            self._climb(record)
             if record.rungs and isinstance(job := self._examined(proposal), TrialJob):
                 self.standing[record.number] = replace(job, draft=record)
             elif record.rungs:
@@ -127,7 +132,7 @@ class Driver:
             return False
         else:
             if self.halving is not None:
-                waiting = {number: job.draft for number, job in self.standing.items()}
+                waiting = {job.draft.number: job.draft for job in (*self.standing.values(), *self.tried.values())}
                 self.study.relearn(self._expected(self.halving), waiting)
             proposal = self.study.propose()
         if proposal is None or (proposal.origin == "sampler" and self._hopeless()):
@@ -137,12 +142,17 @@ class Driver:
         return True
 
     def _hopeless(self) -> bool:
-        """Whether a limit rejected all networks that were measured, with the ladder, whose first is the smallest."""
+        """Whether a limit rejected all networks that were measured, with the ladder, if its first is the smallest."""
         limited = [one for one in self.candidates.records if one.origin != "reference"]
         measured = [one for one in limited if one.latency is not None and one.latency.source == "measured"]
         ladder = [one for one in measured if (one.name or "").startswith(LADDER)]
         going = [job.draft.name for job in self.tried.values() if (job.draft.name or "").startswith(LADDER)]
-        return bool(ladder) and not going and all(one.state == "rejected" for one in measured)
+        return (
+            bool(ladder)
+            and not going
+            and all(one.state == "rejected" for one in measured)
+            and self.study.smallest_first
+        )
 
     def _examined(self, proposal: Proposal) -> TrialJob | None:
         """The trial of a proposal; none of one that is rejected, which is over with that."""
@@ -225,15 +235,19 @@ class Driver:
                     f"over {rung.candidates} candidates; {verdict}."
                 )
 
-    def _expected(self, halving: Halving) -> dict[int, list[float]]:
-        """Expected final objectives of candidates that have not finished: those at their last rung, plus the average
-        gain of others from there."""
+    def _expected(self, halving: Halving) -> dict[int, dict[str, float]]:
+        """Expected final metrics of candidates that have not finished: those at their last rung, plus the average gain
+        of others from there."""
         expected = {}
         for rung in halving.rungs:
             both = [n for n in rung if n in halving.ended]
-            gains = {i: mean(halving.ended[n][i] - rung[n][i] for n in both) if both else 0.0 for i in halving.scored}
+            gains = [
+                mean(halving.ended[n][i] - rung[n][i] for n in both) if both and name.startswith("score.") else 0.0
+                for i, name in enumerate(halving.metrics)
+            ]
             for number, values in rung.items():
-                expected[number] = [value + gains.get(i, 0.0) for i, value in enumerate(values)]
+                hoped = (value + gain for value, gain in zip(values, gains, strict=True))
+                expected[number] = dict(zip(halving.metrics, hoped, strict=True))
         return expected
 
 

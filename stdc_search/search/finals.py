@@ -127,7 +127,10 @@ class Finals:
         """Note a finished finalist."""
         self.records[record.number] = record
 
-    def relearn(self, expected: Mapping[int, Sequence[float]], waiting: Mapping[int, Record]) -> None:
+    smallest_first = False
+    """Finals have no ladder."""
+
+    def relearn(self, expected: Mapping[int, Mapping[str, float]], waiting: Mapping[int, Record]) -> None:
         """Does nothing, since finals have no sampler."""
 
     def run_of(self, record: Record) -> RunSpec:

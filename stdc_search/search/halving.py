@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -36,15 +36,16 @@ class Halving:
     Args:
         spec: the rungs, and the share of candidates that continues at each.
         objectives: of the search.
+        beside: further metrics, which are noted and not compared.
     """
 
-    def __init__(self, spec: HalvingSpec, objectives: Mapping[str, Direction]) -> None:
-        self.spec, self.objectives = spec, [*objectives]
+    def __init__(self, spec: HalvingSpec, objectives: Mapping[str, Direction], beside: Sequence[str] = ()) -> None:
+        self.spec, self.metrics = spec, [*objectives, *beside]
         self.directions: list[Direction] = [*objectives.values()]
         self.scored = [i for i, name in enumerate(objectives) if name.startswith("score.")]
         """Indices of the objectives that training changes."""
         self.rungs: list[dict[int, Sequence[float]]] = [{} for _ in spec.rungs]
-        """Objectives of the candidates that reached it."""
+        """Metrics of the candidates that reached it."""
         self.ended: dict[int, Sequence[float]] = {}
         self.passed: list[set[int]] = [set() for _ in spec.rungs]
         self.begun: list[int] = []
@@ -73,21 +74,24 @@ class Halving:
             self.leave(record.number)
 
     def _values(self, record: Record) -> list[float]:
-        return [record.metric(name) for name in self.objectives]
+        return [record.metric(name) for name in self.metrics]
+
+    def _objectives(self, several: Iterable[Sequence[float]]) -> list[Sequence[float]]:
+        return [values[: len(self.directions)] for values in several]
 
     def begin(self, number: int) -> None:
         """Note a new candidate, which is trained up to the first rung at first."""
         self.begun.append(number)
 
     def reach(self, number: int, epochs: int, values: Sequence[float]) -> None:
-        """Note a candidate's objectives at the rung after `epochs`; it waits there."""
+        """Note a candidate's metrics at the rung after `epochs`; it waits there."""
         place = self.spec.rungs.index(epochs)
         self.rungs[place][number] = values
         for passed in self.passed[:place]:
             passed.add(number)
 
     def end(self, number: int, values: Sequence[float] | None) -> None:
-        """Note a candidate's objectives at the end; none of one that failed or was rejected, with which nobody is
+        """Note a candidate's metrics at the end; none of one that failed or was rejected, with which nobody is
         compared."""
         if values is not None:
             self.ended[number] = values
@@ -114,7 +118,7 @@ class Halving:
                 deserving = [*rung]
             else:
                 numbers = [*rung]
-                ranked = [numbers[k] for k in by_rank([*rung.values()], self.directions)]
+                ranked = [numbers[k] for k in by_rank(self._objectives(rung.values()), self.directions)]
                 deserving = ranked[: int(len(rung) / self.spec.reduction_factor)]
             for number in deserving:
                 if number not in self.passed[i]:
@@ -144,7 +148,8 @@ class Halving:
         return self.judged or None
 
     def _judge(self, place: int, ended: Sequence[int]) -> Trust:
-        early, late = (np.array([values[number] for number in ended]) for values in (self.rungs[place], self.ended))
+        both = (self.rungs[place], self.ended)
+        early, late = (np.array(self._objectives(values[number] for number in ended)) for values in both)
         costs = np.delete(late, self.scored, axis=1)
         several = [partial_rank_correlation(early[:, i], late[:, i], costs) for i in self.scored]
         least = min(several, key=lambda correlation: correlation.low)

@@ -1,4 +1,4 @@
-"""Networks from the smallest to the largest of a space, everything scaled together: what a person would try first."""
+"""Networks from small to large, everything scaled together: what a person would try first."""
 
 from __future__ import annotations
 

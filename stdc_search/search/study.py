@@ -9,8 +9,7 @@ import hashlib
 import itertools
 import json
 import random
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,16 +28,17 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from stdc_search.expectation import skills
+from stdc_search.network.cost import count_quickly
 from stdc_search.records import Latency, Origin, Record
 from stdc_search.search.known_cost.objectives import KnownObjectives
-from stdc_search.search.known_cost.sampler import STARTUP, KnownCostSampler
+from stdc_search.search.known_cost.sampler import STARTUP, UNTRAINED, KnownCostSampler
 from stdc_search.search.ladder import LADDER, ladder
 from stdc_search.search.samplers import make_sampler
-from stdc_search.search.space import values_in_space
+from stdc_search.search.space import draw, values_in_space
 from stdc_search.spec.base import replace
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec
-from stdc_search.spec.search import Objective, OwnSampler
+from stdc_search.spec.search import OwnSampler
 from stdc_search.spec.vary import Choice, FloatRange, IntRange, VarySpec
 
 PROPOSALS_OF_THE_SAMPLER = 10
@@ -47,6 +47,8 @@ ENUMERABLE = 20_000
 """Spaces up to this size are walked whole before they count as exhausted."""
 RANDOM_DRAWS = 2_000
 """Draws without anything new after which a larger space counts as exhausted."""
+DRAWN = 1_000
+"""Networks among which the smallest is looked for."""
 _PLAIN = bool, int, float, str, type(None)
 SKILL = "minus_log_training_loss"
 """User attribute of Optuna's trials."""
@@ -143,9 +145,9 @@ class Study:
         text = ", ".join(f"{name} is at least {value:,.6g}" for name, value in beyond.items())
         return text and f"none of the {self.known_cost.hopeless:,} combinations looked at is inside `limits`: {text}"
 
-    def relearn(self, expected: Mapping[int, Sequence[float]], waiting: Mapping[int, Record]) -> None:
-        """Take objectives for granted that are not known yet, of candidates that are tried or were stopped; `waiting`
-        has the records of those that wait at rungs."""
+    def relearn(self, expected: Mapping[int, Mapping[str, float]], waiting: Mapping[int, Record]) -> None:
+        """Take metrics for granted that are not known yet, of candidates that are tried or were stopped; `waiting` has
+        the records of those that are tried, or wait at rungs."""
         self._optuna_study, self._untold = self._empty(), []
         if self.known_cost is not None:
             self.known_cost.forget()
@@ -157,15 +159,17 @@ class Study:
                 record = waiting.get(number)
                 self.optuna_study.add_trial(self._unfinished(proposal, expected.get(number), record))
 
-    def _unfinished(self, proposal: Proposal, expected: Sequence[float] | None, record: Record | None) -> FrozenTrial:
+    def _unfinished(
+        self, proposal: Proposal, expected: Mapping[str, float] | None, record: Record | None
+    ) -> FrozenTrial:
         return create_trial(
             state=TrialState.RUNNING if expected is None else TrialState.COMPLETE,
-            values=expected,
+            values=self._objectives(expected),
             params={name: self._parameter(name, value) for name, value in proposal.values.items()},
             distributions=self.distributions,
-            user_attrs={} if record is None else _skill(record),
+            user_attrs={UNTRAINED: True, **({} if record is None else _skill(record))},
             system_attrs=dict(proposal.notes),
-            constraints={} if record is None else self._constraints(record),
+            constraints={} if record is None else self._constraints(record, expected),
         )
 
     def _empty(self) -> optuna.Study:
@@ -218,12 +222,14 @@ class Study:
                 frozen.params[name] = words[frozen.params[name]]
         return frozen
 
-    def frozen(self, record: Record, expected: Sequence[float] | None = None, *, ranked: bool = True) -> FrozenTrial:
+    def frozen(
+        self, record: Record, expected: Mapping[str, float] | None = None, *, ranked: bool = True
+    ) -> FrozenTrial:
         """A record as Optuna's trial.
 
         Args:
             record: of a candidate within the space.
-            expected: objectives of one that was stopped.
+            expected: metrics of one that was stopped.
             ranked: whether a rejected candidate gets values that no candidate would want. Samplers that learn from
                 complete trials only (NSGA-II, GP) would otherwise propose similar ones again.
         """
@@ -233,10 +239,10 @@ class Study:
             values = [record.metric(name) for name in self.search.objectives]
         elif record.state == "stopped":
             state = TrialState.PRUNED if expected is None else TrialState.COMPLETE
-            values = expected
+            values = self._objectives(expected)
         elif record.state == "rejected" and record.cost is not None:
-            state = TrialState.COMPLETE if ranked else TrialState.PRUNED
-            values = [self._value_or_worst(record, name) for name in self.search.objectives] if ranked else None
+            values = self._values_or_worst(record) if ranked else None
+            state = TrialState.PRUNED if values is None else TrialState.COMPLETE
         return create_trial(
             state=state,
             values=values,
@@ -247,19 +253,24 @@ class Study:
                 "name": record.name,
                 "state": record.state,
                 "started": record.started,
+                UNTRAINED: record.state != "complete",
                 **_skill(record),
             },
             system_attrs=dict(record.sampler_notes),  # Optuna adds the constraints to it
-            constraints=self._constraints(record),
+            constraints=self._constraints(record, expected),
         )
 
-    def _constraints(self, record: Record) -> dict[str, float]:
-        """How far a record lies beyond each limit, as far as it is known; negative where it does not."""
+    def _objectives(self, metrics: Mapping[str, float] | None) -> list[float] | None:
+        return None if metrics is None else [metrics[name] for name in self.search.objectives]
+
+    def _constraints(self, record: Record, expected: Mapping[str, float] | None = None) -> dict[str, float]:
+        """How far a record lies beyond each limit, as far as it is known or expected; negative where it does not."""
         constraints = {}
         for name, limit in self.search.limits.items():
+            hoped = (expected or {}).get(name)
             with suppress(KeyError):
                 constraints[name] = 0.0
-                constraints[name] = limit.excess(record.metric(name))
+                constraints[name] = limit.excess(record.metric(name) if hoped is None else hoped)
         return constraints
 
     def values(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,15 +289,19 @@ class Study:
         if record.state != "rejected":
             self.trained += 1
 
-    def _value_or_worst(self, record: Record, objective: Objective) -> float:
-        try:
-            return record.metric(objective)
-        except KeyError:
-            if self.search.objectives[objective] == "maximize":
-                return 0.0
-            index = list(self.search.objectives).index(objective)
-            trials = self.optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-            return max((trial.values[index] for trial in trials), default=sys.float_info.max)
+    def _values_or_worst(self, record: Record) -> list[float] | None:
+        """Objectives of a rejected candidate, where unknown ones are as bad as the worst so far; None if there is no
+        worst yet. (The greatest number there is would be infinite for a sampler that standardises.)"""
+        trials = self.optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        values = []
+        for index, (name, direction) in enumerate(self.search.objectives.items()):
+            try:
+                values.append(record.metric(name))
+            except KeyError:
+                if direction == "minimize" and not trials:
+                    return None
+                values.append(0.0 if direction == "maximize" else max(trial.values[index] for trial in trials))
+        return values
 
     def _propose_start(self) -> Proposal | None:
         start = next((start for start in self.search.networks if start.name not in self.started), None)
@@ -312,6 +327,22 @@ class Study:
     def ladder(self) -> list[dict[str, Any]]:
         """Values of the networks of the search's ladder."""
         return ladder(self.spec, self.search.ladder) if self.search.ladder else []
+
+    @property
+    def smallest_first(self) -> bool:
+        """Whether no random network has fewer multiply-adds than the first of the ladder, in which image sizes and
+        choices without an order do not vary."""
+        return self._smallest_first
+
+    @cached_property
+    def _smallest_first(self) -> bool:
+        if not self.ladder:
+            return False
+        first, *others = (
+            count_quickly(run.network, run.image_size).macs
+            for run in (self.spec.candidate(self.ladder[0]), *draw(self.spec, DRAWN))
+        )
+        return first <= min(others)
 
     def _propose_sampled(self) -> Proposal | None:
         number = self.next_number

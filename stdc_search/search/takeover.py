@@ -138,11 +138,14 @@ class TakeOver:
         taken: list[Record] = []
         timed = 0
         numbers = {one.number: one.identity for one in self.earlier.complete}
+        unfinished = candidates.unfinished()  # they keep their numbers and are trained on
         for one in self.fits:
-            if one.record.identity in {record.identity for record in candidates.records}:
+            known = [*candidates.records, *unfinished]
+            if one.record.identity in {record.identity for record in known}:
                 continue
+            number = 1 + max((record.number for record in known), default=-1)
             try:
-                record = self._of_this_run(one, candidates.records, numbers)
+                record = self._of_this_run(one, number, candidates.records, numbers)
                 if record.latency is None and one.spec.latency is not None:
                     record = _timed(record, one, datasets)
                     timed += 1
@@ -156,9 +159,10 @@ class TakeOver:
         if self.misfits:
             say(f"Not taken over from {self.earlier.folder}:{self.left}")
 
-    def _of_this_run(self, one: Fit, records: Sequence[Record], numbers: Mapping[int, str | None]) -> Record:
+    def _of_this_run(
+        self, one: Fit, number: int, records: Sequence[Record], numbers: Mapping[int, str | None]
+    ) -> Record:
         """The record with its number in this run, and with that of the candidate that it repeats."""
-        number = 1 + max((record.number for record in records), default=-1)
         if one.record.repeats is None:
             return one.record.model_copy(update={"number": number})
         first = next((it for it in records if it.identity == numbers.get(one.record.repeats)), None)

@@ -29,8 +29,9 @@ def _starts_of_other_names(run: RunSpec) -> Iterator[str]:
     for start in run.search.networks if run.search else ():
         mine, theirs = run.start_candidate(start).network, start.network
         if start.name in PRESETS and isinstance(mine, SegmenterSpec) and isinstance(theirs, SegmenterSpec):
-            both = ({"network.backbone": one.backbone.model_dump(mode="json")} for one in (theirs, mine))
-            if lines := [f"{path} is {new}, not {old}" for path, old, new in changes(*both)]:
+            old, new = (one.backbone.model_dump(mode="json") for one in (theirs, mine))
+            found = changes(old, new, "network.backbone")
+            if lines := [f"{path} is {here}, not {there}" for path, there, here in found]:
                 yield (
                     f"search.start: `{start.name}` takes only what varies from {start.name.upper()}, and here it has "
                     f"another backbone: {several(lines, 3)}; vary these fields, or remove it from `start`"

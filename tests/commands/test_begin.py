@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from stdc_search.commands.begin import _unscored
 from stdc_search.data.survey import Labels
 from stdc_search.spec.data import CAMVID_CLASSES
@@ -16,3 +18,14 @@ def test_a_metric_of_a_class_that_validation_labels_lack_is_told():
     (problem,) = _unscored(spec, val)
     assert problem.path == "search.objectives.score.iou.car"
     assert problem.message.startswith("val has no pixel of 'car', so its IoU is unknown; use sky, building, ")
+
+
+@pytest.mark.parametrize(("bare", "told"), [(2, 1), (1, 0)])
+def test_boundaries_of_labels_of_one_class_each_cannot_be_scored(bare: int, told: int):
+    several = tuple(int(name in ("sky", "road")) for name in CAMVID_CLASSES)
+    val = Labels(
+        "val", CAMVID_CLASSES, several, several, 0, 2, bare=tuple(bare * int(name == "sky") for name in CAMVID_CLASSES)
+    )
+    spec = tiny_search(objectives={"score.boundary_f": "maximize", "cost.macs": "minimize"})
+    problems = [*_unscored(spec, val)]
+    assert [problem.path for problem in problems] == ["search.objectives.score.boundary_f"] * told

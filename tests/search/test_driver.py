@@ -137,6 +137,32 @@ def test_a_limit_that_the_smallest_network_breaks_ends_the_search(tmp_path, monk
     assert "No network was inside the limits; the fastest takes 4.0 ms." in console.file.getvalue()
 
 
+def test_a_ladder_without_the_smallest_network_ends_no_search(tmp_path, monkeypatch):
+    """Image sizes vary, and a ladder has the file's own."""
+
+    def measured(_module, size, *_):
+        time = 4.0 if size == (48, 64) else 1.0
+        return Latency(
+            runtime="eager", output="labels", image_size=size, threads=1, median_ms=time, fps=1e3 / time, samples=1
+        ), ()
+
+    monkeypatch.setattr(trial, "measure_network", measured)
+    limited = tiny_search(
+        vary={
+            "network.backbone.stages.0.depth": {"kind": "int", "low": 1, "high": 3},
+            "image_size": {"kind": "choice", "of": [[48, 64], [32, 32]]},
+        },
+        limits={"latency.median_ms": {"at_most": 0.9}},
+        latency={"runtime": "eager"},
+        start=[{"ladder": 3}],
+        objectives={"score.miou": "maximize", "latency.median_ms": "minimize"},
+    )
+    with pytest.raises(SpecError, match="no network was completed"):
+        run(limited, tmp_path)
+    sizes = [record.image_size for record in read(tmp_path / "results.jsonl")]
+    assert sizes == [(48, 64)] * 3 + [(32, 32)] * 3
+
+
 @pytest.mark.slow
 def test_a_reference_is_trained_to_its_end_and_compared_with_nobody(tmp_path):
     run(halved(trials=8, halving=HALVING, start=["stdc1"]), tmp_path)
@@ -165,7 +191,9 @@ def test_of_several_scores_what_others_gained_is_expected_of_each():
     for number in range(4):
         halving.end(number, [40, 60, 5])
     study = Study(halved(halving=HALVING))
-    assert Driver(study, None, None, None, lambda: None)._expected(halving)[4] == [40, 60, 5]
+    assert Driver(study, None, None, None, lambda: None)._expected(halving)[4] == dict(
+        zip(objectives, [40, 60, 5], strict=True)
+    )
 
 
 def test_a_copy_of_a_candidates_folder_is_no_candidate(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from stdc_search.records import Cost, Record, Score
+from stdc_search.records import Cost, Latency, Record, Score
 from stdc_search.search.space import tabulate
 from stdc_search.search.study import Proposal, Study
 from stdc_search.spec.search import OwnSampler
@@ -186,3 +186,33 @@ def test_a_range_on_the_logarithm_is_drawn_on_it():
     draws = [vary.draw(rng) for _ in range(1000)]
     assert 400 < sum(draw < 1e-2 for draw in draws) < 600
     assert 1e-4 <= min(draws) < max(draws) <= 1
+
+
+def test_a_score_that_is_only_expected_is_held_against_its_limit():
+    limits = {"score.miou": {"at_least": 50}, "score.pixel_accuracy": {"at_least": 60}}
+    study = Study(tiny_search(epochs=8, halving={"rungs": [1], "probation": 4}, limits=limits))
+    for number, expected in enumerate([{"score.miou": 60.0, "cost.macs": 10.0, "score.pixel_accuracy": 70.0}, {}]):
+        proposal = study.propose()
+        assert proposal is not None and proposal.number == number
+        early = finished(proposal, miou=30.0)
+        study.tell(proposal, early.model_copy(update={"state": "stopped", "rungs": {1: early.score}}))
+        study.relearn({number: expected} if expected else {}, {})
+        trial = study.optuna_study.get_trials()[number]
+        assert trial.values == ([60.0, 10.0] if expected else None)
+        its = {"score.miou": 20.0, "score.pixel_accuracy": 59.0}
+        assert trial.constraints == ({"score.miou": -10.0, "score.pixel_accuracy": -10.0} if expected else its)
+
+
+def test_what_is_rejected_before_anything_is_complete_gets_no_values():
+    """A sampler that standardises would get infinities."""
+    objectives = {"score.miou": "maximize", "latency.median_ms": "minimize"}
+    study = Study(tiny_search(latency={}, objectives=objectives, sampler={"kind": "gp"}, trials=9))
+    time = Latency(
+        runtime="eager", output="labels", image_size=(48, 64), threads=1, median_ms=3.0, fps=333.0, samples=3
+    )
+    for state, values in (("rejected", None), ("complete", [50.0, 3.0]), ("rejected", [0.0, 3.0])):
+        proposal = study.propose()
+        assert proposal is not None
+        latency = time if state == "complete" else None
+        study.tell(proposal, finished(proposal, state).model_copy(update={"latency": latency}))
+        assert study.optuna_study.get_trials()[-1].values == values

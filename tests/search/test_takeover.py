@@ -10,7 +10,7 @@ from stdc_search.commands.run import run
 from stdc_search.data.contents import Contents, File
 from stdc_search.errors import UserError
 from stdc_search.records import Latency, Record, append, read
-from stdc_search.run_folder import CONTENTS
+from stdc_search.run_folder import CONTENTS, candidate_folder, note_running
 from stdc_search.search import shown, takeover
 from stdc_search.search.candidates import Candidates
 from stdc_search.search.study import Study
@@ -94,6 +94,20 @@ def test_a_wider_range_trains_none_of_the_finished_networks_again(old, tmp_path,
         assert (record.taken_from.run, record.taken_from.number) == (old.as_posix(), record.number)
         its = before[record.number]
         assert (record.score, record.training_loss, record.values) == (its.score, its.training_loss, its.values)
+
+
+def test_unfinished_candidates_keep_their_numbers_and_files(old, tmp_path):
+    first, second, *_ = records(old)
+    being_trained = {"state": "running", "score": None, "training_loss": None}
+    for number, record in ((0, first.model_copy(update=being_trained)), (4, second.model_copy(update=being_trained))):
+        network = candidate_folder(tmp_path / "new", number)
+        network.mkdir(parents=True)
+        (network / "checkpoint.pt").write_bytes(b"hours of work")
+        note_running(network, record.model_copy(update={"number": number}))
+    candidates, _ = taken(old, searched(), tmp_path / "new")
+    assert [record.number for record in candidates.records] == [5]  # the others are being trained
+    kept = (candidate_folder(tmp_path / "new", number) / "checkpoint.pt" for number in (0, 4))
+    assert [path.read_bytes() for path in kept] == [b"hours of work"] * 2
 
 
 def test_the_new_folder_stands_on_its_own(old, tmp_path):

@@ -27,6 +27,8 @@ from stdc_search.search.known_cost.pool import LOOKED_AT, Pool, Row, Space
 
 Learnt = dict[tuple[int, int, bool], tuple[Kernel, Link | None]]
 """Settings of processes, by the objective or bound, the number of trials and whether there is a proxy."""
+UNTRAINED = "untrained"
+"""User attribute of trials whose values are only expected: another trial of their points would not repeat one."""
 Known = Callable[[Mapping[str, Any]], "Sequence[float | None] | None"]
 """Parameters -> a value an objective, in the study's order, None where it is unknown; None for what is not wanted."""
 
@@ -187,6 +189,7 @@ class _History:
         rows, values, running = [], [], []
         told: dict[int, list[float | None]] = {i: [] for i in proxies}
         names = set(space.distributions)
+        whole: list[bool] = []
         for trial in study.get_trials(deepcopy=False):
             if trial.number == current.number or not names <= set(trial.params):
                 continue
@@ -203,6 +206,7 @@ class _History:
             ):
                 rows.append(row)
                 values.append(trial.values)
+                whole.append(not trial.user_attrs.get(UNTRAINED))
                 for name, its in excess.items():
                     its.append(trial.constraints.get(name, 0.0))
                 for i, name in proxies.items():
@@ -210,6 +214,7 @@ class _History:
         width = len(names)
         self.rows = np.array(rows, dtype=np.intp).reshape(-1, width)
         self.values = np.array(values, dtype=float)
+        self.whole = np.array(whole, dtype=bool)
         self.running = np.array(running, dtype=np.intp).reshape(-1, width)
         self.proxies = {i: np.array(its, dtype=float) for i, its in told.items() if None not in its}
         """Those that all have."""
@@ -255,7 +260,8 @@ class _Model:
             means.append(process.means(spots))
         places = np.concatenate([rows, running])
         _, once = np.unique(places, axis=0, return_index=True)
-        self.networks, self.trained = places[once], once < len(rows)
+        trained = np.concatenate([history.whole[hopeful], np.zeros(len(running), dtype=bool)])
+        self.networks, self.trained = places[once], trained[once]
         self.places = spots[once]
         self.bounds = []
         for i, excess in enumerate(history.excess, start=len(pool.signs)):
