@@ -104,9 +104,18 @@ def repetitive(module: nn.Module) -> nn.Module:
     return module
 
 
+MAIN = """
+try:
+    from stdc_search.device.bundle import main
+except ModuleNotFoundError as error:
+    sys.exit("This Python lacks %s; type: python3 -m pip install numpy onnxruntime (or openvino)" % error.name)
+main()
+"""
+
+
 def _with_main(content: bytes) -> bytes:
     """A zip file that Python runs."""
     buffer = io.BytesIO(content)
     with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr("__main__.py", f"{OLDEST}\nfrom stdc_search.device.bundle import main\n\nmain()\n")
+        archive.writestr("__main__.py", f"{OLDEST}{MAIN}")
     return buffer.getvalue()

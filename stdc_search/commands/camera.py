@@ -68,6 +68,8 @@ def watch(source: str, target: Path, draw: Callable[[Rgb], Rgb], told: Callable[
                 done += 1
                 if told is not None:
                     told(done)
+    if newest.interrupted and not done:
+        raise UserError(f"{name_of(source)}: stopped before its first frame; nothing is written")
     if not newest.interrupted:
         message = f"{name_of(source)}: the stream ended" + (f": {_reason(newest.error)}" if newest.error else "")
         if not done:

@@ -120,6 +120,7 @@ def describe(spec: RunSpec, weights: Path, dynamic: Collection[str] = ()) -> dic
 @contextmanager
 def _all_or_nothing(out: Path) -> Iterator[Path]:
     """A temporary folder whose files move to the target when all of them exist."""
+    out = Path(os.path.abspath(out))  # `.` has no name
     folder = out.with_name(f".{out.name}.{os.getpid()}")
     folder.mkdir(parents=True)
     try:

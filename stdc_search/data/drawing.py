@@ -49,7 +49,7 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A label that is to be drawn: later shapes cover earlier ones."""
+    """A label that is to be drawn: later shapes cover earlier ones, or smaller shapes larger ones."""
 
     name: str
     image: Path
@@ -62,6 +62,8 @@ class Drawing:
     shapes: Sequence[Shape]
     mask_of: Callable[[Any, Size], NDArray[np.bool_]]
     """The pixels of a geometry. It raises a ValueError if the geometry is broken."""
+    largest_first: bool = False
+    """Whether shapes are drawn by their numbers of pixels, not in their order."""
 
     @property
     def file(self) -> str:
@@ -69,7 +71,8 @@ class Drawing:
         tool = f"{self.mask_of.__module__}.{self.mask_of.__name__}"
         shapes = [(shape.index, shape.geometry) for shape in self.shapes]
         image = self.name, self.image.stat().st_size
-        content = json.dumps([VERSION, tool, image, self.size, self.background, shapes])
+        order = ["largest first"] if self.largest_first else []
+        content = json.dumps([VERSION, tool, image, self.size, self.background, shapes, *order])
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest() + ".png"
 
     def label(self) -> NDArray[np.uint8]:
@@ -85,12 +88,18 @@ class Drawing:
                 "the image as it is now, or restore it"
             )
         label = np.full(self.size, _id(self.background), np.uint8)
-        for shape in self.shapes:
-            try:
-                label[self.mask_of(shape.geometry, self.size)] = _id(shape.index)
-            except ValueError as error:
-                raise DataError(f"{self.source}: {shape.what} of {self.image.name} {error}") from None
+        shapes = self.shapes
+        if self.largest_first:
+            shapes = sorted(shapes, key=lambda shape: -np.count_nonzero(self._mask(shape)))
+        for shape in shapes:
+            label[self._mask(shape)] = _id(shape.index)
         return label
+
+    def _mask(self, shape: Shape) -> NDArray[np.bool_]:
+        try:
+            return self.mask_of(shape.geometry, self.size)
+        except ValueError as error:
+            raise DataError(f"{self.source}: {shape.what} of {self.image.name} {error}") from None
 
 
 def drawn(drawings: Sequence[Drawing], problems: list[str] | None) -> list[Sample]:

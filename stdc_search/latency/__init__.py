@@ -114,7 +114,7 @@ def _race_at(place: Place, entries: Sequence[Entry], warmup: int, repeats: int, 
                 module = entry.module if entry.image is not None else with_regions(entry.module, images)
                 runner = prepare(entry.runtime, module, images, its, entry.calibration, opener=device.open_file)
                 bench.add(runner, images.numpy())
-            turns = bench.measure(least=warmup, most=MOST, repeats=repeats, clock=clock)
+            turns = bench.measure(least=warmup, most=max(MOST, 2 * warmup), repeats=repeats, clock=clock)
         latencies = [
             _latency(entry, its, device, turns, i) for i, (entry, its) in enumerate(zip(entries, threads, strict=True))
         ]

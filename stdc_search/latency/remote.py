@@ -43,8 +43,10 @@ OPTIONS = {
     "ClearAllForwardings": "yes",
     "PermitLocalCommand": "no",
     "RemoteCommand": "none",
+    "ControlMaster": "no",
 }
-"""Of ssh: it never asks, notices within a minute that a device is gone, and gives it nothing but the program."""
+"""Of ssh: it never asks, notices within a minute that a device is gone, gives it nothing but the program, and starts no
+process that outlives it (one that did would keep our end of its output open)."""
 FINAL = ("Permission denied", "Host key verification failed", "Bad port", "Bad configuration", "usage: ssh")
 """Complaints of ssh that waiting does not mend."""
 AGAIN = 20.0
@@ -147,7 +149,7 @@ def connect(address: str, python: str) -> Iterator[Remote]:
         except subprocess.TimeoutExpired:  # it is in the middle of something that nobody waits for
             process.kill()
             process.wait()
-        listener.join()
+        listener.join(1)
         process.stdout.close()
 
 
@@ -252,7 +254,7 @@ class Remote:
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
-        self.listener.join()
+        self.listener.join(1)
         last = _plain(self.said[-1]).removeprefix("ssh: ") if self.said else "it said nothing"
         if code == 255 and any(text in last for text in FINAL):
             return UnavailableError(f"{self.address}: {last}")

@@ -1,10 +1,12 @@
 """Live sources: real servers on this machine, read as cameras are."""
 
 import signal
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from socket import create_server
-from threading import Event
+from threading import Event, Timer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,3 +154,21 @@ def test_frames_that_come_while_one_is_drawn_are_dropped_but_for_the_newest():
             drawing.set()
             all_came.wait()
     assert seen == ["first", "newest"] and newest.seen == 4
+
+
+def test_ctrl_c_before_the_first_frame_says_that_nothing_is_written(monkeypatch, tmp_path):
+    stopped = Event()
+
+    def frames(_):
+        signal.raise_signal(signal.SIGINT)
+        stopped.wait(10)
+        yield from ()
+
+    stream = SimpleNamespace(thread_type="")
+    container = SimpleNamespace(streams=SimpleNamespace(video=[stream]), decode=frames)
+    monkeypatch.setattr(camera, "_opened", lambda _: nullcontext(container))
+    monkeypatch.setattr(camera, "rate_of", lambda _: Fraction(25))
+    Timer(2, stopped.set).start()
+    with pytest.raises(UserError, match="0: stopped before its first frame; nothing is written"):
+        watch("0", tmp_path / "out.mp4", same)
+    assert not list(tmp_path.iterdir())

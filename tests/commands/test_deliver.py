@@ -340,3 +340,10 @@ def test_predict_refuses_the_file_of_a_classifier(tmp_path):
     deliver(classifier, saved(classifier, tmp_path), "onnx", tmp_path / "out")
     with pytest.raises(UserError, match="is a classifier, which does not output label maps"):
         of_file(tmp_path / "out" / "network.onnx")
+
+
+def test_files_go_into_the_working_folder(scenes, weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    deliver(scenes, weights, "torch", Path())
+    assert {path.name for path in tmp_path.iterdir()} >= {"about.json", "run_torch.py"}
+    assert not [path for path in tmp_path.parent.iterdir() if path.name.startswith(f".{tmp_path.name}.")]

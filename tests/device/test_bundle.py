@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
 import onnx
 import pytest
 
+from stdc_search.commands.bundle import _with_main
 from stdc_search.device.bundle import JOB, MEASURED, NETWORKS, TIMES, Bundle, difference
 from stdc_search.device.runtimes import Settings, open_file
 from stdc_search.device.wire import to_bytes
 from stdc_search.errors import UserError
+from stdc_search.latency.remote import program
 from stdc_search.records import TimeTable
 from stdc_search.spec.measurement import RuntimeSpec
 from tests.onnx_files import conv
@@ -92,3 +96,11 @@ def test_differences_are_shares_of_labels_or_of_scores():
     scores = np.full((1, 2, 2, 2), 2, np.float32)
     assert difference(scores, 1.1 * scores) == pytest.approx(0.1 / 1.1, rel=1e-3)
     assert not difference(scores * np.nan, scores) <= 1
+
+
+def test_a_device_without_packages_is_told_what_to_install(tmp_path):
+    (tmp_path / "measure.zip").write_bytes(_with_main(program()))
+    command = [sys.executable, "-I", "-S", str(tmp_path / "measure.zip")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "This Python lacks numpy; type: python3 -m pip install numpy onnxruntime (or openvino)\n"

@@ -66,6 +66,7 @@ def luck(*parts: Any) -> float:
 
 def train(job: TrialJob) -> tuple[float, float]:
     """Scores rise with the depths and with the epochs."""
+    assert job.spec.training is not None
     values, epochs, seeds = dict(job.draft.values), job.until or EPOCHS, list(job.spec.training.seeds)
     miou = (30 + 4 * sum(map(math.log, values.values()))) * (1 - math.exp(-epochs / 4) / 2) + luck(values, seeds)
     return miou + luck(values, seeds, epochs) / 3, math.exp(-miou / 40 + luck(values, seeds, "loss") / 100)

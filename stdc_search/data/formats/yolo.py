@@ -182,8 +182,7 @@ def _drawing(
         if line.strip():
             id, points = _numbers(line, f"{source}:{number}", names)
             shapes.append(Shape(f"line {number} ({names[id]})", classes[names[id]], points))
-    shapes.sort(key=lambda shape: -_area(shape.geometry))
-    return Drawing(name, image, source, size, background, shapes, mask_of)
+    return Drawing(name, image, source, size, background, shapes, mask_of, largest_first=True)
 
 
 def _numbers(line: str, where: str, names: Names) -> tuple[int, list[float]]:
@@ -199,8 +198,3 @@ def _numbers(line: str, where: str, names: Names) -> tuple[int, list[float]]:
     if len(numbers) % 2 or not all(map(math.isfinite, numbers)):
         raise DataError(f"{where}: has {len(numbers)} numbers after the class; points have two finite numbers each")
     return int(first), numbers
-
-
-def _area(numbers: list[float]) -> float:
-    x, y = np.asarray(numbers).reshape(-1, 2).T
-    return abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2

@@ -108,3 +108,13 @@ def test_a_data_yaml_that_cannot_be_used_is_named(text: str, told: str, opened: 
     (root / "data.yaml").write_text(text)
     with pytest.raises(DataError, match=told):
         opened("yolo")
+
+
+def test_an_object_of_joined_parts_is_as_large_as_its_pixels(opened: Opened, root: Path) -> None:
+    """Tools join the parts of an object by a line there and back, so its corners may turn both ways."""
+    opened("yolo")
+    truck = "0 0.1 0.1 0.4 0.1 0.4 0.9 0.1 0.9 0.1 0.1 0.6 0.1 0.6 0.9 0.9 0.9 0.9 0.1 0.6 0.1"
+    (root / "train/labels/a.txt").write_text(f"1 0.2 0.3 0.3 0.3 0.3 0.6 0.2 0.6\n{truck}\n")
+    label = opened("yolo").label(0)
+    road, car = (int((label == index).sum()) for index in (1, 2))
+    assert 0 < car < road
