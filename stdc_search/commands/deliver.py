@@ -17,7 +17,7 @@ import torch
 
 from stdc_search import __version__
 from stdc_search.data import open_dataset
-from stdc_search.data.pixels import denormalise
+from stdc_search.data.pixels import CENTER, denormalise
 from stdc_search.deploy.export import STEP, check_dynamic, export
 from stdc_search.deploy.quantize import calibration_images, quantized
 from stdc_search.device.runtimes import NCNN_INPUT, NCNN_OUTPUT
@@ -103,11 +103,14 @@ def describe(spec: RunSpec, weights: Path, dynamic: Collection[str] = ()) -> dic
         f"H and W are multiples of {STEP}, at least {2 * STEP}"
         if "size" in dynamic
         else "an image of another size is resized to it"
+        if segments
+        else "of an image of another size, the middle is resized to it"
     )
     return {
         "input": f"image: uint8, {images} x {size} x 3, RGB; {other}",
         "output": f"labels: uint8, {images} x {size}" if segments else f"labels: int64, {images}",
         "image_size": [height, width],
+        **({} if segments else {"border": (1 - CENTER) / 2}),
         "classes": list(palette.names),
         "colours": palette.colours.tolist(),
         "not_painted": sorted(palette.bare),

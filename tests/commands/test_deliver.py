@@ -12,13 +12,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from stdc_search.commands import deliver as room
 from stdc_search.commands.deliver import deliver, describe
 from stdc_search.commands.labeller import of_file
 from stdc_search.commands.predict import predict
 from stdc_search.data.decoding import read_image
+from stdc_search.data.pixels import center_crop
 from stdc_search.deploy.export import Pixels, run
 from stdc_search.deploy.folding import deployed
 from stdc_search.errors import UserError
@@ -231,6 +232,25 @@ def test_a_classifier_is_exported_to_the_index_of_its_class(to, picture, tmp_pat
     deliver(classifier, weights, to, tmp_path / "out")
     expected = labels_of(classifier, weights, picture)
     assert run_example(tmp_path / "out", picture, to) == f"class {expected}: 100.0%\n"
+
+
+@pytest.mark.parametrize("to", get_args(Format))
+def test_an_example_shows_a_classifier_the_middle_of_a_photo(to, tmp_path):
+    """As it is scored. The photo has a third of each primary colour, and each class is a colour."""
+    height, width = SIZE
+    photo = np.zeros((100, 300, 3), np.uint8)
+    for third in range(3):
+        photo[:, 100 * third : 100 * third + 100, third] = 255
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    code = (Path(room.__file__).parent / "examples" / f"run_{to}.py").read_text("utf-8")
+    (line,) = (node for node in ast.parse(code).body if isinstance(node, ast.If) and "border" in ast.unparse(node.test))
+    names = {"image": Image.open(tmp_path / "photo.png"), "width": width, "height": height, "ImageOps": ImageOps}
+    names |= {"about": describe(spec(CLASSIFIER), saved(spec(CLASSIFIER), tmp_path)), "Image": Image}
+    exec(compile(ast.Module([line], []), "example", "exec"), names)
+    shown = torch.from_numpy(np.array(names["image"])).permute(2, 0, 1)
+    scored = center_crop(torch.from_numpy(photo).permute(2, 0, 1), SIZE)
+    assert (shown.float() - scored.float()).abs().mean() < 1
+    assert "border" not in describe(spec(SEGMENTER), saved(spec(SEGMENTER), tmp_path))
 
 
 def test_a_file_says_what_it_is(scenes, weights, tmp_path):

@@ -62,3 +62,16 @@ def test_images_are_spread_over_the_data_set_and_seen_as_the_network_sees_them()
     assert images.shape == (32, 3, 16, 24)
     assert images[0].mean() < images[16].mean() < images[31].mean()
     assert torch.equal(images[0, 0].unique(), images[0, 0, :1, 0])
+
+
+class Photos(Grey):
+    """Labels are of whole images, black but for a white middle."""
+
+    def __getitem__(self, index):
+        photo = torch.zeros(3, 10, 40, dtype=torch.uint8)
+        photo[..., 15:25] = 255
+        return photo, torch.tensor(0)
+
+
+def test_a_classifier_is_calibrated_on_the_middle_of_photos_as_it_is_scored():
+    assert calibration_images(Photos(), (16, 16)).unique().numel() == 3  # white, in three normalised channels

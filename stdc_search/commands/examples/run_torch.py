@@ -16,6 +16,8 @@ image = ImageOps.exif_transpose(Image.open(picture))  # turned as viewers show i
 if image.mode[0] in "IF":
     sys.exit(f"{picture}: has more than 8 bits per channel (mode {image.mode}); save it with 8 bits")
 image = image.convert("RGB")
+if "border" in about:  # a photo to classify: its middle, without this share of each side
+    image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR, about["border"])
 pixels = np.array(image.resize((width, height), Image.Resampling.BILINEAR))[None]
 labels = program(torch.from_numpy(pixels))[0].numpy()
 for index, share in zip(*np.unique(labels, return_counts=True), strict=True):
