@@ -6,6 +6,7 @@ import _thread
 import json
 import os
 import select
+import signal
 import sys
 import threading
 import traceback
@@ -119,6 +120,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # what libraries warn of does not concern who asks
     warnings.simplefilter("always", WaitsForMeasurement)
     warnings.showwarning = lambda message, *_, **__: channel.send({"warning": str(message)})
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this process may ignore it
     threading.Thread(target=_end_with, args=[channel.reader], daemon=True).start()
     with suppress(BrokenPipeError, KeyboardInterrupt):  # nobody waits for the answer any more
         serve(channel)
