@@ -181,7 +181,7 @@ def _unscored(spec: RunSpec, val: Labels) -> Iterator[Problem]:
     """Metrics of classes, or of boundaries, that the validation labels lack."""
     for place, metric in spec.metrics:
         if metric == BOUNDARY and val.samples and sum(val.bare) == val.samples:
-            yield Problem(place, "each label of val shows one class only, so there is no boundary to score; remove it")
+            yield Problem(place, "each label of val shows one class only, so no boundary can be scored; remove it")
         if metric.startswith(IOU) and (name := metric.removeprefix(IOU)) not in val.present:
             message = (
                 f"val has no pixel of {name!r}, so its IoU is unknown; use {several(val.present)}, or another split"

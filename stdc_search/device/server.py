@@ -120,7 +120,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # what libraries warn of does not concern who asks
     warnings.simplefilter("always", WaitsForMeasurement)
     warnings.showwarning = lambda message, *_, **__: channel.send({"warning": str(message)})
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this process may ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us may ignore it
     threading.Thread(target=_end_with, args=[channel.reader], daemon=True).start()
     with suppress(BrokenPipeError, KeyboardInterrupt):  # nobody waits for the answer any more
         serve(channel)

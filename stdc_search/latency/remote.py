@@ -45,8 +45,8 @@ OPTIONS = {
     "RemoteCommand": "none",
     "ControlMaster": "no",
 }
-"""Of ssh: it never asks, notices within a minute that a device is gone, gives it nothing but the program, and starts no
-process that outlives it (one that did would keep our end of its output open)."""
+"""Of ssh: it never asks, notices within a minute that a device is gone, and gives it nothing but the program. It starts
+no master connection, which would hold its output open after its end."""
 FINAL = ("Permission denied", "Host key verification failed", "Bad port", "Bad configuration", "usage: ssh")
 """Complaints of ssh that waiting does not mend."""
 AGAIN = 20.0

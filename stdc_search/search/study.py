@@ -342,7 +342,7 @@ class Study:
             count_quickly(run.network, run.image_size).macs
             for run in (self.spec.candidate(self.ladder[0]), *draw(self.spec, DRAWN))
         )
-        return first <= min(others)
+        return first <= min(others, default=first)
 
     def _propose_sampled(self) -> Proposal | None:
         number = self.next_number

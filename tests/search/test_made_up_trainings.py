@@ -74,7 +74,7 @@ def train(job: TrialJob) -> tuple[float, float]:
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Record]]:
-    """Runs a search, which may be cut after so many submissions, and goes on with it."""
+    """Runs a search. Each number in `cuts` kills it after so many submissions; the next start resumes it."""
 
     def run(name: str, *, slots: int = 1, cuts: tuple[int | None, ...] = (None,), **fields: Any) -> list[Record]:
         halving = {"rungs": [1, 3], "probation": 8, "least_correlation": 0.5}
