@@ -1,18 +1,17 @@
 """Is anything lost when runs are killed? `make soak` kills them for hours, and goes on where it was stopped.
 
-    python -m benchmarks.soak [kills 1000 workers 100 disks 200] [--out build/soak]
+    python -m benchmarks.soak [kills 1000 workers 100 nodes 100 servers 20 disks 200] [--out build/soak]
 
-A round runs a small search and stops it at several random moments. It kills the whole run or a worker process with
-`kill -9`, or it limits the size of files, as a full disk does. Then the search finishes. Its folder must still hold
-what was finished before each stop, and must equal that of a run that nobody stopped. Each round adds a line to
-`log.csv`. A round that finds something wrong keeps its folder.
+A round runs a small search and stops it at several random moments. It kills the whole run, a worker process or a node
+of a cluster with `kill -9`, stops the database server, or limits the size of files, as a full disk does. Then the
+search finishes. Its folder must still hold what was finished before each stop, and must equal that of a run that nobody
+stopped. Each round adds a line to `log.csv`. A round that finds something wrong keeps its folder.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import random
 import resource
 import shutil
@@ -23,32 +22,38 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from xml.etree import ElementTree
 
 import pandas as pd
+import psutil
 import safetensors.torch
 import typer
 from PIL import Image
 
+from benchmarks.places import Place, cluster, device, here, server
+from stdc_search.commands.calibrate import MEASURED, TABLE
+from stdc_search.device.calibration import read_measured
 from stdc_search.records import Record
 from stdc_search.report.tables import show_table
-from stdc_search.run_folder import FINALS, PAGE, RESULTS
+from stdc_search.run_folder import FINALS, RESULTS
 from stdc_search.spec import files
 from stdc_search.spec.base import dump, replace
 from stdc_search.spec.run import RunSpec
 from stdc_search.storage import UNFINISHED, append_line
 
-GOALS = {"kills": 1000, "workers": 100, "disks": 200}
+GOALS = {"kills": 1000, "workers": 100, "nodes": 100, "servers": 20, "disks": 200}
 PER_ROUND = 10
 """Times that a run is ended before it may come to its end."""
 LONGEST = 300.0
 """Seconds that a start may take."""
 DISK = (2_000, 400_000)
 """Bytes that a file may have while the disk is full: less than the weights of a network, or a page."""
+GROWING = (RESULTS, f"{FINALS}/{RESULTS}", MEASURED)
+"""Files that lines are added to, and none is ever taken from."""
 COLUMNS = ("kind", "phase", "seed", "ends", "kept", "wrong", "seconds")
 RANDOM = {"search.sampler.kind": "random"}
 WORKERS = {**RANDOM, "search.executor": {"kind": "processes", "workers": 2, "threads": 1}}
@@ -65,22 +70,34 @@ class End(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """What a run does when it is ended."""
+    """What a command does when it is ended."""
 
     changes: Mapping[str, Any] = {}
     """To the spec of a small search."""
-    report_only: bool = False
-    """Whether the run is finished, and its report is written again."""
+    command: str = "run"
+    """`run`, `calibrate`, or `report` of a finished run."""
+    place: Callable[[], AbstractContextManager[Place]] = here
+    alike: bool = True
+    """Whether a run that was ended has the same candidates as one that was not. Which ones halving stops depends on the
+    order in which they are tried."""
 
 
 PHASES = {
     "search": Phase(),
     "processes": Phase(WORKERS),
-    "halving": Phase({**RANDOM, "training.epochs": 4, "search.halving": {"rungs": [1, 2], "probation": 4}}),
+    "halving": Phase(
+        {**RANDOM, "training.epochs": 4, "search.halving": {"rungs": [1, 2], "probation": 4}}, alike=False
+    ),
     "repeats": Phase({"search.vary": {"network.head.width": {"kind": "choice", "of": [8, 16]}}, "search.trials": 7}),
     "finals": Phase({"search.trials": 3, "search.finals": {"networks": 2, "epochs": 3, "seeds": [0, 1]}}),
-    "report": Phase({"search.trials": 4}, report_only=True),
+    "report": Phase({"search.trials": 4}, "report"),
+    "calibrate": Phase({"latency": {"runtime": "onnxruntime"}}, "calibrate"),
+    "device": Phase(RANDOM, place=device),
+    "cluster": Phase(RANDOM, place=cluster),
+    "server": Phase(RANDOM, place=server),
 }
+PHASES_OF = {"workers": ["processes"], "nodes": ["cluster"], "servers": ["server"]}
+"""Other kinds take turns among all phases."""
 
 
 def main(
@@ -98,7 +115,7 @@ def main(
     for kind, goal in zip(words[::2], map(int, words[1::2]), strict=True):
         while (done := _rounds(log, kind))["ends"].sum() < goal:
             seed, began = len(done), time.monotonic()
-            phases = ["processes"] if kind == "workers" else [*PHASES]
+            phases = PHASES_OF.get(kind, [*PHASES])
             phase = phases[seed % len(phases)]
             folder = out / f"{kind}-{seed}"
             shutil.rmtree(folder, ignore_errors=True)
@@ -135,35 +152,40 @@ def round_of(kind: str, phase: str, rng: random.Random, folder: Path, out: Path)
         How often it was ended, how many candidates had finished before, and what is wrong.
     """
     what = PHASES[phase]
-    spec = small(what.changes)
-    uncut = _uncut(phase, spec, out)
-    wrong: list[str] = []
-    if what.report_only:
-        shutil.copytree(uncut, folder)
-    else:
-        folder.mkdir(parents=True)
-    dump(spec, file := folder.with_suffix(".yaml"))
-    command = ["report", str(folder)] if what.report_only else ["run", str(file), "--out", str(folder)]
+    with what.place() as place:
+        spec = small({**what.changes, **place.changes})
+        uncut = _uncut(phase, spec, out)
+        if what.command == "report":
+            shutil.copytree(uncut, folder)
+        command = _words(what.command, spec, folder)
+        ends, kept, wrong = _ended(END[kind], command, folder, place, rng)
+        done = subprocess.run(_command(command), capture_output=True, text=True, timeout=LONGEST)
+        if done.returncode:
+            wrong.append(f"the last start failed: {done.stderr[-300:]}")
+        else:
+            wrong += [*torn(folder), *differences(folder, uncut, what.alike), *place.check(folder)]
+    folder.with_suffix(".yaml").unlink(missing_ok=True)
+    return ends, kept, list(dict.fromkeys(wrong))
+
+
+def _ended(
+    end_once: EndOnce, command: Sequence[str], folder: Path, place: Place, rng: random.Random
+) -> tuple[int, int, list[str]]:
+    """End a command some times, and look whether what was finished is still there each time."""
     kept: dict[str, bytes] = {}
+    wrong: list[str] = []
     ends = 0
     for _ in range(PER_ROUND):
-        end = END[kind](command, folder, rng)
+        end = end_once(command, folder, place, rng)
         ends += end.ended
         wrong += end.wrong
         for name, before in kept.items():
             if not (folder / name).read_bytes().startswith(before):
                 wrong.append(f"{name} lost what was finished")
-        kept = {name: _whole(folder / name) for name in (RESULTS, f"{FINALS}/{RESULTS}") if (folder / name).exists()}
-        if end.finished and not what.report_only:
+        kept = {name: _whole(folder / name) for name in GROWING if (folder / name).exists()}
+        if end.finished and command[0] != "report":
             break
-    finished = sum(one.count(b"\n") for one in kept.values())
-    done = subprocess.run(_command(command), capture_output=True, text=True, timeout=LONGEST)
-    if done.returncode:
-        wrong.append(f"the last start failed: {done.stderr[-300:]}")
-    else:
-        wrong += [*torn(folder), *differences(folder, uncut, alike=phase != "halving")]
-    file.unlink()
-    return ends, finished, list(dict.fromkeys(wrong))
+    return ends, sum(one.count(b"\n") for one in kept.values()), wrong
 
 
 def small(changes: Mapping[str, Any]) -> RunSpec:
@@ -197,11 +219,21 @@ def small(changes: Mapping[str, Any]) -> RunSpec:
 def _uncut(phase: str, spec: RunSpec, out: Path) -> Path:
     """The run that nobody stops, made once."""
     folder = out / "uncut" / phase
-    if not (folder / PAGE).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        dump(spec, file := folder.with_suffix(".yaml"))
-        subprocess.run(_command(["run", str(file), "--out", str(folder)]), check=True, stdout=subprocess.DEVNULL)
+    if not folder.exists():
+        words = _words("calibrate" if phase == "calibrate" else "run", spec, begun := folder.with_suffix(".begun"))
+        shutil.rmtree(begun, ignore_errors=True)
+        subprocess.run(_command(words), check=True, stdout=subprocess.DEVNULL)
+        begun.rename(folder)
     return folder
+
+
+def _words(command: str, spec: RunSpec, folder: Path) -> list[str]:
+    """A command of a spec, which is written beside its folder, or of the folder."""
+    if command == "report":
+        return [command, str(folder)]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    dump(spec, file := folder.with_suffix(".yaml"))
+    return [command, str(file), "--out", str(folder)]
 
 
 def _command(words: Sequence[str]) -> list[str]:
@@ -212,25 +244,26 @@ def _start(words: Sequence[str], **how: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(_command(words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **how)
 
 
-def kill(words: Sequence[str], folder: Path, rng: random.Random) -> End:
+def kill(words: Sequence[str], folder: Path, place: Place, rng: random.Random) -> End:
     """Start, and kill what was started at a random moment."""
     process = _start(words)
     _wait(process, folder, rng)
-    workers = [*descendants(process.pid)]
+    workers = _workers(process)
     process.kill()
     process.communicate()
-    left = [] if _gone(workers) else ["worker processes outlived the run"]
-    return End(int(process.returncode == -signal.SIGKILL), process.returncode == 0, left)
+    _, left = psutil.wait_procs(workers, timeout=10)
+    wrong = ["worker processes outlived the run"] if left else []
+    return End(int(process.returncode == -signal.SIGKILL), process.returncode == 0, wrong)
 
 
-def kill_worker(words: Sequence[str], folder: Path, rng: random.Random) -> End:
+def kill_worker(words: Sequence[str], folder: Path, place: Place, rng: random.Random) -> End:
     """Start, kill one of the run's processes, and the run a little later."""
     process = _start(words)
     _wait(process, folder, rng)
     ended = 0
-    if workers := [*descendants(process.pid)]:
-        with suppress(ProcessLookupError):
-            os.kill(rng.choice(workers), signal.SIGKILL)
+    if workers := _workers(process):
+        with suppress(psutil.NoSuchProcess):
+            rng.choice(workers).kill()
             ended = 1
     with suppress(subprocess.TimeoutExpired):
         process.wait(rng.uniform(0, 6))
@@ -239,7 +272,23 @@ def kill_worker(words: Sequence[str], folder: Path, rng: random.Random) -> End:
     return End(ended, process.returncode == 0, [])
 
 
-def fill_disk(words: Sequence[str], folder: Path, rng: random.Random) -> End:
+def lose_part(words: Sequence[str], folder: Path, place: Place, rng: random.Random) -> End:
+    """Start, and lose a part of the place now and then, until the run has come to its end by itself."""
+    assert place.lose is not None
+    process = _start(words)
+    ended = 0
+    while ended < PER_ROUND and process.poll() is None:
+        _wait(process, folder, rng)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0, 20))
+        if process.poll() is None:
+            place.lose(rng)
+            ended += 1
+    _, said = process.communicate(timeout=LONGEST)
+    return End(ended, True, [f"exit code {process.returncode}: {said[-300:]}"] if process.returncode else [])
+
+
+def fill_disk(words: Sequence[str], folder: Path, place: Place, rng: random.Random) -> End:
     """Start while no file may become larger than something."""
     size = rng.randint(*DISK)
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -251,11 +300,20 @@ def fill_disk(words: Sequence[str], folder: Path, rng: random.Random) -> End:
     return End(1, False, [] if clear else [f"a full disk gave exit code {process.returncode}: {said[-300:]}"])
 
 
-END: dict[str, Callable[[Sequence[str], Path, random.Random], End]] = {
+EndOnce = Callable[[Sequence[str], Path, Place, random.Random], End]
+END: dict[str, EndOnce] = {
     "kills": kill,
     "workers": kill_worker,
+    "nodes": lose_part,
+    "servers": lose_part,
     "disks": fill_disk,
 }
+
+
+def _workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
 
 
 def _wait(process: subprocess.Popen[str], folder: Path, rng: random.Random) -> None:
@@ -272,24 +330,6 @@ def _written(folder: Path, since: float) -> bool:
     with suppress(FileNotFoundError):
         return any(path.stat().st_mtime > since for path in folder.rglob("*"))
     return False
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """Processes that a process has started, and those that they have."""
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            for child in thread.read_text("utf-8").split():
-                yield int(child)
-                yield from descendants(int(child))
-
-
-def _gone(processes: Sequence[int], seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while any(Path(f"/proc/{one}").exists() for one in processes):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def _whole(path: Path) -> bytes:
@@ -331,8 +371,7 @@ def torn(folder: Path) -> Iterator[str]:
 
 
 def differences(folder: Path, uncut: Path, alike: bool) -> Iterator[str]:
-    """How a run that was ended differs from one that was not. Which candidates halving stops depends on the order in
-    which they are tried, so there `alike` is false."""
+    """How a run that was ended differs from one that was not."""
     for name in (RESULTS, f"{FINALS}/{RESULTS}"):
         mine, theirs = (_records(place / name) for place in (folder, uncut))
         numbers = Counter(record.number for record in mine)
@@ -345,6 +384,9 @@ def differences(folder: Path, uncut: Path, alike: bool) -> Iterator[str]:
             yield f"{name} differs from that of the run that was not stopped"
         if failed := [record for record in mine if record.state == "failed"]:
             yield f"{name} has a failed candidate: {failed[0].reason}"
+    lines = [(place / MEASURED).read_bytes().count(b"\n") for place in (folder, uncut) if (place / TABLE).exists()]
+    if lines and len({*lines, len(read_measured(folder / MEASURED))}) > 1:
+        yield f"{MEASURED} has {lines[0]} lines, not {lines[1]}, or something twice"
     mine, theirs = ({path.relative_to(place) for path in place.rglob("*")} for place in (folder, uncut))
     if alike and mine != theirs:
         yield f"the files differ: {', '.join(sorted(map(str, mine ^ theirs))[:5])}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -68,9 +68,9 @@ class Device:
     def stop(self) -> None:
         """End the daemon and all its connections."""
         if self.daemon is not None:
-            for child in _children(self.daemon.pid):
-                with suppress(ProcessLookupError):  # it has just ended by itself
-                    os.kill(child, signal.SIGKILL)
+            for child in psutil.Process(self.daemon.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                    child.kill()
             self.daemon.kill()
             self.daemon.wait()
             self.daemon = None
@@ -115,16 +115,3 @@ def _free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
-
-
-def _children(parent: int) -> list[int]:
-    """Processes that a process started, and those that they started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            child, rest = int(path.parent.name), path.read_text().rpartition(")")[2].split()
-        except (OSError, ValueError):
-            continue
-        if int(rest[1]) == parent:
-            found += [child, *_children(child)]
-    return found

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import soak
+from stdc_search.commands.calibrate import MEASURED, TABLE
 from stdc_search.commands.run import run
+from stdc_search.device.calibration import Measured, line_of
 from stdc_search.run_folder import RESULTS
 
 
@@ -82,6 +84,20 @@ def test_what_is_lost_torn_or_left_is_seen(
     shutil.copytree(uncut, tmp_path / "run")
     harm(tmp_path / "run")
     wrong = [*soak.torn(tmp_path / "run"), *soak.differences(tmp_path / "run", uncut, alike=True)]
+    assert any(told in one for one in wrong) if told else wrong == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"), [("a0 b0 b1", ""), ("a0 b0", "has 2 lines, not 3"), ("a0 b0 b0", "something twice")]
+)
+def test_a_measurement_that_is_lost_or_made_twice_is_seen(tmp_path: Path, lines: str, told: str) -> None:
+    for name, measured in {"uncut": "a0 b0 b1", "run": lines}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / TABLE).write_text("{}")
+        every = [Measured(key, int(turn), "cpu", 1, 1, []) for key, turn in measured.split()]
+        (folder / MEASURED).write_text("".join(f"{line_of(one)}\n" for one in every))
+    wrong = [*soak.differences(tmp_path / "run", tmp_path / "uncut", alike=True)]
     assert any(told in one for one in wrong) if told else wrong == []
 
 
