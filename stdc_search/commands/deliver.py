@@ -72,7 +72,9 @@ def deliver(
     lower = None
     if int8:
         assert spec.data is not None
-        images = calibration_images(open_dataset(spec.data, "train", data_root), spec.image_size)
+        images = calibration_images(
+            open_dataset(spec.data, "train", data_root), spec.image_size, spec.evaluation.antialias
+        )
         lower = partial(quantized, images=denormalise(images).permute(0, 2, 3, 1).contiguous())
     about = describe(spec, weights, dynamic) | {"precision": "int8" if int8 else "fp32"}
     if to == "ncnn":

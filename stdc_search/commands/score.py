@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stdc_search.data import open_dataset
-from stdc_search.data.pixels import normalise
+from stdc_search.data.pixels import normalise, resized
 from stdc_search.deploy.quantize import calibration_images
 from stdc_search.device.runtimes import Runner
 from stdc_search.errors import UserError
@@ -20,7 +20,7 @@ from stdc_search.network.builder import build
 from stdc_search.network.weights import load_weights
 from stdc_search.records import ImageScore, Score
 from stdc_search.spec.base import replace
-from stdc_search.spec.measurement import EvaluationSpec, RuntimeSpec
+from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import RunSpec
 from stdc_search.tasks import task_of
 
@@ -50,7 +50,7 @@ def score(
     """
     if spec.data is None:
         raise UserError("scoring needs images; add the section `data`")
-    fixed = EvaluationSpec(flip=spec.evaluation.flip, boundary=spec.evaluation.boundary)
+    fixed = replace(spec.evaluation, {"scales": [1.0], "window": None})
     is_file = spec.network.kind == "onnx_file"  # no PyTorch runs it
     plain = [one.runtime == "eager" and one.precision == "fp32" and not is_file for one in runtimes]
     if spec.evaluation != fixed and not all(plain):
@@ -60,7 +60,9 @@ def score(
     data, task = open_dataset(spec.data, "val", data_root), task_of(spec)
     calibration = None
     if any(one.precision == "int8" for one in runtimes):
-        calibration = calibration_images(open_dataset(spec.data, "train", data_root), spec.image_size)
+        calibration = calibration_images(
+            open_dataset(spec.data, "train", data_root), spec.image_size, spec.evaluation.antialias
+        )
     found = []
     for i, runtime in enumerate(runtimes):
         with Place.of(runtime).open() as device:
@@ -80,7 +82,7 @@ def _deployed(
 ) -> nn.Module:
     """A network on a runtime of a device, as a module that gives scores."""
     runtime = replace(runtime, {"output": "logits", "batch": 1})
-    seen = torch.nn.functional.interpolate(image[None].float(), spec.image_size, mode="bilinear", align_corners=True)
+    seen = resized(image[None].float(), spec.image_size)
     threads = runtime.threads or device.cores
     images = normalise(seen.to(torch.uint8))
     return _Deployed(prepare(runtime, module, images, threads, calibration, opener=device.open_file), device.forget)

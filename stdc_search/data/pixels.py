@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from stdc_search.spec.data import MEAN, STD
 
@@ -21,6 +24,19 @@ def denormalise(image: Tensor) -> Tensor:
     """The inverse of `normalise`: uint8 ..., 3, H, W."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     return (255 * (image * std + mean)).round().clamp(0, 255).to(torch.uint8)
+
+
+def resized(images: Tensor, size: Sequence[int], antialias: bool = False) -> Tensor:
+    """Images or scores float N, C, H, W in another (height, width), bilinear: with corners aligned, as in the paper.
+
+    Args:
+        images: in any size.
+        size: (height, width).
+        antialias: smooth what shrinks, as Pillow does; corners are not aligned then.
+    """
+    if images.shape[2:] == tuple(size):
+        return images
+    return interpolate(images, tuple(size), mode="bilinear", align_corners=not antialias, antialias=antialias)
 
 
 def center_crop(image: Tensor, size: tuple[int, int]) -> Tensor:

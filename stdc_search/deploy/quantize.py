@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stdc_search.data import Dataset
-from stdc_search.data.pixels import center_crop, normalise
+from stdc_search.data.pixels import center_crop, normalise, resized
 from stdc_search.device.runtimes import INPUT
 
 if TYPE_CHECKING:
@@ -27,17 +26,17 @@ IMAGES = 32
 """Number of images for the ranges, evenly spread over a data set."""
 
 
-def calibration_images(data: Dataset, image_size: tuple[int, int]) -> Tensor:
+def calibration_images(data: Dataset, image_size: tuple[int, int], antialias: bool = False) -> Tensor:
     """Images of a data set as a network sees them: float32 N, 3, H, W, normalised."""
     chosen = np.linspace(0, len(data) - 1, min(IMAGES, len(data))).round().astype(int)
-    return torch.cat([normalise(_seen(*data[i], image_size)[None]) for i in chosen])
+    return torch.cat([normalise(_seen(*data[i], image_size, antialias)[None]) for i in chosen])
 
 
-def _seen(image: Tensor, label: Tensor, size: tuple[int, int]) -> Tensor:
+def _seen(image: Tensor, label: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
     """What a network sees of an image: all of it, or the middle if the label is of the whole image: uint8 3, h, w."""
     if label.ndim == 0:
         return center_crop(image, size)
-    return F.interpolate(image[None].float(), size, mode="bilinear", align_corners=True)[0].round().to(torch.uint8)
+    return resized(image[None].float(), size, antialias)[0].round().to(torch.uint8)
 
 
 def quantized(content: bytes, images: Tensor) -> bytes:

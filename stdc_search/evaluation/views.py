@@ -9,11 +9,10 @@ from itertools import product
 from math import ceil
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stdc_search.data import Dataset
-from stdc_search.data.pixels import center_crop, normalise
+from stdc_search.data.pixels import center_crop, normalise, resized
 from stdc_search.evaluation.metrics import Counts, ImageCounts, boundary_counts, confusion, iou, pair_counts
 from stdc_search.records import IGNORED
 from stdc_search.spec.run import RunSpec
@@ -32,6 +31,7 @@ class Views:
         flip: whether the network also sees each scale mirrored.
         window: (height, width) of a sliding window; None shows the whole image.
         overlap: smallest share of a window that the next one overlaps.
+        antialias: whether images are smoothed when they shrink.
     """
 
     image_size: tuple[int, int]
@@ -39,13 +39,14 @@ class Views:
     flip: bool = False
     window: tuple[int, int] | None = None
     overlap: float = 1 / 3
+    antialias: bool = False
 
     @classmethod
     def of(cls, spec: RunSpec) -> Views:
         """How the network of a run looks at an image."""
         how = spec.evaluation
         size, overlap = (how.window.size, how.window.overlap) if how.window else (None, 0.0)
-        return cls(spec.image_size, how.scales, how.flip, size, overlap)
+        return cls(spec.image_size, how.scales, how.flip, size, overlap, how.antialias)
 
     def scores(self, module: nn.Module, images: Tensor, size: Sequence[int]) -> Tensor:
         """Logits, or mean probabilities if there are several views: N, classes, and the given (height, width).
@@ -59,14 +60,14 @@ class Views:
         flips = (False, True) if self.flip else (False,)
         views = list(product(self.scales, flips))
         if len(views) == 1:
-            return _resize(self._view(module, images, *views[0]), size)
+            return resized(self._view(module, images, *views[0]), size)
         total = torch.zeros((), device=images.device)
         for view in views:
-            total = total + _resize(self._view(module, images, *view), size).softmax(1) / len(views)
+            total = total + resized(self._view(module, images, *view), size).softmax(1) / len(views)
         return total
 
     def _view(self, module: nn.Module, images: Tensor, scale: float, flipped: bool) -> Tensor:
-        seen = _resize(images, [max(round(side * scale), 1) for side in self.image_size])
+        seen = resized(images, [max(round(side * scale), 1) for side in self.image_size], self.antialias)
         if flipped:
             return self._windows(module, seen.flip(3)).flip(3)
         return self._windows(module, seen)
@@ -125,8 +126,8 @@ def evaluate(
 ) -> Counts:
     """Count what a network's label maps get right on a data set; the counts are on the CPU.
 
-    As in the paper, images are resized to the network's input size and scores to the labels' size, both bilinear with
-    corners aligned. The module runs on its device in eval mode; its previous mode is restored.
+    Images are resized to the network's input size and scores to the labels' size, both bilinear. The module runs on its
+    device in eval mode; its previous mode is restored.
 
     Args:
         module: image float N, 3, h, w -> scores N, classes, h, w.
@@ -231,9 +232,3 @@ def _batches(data: Dataset, indices: Sequence[int]) -> Iterator[tuple[Tensor, Te
 def _stack(batch: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     images, labels = zip(*batch, strict=True)
     return torch.stack(images), torch.stack(labels)
-
-
-def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    if x.shape[2:] == tuple(size):
-        return x
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)

@@ -20,6 +20,7 @@ LATER_FIELDS = {
     "training.augment_on": "cpu",
     "training.augmentation.base_size": None,
     "training.recipe": None,
+    "evaluation.antialias": False,
 }
 """Fields that are newer than some records, as patterns of paths. At these values they change nothing, so identities
 leave them out and old records keep theirs. A new field of the network, data, training or evaluation belongs here."""

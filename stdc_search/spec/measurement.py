@@ -190,6 +190,10 @@ class WindowSpec(Spec):
 class EvaluationSpec(Spec):
     """How accuracy is scored. The defaults are the paper's: one scale, no flip, labels at their full size."""
 
+    antialias: bool = False
+    """Whether images are smoothed when they shrink to `image_size`, as in training and in the examples beside exported
+    files. The paper does not smooth."""
+
     scales: Annotated[tuple[Annotated[float, Field(ge=0.1, le=10)], ...], Field(min_length=1)] = (1.0,)
     """Scales of `image_size` that a network sees; probabilities are averaged."""
     flip: bool = False

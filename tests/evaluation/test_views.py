@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stdc_search.data.pixels import normalise
+from stdc_search.data.transforms import Drawn, Finish
 from stdc_search.evaluation import metrics
 from stdc_search.evaluation import views as evaluation
 
@@ -55,6 +56,24 @@ class Network(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         self.seen.append(tuple(image.shape))
         return self.conv(self.norm(image))
+
+
+def test_images_that_shrink_are_smoothed_as_in_training_where_asked() -> None:
+    grain = torch.randint(0, 256, (3, 256, 256), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    seen: list[Tensor] = []
+
+    class Watcher(nn.Conv2d):
+        def forward(self, input: Tensor) -> Tensor:
+            seen.append(input)
+            return super().forward(input)
+
+    for antialias in (False, True):
+        evaluation.predict(Watcher(3, 2, 1), grain, evaluation.Views((32, 32), antialias=antialias), (256, 256))
+    plain, smooth = seen
+    drawn = Drawn(grain, torch.zeros(256, 256, dtype=torch.uint8), False, (1, 1, 1), None)
+    trained, _ = Finish((32, 32))(drawn)
+    assert smooth.std() < plain.std() / 3
+    torch.testing.assert_close(smooth[0], trained, rtol=0, atol=0.02)  # there, pixels are rounded
 
 
 def test_evaluate_resizes_images_to_the_networks_size_and_scores_back() -> None:
