@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from stdc_search.errors import DamagedError, FolderInUseError, several
+from stdc_search.errors import DamagedError, FolderInUseError, UserError, several
 from stdc_search.records import Record, read
 from stdc_search.storage import UNFINISHED, cut_torn_line, write_atomically
 
@@ -155,6 +155,23 @@ def _fault(spec: RunSpec, record: Record) -> str | None:
         except KeyError:
             lacking.append(name)
     return f"is complete, but lacks {several(lacking)}" if lacking else None
+
+
+def check_run_folder(folder: Path) -> None:
+    """Raise if a folder is not that of a run."""
+    if (folder / SPEC).is_file() and folder.parent.name != NETWORKS:
+        return
+    if (folder / SPEC).is_file():
+        wrong = f"is one network of a run; give the run's folder, {folder.parents[1]}"
+    elif not folder.exists():
+        wrong = "does not exist"
+    elif not folder.is_dir():
+        wrong = "is a file; give the folder of a run"
+    else:
+        runs = sorted(str(path.parent) for path in folder.glob(f"*/{SPEC}"))
+        like = f"run folders in it: {several(runs)}" if runs else "give one such as runs/quickstart"
+        wrong = f"has no `{SPEC}`, so it is not a run folder; {like}"
+    raise UserError(f"{folder}: {wrong}")
 
 
 def check_own(run: Path) -> None:

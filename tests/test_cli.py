@@ -371,6 +371,19 @@ def test_predict_needs_something_to_segment(tmp_path):
     assert "there is nothing to segment after the weights weights.safetensors; add images" in ended.stderr
 
 
+def test_predict_takes_no_image_for_weights(tmp_path):
+    ended = stdc_search("predict", SPECS[0], "photo.jpg")
+    assert "the weights photo.jpg; the weights come between the spec and the images" in ended.stderr
+
+
+@pytest.mark.parametrize("command", [["cost"], ["run"], ["data"], ["export", "weights.pth"]])
+def test_a_file_is_no_output_folder(tmp_path, command):
+    (tmp_path / "file").write_text("mine")
+    name, *others = command
+    ended = stdc_search(name, SPECS[0], *others, "--out", tmp_path / "file")
+    assert (ended.returncode, ended.stderr) == (2, f"--out: {tmp_path / 'file'} is a file; give a folder\n")
+
+
 def test_predict_says_how_a_torch_file_is_run(tmp_path):
     ended = stdc_search("predict", "network.pt2", "photo.jpg")
     assert ended.returncode == 2

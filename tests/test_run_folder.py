@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stdc_search.errors import DamagedError, FolderInUseError
+from stdc_search.errors import DamagedError, FolderInUseError, UserError
 from stdc_search.report.writing import write_report
 from stdc_search.run_folder import (
     CHECKPOINT,
@@ -18,6 +18,7 @@ from stdc_search.run_folder import (
     WEIGHTS,
     candidate_folder,
     candidate_folders,
+    check_run_folder,
     default_folder,
     locked,
     note_running,
@@ -31,6 +32,23 @@ from stdc_search.search.candidates import Candidates
 from stdc_search.spec.run import load
 from stdc_search.storage import UNFINISHED
 from tests.report.fakes import record, write_run
+
+
+def test_what_is_no_run_folder_leads_to_one(tmp_path):
+    write_run(tmp_path / "runs/mine", [record(0, 50, 1)])
+    check_run_folder(tmp_path / "runs/mine")
+    (tmp_path / "file").touch()
+    network = tmp_path / "runs/mine/networks/0000"
+    (tmp_path / "empty").mkdir()
+    for folder, told in {
+        tmp_path / "runs": f"run folders in it: {tmp_path / 'runs/mine'}",
+        network: f"is one network of a run; give the run's folder, {tmp_path / 'runs/mine'}",
+        tmp_path / "file": "is a file; give the folder of a run",
+        tmp_path / "gone": "does not exist",
+        tmp_path / "empty": "give one such as runs/quickstart",
+    }.items():
+        with pytest.raises(UserError, match=f"^{re.escape(str(folder))}: .*{re.escape(told)}$"):
+            check_run_folder(folder)
 
 
 @pytest.mark.parametrize(

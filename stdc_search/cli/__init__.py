@@ -10,6 +10,7 @@ import signal
 import sys
 import warnings
 from functools import partial
+from mimetypes import guess_type
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -388,7 +389,7 @@ def score_command(
     with progress_bar("images") as progress:
         scores = score(run, weights, runtimes, data_root=data_root, progress=progress)
     frame = score_frame(zip(runtimes, scores, strict=True))
-    show_table(frame, out / "score", title=f"{weights.name} on the validation images of {spec.name}")
+    show_table(frame, out / "score", title=f"{weights} on the validation images of {spec}")
 
 
 @app.command("predict")
@@ -439,7 +440,11 @@ def _labeller(network: Path, sources: list[str]) -> Labeller:
         raise UserError(f"{network}: predict runs .onnx and .xml files; export to onnx, or use the file's {example}")
     spec, weights = _load(network), Path(sources.pop(0))
     if not sources:
-        raise UserError(f"there is nothing to segment after the weights {weights}; add images, videos or a camera")
+        is_image = (guess_type(weights.name)[0] or "").startswith("image/")
+        meant = "; the weights come between the spec and the images" * is_image
+        raise UserError(
+            f"there is nothing to segment after the weights {weights}{meant or '; add images, videos or a camera'}"
+        )
     from stdc_search.commands.labeller import with_weights
 
     return with_weights(spec, weights)

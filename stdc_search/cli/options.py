@@ -9,8 +9,9 @@ from time import monotonic
 from typing import Annotated, Any, get_args
 
 import typer
+from typer import CallbackParam
 
-from stdc_search.errors import inert
+from stdc_search.errors import UserError, inert
 from stdc_search.spec.shipped import shipped
 
 AS_IN_SPEC = "as in the spec"
@@ -18,9 +19,15 @@ LINE_EVERY = 30.0
 """Seconds between lines where no progress bar can be drawn."""
 
 
-def folder_option(help: str, default: str) -> Any:
-    """An option that takes a folder and whose default depends on something else."""
-    return typer.Option(help=help, show_default=default)
+def _folder(context: typer.Context, option: CallbackParam, value: Path | None) -> Path | None:
+    if value is not None and value.exists() and not value.is_dir():
+        raise UserError(f"{option.opts[0]}: {value} is a file; give a folder")
+    return value
+
+
+def folder_option(help: str, default: str | bool = True) -> Any:
+    """An option that takes a folder, and may have a default that depends on something else."""
+    return typer.Option(help=help, show_default=default, callback=_folder)
 
 
 def choice(legal: Any, help: str, default: str | bool = True) -> Any:
@@ -60,7 +67,7 @@ On = Annotated[
     typer.Option(metavar="ADDRESS", help="Device: ssh://HOST or ssh://USER@HOST.", show_default=AS_IN_SPEC),
 ]
 Python = Annotated[str | None, typer.Option(help="Python of that device.", show_default=AS_IN_SPEC)]
-Out = Annotated[Path, typer.Option(help="Output folder.")]
+Out = Annotated[Path, folder_option("Output folder.")]
 
 
 def echo(text: object, *, error: bool = False, end: str = "\n") -> None:

@@ -18,7 +18,7 @@ from stdc_search.expectation.process import spread
 from stdc_search.network.cost import count
 from stdc_search.network.models.library import trained_weights
 from stdc_search.records import BOUNDARY, IOU, Record, read
-from stdc_search.run_folder import CHECKPOINT, CONTENTS, FINALS, RESULTS, SPEC, candidate_folders, running
+from stdc_search.run_folder import CHECKPOINT, CONTENTS, FINALS, MACHINES, RESULTS, SPEC, candidate_folders, running
 from stdc_search.spec.backbone import TrunkSpec
 from stdc_search.spec.base import dump, located, replace
 from stdc_search.spec.compare import differences as differences_of_specs
@@ -198,12 +198,15 @@ def begin_folder(
         The spec, whose training keeps the precision that the folder began with if it leaves the choice open.
 
     Raises:
-        SpecError: the run, or its finals, began with another spec or other data. Then nothing is written.
+        SpecError: the run, or its finals, began with another spec or other data, or the folder has a spec that is not
+            of a run. Then nothing is written.
     """
     spec = agreed(folder, spec, contents, free)
     if spec.search is not None and spec.search.finals is not None and spec.search.finals.networks:
         agreed(folder / FINALS, spec.finals_run, contents, FINALS_FREE)
     path, data_path = folder / SPEC, folder / CONTENTS
+    if path.exists() and not (folder / MACHINES).exists() and dump(load(path)) != dump(spec):
+        raise SpecError.of(f"{path}: exists and is not of a run; give a new folder with --out, or move the file")
     if contents and contents != Contents.read(data_path):
         write_atomically(data_path, contents.model_dump_json())
     if not path.exists() or dump(load(path)) != dump(spec):  # a person's own file keeps its comments

@@ -104,7 +104,7 @@ def describe(spec: RunSpec, weights: Path, dynamic: Collection[str] = ()) -> dic
     other = (
         f"H and W are multiples of {STEP}, at least {2 * STEP}"
         if "size" in dynamic
-        else "an image of another size is resized to it"
+        else "an image of another size is resized to it, bilinear and smoothed, as Pillow does"
         if segments
         else "of an image of another size, the middle is resized to it"
     )

@@ -78,7 +78,9 @@ def _objectives(runs: Sequence[Results]) -> dict[str, Direction]:
 
 def _check_front(run: Results, objectives: Mapping[str, Direction]) -> None:
     frame = run.frame
-    if frame.empty or not any(frame["front"]):
+    if frame.empty:
+        raise UserError(f"{run.folder}: no network is finished; continue it with `stdc-search run`")
+    if not any(frame["front"]):
         raise UserError(f"{run.folder}: has no network on a front; look at `stdc-search report {run.folder}`")
     on_front = frame.loc[frame["front"]]
     if missing := [name for name in objectives if name not in on_front or on_front[name].count() < len(on_front)]:

@@ -47,7 +47,7 @@ def plan(
         seconds, basis = mean(taken), "the mean so far"
     else:
         seconds = estimate_seconds(spec, spec.training, datasets, threads_of(spec))
-        basis = "as for the file's own network; smaller networks are faster"
+        basis = "as for the file's own network" + "; smaller networks are faster" * (spec.search is not None)
     if candidates <= 0:
         yield f"Candidates: {done} trained, none left."
     else:

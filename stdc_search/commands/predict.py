@@ -92,8 +92,6 @@ def predict(
         raise UserError(
             f"label ids exist for the {len(CITYSCAPES_CLASSES)} classes of Cityscapes, but the network has {classes}"
         )
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out: {out} is a file; give a folder")
     found = _apart(list(_found(dict.fromkeys(map(str, sources)), out)), out, label_ids)
     _check(found, label_ids)
     lengths = [None if one.is_camera else count_frames(Path(one.source)) if one.is_video else 1 for one in found]

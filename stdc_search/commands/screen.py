@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from stdc_search.doubt import doubts
 from stdc_search.errors import inert
 from stdc_search.records import METRICS, Record, Score
+from stdc_search.report.bounds import amount
 from stdc_search.report.tables import MARK, rich_table
 from stdc_search.report.words import duration
 from stdc_search.report.writing import Report
@@ -290,7 +291,7 @@ def line(record: Record, run: Path, top: Path | None = None) -> str:
         told = "predicted" if record.latency.source == "predicted" else told
         figures.append(f"{record.latency.median_ms:.1f} ms" + (f" ({told})" if told else ""))
     if record.cost:
-        figures.append(f"{record.cost.macs / 1e9:.2f} GMACs")
+        figures.append(amount("cost.macs", record.cost.macs))
     if record.started_from:
         start = record.started_from
         others = f" ({start.other_shapes} have another shape there and are new)" if start.other_shapes else ""

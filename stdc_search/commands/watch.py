@@ -9,7 +9,7 @@ from threading import Lock
 
 from stdc_search.commands.report import report
 from stdc_search.errors import UserError
-from stdc_search.run_folder import FINALS, PAGE, RESULTS, SPEC
+from stdc_search.run_folder import FINALS, PAGE, RESULTS, check_run_folder
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")
@@ -34,8 +34,7 @@ class Watch(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, folder: Path, port: int = 0) -> None:
-        if not (folder / SPEC).is_file():
-            raise UserError(f"{folder}: has no `{SPEC}`, so it is not a run folder; give one such as runs/quickstart")
+        check_run_folder(folder)
         self.folder, self._made, self._lock = folder, "", Lock()
         try:
             super().__init__((HOST, port), _Handler)

@@ -205,6 +205,10 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: does not exist") from None
     except pickle.UnpicklingError as error:
         refused = re.search(r"(?:GLOBAL|global) (\S+)", str(error))
+        if refused is None and not path.read_bytes()[:2].startswith((b"\x80", b"PK")):  # of pickles and PyTorch's files
+            raise WeightsError(
+                f"{path}: is damaged, or no file of weights; give one that ends in .safetensors, .pth, .pt or .tar"
+            ) from None
         wants = f" ({refused[1]})" if refused else ""
         raise WeightsError(
             f"{path}: is damaged, or a pickle that runs code when it is loaded{wants}, so it was not loaded; if you "

@@ -10,10 +10,18 @@ from pathlib import Path
 import pandas as pd
 
 from stdc_search import records
-from stdc_search.errors import UserError
 from stdc_search.records import Direction, Record
 from stdc_search.report.candidates import candidates
-from stdc_search.run_folder import FINALS, RESULTS, SPEC, candidate_folder, check_own, is_of_finals, results
+from stdc_search.run_folder import (
+    FINALS,
+    RESULTS,
+    SPEC,
+    candidate_folder,
+    check_own,
+    check_run_folder,
+    is_of_finals,
+    results,
+)
 from stdc_search.spec.run import RunSpec, load
 
 
@@ -84,8 +92,7 @@ def read_results(folder: Path) -> Results:
     Raises:
         UserError: the folder is not a run folder.
     """
-    if not (folder / SPEC).is_file():
-        raise UserError(f"{folder}: has no `{SPEC}`, so it is not a run folder; give one such as runs/quickstart")
+    check_run_folder(folder)
     check_own(folder)
     run = load(folder / SPEC)
     return Results(folder, run, results(folder, run))

@@ -303,7 +303,9 @@ def duration(seconds: float) -> str:
     for unit, size in (("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
+    if seconds < 1:
+        return "under a second"
+    return f"{seconds:.0f} second{'s' * (round(seconds) != 1)}"
 
 
 def short_titles(names: Sequence[str]) -> dict[str, str]:

@@ -105,7 +105,8 @@ def _text(file: Path) -> str:
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         if os.path.isdir(file):
-            message = f"a folder; give a spec in it: {', '.join(_specs_in(file)) or 'it has none'}"
+            specs = [name for name in _specs_in(file) if not name.endswith(".json")] or _specs_in(file)
+            message = f"a folder; give a spec in it: {', '.join(specs)}" if specs else "a folder without a spec"
     raise SpecError(Problem("", message, file))
 
 

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from stdc_search.commands.begin import _unscored
+from stdc_search.commands.begin import _unscored, begin_folder
 from stdc_search.data.survey import Labels
+from stdc_search.spec.base import dump
 from stdc_search.spec.data import CAMVID_CLASSES
+from stdc_search.spec.problems import SpecError
 from tests.search_specs import tiny_search
+
+
+def test_a_spec_of_ones_own_in_the_output_folder_is_never_replaced(tmp_path):
+    mine = tmp_path / "spec.yaml"
+    text = f"# hours of work\n{dump(tiny_search(trials=3))}"
+    mine.write_text(text)
+    with pytest.raises(SpecError, match=r"spec\.yaml: exists and is not of a run; give a new folder with --out"):
+        begin_folder(tmp_path, tiny_search(trials=4), None)
+    begin_folder(tmp_path, tiny_search(trials=3), None)
+    assert mine.read_text() == text
 
 
 def test_a_metric_of_a_class_that_validation_labels_lack_is_told():

@@ -198,5 +198,3 @@ def test_names_that_look_like_options_or_are_no_images(labeller, spec, weights, 
     }.items():
         with pytest.raises(UserError, match=f"^{name}: .*{complaint}"):
             predict(labeller, [name], Path("out"))
-    with pytest.raises(UserError, match=r"^--out: spec\.yaml is a file; give a folder"):
-        predict(labeller, ["-name.png"], Path("spec.yaml"))

@@ -161,6 +161,12 @@ def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "attacked").exists()
 
 
+def test_what_is_no_file_of_weights_is_not_called_a_pickle_to_trust(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 not weights")
+    with pytest.raises(WeightsError, match=r"photo.jpg: is damaged, or no file of weights; give one that ends in"):
+        load_weights(build(tiny_search().network), tmp_path / "photo.jpg")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -249,6 +250,9 @@ def test_equal_lists_are_written_out_without_aliases() -> None:
 def test_a_file_is_replaced_in_one_step_and_nothing_else_is_left(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     write_atomically(file, "old\n")
+    with pytest.raises(IsADirectoryError) as error:
+        write_atomically(file.parent, "new\n")
+    assert error.value.filename == str(file.parent)
     write_atomically(file, b"new\n")
     assert file.read_bytes() == b"new\n"
     assert os.listdir(tmp_path) == ["x.yaml"]
@@ -259,7 +263,7 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, monkeypatc
     file.write_text("old\n")
 
     def full(descriptor: int) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space"):

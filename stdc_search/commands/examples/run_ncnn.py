@@ -8,6 +8,8 @@ import ncnn
 import numpy as np
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 network, picture = sys.argv[1:]
 about = json.loads(Path(network).with_name("about.json").read_text("utf-8"))
 net = ncnn.Net()

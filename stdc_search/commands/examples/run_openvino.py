@@ -7,6 +7,8 @@ import numpy as np
 import openvino
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 network, picture = sys.argv[1:]
 model = openvino.Core().read_model(network)
 about = json.loads(model.get_rt_info("about").astype(str))

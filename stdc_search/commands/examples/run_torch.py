@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 network, picture = sys.argv[1:]
 files = {"about": ""}
 program = torch.export.load(network, extra_files=files).module()
