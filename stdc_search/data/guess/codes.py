@@ -15,8 +15,6 @@ from stdc_search.data.reading import read_all
 from stdc_search.errors import several
 from stdc_search.records import IGNORED
 
-MOST = 2000
-"""Masks to look at; of more, they are evenly spaced."""
 COLOURS = 64
 """Most colours that masks are expected to have: more come from smoothed borders."""
 
@@ -49,17 +47,15 @@ def encoding_of(
     Args:
         masks: files.
         named: names of colours.
-        told: called with the number of masks that were looked at, and of all.
+        told: called with the number of masks that were read, and of all.
 
     Raises:
         DataError: a mask is broken; masks are of ids and of colours; there is one class only; there are too many.
     """
-    most = min(len(masks), MOST)
-    chosen = [masks[i * len(masks) // most] for i in range(most)]
     ids: Counter[int] = Counter()
     colours: Counter[Colour] = Counter()
     seen: dict[type, Path] = {}
-    for path, found in zip(chosen, read_all(chosen, mask_codes, told), strict=True):
+    for path, found in zip(masks, read_all(masks, mask_codes, told), strict=True):
         for code, count in found.items():
             seen.setdefault(type(code), path)
             if isinstance(code, tuple):
@@ -68,7 +64,7 @@ def encoding_of(
                 ids[code] += count
     if len(seen) == 2:
         raise DataError(f"{seen[int]}: holds class ids, but {seen[tuple]} holds colours; save all masks alike")
-    return _of_colours(colours, chosen[0], named or {}) if colours else _of_ids(ids, chosen[0])
+    return _of_colours(colours, masks[0], named or {}) if colours else _of_ids(ids, masks[0])
 
 
 def _of_ids(counts: Counter[int], first: Path) -> Found:
