@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, assert_never
+from typing import NamedTuple, Protocol, assert_never
 
 import numpy as np
 import torch
@@ -174,18 +174,31 @@ class BinaryMasks:
         return torch.from_numpy((pixels > 0).astype(np.uint8))
 
 
-def mask_codes(path: Path) -> Counter[int] | Counter[tuple[int, ...]]:
-    """What a mask of unknown meaning holds: the number of pixels of each id, or of each (red, green, blue).
+class Code(NamedTuple):
+    """What a pixel of a mask of unknown meaning holds: a class id, a colour, or both, as in a mask with a palette."""
+
+    id: int | None
+    colour: tuple[int, ...] | None
+
+
+def mask_codes(path: Path) -> Counter[Code]:
+    """The number of pixels of each code in a mask.
 
     Raises:
         DataError: the file is broken, or no mask.
     """
     mask = _mask(path)
-    if mask.mode in ("1", "L", "P"):
-        ids, counts = np.unique(_stored(path, mask), return_counts=True)
-        return Counter(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
-    codes, counts = np.unique(_code(_rgb(path, mask)), return_counts=True)
-    return Counter({tuple(_colour(code)): count for code, count in zip(codes, counts.tolist(), strict=True)})
+    one_channel = mask.mode in ("1", "L", "P")
+    content = _stored(path, mask) if one_channel else _code(_rgb(path, mask))
+    values, counts = np.unique(content, return_counts=True)
+    palette = [*(mask.getpalette() or ()), *bytes(3 * 256)]  # short palettes end in black
+
+    def code(value: int) -> Code:
+        if not one_channel:
+            return Code(None, tuple(_colour(value)))
+        return Code(value, tuple(palette[3 * value : 3 * value + 3]) if mask.mode == "P" else None)
+
+    return Counter(dict(zip(map(code, values.tolist()), counts.tolist(), strict=True)))
 
 
 def decoder(encoding: AnyEncoding, class_names: tuple[str, ...]) -> Masks:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stdc_search.data.dataset import DataError
-from stdc_search.data.decoding import mask_codes
+from stdc_search.data.decoding import Code, mask_codes
 from stdc_search.data.files import read_text
 from stdc_search.data.reading import read_all
 from stdc_search.errors import several
@@ -52,19 +52,38 @@ def encoding_of(
     Raises:
         DataError: a mask is broken; masks are of ids and of colours; there is one class only; there are too many.
     """
-    ids: Counter[int] = Counter()
-    colours: Counter[Colour] = Counter()
-    seen: dict[type, Path] = {}
+    codes: Counter[Code] = Counter()
+    files: dict[Code, Path] = {}
     for path, found in zip(masks, read_all(masks, mask_codes, told), strict=True):
-        for code, count in found.items():
-            seen.setdefault(type(code), path)
-            if isinstance(code, tuple):
-                colours[code] += count
-            else:
-                ids[code] += count
-    if len(seen) == 2:
-        raise DataError(f"{seen[int]}: holds class ids, but {seen[tuple]} holds colours; save all masks alike")
-    return _of_colours(colours, masks[0], named or {}) if colours else _of_ids(ids, masks[0])
+        codes.update(found)
+        for code in found:
+            files.setdefault(code, path)
+    if _are_colours(codes, files):
+        names, encoding, notes = _of_colours(_sums(codes, "colour"), masks[0], named or {})
+        if any(code.id is not None for code in codes):
+            notes.append("not all masks have the same palette, so the colours count, not the ids")
+        return names, encoding, notes
+    return _of_ids(_sums(codes, "id"), masks[0])
+
+
+def _are_colours(codes: Iterable[Code], files: Mapping[Code, Path]) -> bool:
+    """Whether classes have colours: where a mask has no ids, or programs numbered the colours of each file anew."""
+    painted = [code for code in codes if code.colour]
+    bare = [code for code in codes if not code.colour]
+    if len(painted) == len({code.id for code in painted} - {None}):
+        return False
+    if bare:
+        ids, colours = files[bare[0]], files[painted[0]]
+        raise DataError(f"{ids}: holds class ids, but {colours} holds colours; save all masks alike")
+    return True
+
+
+def _sums(codes: Mapping[Code, int], part: Literal["id", "colour"]) -> Counter[Any]:
+    """Pixels of each id, or of each colour."""
+    sums: Counter[Any] = Counter()
+    for code, count in codes.items():
+        sums[getattr(code, part)] += count
+    return sums
 
 
 def _of_ids(counts: Counter[int], first: Path) -> Found:
