@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, assert_never
+from typing import Any, NamedTuple, Protocol, assert_never
 
 import numpy as np
 import torch
@@ -175,14 +175,23 @@ class BinaryMasks:
 
 
 class Code(NamedTuple):
-    """What a pixel of a mask of unknown meaning holds: a class id, a colour, or both, as in a mask with a palette."""
+    """What a pixel of a mask stores: a class id, a colour, or both, as in a mask with a palette."""
 
     id: int | None
     colour: tuple[int, ...] | None
 
 
-def mask_codes(path: Path) -> Counter[Code]:
-    """The number of pixels of each code in a mask.
+class Codes(NamedTuple):
+    """What a mask of unknown meaning holds."""
+
+    pixels: Counter[Code]
+    """Number of pixels of each code."""
+    inner: Counter[Code]
+    """Number of those whose four neighbours have the same code. A smoothed border has none."""
+
+
+def mask_codes(path: Path) -> Codes:
+    """What a mask of unknown meaning holds.
 
     Raises:
         DataError: the file is broken, or no mask.
@@ -190,7 +199,6 @@ def mask_codes(path: Path) -> Counter[Code]:
     mask = _mask(path)
     one_channel = mask.mode in ("1", "L", "P")
     content = _stored(path, mask) if one_channel else _code(_rgb(path, mask))
-    values, counts = np.unique(content, return_counts=True)
     palette = [*(mask.getpalette() or ()), *bytes(3 * 256)]  # short palettes end in black
 
     def code(value: int) -> Code:
@@ -198,7 +206,18 @@ def mask_codes(path: Path) -> Counter[Code]:
             return Code(None, tuple(_colour(value)))
         return Code(value, tuple(palette[3 * value : 3 * value + 3]) if mask.mode == "P" else None)
 
-    return Counter(dict(zip(map(code, values.tolist()), counts.tolist(), strict=True)))
+    def counted(pixels: NDArray[Any]) -> Counter[Code]:
+        values, counts = np.unique(pixels, return_counts=True)
+        return Counter(dict(zip(map(code, values.tolist()), counts.tolist(), strict=True)))
+
+    return Codes(counted(content), counted(_inner(content)))
+
+
+def _inner(content: NDArray[Any]) -> NDArray[Any]:
+    """The pixels whose four neighbours equal them."""
+    middle = content[1:-1, 1:-1]
+    sides = (content[:-2, 1:-1], content[2:, 1:-1], content[1:-1, :-2], content[1:-1, 2:])
+    return middle[np.logical_and.reduce([middle == side for side in sides])]
 
 
 def decoder(encoding: AnyEncoding, class_names: tuple[str, ...]) -> Masks:

@@ -8,15 +8,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from stdc_search.data.dataset import DataError
-from stdc_search.data.decoding import Code, mask_codes
+from stdc_search.data.decoding import Code, Codes, mask_codes
 from stdc_search.data.files import read_text
 from stdc_search.data.reading import read_all
 from stdc_search.errors import several
 from stdc_search.records import IGNORED
 
-COLOURS = 64
-"""Most colours that masks are expected to have: more come from smoothed borders."""
+MOST = 255
+"""Most ids or colours of masks: a label is a byte, and 255 is no class."""
+THIN = 0.02
+"""Smaller shares of pixels lie among their like where smoothing made an id. The poles of CamVid, its thinnest class,
+have 0.35."""
+REMEDY = (
+    "Resize masks with nearest neighbour and save them as PNG; in black-and-white masks, threshold the grey borders"
+)
+"""What to do with smoothed masks."""
 
 NAMES = ("label_colors.txt", "class_dict.csv")
 """Files with a line per colour: `red green blue name`, as CVAT writes it, or `name,red,green,blue`."""
@@ -50,20 +59,40 @@ def encoding_of(
         told: called with the number of masks that were read, and of all.
 
     Raises:
-        DataError: a mask is broken; masks are of ids and of colours; there is one class only; there are too many.
+        DataError: a mask is broken; masks are of ids and of colours; borders are smoothed; there is one
+            class only, or too many.
     """
-    codes: Counter[Code] = Counter()
+    pixels: Counter[Code] = Counter()
+    inner: Counter[Code] = Counter()
     files: dict[Code, Path] = {}
-    for path, found in zip(masks, read_all(masks, mask_codes, told), strict=True):
-        codes.update(found)
-        for code in found:
+    binary = True
+    for path, found in zip(masks, read_all(masks, _codes, told), strict=True):
+        pixels.update(found.pixels)
+        inner.update(found.inner)
+        for code in found.pixels:
             files.setdefault(code, path)
-    if _are_colours(codes, files):
-        names, encoding, notes = _of_colours(_sums(codes, "colour"), masks[0], named or {})
-        if any(code.id is not None for code in codes):
-            notes.append("not all masks have the same palette, so the colours count, not the ids")
-        return names, encoding, notes
-    return _of_ids(_sums(codes, "id"), masks[0])
+        binary = binary and any({code.id for code in found.pixels} <= {0, white} for white in (1, IGNORED))
+    part = "colour" if _are_colours(pixels, files) else "id"
+    counts = _sums(pixels, part)
+    _check_number(len(counts), f"{masks[0]}: this and other masks have")
+    _check_sharp(counts, _sums(inner, part), {getattr(code, part): files[code] for code in reversed(files)})
+    if part == "id":
+        return _of_ids(counts, masks[0], binary)
+    names, encoding, notes = _of_colours(counts, masks[0], named or {})
+    if any(code.id is not None for code in pixels):
+        notes.append("not all masks have the same palette, so the colours count, not the ids")
+    return names, encoding, notes
+
+
+def _codes(path: Path) -> Codes:
+    found = mask_codes(path)
+    _check_number(len(found.pixels), f"{path}: has")
+    return found
+
+
+def _check_number(count: int, who: str) -> None:
+    if count > MOST:
+        raise DataError(f"{who} {count} ids or colours, but masks have one per class. Are they photos? {REMEDY}")
 
 
 def _are_colours(codes: Iterable[Code], files: Mapping[Code, Path]) -> bool:
@@ -86,11 +115,27 @@ def _sums(codes: Mapping[Code, int], part: Literal["id", "colour"]) -> Counter[A
     return sums
 
 
-def _of_ids(counts: Counter[int], first: Path) -> Found:
+def _check_sharp(counts: Counter[Any], inner: Counter[Any], files: Mapping[Any, Path]) -> None:
+    """Raise an error if smoothing made most of these ids or colours: they lie between others, and are thin."""
+    solid = [value for value, count in counts.items() if inner[value] > THIN * count]
+    if not solid:
+        return
+    low, high = np.min(solid, axis=0), np.max(solid, axis=0)
+    mixed = [value for value in counts if value not in solid and np.all((low <= value) & (value <= high))]
+    if len(mixed) > len(solid):
+        raise DataError(
+            f"{files[mixed[0]]}: this and other masks have {len(counts)} ids or colours; {len(mixed)} occur only at "
+            f"borders, as after smoothing or in a JPEG. {REMEDY}"
+        )
+
+
+def _of_ids(counts: Counter[int], first: Path, binary: bool) -> Found:
     total = sum(counts.values())
     share = {id: 100 * count / total for id, count in sorted(counts.items())}
-    if {*counts} <= {0, IGNORED} and len(counts) == 2:
-        note = f"masks hold 0 ({share[0]:.1f} %) and 255 ({share[IGNORED]:.1f} %), read as black and white"
+    if binary and {0, IGNORED} <= {*counts}:
+        note = f"masks hold {', '.join(f'{id} ({share[id]:.1f} %)' for id in share)}, read as black and white"
+        if 1 in counts:
+            note += "; no mask holds both 1 and 255, so both are white"
         return ["background", "foreground"], {"encoding": {"kind": "binary"}}, [note]
     ids = [id for id in share if id != IGNORED]
     if len(ids) < 2:
@@ -109,11 +154,6 @@ def _of_ids(counts: Counter[int], first: Path) -> Found:
 
 def _of_colours(counts: Counter[Colour], first: Path, named: Mapping[Colour, str]) -> Found:
     total = sum(counts.values())
-    if len(counts) > COLOURS:
-        raise DataError(
-            f"{first}: this and other masks have {len(counts)} colours; a mask has one per class. Were borders "
-            "smoothed, or are these the photos?"
-        )
     black = (0, 0, 0)
     void = {colour for colour, name in named.items() if name.lower() in VOID} | {black} - {*named}
     known = [colour for colour in named if colour in counts and colour not in void]

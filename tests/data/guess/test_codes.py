@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from stdc_search.data.dataset import DataError
 from stdc_search.data.guess.codes import encoding_of
 
 SIZE = (24, 32)
@@ -46,3 +50,68 @@ def test_ids_count_where_all_palettes_are_alike(tmp_path: Path) -> None:
     for mask in masks:
         mask.putpalette([*BLACK, *RED, *GREEN])
     assert encoding_of(saved(tmp_path, *masks, stripes(0, 1)))[:2] == (["class_0", "class_1", "class_2"], {})
+
+
+def circle(number: int, scale: int = 1) -> Image.Image:
+    """A white circle on black."""
+    y, x = np.indices((scale * 60, scale * 80)) / scale
+    return Image.fromarray(((y - 30) ** 2 + (x - 35 - number) ** 2 < (12 + number) ** 2).astype(np.uint8) * 255)
+
+
+def jpeg(mask: Image.Image, quality: int) -> Image.Image:
+    mask.save(content := BytesIO(), "JPEG", quality=quality)
+    return Image.open(content)
+
+
+def red(mask: Image.Image) -> Image.Image:
+    black = Image.new("L", mask.size)
+    return Image.merge("RGB", (mask, black, black))
+
+
+@pytest.mark.parametrize("change", [lambda mask: mask, red])
+@pytest.mark.parametrize(
+    "masks",
+    [
+        [circle(i, 4).resize((80, 60), Image.Resampling.BILINEAR) for i in range(4)],
+        [circle(i).resize((160, 120), Image.Resampling.BICUBIC) for i in range(4)],
+        [circle(i) for i in range(3)] + [circle(4, 2).resize((80, 60), Image.Resampling.BILINEAR)],
+        [jpeg(circle(i), 90) for i in range(4)],
+        [jpeg(circle(i, 5), 50) for i in range(4)],
+    ],
+)
+def test_smoothed_masks_are_an_error(
+    masks: list[Image.Image], change: Callable[[Image.Image], Image.Image], tmp_path: Path
+) -> None:
+    told = r"\.png: this and other masks have .* occur only at borders, .* nearest neighbour"
+    with pytest.raises(DataError, match=told):
+        encoding_of(saved(tmp_path, *map(change, masks)))
+
+
+@pytest.mark.parametrize("void", [0, 255])
+@pytest.mark.parametrize("space", [1, 7])
+def test_many_rare_ids_are_classes(space: int, void: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    classes = np.arange(34) * space
+    masks = []
+    for _ in range(40):
+        mask = np.full((60, 80), void, np.uint8)
+        mask[20:] = 0
+        for id in rng.choice(classes, 5):
+            y, x, height, width = (*rng.integers(50, size=2), *rng.integers(1, 9, size=2))
+            mask[y : y + height, x : x + width] = id
+        masks.append(Image.fromarray(mask))
+    assert encoding_of(saved(tmp_path, *masks))[0] == [f"class_{id}" for id in classes]
+
+
+def test_masks_of_0_and_1_beside_masks_of_0_and_255_are_black_and_white(tmp_path: Path) -> None:
+    masks = [stripes(0, 255), stripes(0, 1), stripes(255)]
+    names, encoding, notes = encoding_of(saved(tmp_path, *masks))
+    assert (names, encoding) == (["background", "foreground"], {"encoding": {"kind": "binary"}})
+    assert "no mask holds both 1 and 255" in notes[0]
+    assert encoding_of(saved(tmp_path, *masks, stripes(1, 255)))[0] == ["class_0", "class_1"]
+
+
+def test_more_ids_than_a_label_can_tell_apart_are_an_error(tmp_path: Path) -> None:
+    noise = np.arange(256, dtype=np.uint8).reshape(2, 8, 16)
+    with pytest.raises(DataError, match=r"0\.png: this and other masks have 256 ids or colours"):
+        encoding_of(saved(tmp_path, *map(Image.fromarray, noise)))
