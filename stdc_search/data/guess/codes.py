@@ -137,19 +137,28 @@ def _of_ids(counts: Counter[int], first: Path, binary: bool) -> Found:
         if 1 in counts:
             note += "; no mask holds both 1 and 255, so both are white"
         return ["background", "foreground"], {"encoding": {"kind": "binary"}}, [note]
-    ids = [id for id in share if id != IGNORED]
+    void = IGNORED in share and _stands_apart([*share])
+    ids = [id for id in share if id != IGNORED or not void]
     if len(ids) < 2:
         raise DataError(
             f"{first}: all masks hold the id {several([*share])} only; a network learns to tell 2 or more apart"
         )
     notes = [f"masks hold the ids {', '.join(f'{id} ({share[id]:.1f} %)' for id in ids)}"]
-    if IGNORED in share:
+    if void:
         notes[0] += f"; 255 ({share[IGNORED]:.1f} %) is ignored"
+    elif IGNORED in share:
+        notes.append("255 is a class, because ids are spread up to it; to ignore it, write `255: ignore` in `map`")
     notes.append("if 0 means unlabelled, remove its name and write `encoding: {map: {0: ignore, 1: 0, 2: 1, ...}}`")
     names = [f"class_{id}" for id in ids]
     if ids == [*range(len(ids))]:
         return names, {}, notes
     return names, {"encoding": {"kind": "ids", "map": {id: index for index, id in enumerate(ids)}}}, notes
+
+
+def _stands_apart(ids: Sequence[int]) -> bool:
+    """Whether the last id is far above the others. Ids that a program stretched for the eye (0, 127, 255) are not."""
+    *gaps, last = np.diff(ids, prepend=ids[0]).tolist()
+    return last > 2 * max(gaps, default=0)
 
 
 def _of_colours(counts: Counter[Colour], first: Path, named: Mapping[Colour, str]) -> Found:

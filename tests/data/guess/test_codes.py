@@ -115,3 +115,17 @@ def test_more_ids_than_a_label_can_tell_apart_are_an_error(tmp_path: Path) -> No
     noise = np.arange(256, dtype=np.uint8).reshape(2, 8, 16)
     with pytest.raises(DataError, match=r"0\.png: this and other masks have 256 ids or colours"):
         encoding_of(saved(tmp_path, *map(Image.fromarray, noise)))
+
+
+@pytest.mark.parametrize("ids", [(0, 127, 255), (0, 85, 170, 255), (0, 76, 149, 255), (0, 51, 102, 204, 255)])
+def test_255_is_a_class_where_ids_are_stretched_up_to_it(ids: tuple[int, ...], tmp_path: Path) -> None:
+    names, encoding, notes = encoding_of(saved(tmp_path, stripes(*ids), stripes(*ids)))
+    assert names == [f"class_{id}" for id in ids]
+    assert encoding["encoding"]["map"] == {id: index for index, id in enumerate(ids)}
+    assert "255 is a class" in notes[1]
+
+
+@pytest.mark.parametrize("ids", [(0, 1), (3, 7), (7, 8, 11, 33), (0, 60), tuple(range(0, 200, 10))])
+def test_255_is_ignored_where_it_stands_apart(ids: tuple[int, ...], tmp_path: Path) -> None:
+    names, _, notes = encoding_of(saved(tmp_path, stripes(*ids, 255), stripes(*ids)))
+    assert names == [f"class_{id}" for id in ids] and "255" in notes[0] and "is ignored" in notes[0]
