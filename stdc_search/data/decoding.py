@@ -82,7 +82,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class IdMasks:
-    """One channel of class ids; the pixels of a palette image are ids, too.
+    """One channel of class ids, or three equal ones; the pixels of a palette image are ids, too.
 
     Args:
         class_names: one per class.
@@ -99,12 +99,11 @@ class IdMasks:
 
     def read(self, path: Path) -> Tensor:
         mask = _mask(path)
-        if mask.mode not in ("1", "L", "P"):
+        if (content := _ids(path, mask)) is None:
             raise DataError(
                 f"{path}: has mode {mask.mode}, but a mask of class ids has one channel of at most 8 bits (mode 1, L "
                 "or P). If the mask has colours, list them in `data.encoding`"
             )
-        content = _stored(path, mask)
         counts = np.bincount(content.ravel(), minlength=256)
         unknown = [id for id in np.flatnonzero(counts).tolist() if id not in self.ids]
         if unknown:
@@ -175,7 +174,7 @@ class BinaryMasks:
 
 
 class Code(NamedTuple):
-    """What a pixel of a mask stores: a class id, a colour, or both, as in a mask with a palette."""
+    """What a pixel of a mask stores: a class id, a colour, or both, as in masks with a palette and in grey RGB."""
 
     id: int | None
     colour: tuple[int, ...] | None
@@ -197,14 +196,18 @@ def mask_codes(path: Path) -> Codes:
         DataError: the file is broken, or no mask.
     """
     mask = _mask(path)
-    one_channel = mask.mode in ("1", "L", "P")
-    content = _stored(path, mask) if one_channel else _code(_rgb(path, mask))
+    ids = _ids(path, mask)
+    content = _code(_rgb(path, mask)) if ids is None else ids
     palette = [*(mask.getpalette() or ()), *bytes(3 * 256)]  # short palettes end in black
 
     def code(value: int) -> Code:
-        if not one_channel:
-            return Code(None, tuple(_colour(value)))
-        return Code(value, tuple(palette[3 * value : 3 * value + 3]) if mask.mode == "P" else None)
+        match mask.mode:
+            case "1" | "L":
+                return Code(value, None)
+            case "P":
+                return Code(value, tuple(palette[3 * value : 3 * value + 3]))
+            case _:
+                return Code(None, tuple(_colour(value))) if ids is None else Code(value, (value, value, value))
 
     def counted(pixels: NDArray[Any]) -> Counter[Code]:
         values, counts = np.unique(pixels, return_counts=True)
@@ -280,6 +283,14 @@ def _rgb(path: Path, image: Image.Image) -> NDArray[np.uint8]:
         return np.array(image.convert("RGB"))
     except ValueError:
         raise DataError(f"{path}: has mode {image.mode}, which cannot become RGB; save it as RGB") from None
+
+
+def _ids(path: Path, mask: Image.Image) -> NDArray[np.uint8] | None:
+    """The values of one channel, or of three equal ones, as programs write that know RGB only. None for colours."""
+    if mask.mode in ("1", "L", "P"):
+        return _stored(path, mask)
+    pixels = _rgb(path, mask)
+    return pixels[..., 0] if (pixels == pixels[..., :1]).all() else None
 
 
 def _stored(path: Path, mask: Image.Image) -> NDArray[np.uint8]:

@@ -189,6 +189,12 @@ def test_void_becomes_255_and_classes_keep_their_ids(tmp_path: Path) -> None:
     assert label.tolist() == [[0, 1], [2, 255]]
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGB", "RGBA"])
+def test_ids_may_be_saved_as_grey_rgb(mode: str, tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 1], [2, 9]], np.uint8)).convert(mode).save(tmp_path / "a.png")
+    assert label_of(tmp_path / "a.png").tolist() == [[0, 1], [2, 255]]
+
+
 def test_of_a_palette_mask_the_indices_are_the_ids(tmp_path: Path) -> None:
     mask = Image.fromarray(np.array([[0, 1], [2, 9]], np.uint8))
     mask.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200] + [7] * 21)

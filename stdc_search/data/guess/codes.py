@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,15 +72,16 @@ def encoding_of(
         for code in found.pixels:
             files.setdefault(code, path)
         binary = binary and any({code.id for code in found.pixels} <= {0, white} for white in (1, IGNORED))
-    part = "colour" if _are_colours(pixels, files) else "id"
+    part = "colour" if _are_colours(pixels, files, named or {}) else "id"
     counts = _sums(pixels, part)
     _check_number(len(counts), f"{masks[0]}: this and other masks have")
     _check_sharp(counts, _sums(inner, part), {getattr(code, part): files[code] for code in reversed(files)})
     if part == "id":
         return _of_ids(counts, masks[0], binary)
     names, encoding, notes = _of_colours(counts, masks[0], named or {})
-    if any(code.id is not None for code in pixels):
-        notes.append("not all masks have the same palette, so the colours count, not the ids")
+    ids = [code.id for code in pixels if code.id is not None]
+    if len(ids) > len({*ids}):
+        notes.append("the palettes of masks give an id several colours, so the colours count, not the ids")
     return names, encoding, notes
 
 
@@ -95,11 +96,12 @@ def _check_number(count: int, who: str) -> None:
         raise DataError(f"{who} {count} ids or colours, but masks have one per class. Are they photos? {REMEDY}")
 
 
-def _are_colours(codes: Iterable[Code], files: Mapping[Code, Path]) -> bool:
-    """Whether classes have colours: where a mask has no ids, or programs numbered the colours of each file anew."""
+def _are_colours(codes: Iterable[Code], files: Mapping[Code, Path], named: Collection[Colour]) -> bool:
+    """Whether colours tell the classes: some have no id, a file names them all, or an id has several colours."""
     painted = [code for code in codes if code.colour]
     bare = [code for code in codes if not code.colour]
-    if len(painted) == len({code.id for code in painted} - {None}):
+    one_each = len(painted) == len({code.id for code in painted} - {None})
+    if one_each and (bare or not {code.colour for code in painted} <= {*named}):
         return False
     if bare:
         ids, colours = files[bare[0]], files[painted[0]]

@@ -37,19 +37,23 @@ def test_an_id_that_one_of_many_masks_has_is_a_class(tmp_path: Path) -> None:
     assert names == ["class_0", "class_1", "class_2"]
 
 
-def test_colours_count_where_each_file_numbers_them_anew(tmp_path: Path) -> None:
-    masks = [stripes(BLACK, RED, GREEN), stripes(GREEN, RED, RED, RED), stripes(BLACK, GREEN)]
-    files = saved(tmp_path, *(mask.quantize(256) for mask in masks[:2]), masks[2])
-    names, encoding, notes = encoding_of(files)
+def painted(*colours: tuple[int, int, int]) -> Image.Image:
+    """Equal stripes of colours, numbered in this order by a palette."""
+    mask = stripes(*range(len(colours)))
+    mask.putpalette(bytes(value for colour in colours for value in colour))
+    return mask
+
+
+@pytest.mark.parametrize("other", [painted(GREEN, BLACK), stripes(GREEN, BLACK), stripes(GREEN, BLACK).quantize(256)])
+def test_colours_count_where_other_masks_number_them_otherwise(other: Image.Image, tmp_path: Path) -> None:
+    names, encoding, notes = encoding_of(saved(tmp_path, painted(BLACK, RED, GREEN), other))
     assert (names, encoding["encoding"]["colours"]) == (["colour_0_200_0", "colour_200_0_0"], [[*GREEN], [*RED]])
-    assert any("the colours count, not the ids" in note for note in notes)
+    assert any("palettes" in note for note in notes) == (other.mode == "P")
 
 
 def test_ids_count_where_all_palettes_are_alike(tmp_path: Path) -> None:
-    masks = [stripes(0, 1, 2), stripes(2, 1)]
-    for mask in masks:
-        mask.putpalette([*BLACK, *RED, *GREEN])
-    assert encoding_of(saved(tmp_path, *masks, stripes(0, 1)))[:2] == (["class_0", "class_1", "class_2"], {})
+    masks = [painted(BLACK, RED, GREEN), painted(BLACK, RED), stripes(0, 1)]
+    assert encoding_of(saved(tmp_path, *masks))[:2] == (["class_0", "class_1", "class_2"], {})
 
 
 def circle(number: int, scale: int = 1) -> Image.Image:
@@ -129,3 +133,18 @@ def test_255_is_a_class_where_ids_are_stretched_up_to_it(ids: tuple[int, ...], t
 def test_255_is_ignored_where_it_stands_apart(ids: tuple[int, ...], tmp_path: Path) -> None:
     names, _, notes = encoding_of(saved(tmp_path, stripes(*ids, 255), stripes(*ids)))
     assert names == [f"class_{id}" for id in ids] and "255" in notes[0] and "is ignored" in notes[0]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_grey_rgb_masks_hold_ids(mode: str, tmp_path: Path) -> None:
+    masks = [stripes(0, 1, 2).convert(mode), stripes(0, 2).convert(mode), stripes(1, 255)]
+    names, encoding, notes = encoding_of(saved(tmp_path, *masks))
+    assert (names, encoding) == (["class_0", "class_1", "class_2"], {}) and "is ignored" in notes[0]
+
+
+def test_grey_rgb_masks_hold_colours_where_others_do_or_a_file_names_them(tmp_path: Path) -> None:
+    black, grey = stripes(BLACK), stripes(BLACK, (128, 128, 128))
+    names, _, notes = encoding_of(saved(tmp_path, black, grey, stripes(BLACK, RED)))
+    assert {*names} == {"colour_128_128_128", "colour_200_0_0"} and not any("palettes" in note for note in notes)
+    named = {BLACK: "soil", (128, 128, 128): "weed"}
+    assert encoding_of(saved(tmp_path, black, grey), named=named)[0] == ["soil", "weed"]

@@ -146,7 +146,7 @@ def test_lists_of_the_images_split(tree: Callable[..., Path]) -> None:
         (ids(0, 1, 255), ["class_0", "class_1"], None),
         (ids(0, 255), ["background", "foreground"], {"kind": "binary"}),
         (ids(3, 7, 255), ["class_3", "class_7"], {"kind": "ids", "map": {3: 0, 7: 1}}),
-        (colours((0, 0, 0), (9, 9, 9)), ["background", "foreground"], {"kind": "binary"}),
+        (colours((0, 0, 0), (9, 9, 90)), ["background", "foreground"], {"kind": "binary"}),
         (
             colours((0, 0, 0), (1, 2, 3), (4, 5, 6)),
             ["colour_1_2_3", "colour_4_5_6"],
