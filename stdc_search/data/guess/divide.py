@@ -21,8 +21,12 @@ LOOKED_AT = 60
 """Pairs of neighbours that are compared."""
 ALIKE = 0.6
 """Neighbours are frames of a video if they differ by less than this share of what any two images differ by."""
-GROUPS = (4, 30)
-"""Fewest groups to split by, and the number beyond which longer groups are tried."""
+SEQUENCES = ("(.+)/", "(.*?)[0-9]+$")
+"""Patterns that find the video in the name of a frame: its folder, or what stands before a number."""
+BLOCKS = tuple(f"(.*?)[0-9]{{1,{digits}}}$" for digits in range(4, 0, -1))
+"""Patterns that find a block of frames: all but the last digits of a number. The longest blocks come first."""
+FEWEST = 4
+"""Fewest groups to split by."""
 SEEDS = 100
 """Seeds to try until every class is on both sides."""
 
@@ -38,15 +42,19 @@ def divide(images: Mapping[str, Path], present: Mapping[str, NDArray[np.bool_]])
     notes: list[str] = []
     split: dict[str, Any] = {"kind": "share", "val": 0.2}
     if _frames(names, images):
-        pattern = _grouping(names)
-        if pattern is None:
+        if (grouping := _grouping(names)) is None:
             notes.append(
                 "neighbouring images look alike, as frames of a video do; a random split has such neighbours on both "
                 "sides, and its scores are too high. Split them by `list`, or record a second video for validation"
             )
         else:
+            pattern, groups = grouping
             split = {"kind": "group", "pattern": pattern, "val": 0.2}
-            notes.append("neighbouring images look alike, as frames of a video do, so whole sequences are held back")
+            held_back = "whole sequences are held back"
+            if pattern in BLOCKS:
+                held_back = f"blocks of about {len(names) // groups} frames are held back. A block's first and last "
+                held_back += "frames have neighbours in train, so scores are somewhat too high"
+            notes.append(f"neighbouring images look alike, as frames of a video do, so {held_back}")
     seed, missing = _seed(names, split, present)
     return {**split, "seed": seed}, notes + missing
 
@@ -96,18 +104,13 @@ def _small(path: Path) -> NDArray[np.float32]:
         raise DataError(f"{path}: cannot be read; the file is broken or not an image: {error}") from None
 
 
-def _grouping(names: Collection[str]) -> str | None:
-    """A pattern that finds the sequence in names: a folder, what stands before a number, or its first digits."""
-    patterns = ["(.+)/", r"(.*?)[0-9]+$", *(rf"(.*)[0-9]{{{digits}}}$" for digits in range(1, 5))]
-    for pattern in patterns:
+def _grouping(names: Collection[str]) -> tuple[str, int] | None:
+    """A pattern that finds the sequence in names, else one for the longest blocks; and the number of groups."""
+    for pattern in (*SEQUENCES, *BLOCKS):
         found = [re.search(pattern, name) for name in names]
         groups = {match[1] for match in found if match}
-        if (
-            all(found)
-            and GROUPS[0] <= len(groups) <= max(GROUPS[1], len(names) // 5)
-            and len(groups) <= len(names) // 3
-        ):
-            return pattern
+        if all(found) and FEWEST <= len(groups) <= len(names) // 3:
+            return pattern, len(groups)
     return None
 
 

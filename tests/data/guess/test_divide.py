@@ -57,6 +57,21 @@ def test_frames_of_one_video_are_split_by_stretches(tmp_path: Path) -> None:
     assert len({name[:-1] for name in divided(names, SplitByGroup(**split), tmp_path)["val"]}) == 2
 
 
+@pytest.mark.parametrize(("videos", "frames", "block"), [(1, 600, 100), (3, 200, 100), (1, 40, 10)])
+@pytest.mark.parametrize("form", ["v{}_{:05d}", "v{}_{}"])
+def test_frames_of_few_videos_are_held_back_in_the_longest_blocks(
+    videos: int, frames: int, block: int, form: str, tmp_path: Path
+) -> None:
+    draw, names = np.random.default_rng(0), [form.format(v, f) for v in range(videos) for f in range(frames)]
+    shades = np.cumsum(draw.normal(0, 3, (len(names), 8, 8)), axis=0) + 128
+    for name, pixels in zip(names, shades, strict=True):
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{name}.bmp")
+    split, notes = divide({name: tmp_path / f"{name}.bmp" for name in names}, everywhere(names))
+    assert f"blocks of about {block} frames" in notes[0] and "sequences" not in notes[0]
+    val = divided(names, SplitByGroup(**split), tmp_path)["val"]
+    assert len({(name[:2], int(name[3:]) // block) for name in val}) == len(val) / block
+
+
 def test_the_split_has_every_class_on_both_sides(tmp_path: Path) -> None:
     names = [f"img_{n}" for n in range(20)]
     rare = {"img_3", "img_11"}
