@@ -27,6 +27,10 @@ BLOCKS = tuple(f"(.*?)[0-9]{{1,{digits}}}$" for digits in range(4, 0, -1))
 """Patterns that find a block of frames: all but the last digits of a number. The longest blocks come first."""
 FEWEST = 4
 """Fewest groups to split by."""
+PHOTO = r"(.+?)(?:\.rf\.|$)"
+"""Pattern that finds the photo of Roboflow's augmented copies: `a_jpg` of `a_jpg.rf.0123abcd`."""
+END = r"(?:_[a-zA-Z]+\.rf\..*)?$"
+"""What follows the number of a frame in such names."""
 SEEDS = 100
 """Seeds to try until every class is on both sides."""
 
@@ -39,21 +43,21 @@ def divide(images: Mapping[str, Path], present: Mapping[str, NDArray[np.bool_]])
         present: for each name, whether each class occurs in the image.
     """
     names = sorted(images, key=_natural)
+    photos = [*{re.findall(PHOTO, name)[0]: name for name in names}.values()]
     notes: list[str] = []
     split: dict[str, Any] = {"kind": "share", "val": 0.2}
-    if _frames(names, images):
-        if (grouping := _grouping(names)) is None:
+    if len(photos) < len(names):
+        split = {"kind": "group", "pattern": PHOTO, "val": 0.2}
+        notes.append("Roboflow has augmented the images (`.rf.` in their names); all copies of a photo are on one side")
+    if _frames(photos, images):
+        if (grouping := _grouping(photos)) is None:
             notes.append(
                 "neighbouring images look alike, as frames of a video do; a random split has such neighbours on both "
                 "sides, and its scores are too high. Split them by `list`, or record a second video for validation"
             )
         else:
-            pattern, groups = grouping
+            pattern, held_back = grouping
             split = {"kind": "group", "pattern": pattern, "val": 0.2}
-            held_back = "whole sequences are held back"
-            if pattern in BLOCKS:
-                held_back = f"blocks of about {len(names) // groups} frames are held back. A block's first and last "
-                held_back += "frames have neighbours in train, so scores are somewhat too high"
             notes.append(f"neighbouring images look alike, as frames of a video do, so {held_back}")
     seed, missing = _seed(names, split, present)
     return {**split, "seed": seed}, notes + missing
@@ -104,13 +108,21 @@ def _small(path: Path) -> NDArray[np.float32]:
         raise DataError(f"{path}: cannot be read; the file is broken or not an image: {error}") from None
 
 
-def _grouping(names: Collection[str]) -> tuple[str, int] | None:
-    """A pattern that finds the sequence in names, else one for the longest blocks; and the number of groups."""
-    for pattern in (*SEQUENCES, *BLOCKS):
+def _grouping(names: Collection[str]) -> tuple[str, str] | None:
+    """A pattern that finds the sequence in names, else one for the longest blocks; and what is held back."""
+    end = END if any(".rf." in name for name in names) else "$"
+    for usual in (*SEQUENCES, *BLOCKS):
+        pattern = usual.replace("$", end)
         found = [re.search(pattern, name) for name in names]
         groups = {match[1] for match in found if match}
-        if all(found) and FEWEST <= len(groups) <= len(names) // 3:
-            return pattern, len(groups)
+        if not all(found) or not FEWEST <= len(groups) <= len(names) // 3:
+            continue
+        if usual in SEQUENCES:
+            return pattern, "whole sequences are held back"
+        return pattern, (
+            f"blocks of about {len(names) // len(groups)} frames are held back. A block's first and last frames have "
+            "neighbours in train, so scores are somewhat too high"
+        )
     return None
 
 

@@ -72,6 +72,20 @@ def test_frames_of_few_videos_are_held_back_in_the_longest_blocks(
     assert len({(name[:2], int(name[3:]) // block) for name in val}) == len(val) / block
 
 
+@pytest.mark.parametrize("video", [False, True])
+def test_copies_of_a_photo_that_roboflow_augmented_stay_together(video: bool, tmp_path: Path) -> None:
+    shots = [f"{'abcdef'[n // 5]}_mp4-{n % 5}_jpg" for n in range(30)]
+    names = [f"train/{shot}.rf.{copy}{n:x}f" for n, shot in enumerate(shots) for copy in range(3)]
+    files = photos(tmp_path, shots, video=video)
+    images = {name: files[name.removeprefix("train/").partition(".rf.")[0]] for name in names}
+    split, notes = divide(images, everywhere(names))
+    assert "all copies of a photo are on one side" in notes[0] and len(notes) == 1 + video
+    sides = divided(names, SplitByGroup(**split), tmp_path)
+    end = len("train/a") if video else len("train/a_mp4-0_jpg")
+    assert not {name[:end] for name in sides["train"]} & {name[:end] for name in sides["val"]}
+    assert len(sides["val"]) == (15 if video else 18)
+
+
 def test_the_split_has_every_class_on_both_sides(tmp_path: Path) -> None:
     names = [f"img_{n}" for n in range(20)]
     rare = {"img_3", "img_11"}
