@@ -29,7 +29,8 @@ class VocSpec(NamedSpec):
     masks: FilePath = Path("SegmentationClass")
     """Folder of masks, relative to `root`."""
     labels: FilePath = Path("labelmap.txt")
-    """File of names and colours, relative to `root`. If it does not exist, the names and colours are Pascal VOC's."""
+    """File of names and colours, relative to `root`. If it does not exist, the colours are Pascal VOC's. The names are
+    those of LabelMe's `class_names.txt` beside it, else Pascal VOC's, too."""
     split: BySplit = SplitByList(kind="list", train=LISTS / "train.txt", val=LISTS / "val.txt")
     """How images are split into training and validation."""
 

@@ -1,11 +1,14 @@
 """Pascal VOC, and what CVAT exports as `Segmentation mask 1.1`.
 
 Layout: `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/*.txt`. CVAT adds `labelmap.txt` with a line
-`name:red,green,blue:parts:actions` per class. Masks are palette images or RGB; both are read as colours.
+`name:red,green,blue:parts:actions` per class, LabelMe's `labelme2voc.py` adds `class_names.txt` with a name per class.
+Masks are palette images or RGB; both are read as colours.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,9 @@ VOC_CLASSES = (
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 """Pascal VOC's classes in the order of their ids."""
+CLASS_NAMES = "class_names.txt"
+FRAME = re.compile(r"\d{4}_\d{6}")
+"""Names of Pascal VOC's own frames."""
 REMEDY = "add it to `labelmap.txt` (a line `NAME:red,green,blue::`) and NAME to `class_names` or `map`"
 BORDER = (224, 224, 192)
 """Colour of pixels at borders, which VOC does not label: that of id 255."""
@@ -41,8 +47,7 @@ BORDER = (224, 224, 192)
 def open_voc(spec: VocSpec, split: Split, data_root: Path | None, problems: list[str] | None = None) -> LabelledFiles:
     """Open one split."""
     root = resolve_root(spec.root, data_root)
-    labels = root / spec.labels
-    colours = read_labelmap(labels) if labels.is_file() else _voc_colours()
+    labels, colours = _colours(root / spec.labels)
     classes = classes_by_name(spec, colours, labels)
     folder = root / spec.images
     if not folder.is_dir():
@@ -59,15 +64,35 @@ def open_voc(spec: VocSpec, split: Split, data_root: Path | None, problems: list
 
 def recognise(folder: Path) -> dict[str, Any] | None:
     """The section `data` of a folder that looks like this format."""
-    labels = folder / "labelmap.txt"
     if not (folder / "SegmentationClass").is_dir():
         return None
-    names = [*(read_labelmap(labels) if labels.is_file() else _voc_colours())]
+    _, names = _colours(folder / "labelmap.txt")
     lists = {path.stem.lower(): path.relative_to(folder).as_posix() for path in (folder / LISTS).glob("*.txt")}
     train = lists.get("train")
     val = next((lists[name] for name in ("val", "valid", "validation", "test") if name in lists), None)
     split = {"kind": "list", "train": train, "val": val} if train and val else {"kind": "share"}
     return section("voc", names) | {"split": split}
+
+
+def _colours(labels: Path) -> tuple[Path, dict[str, Colour]]:
+    """The file of names, and the colour of each; without any file, those of Pascal VOC."""
+    if labels.is_file():
+        return labels, read_labelmap(labels)
+    if (file := labels.with_name(CLASS_NAMES)).is_file():
+        return file, _voc_colours(read_list(file, "labelme2voc.py writes it"))
+    return labels, _voc_colours(VOC_CLASSES)
+
+
+def doubts(folder: Path) -> list[str]:
+    """What to say if frames that are not Pascal VOC's have its names of classes."""
+    source, _ = _colours(folder / "labelmap.txt")
+    masks = named_files(folder / "SegmentationClass", MASK_ENDINGS)
+    if source.is_file() or all(map(FRAME.fullmatch, masks)):
+        return []
+    return [
+        "no file names the classes, so they have the names of Pascal VOC. For names of your own, write a labelmap.txt "
+        "beside SegmentationClass, with a line `NAME:red,green,blue::` per class"
+    ]
 
 
 def read_labelmap(path: Path) -> dict[str, Colour]:
@@ -80,7 +105,7 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
     lines = [line for line in read_list(path, "CVAT writes it beside `SegmentationClass`") if not line.startswith("#")]
     fields = [line.split(":") for line in lines]
     if fields and all(len(one) == 4 and not one[1] for one in fields):  # as Datumaro writes labels without colours
-        return {one[0]: voc_colour(id) for id, one in enumerate(fields)}
+        return _voc_colours(one[0] for one in fields)
     for line in lines:
         name, _, rest = line.partition(":")
         colour = rest.partition(":")[0].split(",")
@@ -101,5 +126,5 @@ def voc_colour(id: int) -> Colour:
     return red, green, blue
 
 
-def _voc_colours() -> dict[str, Colour]:
-    return {name: voc_colour(id) for id, name in enumerate(VOC_CLASSES)}
+def _voc_colours(names: Iterable[str]) -> dict[str, Colour]:
+    return {name: voc_colour(id) for id, name in enumerate(names)}

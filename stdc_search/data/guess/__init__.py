@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from stdc_search.data import formats, open_dataset
 from stdc_search.data.dataset import DataError
+from stdc_search.data.formats import voc
 from stdc_search.data.formats.unread import unread
 from stdc_search.data.guess import layouts
 from stdc_search.data.guess.codes import encoding_of, names_of_colours
@@ -45,7 +46,8 @@ def guess(folder: Path, told: Callable[[int, int], None] | None = None) -> Guess
         if section["kind"] == "hub" and "id2label.json" not in {path.name for path in folder.iterdir()}:
             names, encoding, notes = encoding_of(_masks_of_hub(folder, section), told)
             return Guess({**section, "class_names": names, **encoding}, [*notes, *layouts.stands_in(section)], None)
-        return Guess(section, layouts.stands_in(section), None)
+        doubts = voc.doubts(folder) if section["kind"] == "voc" else []
+        return Guess(section, [*layouts.stands_in(section), *doubts], None)
     if inside := _export_in(folder):
         raise DataError(f"{inside}: this folder is the export; type: stdc-search init {shlex.quote(str(inside))}")
     try:

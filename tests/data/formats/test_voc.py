@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from stdc_search.data import DataError
-from stdc_search.data.formats.voc import VOC_CLASSES, _voc_colours, read_labelmap
+from stdc_search.data.formats.voc import VOC_CLASSES, read_labelmap, voc_colour
+from stdc_search.data.guess import guess
 from tests.data.formats.conftest import Opened
-from tests.data.formats.scene import COLOURS, NAMES, label_of
+from tests.data.formats.scene import COLOURS, NAMES, label_of, save
 
 
 def test_a_palette_image_is_read_as_its_colours(opened: Opened, root: Path) -> None:
@@ -35,8 +36,31 @@ def test_without_a_labelmap_the_colours_are_those_of_pascal_voc(opened: Opened, 
     assert label.tolist() == [[{0: 0, 1: 1, 2: 255}[id] for id in row] for row in label_of("a").tolist()]
 
 
+def test_names_of_labelme2voc_have_the_colours_of_pascal_voc_in_their_order(opened: Opened, root: Path) -> None:
+    opened("voc")
+    (root / "labelmap.txt").unlink()
+    (root / "class_names.txt").write_text("_background_\nroad\ncar\n")
+    for name in "abcd":
+        mask = Image.fromarray(np.where(label_of(name) == 1, 255, label_of(name)))
+        mask.putpalette([part for id in range(256) for part in voc_colour(id)])
+        mask.save(root / "SegmentationClass" / f"{name}.png")
+    found = guess(root)
+    assert found.section["class_names"] == ["_background_", "road", "car"] and found.notes == []
+    label = opened("voc", class_names=found.section["class_names"]).label(0)
+    assert label.tolist() == [[{0: 0, 1: 255, 2: 2}[id] for id in row] for row in label_of("a").tolist()]
+
+
+@pytest.mark.parametrize(("form", "notes"), [("2007_00003{}", 0), ("photo_{}", 1)])
+def test_names_of_pascal_voc_for_other_frames_are_to_be_checked(form: str, notes: int, tmp_path: Path) -> None:
+    for number in range(3):
+        save(label_of("a"), tmp_path / "SegmentationClass" / f"{form.format(number)}.png")
+    found = guess(tmp_path)
+    assert found.section["class_names"] == [*VOC_CLASSES]
+    assert ["labelmap.txt" in note for note in found.notes] == [True] * notes
+
+
 def test_the_colours_of_pascal_voc_are_the_published_ones() -> None:
-    colours = _voc_colours()
+    colours = dict(zip(VOC_CLASSES, map(voc_colour, range(21)), strict=True))
     assert [colours[name] for name in ("background", "aeroplane", "car", "person", "tvmonitor")] == [
         (0, 0, 0), (128, 0, 0), (128, 128, 128), (192, 128, 128), (0, 64, 128)
     ]  # fmt: skip
