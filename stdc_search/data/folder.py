@@ -149,15 +149,20 @@ def _pairs(
 def _images_and_masks(
     folder: Path, mask_folder: Path, problems: list[str] | None
 ) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Images and masks by name. In one folder, masks are the PNGs among JPEGs, or the files with a common suffix."""
+    """Images and masks by name. In one folder, masks are the PNGs among JPEGs, or the files with a common suffix.
+
+    With a suffix, images may be JPEGs and PNGs: `a.jpg`, `a_mask.png`, `b.png`, `b_mask.png`.
+    """
     if folder.resolve() != mask_folder.resolve():
         images = named_files(folder, IMAGE_ENDINGS, without=mask_folder)
         check_readable(folder, images, problems)
         return images, named_files(mask_folder, MASK_ENDINGS, without=folder)
     if files_below(folder, LOSSY_ENDINGS):
-        images = named_files(folder, LOSSY_ENDINGS)
+        images, masks = named_files(folder, LOSSY_ENDINGS), named_files(folder, MASK_ENDINGS)
         check_readable(folder, images, problems)
-        return images, named_files(folder, MASK_ENDINGS)
+        suffix = common_suffix({*images, *masks})
+        if suffix is None or images.keys() & masks.keys() or not any(name + suffix in masks for name in masks):
+            return images, masks
     every = named_files(folder, IMAGE_ENDINGS)
     suffix = common_suffix(every)
     if suffix is None:

@@ -226,6 +226,26 @@ def test_pngs_and_masks_in_one_folder_are_told_apart_by_the_suffix_of_masks(fold
     assert sorted(names(data) + names(opened(root, "val", images=".", masks="."))) == ["a", "b", "c"]
 
 
+def test_photos_beside_masks_with_a_suffix_may_be_jpegs_and_pngs(folder: Writer) -> None:
+    root = folder()
+    for name in ("a.jpg", "b.jpg", "b_2.jpg", "c.png", "sub/d.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(root / name)
+        write_mask((root / name).with_name(f"{Path(name).stem}_mask.png"))
+    both = [opened(root, side, images=".", masks=".") for side in ("train", "val")]
+    assert sorted(name for data in both for name in names(data)) == ["a", "b", "b_2", "c", "sub/d"]
+    assert all(f"{one.name(i)}_mask.png" == one.files(i)[1].relative_to(root).as_posix() for one in both for i in (0,))
+
+
+def test_jpegs_and_pngs_of_one_name_are_pairs_whatever_they_add_to_other_names(folder: Writer) -> None:
+    root = folder("a", "a_2", "b", "b_2")
+    for path in [*(root / "masks").iterdir()]:
+        path.rename(root / "images" / path.name)
+    data = opened(root, masks="images")
+    assert {path.suffix for i in range(len(data)) for path in data.files(i)[:1]} == {".jpg"}
+    assert len(data) + len(opened(root, "val", masks="images")) == 4
+
+
 def test_pngs_and_masks_in_one_folder_cannot_be_told_apart(folder: Writer) -> None:
     root = folder("a", "b")
     with pytest.raises(
