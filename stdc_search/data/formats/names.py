@@ -46,13 +46,15 @@ def index_of(spec: NamedSpec, name: str) -> int | None:
 
 def section(kind: str, names: Collection[str], shapes: bool = False) -> dict[str, Any]:
     """The section `data` of a tool's folder with these names. Shapes need a class of the pixels around them."""
-    classes = [name for name in dict.fromkeys(names) if name != IGNORE]
-    ignored = {"map": {IGNORE: IGNORE}} if IGNORE in names else {}
+    background = next((name for name in names if name.lower() == BACKGROUND), BACKGROUND)
+    becomes = {IGNORE: IGNORE, "__ignore__": IGNORE} | ({"_background_": background} if shapes else {})  # of LabelMe
+    classes = [name for name in dict.fromkeys(names) if name not in becomes]
+    there = {name: its for name, its in becomes.items() if name in names}
+    mapped = {"map": there} if there else {}
     if not shapes:
-        return {"kind": kind, "class_names": classes, **ignored}
-    background = next((name for name in classes if name.lower() == BACKGROUND), BACKGROUND)
+        return {"kind": kind, "class_names": classes, **mapped}
     others = [name for name in classes if name != background]
-    return {"kind": kind, "class_names": [background, *others], "background": background, **ignored}
+    return {"kind": kind, "class_names": [background, *others], "background": background, **mapped}
 
 
 def as_line(section: Mapping[str, object]) -> str:

@@ -88,6 +88,21 @@ def test_shapes_have_the_pixels_of_labelme(kind: str) -> None:
     assert np.array_equal(mask_of([kind, points, None], (20, 24)), np.asarray(canvas, bool))
 
 
+@pytest.mark.parametrize(("other", "background"), [("car", "background"), ("Background", "Background")])
+def test_its_own_names_mean_ignored_pixels_and_background(
+    other: str, background: str, opened: Opened, root: Path
+) -> None:
+    opened("labelme")
+    labels = ("__ignore__", "road", "_background_", other)
+    shapes = [{"label": label, "points": [[0, 2 * y], [15, 2 * y + 1]]} for y, label in enumerate(labels)]
+    edit(root, lambda file: file.update(shapes=[{**shape, "shape_type": "rectangle"} for shape in shapes]))
+    section = guess(root).section
+    assert section["class_names"] == [background, "car", "road"] and section["background"] == background
+    assert section["map"] == {"__ignore__": "ignore", "_background_": background}
+    label = opened(**section).label(0)[::2, 0]
+    assert label.tolist() == [255, 2, 0, section["class_names"].index(other), 0, 0]
+
+
 @pytest.mark.parametrize("content", ["{}", "[1]", '{"theme": "dark"}'])
 def test_json_of_something_else_is_passed_over(content: str, opened: Opened, root: Path) -> None:
     opened("labelme")
