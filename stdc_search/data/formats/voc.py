@@ -37,6 +37,8 @@ VOC_CLASSES = (
 )  # fmt: skip
 """Pascal VOC's classes in the order of their ids."""
 CLASS_NAMES = "class_names.txt"
+TRAIN, VAL = ("train", "training", "trainval"), ("val", "valid", "validation", "test", "testing")
+"""Names of lists; the first that exists counts."""
 FRAME = re.compile(r"\d{4}_\d{6}")
 """Names of Pascal VOC's own frames."""
 REMEDY = "add it to `labelmap.txt` (a line `NAME:red,green,blue::`) and NAME to `class_names` or `map`"
@@ -68,8 +70,8 @@ def recognise(folder: Path) -> dict[str, Any] | None:
         return None
     _, names = _colours(folder / "labelmap.txt")
     lists = {path.stem.lower(): path.relative_to(folder).as_posix() for path in (folder / LISTS).glob("*.txt")}
-    train = lists.get("train")
-    val = next((lists[name] for name in ("val", "valid", "validation", "test") if name in lists), None)
+    train = next((lists[name] for name in TRAIN if name in lists), None)
+    val = next((lists[name] for name in VAL if name in lists), None)
     split = {"kind": "list", "train": train, "val": val} if train and val else {"kind": "share"}
     return section("voc", names) | {"split": split}
 

@@ -88,6 +88,26 @@ def test_cvat_writes_one_list_if_a_task_is_not_split(opened: Opened, root: Path)
     assert len(opened("voc", split={"kind": "share", "val": 0.5})) == 2
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [("trainval test", ("trainval", "test")), ("train val trainval test", ("train", "val")), ("trainval", None)],
+)
+def test_images_of_the_list_of_test_are_not_trained_on(
+    written: str, kept: tuple[str, str] | None, opened: Opened, root: Path
+) -> None:
+    opened("voc")
+    for list in (root / "ImageSets/Segmentation").iterdir():
+        list.unlink()
+    for name in written.split():
+        (root / f"ImageSets/Segmentation/{name}.txt").write_text("a\n")
+    found = guess(root)
+    lists = [f"ImageSets/Segmentation/{name}.txt" for name in kept or ()]
+    assert found.section["split"] == (
+        {"kind": "list", "train": lists[0], "val": lists[1]} if lists else {"kind": "share"}
+    )
+    assert ["the images of test are scored" in note for note in found.notes] == [True] * (written == "trainval test")
+
+
 def test_images_that_were_not_exported_are_a_box_that_was_not_ticked(opened: Opened, root: Path) -> None:
     opened("voc")
     (root / "JPEGImages").rename(root / "other")
