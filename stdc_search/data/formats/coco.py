@@ -23,7 +23,7 @@ from stdc_search.data.formats.annotations import FromTool, image_at, read_json
 from stdc_search.data.formats.coco_masks import mask_of
 from stdc_search.data.formats.names import classes_by_name, index_of, section
 from stdc_search.data.formats.pairing import names_of
-from stdc_search.data.splits import part_of
+from stdc_search.data.splits import part_of, usual_split
 from stdc_search.errors import several
 from stdc_search.spec.formats import CocoSpec, SplitByFiles
 
@@ -88,7 +88,8 @@ def recognise(folder: Path) -> dict[str, Any] | None:
     if not found:
         return None
     found.sort(key=lambda path: KINDS.index(_kind(path)))
-    names = [category.name for category in read_json(found[0], CocoFile, "COCO", MOST_BYTES).categories]
+    content = read_json(found[0], CocoFile, "COCO", MOST_BYTES)
+    names = [category.name for category in content.categories]
     if not names:
         raise DataError(f"{found[0]}: has no categories; export with labels")
     kind = _kind(found[0])
@@ -100,7 +101,9 @@ def recognise(folder: Path) -> dict[str, Any] | None:
     if len(train) == len(val) == 1:
         where = {"split": {"kind": "files", "train": train[0], "val": val[0]}}
     elif len(every := [path for paths in parts.values() for path in paths]) == 1:
-        where = {"annotations": every[0]}
+        places = _image_folders(None, found[0], folder)
+        images = [image_at(image.file_name, places, folder, found[0]) for image in content.images]
+        where = {"annotations": every[0], **usual_split([path.relative_to(folder).as_posix() for path in images])}
     else:
         raise DataError(
             f"{folder}: has {len(every)} files of annotations ({several(every)}), and their names do not say which one "
@@ -136,7 +139,7 @@ def _drawings(spec: CocoSpec, file: Path, root: Path) -> list[Drawing]:
         name = names[one.category_id]
         geometry = one.segmentation.model_dump() if isinstance(one.segmentation, Rle) else one.segmentation or []
         shapes[one.image_id].append(Shape(f"annotation {one.id} ({name})", classes[name], geometry))
-    folders = _image_folders(spec, file, root)
+    folders = _image_folders(spec.images, file, root)
     drawings = []
     for image in coco.images:
         path = image_at(image.file_name, folders, root, file)
@@ -169,10 +172,10 @@ def _stamp(file: Path) -> tuple[Path, int, int]:
     return file, status.st_mtime_ns, status.st_size
 
 
-def _image_folders(spec: CocoSpec, file: Path, root: Path) -> list[Path]:
+def _image_folders(given: Path | None, file: Path, root: Path) -> list[Path]:
     """Where images may be: in the given folder, else where tools put them."""
-    if spec.images is not None:
-        return [root / spec.images]
+    if given is not None:
+        return [root / given]
     words = file.stem.split("_")  # instances_train, stuff_train
     subsets = ["_".join(words[start:]) for start in range(len(words))]
     below = [place for subset in subsets for place in (root / "images" / subset, root / subset)]

@@ -26,6 +26,7 @@ from stdc_search.data.files import (
 )
 from stdc_search.data.formats.names import classes_by_name, section
 from stdc_search.data.formats.pairing import Files, names_of, paired, tell_unlabelled
+from stdc_search.data.splits import usual_split
 from stdc_search.spec.formats import LISTS, VocSpec
 from stdc_search.spec.splits import SplitByList
 
@@ -72,8 +73,10 @@ def recognise(folder: Path) -> dict[str, Any] | None:
     lists = {path.stem.lower(): path.relative_to(folder).as_posix() for path in (folder / LISTS).glob("*.txt")}
     train = next((lists[name] for name in TRAIN if name in lists), None)
     val = next((lists[name] for name in VAL if name in lists), None)
-    split = {"kind": "list", "train": train, "val": val} if train and val else {"kind": "share"}
-    return section("voc", names) | {"split": split}
+    if train and val:
+        return section("voc", names) | {"split": {"kind": "list", "train": train, "val": val}}
+    masks = named_files(folder / "SegmentationClass", MASK_ENDINGS)
+    return section("voc", names) | (usual_split([*masks]) or {"split": {"kind": "share"}})
 
 
 def _colours(labels: Path) -> tuple[Path, dict[str, Colour]]:

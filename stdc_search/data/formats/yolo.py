@@ -83,10 +83,11 @@ def recognise(folder: Path) -> dict[str, Any] | None:
         return None
     found = section("yolo", [*_names(content, file).values()], shapes=True)
     if of_label_studio:
-        images = [path.relative_to(folder).as_posix() for path in files_below(folder / "images", IMAGE_ENDINGS)]
-        return found | {"file": file.name} | (usual_split(images) or {"split": {"kind": "share"}})
-    apart = content.get("val") and content.get("val") != content.get("train")
-    return found | ({} if apart else {"split": {"kind": "share"}})
+        found["file"] = file.name
+    if content.get("val") and content.get("val") != content.get("train"):
+        return found
+    images = _images(content, "train" if content.get("train") else "val", file, folder, [])
+    return found | (usual_split([*images]) or {"split": {"kind": "share"}})
 
 
 def mask_of(geometry: Any, size: Size) -> NDArray[np.bool_]:

@@ -115,6 +115,26 @@ def test_yolo_keeps_test_images_for_a_last_test(tmp_path: Path) -> None:
     assert sorted(found["train"] + found["val"]) == [f"images/train/{i}" for i in range(4)]
 
 
+@pytest.mark.parametrize("kind", ["coco", "voc", "yolo", "label studio"])
+def test_folders_of_a_split_are_kept_apart_in_an_export_without_one(kind: str, tmp_path: Path) -> None:
+    images = [f"{side}/{side}{number}.jpg" for side in ("train", "val") for number in range(2)]
+    match kind:
+        case "coco":
+            coco(tmp_path / "annotations/instances_default.json", images)
+        case "voc":
+            text(tmp_path / "labelmap.txt", "road:0,0,0::\ncar:1,1,1::\n")
+        case _:
+            yolo(tmp_path, "road\ncar\n", *images)
+    if kind == "yolo":
+        (tmp_path / "classes.txt").rename(tmp_path / "all.txt")
+        text(tmp_path / "data.yaml", "train: images\nnames: [road, car]\n")
+    for image in images:
+        picture(tmp_path / ("JPEGImages" if kind == "voc" else "images") / image)
+        if kind == "voc":
+            picture(tmp_path / "SegmentationClass" / Path(image).with_suffix(".png"), 0, 1)
+    assert [name[-4:] for name in opened(tmp_path)["val"]] == ["val0", "val1"]
+
+
 @pytest.mark.parametrize(
     ("names", "images", "told"),
     [
