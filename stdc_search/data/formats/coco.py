@@ -31,6 +31,8 @@ MOST_BYTES = 2**30
 KINDS = ("instances", "stuff", "", "person_keypoints", "captions", "image_info")
 """Starts of the names of COCO's own files; those with pixels come first."""
 WORDS = re.compile("[A-Za-z]+")
+LOOKED_AT = 2**16
+"""Bytes at the start of a file that tell whether it is COCO's."""
 
 
 class Rle(FromTool):
@@ -120,10 +122,11 @@ def _kind(file: Path) -> str:
 
 def _looks_like_coco(path: Path) -> bool:
     with path.open("rb") as file:
-        head = file.read(2**16).lstrip(b"\xef\xbb\xbf \t\r\n")
+        head = file.read(LOOKED_AT).lstrip(b"\xef\xbb\xbf \t\r\n")
     if not head.startswith(b"{") or b'"dm_format_version"' in head or b'"segments_info"' in head:
         return False  # of Label Studio, of Datumaro, or panoptic
-    return any(key in head for key in (b'"images"', b'"annotations"', b'"categories"'))
+    lists = {*re.findall(rb'"(images|annotations|categories)"\s*:\s*\[\s*[{\]]', head)}
+    return len(lists) >= (1 if path.stat().st_size > LOOKED_AT else 2)  # the other lists of a large file come later
 
 
 def _drawings(spec: CocoSpec, file: Path, root: Path) -> list[Drawing]:

@@ -97,6 +97,35 @@ def test_a_broken_file_of_one_split_leaves_the_other(tmp_path: Path) -> None:
     assert len(problems) == 1 and "val.json: is not JSON of COCO" in problems[0]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"images": 6, "name": "x"},
+        {"images": ["a.jpg"]},
+        {"annotations": "masks"},
+        {"images": [f"{i}.jpg" for i in range(9999)]},
+    ],
+    ids=["count", "names", "folder", "many names"],
+)
+def test_json_about_the_images_is_not_coco(content: dict[str, Any], tmp_path: Path) -> None:
+    text(tmp_path / "dataset.json", json.dumps(content))
+    for name in "ab":
+        picture(tmp_path / f"images/{name}.jpg")
+        picture(tmp_path / f"masks/{name}.png", 0, 1)
+    assert guess(tmp_path).section["kind"] == "folder"
+
+
+def test_a_large_file_of_coco_is_known_by_its_first_list(tmp_path: Path) -> None:
+    names = [f"{name}.jpg" for name in "ab"]
+    coco(tmp_path / "all.json", names)
+    text(
+        tmp_path / "all.json", (tmp_path / "all.json").read_text().replace('"file_name"', f'{" " * 50_000}"file_name"')
+    )
+    for name in names:
+        picture(tmp_path / name)
+    assert guess(tmp_path).section["kind"] == "coco"
+
+
 def test_a_box_without_pixels_is_named(tmp_path: Path) -> None:
     coco(tmp_path / "all.json", ["a.jpg", "b.jpg"])
     for name in "ab":
