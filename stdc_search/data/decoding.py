@@ -75,6 +75,8 @@ def size_of(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # some versions of Pillow have turned its `size`
+                width, height = (image.tag_v2[tag] for tag in (TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH))
     except Exception as error:  # decoders raise whatever they like on broken files
         raise DataError(f"{path}: {_unread(path, error)}") from None
     return (width, height) if orientation(path) > 4 else (height, width)

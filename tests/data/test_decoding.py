@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from stdc_search.data import DataError
-from stdc_search.data.decoding import BinaryMasks, ColourMasks, IdMasks, orientation, read_image
+from stdc_search.data.decoding import BinaryMasks, ColourMasks, IdMasks, orientation, read_image, size_of
 from tests.data.conftest import SIZE, write_image, write_mask
 
 CLASSES = ("road", "tree", "sign")
@@ -74,6 +74,7 @@ def test_an_image_is_turned_as_viewers_show_it(way: int, ending: str, tmp_path: 
     Image.fromarray(raw).save(path, exif=exif, **({"lossless": True} if ending == "webp" else {}))
     np.testing.assert_array_equal(read_image(path).permute(1, 2, 0).numpy(), SEEN[way](raw))
     assert orientation(path) == way
+    assert size_of(path) == SEEN[way](raw).shape[:2]
 
 
 def test_a_mask_is_turned_as_viewers_show_it(tmp_path: Path) -> None:
