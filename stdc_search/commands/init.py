@@ -19,7 +19,7 @@ from stdc_search.commands.draft import BATCH, Plan, Workers, draft, plan, sizes
 from stdc_search.data import open_splits
 from stdc_search.data.cache import Cached
 from stdc_search.data.dataset import SPLITS, DataError, Dataset, Split
-from stdc_search.data.decoding import size_of
+from stdc_search.data.decoding import orientation, size_of
 from stdc_search.data.guess import guess
 from stdc_search.data.guess.divide import divide
 from stdc_search.data.reading import read_all
@@ -98,7 +98,7 @@ def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
         workers = _workers()
         stored = _sizes(opened["train"])
         made = _plan(section, opened, hours, batch, workers, stored.most_common(1)[0][0])
-        notes += _squeezed(stored, made.image_size)
+        notes += [*_squeezed(stored, made.image_size), *_turned(opened)]
     if found.pairs:
         section["pairs"] = pairs.absolute().as_posix()
     lines = [*summary(labels["train"], labels["val"]), *remarks(_spec(section), labels)]
@@ -190,6 +190,18 @@ def _squeezed(stored: Counter[tuple[int, int]], size: tuple[int, int]) -> list[s
     return [
         f"images of another shape, such as {height} x {width}, are squeezed to {size[0]} x {size[1]}: {far.total()} of "
         f"{stored.total()} that were looked at. If you crop them instead, do so in training and on the device"
+    ]
+
+
+def _turned(opened: Opened) -> list[str]:
+    """What to check where EXIF turns photos, but the size of a label does not tell whether it is turned, too."""
+    some = [data.files(i)[:2] for data in opened.values() for i in _spread(data, LOOKED_AT)]
+    turned = [(image, orientation(image)) for image, label in some if orientation(image) != orientation(label)]
+    if not (count := sum(way < 5 or len({*size_of(image)}) == 1 for image, way in turned)):
+        return []
+    return [
+        f"{count} of {len(some)} photos that were looked at are turned by their EXIF orientation, and their labels fit "
+        "both ways. See in samples.png, which `stdc-search data` draws, whether labels lie on what they name"
     ]
 
 

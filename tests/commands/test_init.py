@@ -178,6 +178,23 @@ def test_photos_that_will_be_squeezed_are_counted(tmp_path: Path) -> None:
     assert any("of another shape, such as 60 x 30, " in line and "1 of 6 that were looked at" in line for line in lines)
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("way", "side", "told"), [(3, 30, True), (6, 40, True), (1, 40, False)])
+@pytest.mark.parametrize("both", [False, True])
+def test_turned_photos_whose_labels_fit_both_ways_are_counted(
+    way: int, side: int, told: bool, both: bool, tmp_path: Path
+) -> None:
+    write_folder(tmp_path / "data")
+    exif = Image.Exif()
+    exif[0x0112] = way
+    for file in (tmp_path / "data/images/4.jpg", tmp_path / "data/masks/4.png"):
+        how = {"exif": exif} if both or file.suffix == ".jpg" else {}
+        Image.open(file).resize((40, side)).save(file, **how)
+    lines = init(tmp_path / "data", tmp_path / "spec.yaml", 2, quiet)
+    found = [line for line in lines if "their labels fit both ways" in line]
+    assert [line[:15] for line in found] == ["Check: 1 of 6 p"] * (told and not both)
+
+
 # The plan
 
 
