@@ -22,6 +22,7 @@ from stdc_search.data.dataset import SPLITS, DataError, Dataset, Split
 from stdc_search.data.decoding import orientation, size_of
 from stdc_search.data.guess import guess
 from stdc_search.data.guess.divide import divide
+from stdc_search.data.guess.without import without
 from stdc_search.data.reading import read_all
 from stdc_search.data.survey import Labels, faults, label_counts, labels_of, remarks
 from stdc_search.errors import UserError, several
@@ -29,7 +30,7 @@ from stdc_search.report.survey import summary
 from stdc_search.spec import editor
 from stdc_search.spec.data import DataSpec
 from stdc_search.spec.explain import explain
-from stdc_search.spec.own import IGNORE, NamedSpec, ShapesSpec
+from stdc_search.spec.own import OwnSpec, ShapesSpec
 from stdc_search.spec.problems import SpecError
 from stdc_search.spec.run import RunSpec, load
 from stdc_search.spec.splits import SplitByShare
@@ -47,6 +48,8 @@ RARE = 2.0
 Told = Callable[[str, int, int], None]
 """Called with what is looked at, the number done, and the total."""
 Opened = Mapping[Split, Dataset]
+Counts = Mapping[str, NDArray[np.int64]]
+"""Pixels of each class in each image, by its name; those to ignore come last."""
 
 
 def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
@@ -80,17 +83,17 @@ def init(folder: Path, out: Path, hours: float, told: Told) -> list[str]:
         counts = _counted(opened, told)
         _check_images(opened)
         notes = [*found.notes]
-        if absent := _absent(_spec(section), counts):
-            kept = [i for i, name in enumerate(section["class_names"]) if name not in absent]
-            section["class_names"] = [section["class_names"][i] for i in kept]
-            section["map"] = {**section.get("map", {}), **dict.fromkeys(absent, IGNORE)}
-            notes.append(f"no image shows {several(absent)}, so `map` leaves that out")
-            opened, counts = _opened(section), {name: one[[*kept, -1]] for name, one in counts.items()}
         if isinstance(getattr(_spec(section), "split", None), SplitByShare):
             images = {one.name(i): one.files(i)[0] for one in opened.values() for i in range(len(one))}
             section["split"], more = divide(images, {name: one[:-1] > 0 for name, one in counts.items()})
             notes += more
             opened = _opened(section)
+        spec = _spec(section)
+        if isinstance(spec, OwnSpec) and (lost := _not_learnt(spec, opened["train"], counts)):
+            kept = [i for i, name in enumerate(spec.class_names) if name not in lost]
+            notes += _left_out(spec, lost, counts)
+            section = without(section, spec, lost)
+            opened, counts = _opened(section), {name: one[[*kept, -1]] for name, one in counts.items()}
         labels: dict[Split, Labels] = {split: _labels(split, opened[split], counts) for split in SPLITS}
         if problems := faults(_spec(section), labels):
             raise SpecError(*problems)
@@ -134,21 +137,35 @@ def _opened(section: Mapping[str, Any]) -> dict[Split, Dataset]:
     return open_splits(_spec(section))
 
 
-def _counted(opened: Opened, told: Told) -> dict[str, NDArray[np.int64]]:
-    """Pixels of each class in each image, by its name; those to ignore come last."""
+def _counted(opened: Opened, told: Told) -> Counts:
     samples = [(data, index) for data in opened.values() for index in range(len(data))]
     counts = read_all(samples, lambda one: label_counts(*one), partial(told, "labels"))
     return {data.name(index): one.numpy() for (data, index), one in zip(samples, counts, strict=True)}
 
 
-def _absent(spec: DataSpec, counts: Mapping[str, NDArray[np.int64]]) -> list[str]:
-    """Names of a tool's classes that no pixel has, unless fewer than two were left. The background stays."""
-    if not isinstance(spec, NamedSpec):
-        return []
-    total = np.sum([*counts.values()], axis=0)[:-1]
+def _not_learnt(spec: OwnSpec, train: Dataset, counts: Counts) -> list[str]:
+    """Names of the classes without a training pixel, unless fewer than two were left. The background stays."""
+    shown = _shown(spec, [counts[train.name(i)] for i in range(len(train))])
     needed = spec.background if isinstance(spec, ShapesSpec) else None
-    absent = [name for name, count in zip(spec.class_names, total, strict=True) if not count and name != needed]
-    return absent if len(spec.class_names) - len(absent) > 1 else []
+    lost = [name for name in spec.class_names if name not in shown and name != needed]
+    return lost if len(spec.class_names) - len(lost) > 1 else []
+
+
+def _left_out(spec: OwnSpec, lost: Sequence[str], counts: Counts) -> list[str]:
+    """What to say of classes without a training pixel."""
+    shown = _shown(spec, [*counts.values()])
+    absent, of_val = ([name for name in lost if (name in shown) == there] for there in (False, True))
+    notes = [f"no image shows {several(absent)}, so `map` leaves that out"] if absent else []
+    if of_val:
+        notes.append(
+            f"no training image shows {several(of_val)}, so these pixels of val are ignored; add such images to train"
+        )
+    return notes
+
+
+def _shown(spec: OwnSpec, counts: Sequence[NDArray[np.int64]]) -> set[str]:
+    """Names of the classes that have pixels."""
+    return {name for name, count in zip(spec.class_names, np.sum(counts, axis=0)[:-1], strict=True) if count}
 
 
 def _check_images(opened: Opened) -> None:
@@ -170,7 +187,7 @@ def _spread(data: Dataset, most: int) -> range:
     return range(0, len(data), ceil(len(data) / most))
 
 
-def _labels(split: Split, data: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Labels:
+def _labels(split: Split, data: Dataset, counts: Counts) -> Labels:
     return labels_of(split, data, (torch.from_numpy(counts[data.name(i)]) for i in range(len(data))))
 
 

@@ -14,6 +14,7 @@ from stdc_search.commands import init as command
 from stdc_search.commands.draft import FINALS, TRIALS, plan, sizes
 from stdc_search.commands.init import init
 from stdc_search.commands.run import run
+from stdc_search.data import open_dataset
 from stdc_search.errors import UserError
 from stdc_search.records import read
 from stdc_search.run_folder import RESULTS
@@ -22,6 +23,7 @@ from stdc_search.spec.data import FolderSpec
 from stdc_search.spec.editor import FILE, modeline
 from stdc_search.spec.own import NamedSpec
 from stdc_search.spec.run import load, schema
+from tests.data.formats import scene
 from tests.data.formats.scene import NAMES, WRITERS
 
 
@@ -102,6 +104,39 @@ def test_a_class_that_no_image_shows_is_left_out(kind: str, tmp_path: Path) -> N
     spec = load(tmp_path / "spec.yaml")
     assert isinstance(spec.data, NamedSpec) and {*spec.data.class_names} == {*NAMES}
     assert spec.data.map == {"tree": "ignore"} and "Check: no image shows tree, so `map` leaves that out." in lines
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", ["coco", "roboflow", "voc"])
+def test_a_class_that_only_val_shows_is_ignored(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(scene.BOXES, "d", (*scene.BOXES["d"], scene.Box("tree", 12, 0, 15, 3)))
+    monkeypatch.setattr(scene, "NAMES", (*NAMES, "tree"))
+    monkeypatch.setitem(scene.COLOURS, "tree", (9, 9, 9))
+    WRITERS[kind](tmp_path / "export")
+    lines = init(tmp_path / "export", tmp_path / "spec.yaml", 2, quiet)
+    data = load(tmp_path / "spec.yaml").data
+    assert isinstance(data, NamedSpec) and data.class_names == NAMES and data.map == {"tree": "ignore"}
+    assert any("no training image shows tree, so these pixels of val are ignored" in line for line in lines)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("ids", [(0, 1, 2), (1, 0, 2), (3, 9, 4)])
+@pytest.mark.parametrize("coloured", [False, True])
+def test_so_is_an_id_or_a_colour_of_masks(ids: tuple[int, int, int], coloured: bool, tmp_path: Path) -> None:
+    palette = np.array([(10, 20, number + 1) for number in range(10)] if coloured else range(10), np.uint8)
+    for number in range(8):
+        side = tmp_path / "data" / ("val" if number > 5 else "train")
+        for name in ("images", "masks"):
+            (side / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 36)).save(side / f"images/{number}.jpg")
+        pixels = np.resize(ids if number == 7 else ids[:2], (36, 40))
+        Image.fromarray(palette[pixels]).save(side / f"masks/{number}.png")
+    lines = init(tmp_path / "data", tmp_path / "spec.yaml", 2, quiet)
+    spec = load(tmp_path / "spec.yaml")
+    assert spec.data is not None and spec.network.classes == 2
+    assert sum("no training image shows" in line for line in lines) == 1
+    val = open_dataset(spec.data, "val")
+    assert [sorted(set(val.label(i).flatten().tolist())) for i in range(2)] == [[0, 1], [0, 1, 255]]
 
 
 @pytest.mark.usefixtures("quick")
