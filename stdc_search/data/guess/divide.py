@@ -128,4 +128,4 @@ def _grouping(names: Collection[str]) -> tuple[str, str] | None:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sorts frame10 after frame9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]

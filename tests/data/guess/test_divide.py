@@ -96,6 +96,11 @@ def test_the_split_has_every_class_on_both_sides(tmp_path: Path) -> None:
     assert notes == [] if split["seed"] == 0 else "more of the classes" in notes[0]
 
 
+def test_names_may_have_digits_that_are_no_numbers(tmp_path: Path) -> None:
+    names = [f"{n}m35²" for n in range(8)]
+    assert divide(photos(tmp_path, names, video=False), everywhere(names))[0]["kind"] == "share"
+
+
 def test_a_broken_image_is_named(tmp_path: Path) -> None:
     names = [f"img_{n}" for n in range(10)]
     images = photos(tmp_path, names, video=False)
