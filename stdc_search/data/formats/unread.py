@@ -20,6 +20,8 @@ OF_LABEL_STUDIO = (
     "Studio's copies of the images into `images` beside it"
 )
 OF_YOLO = "write `data.yaml` with `train`, `val` and `names` into the data set's folder"
+COLOURS = "label_colors.txt"
+"""What CVAT writes beside the layouts of Cityscapes and KITTI; those data sets do not have it."""
 OF_CVAT = "in CVAT, export `Segmentation mask 1.1`, with images"
 
 
@@ -32,6 +34,8 @@ class Unread(NamedTuple):
     """Regular expressions, each found in its first bytes; none where its name says enough."""
     what: str
     instead: str
+    beside: str = ""
+    """A file that the folder must have, too."""
 
 
 LIST, MAPPING = rb"\A\s*\[", rb"\A\s*\{"
@@ -45,14 +49,16 @@ EXPORTS = (
     Unread("Annotations/**/*.xml", (rb"<annotation>", rb"<bndbox>"), "XML with boxes", "label pixels or polygons"),
     Unread("**/*.json", (rb'"all_points_x"',), "JSON of VGG's annotator (VIA)", "convert it to COCO in that tool"),
     Unread("**/labels/**/*.txt", (rb"\A\d+( [0-9.]+){4}",), "a label of YOLO without the file of its classes", OF_YOLO),
-    Unread("gtFine/**/*_labelIds.png", (), "a mask of CVAT's Cityscapes export, which has its own ids", OF_CVAT),
-    Unread("*/semantic_rgb/*.png", (), "a mask of CVAT's KITTI export", OF_CVAT),
+    Unread("gtFine/**/*_labelIds.png", (), "a mask of CVAT's Cityscapes export, with its own ids", OF_CVAT, COLOURS),
+    Unread("*/semantic_rgb/*.png", (), "a mask of CVAT's KITTI export", OF_CVAT, COLOURS),
 )
 
 
 def unread(folder: Path) -> DataError | None:
     """The error that says which export to take, if the folder is one that we do not read."""
     for export in EXPORTS:
+        if not (folder / export.beside).exists():
+            continue
         for file in islice(_files(folder, export.names), MOST):
             start = _start(file)
             if all(re.search(pattern, start) for pattern in export.has):

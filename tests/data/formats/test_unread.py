@@ -42,19 +42,41 @@ def test_the_message_says_which_export_to_take(images: int, name: str, text: str
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "folders", "told"),
     [
-        ("task-1-annotation-2-by-a@b.c-tag-car-0.png", STUDIO),
-        ("gtFine/train/a_gtFine_labelIds.png", CVAT),
-        ("train/semantic_rgb/a.png", CVAT),
+        ("task-1-annotation-2-by-a@b.c-tag-car-0.png", "images", STUDIO),
+        ("gtFine/train/a_gtFine_labelIds.png", "leftImg8bit gtFine", CVAT),
+        ("train/semantic_rgb/a.png", "train/image_2 train/semantic train/instance", CVAT),
     ],
 )
-def test_so_do_masks_of_tools(name: str, told: str, tmp_path: Path) -> None:
+def test_so_do_masks_of_tools(name: str, folders: str, told: str, tmp_path: Path) -> None:
     write_text(tmp_path / "label_colors.txt", "0 0 0 background\n")
-    for folder in ("leftImg8bit", "gtFine", "train/image_2", "train/semantic", "train/instance"):
+    for folder in folders.split():
         write_image(tmp_path / folder / "a.png", SIZE)
     write_image(tmp_path / name, SIZE)
     with pytest.raises(DataError, match=f"is .*, which is not read; .*{told}"):
+        guess(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        (
+            ("image_2", "semantic", "semantic_rgb", "instance"),
+            "several masks for an image, in training/",
+        ),
+        (("gtFine",), "holds 1 images .* and no masks"),
+    ],
+    ids=["KITTI", "Cityscapes"],
+)
+def test_the_data_sets_themselves_are_not_taken_for_exports(
+    folders: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    for folder in folders:
+        write_image(tmp_path / "training" / folder / "a_labelIds.png", SIZE)
+    if "gtFine" in folders:
+        (tmp_path / "training/gtFine").rename(tmp_path / "gtFine")
+    with pytest.raises(DataError, match=told):
         guess(tmp_path)
 
 
