@@ -177,7 +177,10 @@ def _images_and_masks(
 def common_suffix(names: Collection[str]) -> str | None:
     """What most names add to other names, such as `_mask` in `a`, `a_mask`, `b`, `b_mask`; it starts with a mark."""
     counts = Counter(
-        name[cut:] for name in names for cut in range(1, len(name)) if name[cut] in "_-. " and name[:cut] in names
+        name[cut:]
+        for name in sorted(names)
+        for cut in range(1, len(name))
+        if name[cut] in "_-. " and name[:cut] in names
     )
     return counts.most_common(1)[0][0] if counts else None
 

@@ -27,11 +27,15 @@ from stdc_search.errors import several
 
 MASKS = (
     "mask", "label", "annotation", "annot", "groundtruth", "ground_truth", "segmentation", "target", "semantic",
-    "instance",
+    "instance", "panoptic",
 )  # fmt: skip
 """Starts and ends of the names of folders that hold masks."""
+FINER = ("instance", "panoptic")
+"""Those of folders whose masks tell objects apart."""
 SHORT = ("gt", "seg", "ann")
 """Words that do so where they stand alone: `gt_fine`, but not `anna`."""
+VERSION = re.compile(r"v\d[\d.]*")
+"""Folders of masks may lie in a folder of this name."""
 IMAGES = ("image", "img", "photo", "frame", "rgb")
 """Starts and ends of the names of folders that hold images."""
 LISTS = (
@@ -87,8 +91,10 @@ def paired(folder: Path) -> Found:
     roots = sorted({root for path in paths if (root := _mask_root(path, of_both)) is not None})
     if not roots:
         return _in_one_folder(folder, files)
-    groups = [_beside(folder, root, files) for root in roots]
-    alone = _without_masks(paths, [root.parent for root in roots])
+    roots, finer = _of_classes(roots, paths)
+    homes = [_home(root, paths) for root in roots]
+    groups = [_beside(folder, home, root, files) for home, root in zip(homes, roots, strict=True)]
+    alone = [*finer, *_without_masks(paths, homes)]
     if len(groups) == 1:
         return groups[0]._replace(notes=[*groups[0].notes, *alone])
     pairs = [pair for group in groups for pair in group.pairs]
@@ -127,6 +133,24 @@ def _mask_root(path: Path, passed: Collection[Path] = ()) -> PurePosixPath | Non
     return None
 
 
+def _of_classes(roots: Sequence[PurePosixPath], paths: Sequence[Path]) -> tuple[list[PurePosixPath], list[str]]:
+    """Folders of masks, without those of objects if classes of the same images lie beside them; and a note on each."""
+    names = {
+        root: {path.relative_to(root).with_suffix("") for path in paths if path.is_relative_to(root)} for root in roots
+    }
+    classes = [(root.parent, names[root]) for root in roots if not _says(root.name, FINER)]
+    finer = [root for root in roots if _says(root.name, FINER) and (root.parent, names[root]) in classes]
+    notes = [f"{root}: holds objects and is not used, because classes lie beside it" for root in finer]
+    return [root for root in roots if root not in finer], notes
+
+
+def _home(root: PurePosixPath, paths: Sequence[Path]) -> PurePosixPath:
+    """The folder of masks and images: that above `masks`, and `training` for `training/v2.0/labels`."""
+    inside = (path.relative_to(root.parent) for path in paths if path.is_relative_to(root.parent))
+    of_masks_only = all(_mask_root(path) for path in inside)
+    return root.parent.parent if of_masks_only and VERSION.fullmatch(root.parent.name) else root.parent
+
+
 def _of_both(paths: Sequence[Path]) -> set[Path]:
     """Folders of images and of masks, whose own names say nothing: `semantic_drone_dataset`."""
     places = {parent for path in paths for parent in path.parents}
@@ -161,9 +185,9 @@ def _subject(name: str, words: Sequence[str]) -> str:
     return name.removesuffix(ending).removeprefix(start).strip("_-. ")
 
 
-def _beside(folder: Path, root: PurePosixPath, files: Sequence[Path]) -> Found:
-    """Masks below one folder, and the images beside it."""
-    parent = folder / root.parent
+def _beside(folder: Path, home: PurePosixPath, root: PurePosixPath, files: Sequence[Path]) -> Found:
+    """Masks below one folder, and the images beside it in their common home."""
+    parent = folder / home
     masks = [path for path in files if path.is_relative_to(folder / root)]
     images = [path for path in files if path.is_relative_to(parent) and _mask_root(path.relative_to(parent)) is None]
     if not images:
@@ -185,7 +209,7 @@ def _beside(folder: Path, root: PurePosixPath, files: Sequence[Path]) -> Found:
             f"{folder / root}: no mask belongs to an image in {parent / top}; images are {like[0]}, masks {like[1]}. "
             "Masks lie in a folder beside that of the images. A mask has its image's name, with or without a suffix"
         )
-    images_at, masks_at = (place.as_posix() for place in (root.parent / top, root))
+    images_at, masks_at = (place.as_posix() for place in (home / top, root))
     split, notes = usual_split([*by_name]), []
     if not split:
         split, notes = _lists(folder, by_name, parent / top)
@@ -220,7 +244,14 @@ def _in_one_folder(folder: Path, files: Sequence[Path]) -> Found:
             if suffix is not None and name.endswith(suffix) and name.removesuffix(suffix) in by_name
         ]
         images = [name for name in by_name if suffix is None or not name.endswith(suffix)]
+        if suffix is not None:
+            _check_single(images, by_name, suffix)
     if not pairs:
+        if gifs := files_below(folder, (".gif",)):
+            raise DataError(
+                f"{gifs[0]}: is a GIF, a format that is not read; convert such masks to PNG "
+                f"(`magick mogrify -format png {shlex.quote(str(gifs[0].parent))}/*.gif`)"
+            )
         if beside := _masks_beside(folder, {path.stem for path in files}):
             raise DataError(
                 f"{folder}: holds images and no masks, which seem to lie beside it, in {several(beside, 3)}; give the "
@@ -235,6 +266,14 @@ def _in_one_folder(folder: Path, files: Sequence[Path]) -> Found:
         return _listed(folder, pairs, _left_out(len(images) - len(pairs), 0))
     split = usual_split([image.relative_to(folder).as_posix() for image, _ in pairs])
     return Found(pairs, {"images": ".", "masks": "."}, split, [])
+
+
+def _check_single(images: Collection[str], every: Mapping[str, Path], suffix: str) -> None:
+    """Raise if an image has a second mask, whose name goes on after the suffix: `a_mask`, `a_mask_1`."""
+    for name in images:
+        first = name.rpartition(suffix)[0] + suffix
+        if first != suffix and first in every and name + suffix not in every:
+            raise DataError(f"{every[name]}: is a second mask beside {every[first].name}; merge the masks of an image")
 
 
 def _masks_beside(folder: Path, names: set[str]) -> list[str]:

@@ -317,6 +317,48 @@ def test_a_folder_of_images_and_masks_may_be_named_like_masks(place: str, tmp_pa
     assert (found["images"], found["masks"]) == (f"{place}/original_images", f"{place}/label_images_semantic")
 
 
+def test_classes_are_used_where_masks_of_objects_lie_beside_them(tmp_path: Path) -> None:
+    for side in ("training", "validation"):
+        for name in "ab":
+            picture(tmp_path / f"{side}/images/{name}.jpg")
+            for kind in ("labels", "instances", "panoptic"):
+                picture(tmp_path / f"{side}/v2.0/{kind}/{name}.png", 0, 1, 2)
+    found = guess(tmp_path)
+    assert (
+        len(found.notes) == 5 + 1
+        and "training/v2.0/panoptic: holds objects and is not used, because classes lie beside it" in found.notes
+    )
+    assert found.pairs is not None and found.pairs.count("v2.0/labels") == 4
+    assert opened(tmp_path)["val"] == [f"validation/images/{name}" for name in "ab"]
+
+
+def test_masks_without_images_do_not_go_with_those_of_another_split(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"train_set/masks/{name}.png", 0, 1)
+        picture(tmp_path / f"val_set/{name}.jpg")
+    with pytest.raises(DataError, match=r"train_set: holds masks \(masks\), but no images"):
+        guess(tmp_path)
+
+
+@pytest.mark.parametrize("also", ["c", "abc"])
+def test_several_masks_beside_an_image_are_an_error(also: str, tmp_path: Path) -> None:
+    for name in "abc":
+        picture(tmp_path / f"benign/x ({name}).png")
+        picture(tmp_path / f"benign/x ({name})_mask.png", 0, 255)
+    for name in also:
+        picture(tmp_path / f"benign/x ({name})_mask_1.png", 0, 255)
+    with pytest.raises(DataError, match=r"_mask_1\.png: is a second mask beside x \(.\)_mask\.png; merge"):
+        guess(tmp_path)
+
+
+def test_masks_of_gif_are_to_be_converted(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"train/{name}.jpg")
+        picture(tmp_path / f"train_masks/{name}_mask.gif", 0, 255)
+    with pytest.raises(DataError, match=r"a_mask\.gif: is a GIF, .* convert such masks to PNG"):
+        guess(tmp_path)
+
+
 def test_a_folder_of_images_without_masks_is_counted(tmp_path: Path) -> None:
     for name in "ab":
         picture(tmp_path / f"train/images/{name}.jpg")
