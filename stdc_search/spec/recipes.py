@@ -34,10 +34,11 @@ def with_recipe(values: Any) -> Any:
         return {**values, "training": rest}
     if recipe != "scratch" and (recipe is not None or not _leaves_the_choice(values, training)):
         return values
-    filled = {**values, "training": _filled(_scratch(values), rest)}
+    scratch = _scratch(values)
+    filled = {**values, "training": _filled(scratch, rest)}
     match values.get("search"):
         case {"finals": Mapping() as finals} as search:
-            sections = {name: SCRATCH[name] for name in finals if name in SCRATCH}
+            sections = {name: scratch[name] for name in finals if name in scratch}
             filled["search"] = {**search, "finals": _filled(sections, finals)}
     return filled
 
@@ -58,9 +59,9 @@ def _scratch(values: Mapping[str, Any]) -> dict[str, Any]:
         return SCRATCH  # images keep their sizes
     try:
         height, width = map(int, values.get("image_size", (512, 1024)))
-    except (TypeError, ValueError):
+        crop = tuple(max(round(CROPPED * length / UNIT), 1) * UNIT for length in (height, width))
+    except (TypeError, ValueError, OverflowError):
         return SCRATCH
-    crop = tuple(max(round(CROPPED * length / UNIT), 1) * UNIT for length in (height, width))
     return {**SCRATCH, "crop": crop, "augmentation": {**SCRATCH["augmentation"], "base_size": (height, width)}}
 
 

@@ -19,6 +19,7 @@ DATA = "{kind: folder, class_names: [a, b]}"
 CLASSIFIER = "{kind: classifier, classes: 2, backbone: {kind: stdc, stem: [{width: 8}, {width: 16}], stages: STAGES}}"
 
 Load = Callable[..., RunSpec]
+Complaints = Callable[..., list[str]]
 
 
 @pytest.fixture
@@ -91,10 +92,12 @@ def test_images_keep_their_size_if_windows_slide(run: Load) -> None:
 
 def test_sections_of_the_finals_have_the_recipe_too(run: Load) -> None:
     vary = "{network.head.width: {kind: choice, of: [8, 16]}}"
-    finals = "{networks: 1, epochs: 2, loss: {dice: squared}}"
+    finals = "{networks: 1, epochs: 2, loss: {dice: squared}, augmentation: {jitter: 0.2}}"
     got = run("{epochs: 1}", more=f"search: {{vary: {vary}, trials: 2, finals: {finals}}}\n").finals_run.training
     assert got is not None
     assert got.loss == SegmentationLossSpec(ohem=None, class_weights="log", auxiliary_weight=0.4, dice="squared")
+    assert isinstance(got.augmentation, ScaledCropSpec)
+    assert (got.augmentation.base_size, got.augmentation.jitter) == ((96, 400), 0.2)
     assert got.batch == 8
 
 
@@ -108,6 +111,13 @@ def test_a_dumped_spec_needs_no_recipe(run: Load, tmp_path: Path) -> None:
 def test_values_of_a_wrong_type_are_reported(run: Load, training: str) -> None:
     with pytest.raises(SpecError, match=r"training(\.recipe|\.loss\.kind)?: "):
         run(training)
+
+
+@pytest.mark.parametrize("height", ["1e999", "9" * 400])
+def test_an_image_size_without_a_recipe_is_reported(complaints: Complaints, height: str) -> None:
+    rest = f"network: {NETWORK}\ndata: {DATA}\ntraining: {{epochs: 1}}\n".replace("STAGES", STAGES)
+    told = complaints(f"image_size: [{height}, 480]\n{rest}")
+    assert [line.split(": ")[1] for line in told] == ["image_size.0"]
 
 
 def test_a_recipe_outside_of_a_file_is_an_error() -> None:
