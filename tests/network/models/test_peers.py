@@ -435,3 +435,11 @@ def test_pidnet_without_guidance_has_no_head_on_its_boundaries():
 def test_a_peer_without_heads_for_training_has_none():
     module = build(replace(NETWORKS["ddrnet"], {"auxiliary": None}))
     assert module.forward_training(image_of(64, 96)).auxiliary == ()
+
+
+@pytest.mark.parametrize(
+    "tiny", [{"kind": "regseg", "widths": (3, 16, 16, 32, 32)}, {"kind": "fast_scnn", "widths": (64, 96, 3)}]
+)
+def test_the_narrowest_layers_have_a_channel(tiny):
+    network = build(TypeAdapter(NetworkSpec).validate_python(tiny)).eval()
+    assert network(torch.randn(1, 3, 64, 96)).isfinite().all()

@@ -61,7 +61,7 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, channels: int, bins: tuple[int, ...]) -> None:
         super().__init__()
-        width = channels // len(bins)
+        width = max(channels // len(bins), 1)
         self.pools = nn.ModuleList(
             nn.Sequential(nn.AdaptiveAvgPool2d(size), ConvNorm(channels, width, 1)) for size in bins
         )

@@ -73,7 +73,7 @@ class DilatedBlock(nn.Module):
             self.conv = ConvNorm(out_channels, out_channels, 3, stride, groups=out_channels // group_width)
         else:
             self.conv = SplitConv(out_channels, dilation, group_width)
-        self.attention = SqueezeExcitation(out_channels, in_channels // 4)
+        self.attention = SqueezeExcitation(out_channels, max(in_channels // 4, 1))
         self.expand = ConvNorm(out_channels, out_channels, 1, activation=None)
         self.shortcut = Shortcut(in_channels, out_channels, stride)
         self.relu = nn.ReLU(inplace=True)
