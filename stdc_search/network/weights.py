@@ -97,15 +97,16 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
         partial: whether to take what fits; else all must.
 
     Raises:
-        WeightsError: the file is damaged, would run code, has an unknown kind, or contains NaN or infinity; or, unless
-            `partial`, something in it does not fit. The module is then as it was.
+        WeightsError: the file is damaged, would run code, has an unknown kind, or contains NaN, infinity or a negative
+            variance; or, unless `partial`, something in it does not fit. The module is then as it was.
     """
     path = Path(path)
     if (file := file_in(module)) is not None:
         if not (path.is_file() and path.samefile(file.path)):
             raise WeightsError(f"{path}: the network is an ONNX file, which holds its weights; give {file.path}")
         return Loaded("own", "", (), (), (), (), ())
-    found, fitting = _matched(module.state_dict(), _fit_best(_read(path), module.state_dict()))
+    own = module.state_dict()
+    found, fitting = _matched(own, _fit_best(_read(path), own))
     if found.misfits and not partial:
         under = f" under `{found.where}`" if found.where else ""
         raise WeightsError(
@@ -113,10 +114,11 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
             + "\n  ".join(found.misfits)
             + "\nThese may be weights of another network: give the `spec.yaml` that lies beside them."
         )
-    if broken := [name for name, tensor in fitting.items() if not tensor.isfinite().all()]:
+    fitting = {name: tensor.to(own[name].dtype) for name, tensor in fitting.items()}
+    if broken := [name for name, tensor in fitting.items() if not _is_sound(name, tensor)]:
         raise WeightsError(
-            f"{path}: {len(broken)} tensors contain NaN or infinity: {_listed(broken)}; its training failed, or the "
-            "file is damaged; give weights of an earlier epoch"
+            f"{path}: {len(broken)} tensors contain NaN, infinity or a negative variance: {_listed(broken)}; its "
+            "training failed, or the file is damaged; give weights of an earlier epoch"
         )
     module.load_state_dict(fitting, strict=False)
     return found
@@ -177,6 +179,11 @@ def _matched(own: State, file: _Recognised) -> tuple[Loaded, dict[str, Tensor]]:
 def _like(tensor: Tensor, own: Tensor) -> bool:
     """Whether a tensor can take the place of another; whole numbers are not weights, but those of a quantized one."""
     return tensor.shape == own.shape and (tensor.is_floating_point() or not own.is_floating_point())
+
+
+def _is_sound(name: str, tensor: Tensor) -> bool:
+    """Whether a network can compute with it."""
+    return bool(tensor.isfinite().all()) and not (name.endswith("running_var") and (tensor < 0).any())
 
 
 def _described(tensor: Tensor) -> str:

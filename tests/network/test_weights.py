@@ -3,6 +3,7 @@
 import math
 import os
 import pickle
+import re
 import zipfile
 from argparse import Namespace
 from collections import Counter
@@ -422,24 +423,41 @@ def test_tensors_that_are_not_plain_are_passed_over(tmp_path):
         load_weights(build(classifier("stdc1")), tmp_path / "net.tar")
 
 
-@pytest.mark.parametrize("broken", [math.nan, math.inf])
-def test_weights_that_are_no_numbers_are_refused(broken, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("backbone.stem.0.conv.weight", math.nan),
+        ("backbone.stem.0.conv.weight", math.inf),
+        ("backbone.stem.0.conv.weight", 1e300),  # infinite in float32
+        ("backbone.stem.0.bn.running_var", -1.0),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(name, broken, tmp_path):
     module = build(PRESETS["stdc1"])
     state = {name: value.clone() for name, value in module.state_dict().items()}
-    state["backbone.stem.0.conv.weight"][0, 0, 0, 0] = broken
+    state[name] = state[name].double()
+    state[name].view(-1)[0] = broken
     save_file(state, tmp_path / "w.safetensors")
-    before = module.backbone.stem[0].conv.weight.clone()
-    with pytest.raises(WeightsError, match=r"1 tensors contain NaN or infinity: backbone\.stem\.0\.conv\.weight;"):
+    before = module.state_dict()[name].clone()
+    told = f"1 tensors contain NaN, infinity or a negative variance: {re.escape(name)};"
+    with pytest.raises(WeightsError, match=told):
         load_weights(module, tmp_path / "w.safetensors")
-    assert torch.equal(module.backbone.stem[0].conv.weight, before)
+    assert torch.equal(module.state_dict()[name], before)
 
 
-def test_other_types_are_converted_with_a_word_and_whole_numbers_are_no_weights(tmp_path):
+@pytest.mark.parametrize("kind", [torch.float64, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_other_types_are_converted_with_a_word(kind, tmp_path):
+    module = build(PRESETS["stdc1"])
+    name = "backbone.stem.0.conv.weight"
+    torch.save({**module.state_dict(), name: module.state_dict()[name].to(kind)}, tmp_path / "other.pth")
+    told = str(load_weights(module, tmp_path / "other.pth"))
+    assert told.endswith(f"tensors taken, converted from {str(kind).removeprefix('torch.')}")
+
+
+def test_whole_numbers_are_no_weights(tmp_path):
     module = build(PRESETS["stdc1"])
     state = {name: value.clone() for name, value in module.state_dict().items()}
     name = "backbone.stem.0.conv.weight"
-    save_file({**state, name: state[name].double()}, tmp_path / "double.safetensors")
-    assert str(load_weights(module, tmp_path / "double.safetensors")).endswith("tensors taken, converted from float64")
     save_file({**state, name: state[name].to(torch.int8)}, tmp_path / "int8.safetensors")
     with pytest.raises(WeightsError, match=r"conv\.weight \(32, 3, 3, 3\) int8 in the file, \(32, 3, 3, 3\) here"):
         load_weights(module, tmp_path / "int8.safetensors")
