@@ -332,9 +332,9 @@ def _first_key(values: Any, path: str, whole: str) -> tuple[Any, str]:
                 return key, path[len(key) + 1 :]
             legal = list(values)
         case tuple():
-            if word.isdecimal() and int(word) < len(values):
-                return int(word), rest
             legal = list(range(len(values)))
+            if word in map(str, legal):
+                return int(word), rest
         case Unknowable():
             raise Unknown(word)
         case _:

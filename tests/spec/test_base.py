@@ -173,6 +173,7 @@ def test_the_spec_itself_does_not_change(run: RunSpec) -> None:
         ("network.backbone.stage.2.depth", "there is no `stage` in `network.backbone`; did you mean `stages`?"),
         ("netwrk", "there is no `netwrk` in the spec; did you mean `network`?"),
         ("network.backbone.stages.3.depth", "there is no `3` in `network.backbone.stages`; legal: 0, 1, 2"),
+        ("network.backbone.stages.00.depth", "there is no `00` in `network.backbone.stages`; legal: 0, 1, 2"),
         ("network.backbone.stages.-1.depth", "there is no `-1` in `network.backbone.stages`; legal: 0, 1, 2"),
         ("latency.repeats", "`latency` is null and has no `repeats`; set `latency` as a whole"),
         ("image_size.0.x", "`image_size.0` is 64 and has no `x`; set `image_size.0` as a whole"),
