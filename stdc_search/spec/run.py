@@ -25,6 +25,13 @@ from stdc_search.spec.start import StartSpec
 from stdc_search.spec.training import MEANS, SegmentationLossSpec, TrainingSpec
 from stdc_search.spec.whole import OnnxFileSpec
 
+TEACHER = "training.loss.distillation"
+SHARED = {
+    *(f"training.{name}" for name in (*MEANS, "augment_on", "compile", "seeds", "start_from")),
+    *(f"{TEACHER}.{name}" for name in ("network", "weights")),
+}
+"""Fields that all candidates of a search share."""
+
 
 class RunSpec(Spec):
     """One run. Every section but `network` is optional; each one enables a step: `network` gives costs, `latency`
@@ -267,7 +274,7 @@ class RunSpec(Spec):
     def _halving_compares_equal_lengths(self) -> Iterator[Problem]:
         if self.search is None or self.search.halving is None or self.training is None:
             return
-        length = {"training", "training.epochs", "training.steps"}
+        length = {"training.epochs", "training.steps"}
         if self.training.steps:
             length.add("training.batch")
         for name in self.search.vary:
@@ -398,11 +405,6 @@ def _misfits_with_halving(name: str, paths: Iterable[str], length: set[str]) -> 
 
 def _misfits_with_finals(paths: Iterable[str], changes: Iterable[str]) -> Iterator[Problem]:
     for path in paths:
-        if path == "training" and changes:
-            yield Problem(
-                "search.finals", "the search varies `training` as a whole; vary single fields of it, or remove these"
-            )
-            return
         section, _, field = path.partition(".")
         if section == "training" and (name := field.split(".")[0]) in changes:
             message = f"the search varies `{path}`, and this would set it for all networks; remove one"
@@ -418,9 +420,18 @@ def _misfits_of_vary(run: RunSpec, search: SearchSpec, name: str, setters: dict[
         setters[path] = name
     yield from (Problem(f"search.vary.{name}", message) for message in messages)
     for place, value in () if messages else search.vary[name].ends.items():
-        if problems := misfits(run, dict.fromkeys(paths, value)):
+        if any(_has_teacher(path, value) for path in paths):
+            message = f"has a teacher, which all candidates share; set it in `{TEACHER}`, and vary single fields"
+            yield Problem(f"search.vary.{name}.{place}", message)
+        elif problems := misfits(run, dict.fromkeys(paths, value)):
             message = f"{shown(value)} is not legal: {SpecError(*problems).brief}"
             yield Problem(f"search.vary.{name}.{place}", message)
+
+
+def _has_teacher(path: str, value: Any) -> bool:
+    """Whether a value is a loss with a teacher, or a teacher."""
+    loss = value if path == "training.loss" else {"distillation": value} if path == TEACHER else None
+    return isinstance(loss, Mapping) and loss.get("distillation") is not None
 
 
 def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterator[str]:
@@ -428,7 +439,10 @@ def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterat
     if path.split(".")[0] not in ("network", "training", "image_size"):
         yield f"`{path}` cannot vary; paths start with `network`, `training` or `image_size`"
         return
-    if path.startswith("training.") and path.removeprefix("training.") in {*MEANS, "seeds", "start_from"}:
+    if path == "training":
+        yield "`training` cannot vary as a whole: all candidates share some of its fields; vary single ones"
+        return
+    if any(f"{path}.".startswith(f"{its}.") for its in SHARED):
         yield f"`{path}` cannot vary: all candidates share it; set it once, in `training`"
         return
     if path.endswith(".kind"):

@@ -356,13 +356,6 @@ def test_finals_cannot_set_what_the_search_varies():
         tiny_search(trials=6, vary=rate, finals=finals)
 
 
-def test_finals_cannot_set_what_varies_with_the_whole_training():
-    training = tiny_search().training.model_dump()
-    whole = {"training": {"kind": "choice", "of": [training, {**training, "batch": 2}]}}
-    with pytest.raises((SpecError, ValueError), match="the search varies `training` as a whole"):
-        tiny_search(trials=6, vary=whole, finals={"epochs": 9})
-
-
 def test_the_default_number_of_finalists_is_checked_too():
     """A spec that is accepted is written into the run folder, and must be read there again."""
     with pytest.raises((SpecError, ValueError), match="6 is more than the 5 networks"):

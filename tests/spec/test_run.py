@@ -109,8 +109,49 @@ def test_data_without_a_training_is_said_not_to_be_trained_on(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "workers",
+        "seeds.0",
+        "start_from.digest",
+        "compile",
+        "augment_on",
+        "loss.distillation.weights",
+        "loss.distillation.network.head.width",
+    ],
+)
+def test_what_all_candidates_share_cannot_vary(complaints: Complaints, path: str) -> None:
+    path = f"training.{path}"
+    (told,) = complaints(f"{RUN}search: {{trials: 3, vary: {{{path}: {{kind: choice, of: [1, 2]}}}}}}\n")
+    name = f"run.yaml:5: search.vary.{path}"
+    assert told == f"{name}: `{path}` cannot vary: all candidates share it; set it once, in `training`"
+
+
+TEACHER = "{network: {kind: segmenter, classes: 11}, weights: teacher.pt}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("training.loss", f"{{distillation: {TEACHER}}}"), ("training.loss.distillation", TEACHER)],
+)
+def test_a_teacher_cannot_vary(complaints: Complaints, path: str, value: str) -> None:
+    (told,) = complaints(f"{RUN}search: {{trials: 3, vary: {{{path}: {{kind: choice, of: [{value}]}}}}}}\n")
+    assert told == (
+        f"run.yaml:5: search.vary.{path}.of.0: has a teacher, which all candidates share; set it in "
+        "`training.loss.distillation`, and vary single fields"
+    )
+
+
+@pytest.mark.parametrize(
     ("vary", "told"),
     [
+        (
+            "training: {kind: choice, of: [{epochs: 1}, {epochs: 1, batch: 2}]}",
+            [
+                "8: V.training: `training` cannot vary as a whole: all candidates share some of its fields; vary "
+                "single ones"
+            ],
+        ),
         (
             "network.backbone.stage.2.depth: {kind: int, low: 1, high: 4}",
             ["8: V.network.backbone.stage.2.depth: there is no `stage` in `network.backbone`; did you mean `stages`?"],
