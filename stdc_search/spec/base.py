@@ -158,13 +158,9 @@ def replace(spec: AnySpec, changes: Mapping[str, Any]) -> AnySpec:
     return _grown(spec, _planted(spec, changes))
 
 
-def misfits(spec: Spec, changes: Mapping[str, Any]) -> tuple[Problem, ...]:
-    """Problems that `replace` would find, without those that a spec which is still being checked has anyway."""
-    try:
-        _grown(spec, _planted(spec, changes), changed)
-    except SpecError as error:
-        return error.problems
-    return ()
+def tried(spec: AnySpec, changes: Mapping[str, Any]) -> AnySpec:
+    """`replace` for a spec that is still being checked: problems that it has anyway are left out."""
+    return _grown(spec, _planted(spec, changes), changed)
 
 
 def replacer(spec: AnySpec, options: Mapping[str, Sequence[Any]]) -> Callable[[Sequence[int]], AnySpec]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +13,18 @@ from stdc_search.errors import closest
 from stdc_search.records import IMAGE_METRICS, IOU, PIXEL_METRICS
 from stdc_search.spec import base, editor
 from stdc_search.spec.backbone import StdcSpec, TrunkSpec
-from stdc_search.spec.base import misfits, replace, value_at
+from stdc_search.spec.base import replace, tried, value_at
 from stdc_search.spec.data import DataSpec, ImagenetSpec
 from stdc_search.spec.identity import hashed
 from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec
 from stdc_search.spec.problems import Problem, SpecError, shown
 from stdc_search.spec.recipes import with_recipe
-from stdc_search.spec.rules import Spec, as_far_as_known, rule
+from stdc_search.spec.rules import Spec, Unknown, as_far_as_known, rule
 from stdc_search.spec.search import SearchSpec
 from stdc_search.spec.start import StartSpec
 from stdc_search.spec.training import MEANS, SegmentationLossSpec, TrainingSpec
+from stdc_search.spec.vary import Choice
 from stdc_search.spec.whole import OnnxFileSpec
 
 TEACHER = "training.loss.distillation"
@@ -308,15 +310,17 @@ class RunSpec(Spec):
         for name in self.search.vary:
             yield from as_far_as_known(_misfits_with_finals(self.search.paths(name), changes))
         run = self.model_copy(update={"search": None})
-        problems = misfits(run, {f"training.{name}": value for name, value in changes.items()})
-        for problem in problems:
-            field = problem.path.removeprefix("training").lstrip(".")
-            yield Problem(f"search.finals.{field}".rstrip("."), problem.message)
-        if not problems and self.search.finals.networks and not self.search.finals.warm_start:
-            again = replace(self.training, changes)
-            if again.same_but_for_seeds(self.training) and {*again.seeds} <= {*self.training.seeds}:
-                message = "trains networks exactly as the search has done; give more `epochs` or other `seeds`"
-                yield Problem("search.finals", message)
+        again = None
+        try:
+            again = tried(run, {f"training.{name}": value for name, value in changes.items()}).training
+        except SpecError as error:
+            for problem in error.problems:
+                field = problem.path.removeprefix("training").lstrip(".")
+                yield Problem(f"search.finals.{field}".rstrip("."), problem.message)
+        repeats = again and again.same_but_for_seeds(self.training) and {*again.seeds} <= {*self.training.seeds}
+        if repeats and self.search.finals.networks and not self.search.finals.warm_start:
+            message = "trains networks exactly as the search has done; give more `epochs` or other `seeds`"
+            yield Problem("search.finals", message)
         for unit in ("epochs", "steps"):
             search, finals = getattr(self.training, unit), changes.get(unit)
             if search and finals and finals < search:
@@ -419,13 +423,39 @@ def _misfits_of_vary(run: RunSpec, search: SearchSpec, name: str, setters: dict[
         messages += _path_misfits(run, path, setters)
         setters[path] = name
     yield from (Problem(f"search.vary.{name}", message) for message in messages)
+    parsed: list[Any] = []
     for place, value in () if messages else search.vary[name].ends.items():
+        place = f"search.vary.{name}.{place}"
         if any(_has_teacher(path, value) for path in paths):
             message = f"has a teacher, which all candidates share; set it in `{TEACHER}`, and vary single fields"
-            yield Problem(f"search.vary.{name}.{place}", message)
-        elif problems := misfits(run, dict.fromkeys(paths, value)):
-            message = f"{shown(value)} is not legal: {SpecError(*problems).brief}"
-            yield Problem(f"search.vary.{name}.{place}", message)
+            yield Problem(place, message)
+            continue
+        try:
+            candidate = _tried(run, search, name, value)
+        except SpecError as error:
+            yield Problem(place, f"{shown(value)} is not legal: {error.brief}")
+            continue
+        its = [value_at(candidate, path) for path in paths]
+        if its in parsed and isinstance(search.vary[name], Choice):
+            yield Problem(place, "is another value of `of` once more, with its defaults; give each value once")
+        parsed.append(its)
+
+
+def _tried(run: RunSpec, search: SearchSpec, name: str, value: Any) -> RunSpec:
+    """The run with a value of an entry of `vary`; if that is illegal, together with an end of another entry.
+
+    Raises:
+        SpecError: the value is illegal with each of these.
+    """
+    changes = dict.fromkeys(search.paths(name), value)
+    try:
+        return tried(run, changes)
+    except SpecError:
+        for other in search.vary.keys() - {name}:
+            for end in search.vary[other].ends.values():
+                with suppress(SpecError, Unknown):
+                    return tried(run, {**dict.fromkeys(search.paths(other), end), **changes})
+        raise
 
 
 def _has_teacher(path: str, value: Any) -> bool:
@@ -481,15 +511,13 @@ def _misfits_of_start(
     """Problems with a start network, given the names and values of earlier ones."""
     try:
         values = _values_of_start(run, start, paths)
-        problems = misfits(run, values)
+        tried(run, values)
     except SpecError as error:
-        values, problems = None, error.problems
-    if problems:
-        yield Problem("", f"{start.name} cannot be trained: {SpecError(*problems).brief}")
-    elif values is not None:
-        for name, others in trained:
-            if values == others:
-                message = f"{start.name} and {name} differ in nothing that varies, so they are the same network"
-                yield Problem("", f"{message}; vary what distinguishes them, or remove one")
-                return
-        trained.append((start.name, values))
+        yield Problem("", f"{start.name} cannot be trained: {error.brief}")
+        return
+    for name, others in trained:
+        if values == others:
+            message = f"{start.name} and {name} differ in nothing that varies, so they are the same network"
+            yield Problem("", f"{message}; vary what distinguishes them, or remove one")
+            return
+    trained.append((start.name, values))

@@ -200,6 +200,10 @@ def test_a_teacher_cannot_vary(complaints: Complaints, path: str, value: str) ->
             ["8: V.network.head.of.1: a mapping is not legal: network.head.widht: unknown; did you mean `width`?"],
         ),
         (
+            "network.decoder: {kind: choice, of: [{}, {width: 64}, {kind: bisenet}]}",
+            ["8: V.network.decoder.of.2: is another value of `of` once more, with its defaults; give each value once"],
+        ),
+        (
             "training.optimizer.kind: {kind: choice, of: [sgd, adamw]}",
             [
                 "8: V.training.optimizer.kind: `training.optimizer.kind` decides which fields exist and cannot "
@@ -277,6 +281,18 @@ def test_values_that_are_illegal_together_make_no_candidate() -> None:
         "network.backbone.stages.0.width: `width` 12 is not a multiple of 8, which `blocks` 4 needs (2^(blocks - 1)); "
         "nearest: 8 or 16"
     )
+
+
+def test_a_value_may_be_legal_only_together_with_one_of_another_entry() -> None:
+    stages = Choice(kind="choice", of=tuple(({"width": 16},) * count for count in (3, 4)))
+    widths = Choice(kind="choice", of=((8, 8, 8), (8, 8, 8, 8)))
+    base = run_with({"network.head.width": IntRange(kind="int", low=8, high=64)}).without_search()
+    base = replace(base, {"network.decoder": {"kind": "lite"}})
+    search = {"vary": {"network.backbone.stages": stages, "network.decoder.widths": widths}, "trials": 3}
+    run = replace(base, {"search": search})
+    assert run.candidate({name: vary.of[1] for name, vary in search["vary"].items()}).search is None
+    with pytest.raises(SpecError, match=r"is not legal: network\.decoder\.widths"):
+        replace(base, {"search": {**search, "vary": {"network.backbone.stages": stages}}})
 
 
 def test_a_run_without_a_search_has_no_candidates() -> None:
