@@ -101,6 +101,13 @@ def test_sections_of_the_finals_have_the_recipe_too(run: Load) -> None:
     assert got.batch == 8
 
 
+def test_a_wrong_section_of_the_training_is_reported_once_if_there_are_finals(run: Load) -> None:
+    more = "search: {vary: {network.head.width: {kind: choice, of: [8, 16]}}, trials: 9, finals: {epochs: 2}}\n"
+    with pytest.raises(SpecError) as caught:
+        run("{epochs: 1, augmentation: {jitter: abc}}", more=more)
+    assert [problem.path for problem in caught.value.problems] == ["training.augmentation.jitter"]
+
+
 def test_a_dumped_spec_needs_no_recipe(run: Load, tmp_path: Path) -> None:
     spec = run("{epochs: 1}")
     dump(spec, tmp_path / "again.yaml")
