@@ -423,9 +423,9 @@ def _misfits_of_vary(run: RunSpec, search: SearchSpec, name: str, setters: dict[
         messages += _path_misfits(run, path, setters)
         setters[path] = name
     yield from (Problem(f"search.vary.{name}", message) for message in messages)
-    parsed: list[Any] = []
-    for place, value in () if messages else search.vary[name].ends.items():
-        place = f"search.vary.{name}.{place}"
+    parsed: dict[str, Any] = {}
+    for end, value in () if messages else search.vary[name].ends.items():
+        place = f"search.vary.{name}.{end}"
         if any(_has_teacher(path, value) for path in paths):
             message = f"has a teacher, which all candidates share; set it in `{TEACHER}`, and vary single fields"
             yield Problem(place, message)
@@ -436,9 +436,10 @@ def _misfits_of_vary(run: RunSpec, search: SearchSpec, name: str, setters: dict[
             yield Problem(place, f"{shown(value)} is not legal: {error.brief}")
             continue
         its = [value_at(candidate, path) for path in paths]
-        if its in parsed and isinstance(search.vary[name], Choice):
-            yield Problem(place, "is another value of `of` once more, with its defaults; give each value once")
-        parsed.append(its)
+        same = [earlier for earlier, other in parsed.items() if other == its]
+        if same and isinstance(search.vary[name], Choice):
+            yield Problem(place, f"is the same as `{same[0]}` when defaults are filled in; give each value once")
+        parsed[end] = its
 
 
 def _tried(run: RunSpec, search: SearchSpec, name: str, value: Any) -> RunSpec:

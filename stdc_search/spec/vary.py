@@ -176,12 +176,6 @@ class Choice(_Listed):
     sets: Sets = None
     """Dotted paths that take the value together; default: the entry's own name."""
 
-    @rule
-    def _each_once(self) -> Iterator[Problem]:
-        twice = [value for i, value in enumerate(self.of) if value in self.of[:i]]
-        if twice:
-            yield Problem("", f"`of` has {twice[0]!r} twice; give each value once")
-
     @property
     def ends(self) -> dict[str, Any]:
         """The values that are tried when a file is read, by their place in this entry."""

@@ -201,7 +201,7 @@ def test_a_teacher_cannot_vary(complaints: Complaints, path: str, value: str) ->
         ),
         (
             "network.decoder: {kind: choice, of: [{}, {width: 64}, {kind: bisenet}]}",
-            ["8: V.network.decoder.of.2: is another value of `of` once more, with its defaults; give each value once"],
+            ["8: V.network.decoder.of.2: is the same as `of.0` when defaults are filled in; give each value once"],
         ),
         (
             "training.optimizer.kind: {kind: choice, of: [sgd, adamw]}",
