@@ -55,7 +55,7 @@ class LimitSpec(Spec):
     at_most: PositiveFloat | None = None
     """The largest value that is accepted, in the unit that the name ends with; otherwise a count. It is checked before
     training."""
-    at_least: PositiveFloat | None = None
+    at_least: Annotated[float, Field(gt=0, lt=100)] | None = None
     """The smallest score that is accepted, in percent. A network that is expected to score less is not on the front."""
 
     @rule
@@ -215,7 +215,7 @@ class SearchSpec(Spec):
 
     @rule
     def _start_names_differ(self) -> Iterator[Problem]:
-        names = [start.name if isinstance(start, StartSpec) else "ladder" for start in self.start]
+        names = ["ladder" if isinstance(start, LadderSpec) else start.name for start in self.start]
         for i, name in enumerate(names):
             if name in names[:i]:
                 yield Problem(f"start.{i}", f"a second network is called {name}; names must differ")
@@ -226,6 +226,12 @@ class SearchSpec(Spec):
             wrong, right = ("at_least", "at_most") if METRICS[name].direction == "minimize" else ("at_most", "at_least")
             if getattr(limit, wrong) is not None:
                 yield Problem(f"limits.{name}.{wrong}", f"would demand a bad value; write `{right}`")
+
+    @rule
+    def _objectives_seek_the_better_side(self) -> Iterator[Problem]:
+        for name, direction in self.objectives.items():
+            if direction != (right := METRICS[name].direction):
+                yield Problem(f"objectives.{name}", f"{direction} would seek the worst networks; write {right}")
 
     @rule
     def _trials_for_every_start(self) -> Iterator[Problem]:

@@ -66,7 +66,10 @@ def test_equal_choices_are_equal_however_they_were_made() -> None:
         ),
         ("{kind: float, low: 3, high: 2.5}", "low: `low` 3.0 is above `high` 2.5; swap them"),
         ("{kind: float, low: 0, high: 1, log: true}", "low: `low` 0.0 has no logarithm; with `log` it must be above 0"),
-        ("{kind: choice, of: [8, 16, 8]}", "`of` has 8 twice; give each value once"),
+        (
+            "{kind: choice, of: [8, 16, 8]}",
+            "of.2: is the same as `of.0` when defaults are filled in; give each value once",
+        ),
         ("{kind: choice, of: []}", "of: must have at least 1 item, not 0"),
         ("{kind: integer, low: 1, high: 2}", "kind: must be int, float or choice, not 'integer'"),
         ("{low: 1, high: 2}", "kind: missing; must be int, float or choice"),
@@ -76,7 +79,7 @@ def test_equal_choices_are_equal_however_they_were_made() -> None:
 def test_an_entry_that_spans_no_values_is_told(complaints: Complaints, entry: str, complaint: str) -> None:
     text = RUN.replace("{kind: int, low: 8, high: 16, step: 8}", entry)
     (told,) = complaints(text)
-    separator = "." if complaint.split(":")[0] in ("high", "low", "of", "kind") else ": "
+    separator = "." if complaint.split(":")[0] in ("high", "low", "of", "of.2", "kind") else ": "
     assert told == f"run.yaml:7: search.vary.network.head.width{separator}{complaint}"
 
 
@@ -101,6 +104,18 @@ def test_an_entry_that_spans_no_values_is_told(complaints: Complaints, entry: st
         (
             "objectives: {score.iou.rode: maximize}",
             "search.objectives.score.iou.rode: `data` has no class 'rode'; did you mean `road`?",
+        ),
+        (
+            "objectives: {score.miou: minimize}",
+            "search.objectives.score.miou: minimize would seek the worst networks; write maximize",
+        ),
+        (
+            "objectives: {score.iou.road: maximize, cost.macs: maximize}",
+            "search.objectives.cost.macs: maximize would seek the worst networks; write minimize",
+        ),
+        (
+            "limits: {score.miou: {at_least: 150}}",
+            "search.limits.score.miou.at_least: must be below 100, not 150",
         ),
         (
             "limits: {score.miou: {at_most: 50}}",
@@ -221,6 +236,11 @@ def test_two_start_networks_of_one_name_are_refused(complaints: Complaints) -> N
     assert complaints(f"{RUN}  start:\n    - stdc1\n    - stdc1\n") == [
         "run.yaml:10: search.start.1: a second network is called stdc1; names must differ"
     ]
+
+
+def test_wrong_start_networks_are_not_taken_for_ladders(complaints: Complaints) -> None:
+    told = complaints(f"{RUN}  start:\n    - {{ladders: 3}}\n    - stdc3\n")
+    assert all("a second network" not in line for line in told)
 
 
 def test_a_start_network_without_a_varied_path_is_refused(tmp_path: Path) -> None:
