@@ -16,7 +16,7 @@ from stdc_search.spec.backbone import StdcSpec, TrunkSpec
 from stdc_search.spec.base import replace, tried, value_at
 from stdc_search.spec.data import DataSpec, ImagenetSpec
 from stdc_search.spec.identity import hashed
-from stdc_search.spec.measurement import EvaluationSpec, LatencySpec
+from stdc_search.spec.measurement import EvaluationSpec, LatencySpec, RuntimeSpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec
 from stdc_search.spec.problems import Problem, SpecError, shown
 from stdc_search.spec.recipes import with_recipe
@@ -78,8 +78,19 @@ class RunSpec(Spec):
 
     @property
     def uses_data(self) -> bool:
-        """Whether `data` is used: to train and score a network, or to score an ONNX file."""
-        return self.data is not None and (self.training is not None or isinstance(self.network, OnnxFileSpec))
+        """Whether `data` is used: to train and score a network, to score an ONNX file, or to calibrate int8."""
+        return self.data is not None and (
+            self.training is not None
+            or isinstance(self.network, OnnxFileSpec)
+            or any(one.precision == "int8" for one in self.runtimes.values())
+        )
+
+    @property
+    def runtimes(self) -> dict[str, RuntimeSpec]:
+        """What is timed, by its place in the file."""
+        if self.latency is None:
+            return {}
+        return {"latency": self.latency, **{f"latency.also.{i}": one for i, one in enumerate(self.latency.also)}}
 
     @property
     def required_search(self) -> SearchSpec:
@@ -103,8 +114,10 @@ class RunSpec(Spec):
             epochs, steps = self.training.epochs, self.training.steps
             length = f"{epochs} epoch{'s' * (epochs > 1)}" if epochs else f"{steps} steps"
             does.append(f"training of {length} on {self.data.kind} and its score")
-        elif self.uses_data and self.data is not None:
+        elif self.data is not None and isinstance(self.network, OnnxFileSpec):
             does.append(f"score on {self.data.kind}")
+        elif self.data is not None and self.uses_data:
+            does.append(f"no training on {self.data.kind}, whose images calibrate int8")
         elif self.data is not None:
             does.append(f"no training on {self.data.kind}, as there is no `training`")
         if self.search is not None:
@@ -186,14 +199,19 @@ class RunSpec(Spec):
                 yield Problem(
                     section, "`network.kind` onnx_file is only counted, timed and scored; remove this section"
                 )
-        times = {"latency": self.latency} if self.latency else {}
-        times |= {f"latency.also.{i}": one for i, one in enumerate(self.latency.also if self.latency else ())}
-        for place, one in times.items():
+        for place, one in self.runtimes.items():
             if one.runtime in ("eager", "compile", "ncnn"):
                 message = f"`runtime: {one.runtime}` does not run ONNX files; use onnxruntime or openvino"
                 yield Problem(f"{place}.runtime", message)
             if one.precision == "int8":
                 yield Problem(f"{place}.precision", "an ONNX file is not converted; give a file that is int8 already")
+
+    @rule
+    def _int8_is_calibrated(self) -> Iterator[Problem]:
+        for place, one in self.runtimes.items():
+            if one.precision == "int8" and self.data is None and not isinstance(self.network, OnnxFileSpec):
+                message = "int8 is calibrated on training images; add the section `data`, or write fp32"
+                yield Problem(f"{place}.precision", message)
 
     @rule
     def _class_weights_fit_the_data(self) -> Iterator[Problem]:

@@ -32,6 +32,7 @@ from stdc_search.run_folder import ERROR, SPEC, note_running, running
 from stdc_search.spec.base import dump
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import RunSpec, load
+from stdc_search.spec.whole import OnnxFileSpec
 from stdc_search.storage import write_atomically
 from stdc_search.tasks import task_of
 from stdc_search.training.loop import TrainingDiverged
@@ -173,7 +174,7 @@ class _Trial:
             self.note()
         if self.spec.training is not None:
             self.train(Training(self.spec, datasets))
-        elif self.spec.uses_data and datasets is not None:
+        elif isinstance(self.spec.network, OnnxFileSpec) and datasets is not None:
             self.score(datasets.val)
 
     def score(self, data: Dataset) -> None:

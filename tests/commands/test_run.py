@@ -346,6 +346,14 @@ def test_data_without_a_training_is_left_alone_and_said_to_be(tmp_path):
     assert read(tmp_path / "run" / "results.jsonl")[0].score is None
 
 
+def test_data_without_a_training_calibrates_int8(tmp_path):
+    latency = {"runtime": "onnxruntime", "precision": "int8", "threads": 1, "warmup": 1, "repeats": 3}
+    spec = replace(tiny_search().without_search(), {"training": None, "latency": latency})
+    run(spec, tmp_path / "run")
+    (record,) = read(tmp_path / "run" / "results.jsonl")
+    assert (record.state, record.latency.precision, record.score) == ("complete", "int8", None)
+
+
 def own_data(root, names="abcdefgh", **data):
     """A run on images and masks of two classes."""
     for name in names:

@@ -96,6 +96,11 @@ def run_with(vary: dict[str, Any], **search: Any) -> RunSpec:
             "  limits: {latency.p95_ms: {at_most: 5}}}\n",
             "run.yaml:6: search.limits.latency.p95_ms: is not measured; add a section `latency`",
         ),
+        (
+            "network: {kind: segmenter}\nlatency: {also: [{runtime: openvino, precision: int8}]}\n",
+            "run.yaml:2: latency.also.0.precision: int8 is calibrated on training images; add the section `data`, or "
+            "write fp32",
+        ),
     ],
 )
 def test_sections_that_do_not_fit_are_told(complaints: Complaints, text: str, complaint: str) -> None:
@@ -106,6 +111,14 @@ def test_data_without_a_training_is_said_not_to_be_trained_on(tmp_path: Path) ->
     (tmp_path / "run.yaml").write_text(RUN.replace("training: {epochs: 1}\n", ""))
     spec = load(tmp_path / "run.yaml")
     assert spec.summary.endswith("cost; no training on scenes, as there is no `training`")
+
+
+def test_data_without_a_training_calibrates_int8(tmp_path: Path) -> None:
+    latency = "latency: {runtime: onnxruntime, precision: int8}\n"
+    (tmp_path / "run.yaml").write_text(RUN.replace("training: {epochs: 1}\n", latency))
+    spec = load(tmp_path / "run.yaml")
+    assert spec.uses_data
+    assert spec.summary.endswith("cost; latency; no training on scenes, whose images calibrate int8")
 
 
 @pytest.mark.parametrize(
