@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,21 +17,14 @@ from stdc_search.spec.data import DataSpec, ImagenetSpec
 from stdc_search.spec.identity import hashed
 from stdc_search.spec.measurement import EvaluationSpec, LatencySpec, RuntimeSpec
 from stdc_search.spec.network import ClassifierSpec, NetworkSpec, SegmenterSpec
-from stdc_search.spec.problems import Problem, SpecError, shown
+from stdc_search.spec.problems import Problem, SpecError
 from stdc_search.spec.recipes import with_recipe
-from stdc_search.spec.rules import Spec, Unknown, as_far_as_known, rule
+from stdc_search.spec.rules import Spec, as_far_as_known, rule
 from stdc_search.spec.search import SearchSpec
 from stdc_search.spec.start import StartSpec
 from stdc_search.spec.training import MEANS, SegmentationLossSpec, TrainingSpec
-from stdc_search.spec.vary import Choice
+from stdc_search.spec.variable import misfits_of_entry
 from stdc_search.spec.whole import OnnxFileSpec
-
-TEACHER = "training.loss.distillation"
-SHARED = {
-    *(f"training.{name}" for name in (*MEANS, "augment_on", "compile", "seeds", "start_from")),
-    *(f"{TEACHER}.{name}" for name in ("network", "weights")),
-}
-"""Fields that all candidates of a search share."""
 
 
 class RunSpec(Spec):
@@ -306,7 +298,7 @@ class RunSpec(Spec):
             run = self.model_copy(update={"search": None})
             setters: dict[str, str] = {}
             for name in self.search.vary:
-                yield from as_far_as_known(_misfits_of_vary(run, self.search, name, setters))
+                yield from as_far_as_known(misfits_of_entry(run, self.search, name, setters))
 
     @rule
     def _start_networks_are_legal(self) -> Iterator[Problem]:
@@ -431,80 +423,6 @@ def _misfits_with_finals(paths: Iterable[str], changes: Iterable[str]) -> Iterat
         if section == "training" and (name := field.split(".")[0]) in changes:
             message = f"the search varies `{path}`, and this would set it for all networks; remove one"
             yield Problem(f"search.finals.{name}", message)
-
-
-def _misfits_of_vary(run: RunSpec, search: SearchSpec, name: str, setters: dict[str, str]) -> Iterator[Problem]:
-    """What is wrong with an entry of `vary`, given the entry that sets each path before it."""
-    paths = search.paths(name)
-    messages: list[str] = []
-    for path in paths:
-        messages += _path_misfits(run, path, setters)
-        setters[path] = name
-    yield from (Problem(f"search.vary.{name}", message) for message in messages)
-    parsed: dict[str, Any] = {}
-    for end, value in () if messages else search.vary[name].ends.items():
-        place = f"search.vary.{name}.{end}"
-        if any(_has_teacher(path, value) for path in paths):
-            message = f"has a teacher, which all candidates share; set it in `{TEACHER}`, and vary single fields"
-            yield Problem(place, message)
-            continue
-        try:
-            candidate = _tried(run, search, name, value)
-        except SpecError as error:
-            yield Problem(place, f"{shown(value)} is not legal: {error.brief}")
-            continue
-        its = [value_at(candidate, path) for path in paths]
-        same = [earlier for earlier, other in parsed.items() if other == its]
-        if same and isinstance(search.vary[name], Choice):
-            yield Problem(place, f"is the same as `{same[0]}` when defaults are filled in; give each value once")
-        parsed[end] = its
-
-
-def _tried(run: RunSpec, search: SearchSpec, name: str, value: Any) -> RunSpec:
-    """The run with a value of an entry of `vary`; if that is illegal, together with an end of another entry.
-
-    Raises:
-        SpecError: the value is illegal with each of these.
-    """
-    changes = dict.fromkeys(search.paths(name), value)
-    try:
-        return tried(run, changes)
-    except SpecError:
-        for other in search.vary.keys() - {name}:
-            for end in search.vary[other].ends.values():
-                with suppress(SpecError, Unknown):
-                    return tried(run, {**dict.fromkeys(search.paths(other), end), **changes})
-        raise
-
-
-def _has_teacher(path: str, value: Any) -> bool:
-    """Whether a value is a loss with a teacher, or a teacher."""
-    loss = value if path == "training.loss" else {"distillation": value} if path == TEACHER else None
-    return isinstance(loss, Mapping) and loss.get("distillation") is not None
-
-
-def _path_misfits(run: RunSpec, path: str, setters: Mapping[str, str]) -> Iterator[str]:
-    """Why a path cannot vary, given which entry of `vary` sets each path before it."""
-    if path.split(".")[0] not in ("network", "training", "image_size"):
-        yield f"`{path}` cannot vary; paths start with `network`, `training` or `image_size`"
-        return
-    if path == "training":
-        yield "`training` cannot vary as a whole: all candidates share some of its fields; vary single ones"
-        return
-    if any(f"{path}.".startswith(f"{its}.") for its in SHARED):
-        yield f"`{path}` cannot vary: all candidates share it; set it once, in `training`"
-        return
-    if path.endswith(".kind"):
-        whole = path.removesuffix(".kind")
-        yield f"`{path}` decides which fields exist and cannot vary alone; vary `{whole}` as a choice of wholes"
-        return
-    for other, name in setters.items():
-        if f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}."):
-            yield f"`{path}` is set by {name!r} already; set it once"
-    try:
-        value_at(run, path)
-    except SpecError as error:
-        yield from (problem.message for problem in error.problems)
 
 
 def _exists(run: RunSpec, path: str) -> bool:
