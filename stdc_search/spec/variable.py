@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,12 @@ SHARED = {
     *(f"{TEACHER}.{name}" for name in ("network", "weights")),
 }
 """Fields that all candidates of a search share."""
+NEEDS = {
+    r"training\.loss\.auxiliary_weight": ("network.auxiliary", None),
+    r"training\.loss\.(detail_weight|detail_ignored|dice)": ("network.detail", None),
+    r"(network\..*stages\.\d+)\.(down|skip)": (r"\1.stride", 1),
+}
+"""Patterns of paths -> another path, and the value of it with which they have no effect."""
 
 
 def misfits_of_entry(run: Spec, search: SearchSpec, name: str, setters: dict[str, str]) -> Iterator[Problem]:
@@ -28,6 +35,9 @@ def misfits_of_entry(run: Spec, search: SearchSpec, name: str, setters: dict[str
     for path in paths:
         messages += _path_misfits(run, path, setters)
         setters[path] = name
+    if not messages:
+        idle = [reason for path in paths if (reason := _without_effect(run, search, path))]
+        messages += idle[:1] if len(idle) == len(paths) else []
     yield from (Problem(f"search.vary.{name}", message) for message in messages)
     if not messages:
         yield from _misfits_of_values(run, search, name)
@@ -100,3 +110,24 @@ def _path_misfits(run: Spec, path: str, setters: Mapping[str, str]) -> Iterator[
         value_at(run, path)
     except SpecError as error:
         yield from (problem.message for problem in error.problems)
+
+
+def _without_effect(run: Spec, search: SearchSpec, path: str) -> str:
+    """Why a path changes nothing; empty if it does."""
+    varied = {its for name in search.vary for its in search.paths(name)}
+    for pattern, (needed, value) in NEEDS.items():
+        if not (found := re.fullmatch(pattern, path)):
+            continue
+        other = found.expand(needed)
+        if not any(f"{other}.".startswith(f"{its}.") for its in varied) and _value(run, other) == value:
+            why = f"without `{other}`" if value is None else f"while `{other}` is {shown(value)}"
+            return f"`{path}` has no effect {why}; change that, or remove this entry"
+    return ""
+
+
+def _value(run: Spec, path: str) -> Any:
+    """The value at a path; None if there is no such field."""
+    try:
+        return value_at(run, path)
+    except SpecError:
+        return None

@@ -140,6 +140,42 @@ def test_what_all_candidates_share_cannot_vary(complaints: Complaints, path: str
     assert told == f"{name}: `{path}` cannot vary: all candidates share it; set it once, in `training`"
 
 
+@pytest.mark.parametrize(
+    ("network", "path", "values", "why"),
+    [
+        ("auxiliary: null", "training.loss.auxiliary_weight", "1, 2", "without `network.auxiliary`"),
+        ("detail: null", "training.loss.detail_weight", "1, 2", "without `network.detail`"),
+        ("detail: null", "training.loss.dice", "linear, squared", "without `network.detail`"),
+        (
+            "backbone: {stages: [{width: 16}, {width: 16, stride: 1}]}",
+            "network.backbone.stages.1.down",
+            "strided, average",
+            "while `network.backbone.stages.1.stride` is 1",
+        ),
+    ],
+)
+def test_what_changes_nothing_cannot_vary(
+    complaints: Complaints, network: str, path: str, values: str, why: str
+) -> None:
+    text = RUN.replace("classes: 11", f"classes: 11, {network}")
+    (told,) = complaints(f"{text}search: {{trials: 3, vary: {{{path}: {{kind: choice, of: [{values}]}}}}}}\n")
+    message = f"`{path}` has no effect {why}; change that, or remove this entry"
+    assert told == f"run.yaml:5: search.vary.{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    "vary",
+    [
+        "network.detail: {kind: choice, of: [null, {}]}, training.loss.dice: {kind: choice, of: [linear, squared]}",
+        "weight: {kind: int, low: 1, high: 2, sets: [training.loss.auxiliary_weight, training.loss.detail_weight]}",
+    ],
+)
+def test_what_changes_something_in_some_networks_may_vary(tmp_path: Path, vary: str) -> None:
+    text = RUN.replace("classes: 11", "classes: 11, detail: null")
+    (tmp_path / "run.yaml").write_text(f"{text}search: {{trials: 3, vary: {{{vary}}}}}\n")
+    assert load(tmp_path / "run.yaml").search is not None
+
+
 TEACHER = "{network: {kind: segmenter, classes: 11}, weights: teacher.pt}"
 
 
