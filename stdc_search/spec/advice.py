@@ -21,7 +21,33 @@ def advice(run: RunSpec) -> Iterator[str]:
             "training.backbone_norms: frozen norms suit trained weights, but these weights start at random; write "
             "`backbone_norms: trained`, or `recipe: scratch`, or give `start_from`"
         )
+    yield from _sizes_that_vary_alone(run)
+    yield from _halving_that_stops_nothing(run)
     yield from _starts_of_other_names(run)
+
+
+def _sizes_that_vary_alone(run: RunSpec) -> Iterator[str]:
+    """Image sizes to which the scale of training images does not follow."""
+    if run.search is None or run.training is None:
+        return
+    base_size = getattr(run.training.augmentation, "base_size", None)
+    varied = [path for name in run.search.vary for path in run.search.paths(name)]
+    sizes = [path for path in varied if path.split(".")[0] == "image_size"]
+    if base_size and sizes and not any(path.startswith("training.augmentation") for path in varied):
+        yield (
+            f"search.vary: `{sizes[0]}` varies, but training images are scaled to `training.augmentation.base_size` "
+            f"{list(base_size)} for every candidate; write `sets: [image_size, training.augmentation.base_size]`"
+        )
+
+
+def _halving_that_stops_nothing(run: RunSpec) -> Iterator[str]:
+    """Early stopping that begins after the last candidate."""
+    search = run.search
+    if search is not None and search.halving is not None and search.halving.probation >= search.trials:
+        yield (
+            f"search.halving.probation: the first {search.halving.probation} candidates are trained to the end, and "
+            f"there are {search.trials} trials; write fewer, or more `trials`"
+        )
 
 
 def _starts_of_other_names(run: RunSpec) -> Iterator[str]:

@@ -38,3 +38,33 @@ def test_a_start_network_that_is_not_the_papers_is_pointed_out(vary: dict, told:
     }
     spec = replace(load("stdc1_camvid480"), {"search": SearchSpec.model_validate(search)})
     assert [*advice(spec)] == told
+
+
+SIZES = {"kind": "choice", "of": [[480, 640], [720, 960]]}
+TIED = {"size": {**SIZES, "sets": ["image_size", "training.augmentation.base_size"]}}
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        (
+            {"vary": {"image_size": SIZES}, "trials": 12},
+            [
+                "search.vary: `image_size` varies, but training images are scaled to `training.augmentation.base_size` "
+                "[480, 640] for every candidate; write `sets: [image_size, training.augmentation.base_size]`"
+            ],
+        ),
+        ({"vary": TIED, "trials": 12}, []),
+        (
+            {"vary": TIED, "trials": 12, "halving": {"rungs": [1], "probation": 50}},
+            [
+                "search.halving.probation: the first 50 candidates are trained to the end, and there are 12 trials; "
+                "write fewer, or more `trials`"
+            ],
+        ),
+    ],
+)
+def test_a_setting_that_does_less_than_it_seems_to_is_pointed_out(search: dict, told: list[str]) -> None:
+    spec = load("stdc1_camvid480")
+    base = {"training.augmentation.base_size": (480, 640), "training.backbone_norms": "trained"}
+    assert [*advice(replace(spec, {**base, "search": SearchSpec.model_validate(search)}))] == told
