@@ -12,10 +12,20 @@ from stdc_search.spec.problems import Problem
 from stdc_search.spec.rules import ONCE, Spec, rule
 
 Id = Annotated[int, Field(ge=0, le=255)]
-IdKey = Annotated[Id, BeforeValidator(lambda key: int(key) if isinstance(key, str) and key.isdecimal() else key)]
+
+
+def _number(key: Any) -> Any:
+    if not (isinstance(key, str) and key.isdecimal()):
+        return key
+    if key != str(int(key)):
+        raise ValueError(f"{key} is not how an id is written; write {int(key)}")
+    return int(key)
+
+
+IdKey = Annotated[Id, BeforeValidator(_number)]
 """Keys of a file are text."""
 ID_KEYS: dict[str, JsonValue] = {
-    "propertyNames": {"type": "string", "pattern": r"^(\d{1,2}|1\d\d|2[0-4]\d|25[0-5])$"},
+    "propertyNames": {"type": "string", "pattern": r"^([0-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5])$"},
 }
 """These keys, for editors."""
 
@@ -83,8 +93,12 @@ Encoding = Annotated[
 def misfits_of_encoding(encoding: AnyEncoding, names: tuple[str, ...]) -> Iterator[Problem]:
     """What is wrong with an encoding of these classes."""
     match encoding:
-        case IdsSpec(map=ids) if ids:
+        case IdsSpec(map=ids, ignore=ignore) if ids:
             yield from _misfits_of_map(ids, names)
+            index = ids.get(ignore, "ignore")
+            if index != "ignore" and ignore != 255:  # which a map may use, since it is the default
+                message = f"`ignore` {ignore} is class {index} in `map`; remove `ignore`, or map {ignore} to ignore"
+                yield Problem("encoding.ignore", message)
         case IdsSpec(ignore=ignore) if ignore < len(names):
             message = f"`ignore` {ignore} is the id of class {names[ignore]!r}; use {len(names)} or more, 255 as a rule"
             yield Problem("encoding.ignore", message)

@@ -48,11 +48,24 @@ def test_a_path_is_dumped_as_it_was_written(tmp_path: Path, root: str) -> None:
         ),
         ({"class_names": ("a", "b"), "encoding": {"map": {1: 0, 2: 2}}}, "maps to class 2, but `class_names` has 2: 0"),
         ({"class_names": ("a", "b"), "encoding": {"map": {1: 0, 0: "ignore"}}}, "maps no id to b; every class needs"),
+        (
+            {"class_names": ("a", "b"), "encoding": {"ignore": 0, "map": {0: 0, 2: 1}}},
+            "`ignore` 0 is class 0 in `map`; remove `ignore`, or map 0 to ignore",
+        ),
+        (
+            {"class_names": ("a", "b"), "encoding": {"map": {"1": 0, "02": 1}}},
+            "02 is not how an id is written; write 2",
+        ),
     ],
 )
 def test_classes_that_cannot_be_told_apart_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         FolderSpec(kind="folder", **fields)
+
+
+def test_a_map_may_use_the_id_that_is_ignored_by_default() -> None:
+    encoding = IdsSpec(map={0: 0, 255: 1})
+    assert FolderSpec(kind="folder", class_names=("a", "b"), encoding=encoding).encoding == encoding
 
 
 def test_a_share_of_one_leaves_nothing_to_train_on(complaints: Complaints) -> None:
