@@ -61,12 +61,14 @@ backbones = st.builds(
 @st.composite
 def details(draw: st.DrawFn, levels: int) -> DetailSpec:
     chosen = tuple(draw(st.lists(st.sampled_from([1, 2, 4, 8]), min_size=1, unique=True)))
+    threshold = draw(st.floats(0.05, 0.95))
     weights = st.lists(st.floats(0, 1), min_size=len(chosen), max_size=len(chosen)).map(tuple)
+    weights = weights.filter(lambda each: sum(each) > threshold)
     return DetailSpec(
         strides=chosen,
         weights=draw(st.none() | weights),
         kernel=draw(st.sampled_from(["constant", "decayed", "trained"])),
-        threshold=draw(st.floats(0.05, 0.95)),
+        threshold=threshold,
         stage=draw(st.integers(0, levels - 1)),
         width=draw(widths),
     )

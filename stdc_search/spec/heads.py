@@ -65,6 +65,16 @@ class GuidanceSpec(Spec):
                 "give one weight per stride, or remove `weights`",
             )
 
+    @rule
+    def _some_pixels_are_detail(self) -> Iterator[Problem]:
+        most = sum(self.fusion_weights)
+        if self.kernel != "trained" and most <= self.threshold:
+            yield Problem(
+                "weights",
+                f"`weights` add up to {most:g}, which is not above `threshold` {self.threshold:g}, so no pixel is "
+                "detail; make `weights` larger, or `threshold` smaller",
+            )
+
 
 class DetailSpec(GuidanceSpec):
     """Detail guidance of an early stage."""

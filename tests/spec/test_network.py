@@ -152,6 +152,11 @@ def test_detail_maps_have_the_released_weights_or_equal_shares(fields: dict, wei
             "run.yaml:3: network.backbone.tap: unknown; did you mean `taps`?",
         ),
         (
+            "detail: {weights: [0.05, 0.03, 0.02]}",
+            "run.yaml:3: network.detail.weights: `weights` add up to 0.1, which is not above `threshold` 0.1, so no "
+            "pixel is detail; make `weights` larger, or `threshold` smaller",
+        ),
+        (
             "detail: {weights: [1, 1, -1]}",
             "run.yaml:3: network.detail.weights.2: must be at least 0, not -1",
         ),

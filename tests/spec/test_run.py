@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from stdc_search.spec.base import dump, replace, value_at
@@ -581,6 +581,7 @@ def test_every_run_loads_as_it_was_dumped(tmp_path: Path, name: str, run: RunSpe
 @several
 @given(run=runs(), data=st.data())
 def test_replacing_a_value_equals_editing_the_dumped_file(tmp_path: Path, run: RunSpec, data: st.DataObject) -> None:
+    assume(getattr(getattr(run.network, "decoder", None), "spatial", None) is None)  # it must end at the stages' stride
     stage = data.draw(st.integers(0, len(run.network.backbone.stages) - 1))
     path, value = data.draw(
         st.sampled_from(
