@@ -61,13 +61,17 @@ def best_notes(
     """
     gone = frame.loc[~frame["number"].isin(there["number"]) & (frame["front"] | (frame["origin"] != "sampler"))]
     notes = [f"removed from the run folder: {several([*gone['name']])}"] if len(gone) else []
-    if not (order := ranked(frame, objectives)):
+    if not ranked(frame, objectives):
         return [*notes, "no best network: none is on the front"]
     if spec is None:
         return [*notes, "no best network: no folder of the front is left"]
     if not objectives:
         return [*notes, f"network: {spec}"]
+    return [*notes, f"best network {where}{best_by(frame, objectives, ranked(there, objectives)[0])}: {spec}"]
+
+
+def best_by(frame: pd.DataFrame, objectives: Mapping[str, Direction], best: int) -> str:
+    """By what the best network was chosen, and whether better ones were removed: `by mIoU of those that are left`."""
     by = first(objectives, "maximize") or next(iter(objectives))
-    by = "expected " * (f"expected.{by}" in frame) + METRICS[by].title.removesuffix(" %")
-    left = "" if order[0] in there["number"].tolist() else " of those that are left"
-    return [*notes, f"best network {where}by {by}{left}: {spec}"]
+    left = "" if ranked(frame, objectives)[0] == best else " of those that are left"
+    return "by " + "expected " * (f"expected.{by}" in frame) + METRICS[by].title.removesuffix(" %") + left

@@ -82,10 +82,37 @@ def test_the_networks_of_the_finals_and_of_the_front_are_described(found):
 
 def test_the_first_sentence_names_the_best_network(found, folder):
     assert re.fullmatch(
-        r"The best network of the finals, by expectation, is .+: mIoU \d+\.\d ± \d+\.\d %, [\d.]+ ms, [\d.]+ GMACs\. "
+        r"The best network of the finals by expected mIoU is .+: mIoU \d+\.\d ± \d+\.\d %, [\d.]+ ms, [\d.]+ GMACs\. "
         rf"For a bound of your own: stdc-search best '?{re.escape(str(folder))}'? --at-most 20ms",
         found["lead"],
     )
+
+
+def lead_of(folder: Path) -> str:
+    return gather(folder, write_report(folder), Extras())["lead"]
+
+
+RISING = [record(number, 40.0 + number, 50.0 + 10 * number) for number in range(4)]
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (1, 3)])
+def test_without_a_best_network_in_the_finals_the_first_sentence_is_about_the_search(numbers, tmp_path):
+    """Also if the best one of the search is in the finals."""
+    folder = write_run(tmp_path / "run", RISING)
+    write_run(folder / "finals", [record(number, 60.0, 50.0 + 10 * number) for number in numbers])
+    shutil.rmtree(folder / "finals/networks")
+    assert lead_of(folder).startswith("The best network of the search by expected mIoU is 0003: mIoU 42.7 ± ")
+
+
+def test_the_first_sentence_tells_if_better_networks_were_removed(tmp_path):
+    folder = write_run(tmp_path / "run", RISING)
+    shutil.rmtree(folder / "networks/0003")
+    assert lead_of(folder).startswith("The best network of the search by expected mIoU of those that are left is 0002: ")
+
+
+def test_without_an_accuracy_to_maximise_the_first_sentence_names_what_is_minimised(tmp_path):
+    folder = write_run(tmp_path / "run", RISING, spec(objectives={"latency.median_ms": "minimize"}))
+    assert lead_of(folder) == "The best network of the search by median ms is 0000: 50 ms, 2.75 GMACs."
 
 
 def test_the_title_and_the_picture_tell_the_finals_from_the_search(found):

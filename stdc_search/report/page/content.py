@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from stdc_search.palette import Palette
-from stdc_search.records import METRICS, Machine, PartCost, Record, read, read_machines
+from stdc_search.records import METRICS, Direction, Machine, PartCost, Record, read, read_machines
 from stdc_search.report.candidates import first
 from stdc_search.report.page import figures
 from stdc_search.report.page.pictures import Pictures
+from stdc_search.report.verdict import best_by
 from stdc_search.report.words import label, length, short_titles
 from stdc_search.report.writing import Report
 from stdc_search.run_folder import (
@@ -112,22 +113,25 @@ def _lead(folder: Path, run: RunSpec, report: Report) -> str:
     """A sentence that names the network to take; empty if none is the best."""
     if run.search is None or report.best is None:
         return ""
-    source = report.finals or report
-    row = source.candidates.set_index("number").loc[report.best].to_dict()
-    said = [*_said_of_accuracy(row, run)]
+    objectives = run.search.objectives
+    source = report.finals if report.finals is not None and report.finals.best is not None else report
+    frame = source.candidates
+    row = frame.set_index("number").loc[report.best].to_dict()
+    said = [*_said_of_accuracy(row, objectives)]
     if not pd.isna(row.get(TIME)):
         said.append(f"{row[TIME]:.3g} ms" + " (predicted)" * (row.get("latency.source") == "predicted"))
-    stage = "the finals" if report.finals else "the search"
+    said.append(f"{row['cost.macs'] / 1e9:.2f} GMACs")
+    stage = "the search" if source is report else "the finals"
+    lead = f"The best network of {stage} {best_by(frame, objectives, report.best)} is {row['name']}: {', '.join(said)}."
+    if first(objectives, "maximize") is None:  # `stdc-search best` would look for the most accurate one
+        return lead
     best = f"stdc-search best {shlex.quote(str(folder))} --at-most"
-    return (
-        f"The best network of {stage}, by expectation, is {row['name']}: {', '.join(said)}, "
-        f"{row['cost.macs'] / 1e9:.2f} GMACs. For a bound of your own: {best} {'20ms' if TIME in row else '2GMACs'}"
-    )
+    return f"{lead} For a bound of your own: {best} {'20ms' if TIME in row else '2GMACs'}"
 
 
-def _said_of_accuracy(row: Mapping[Any, Any], run: RunSpec) -> Iterator[str]:
+def _said_of_accuracy(row: Mapping[Any, Any], objectives: Mapping[str, Direction]) -> Iterator[str]:
     """The expected accuracy with its interval, else the mean of its trainings."""
-    by = first(run.required_search.objectives, "maximize")
+    by = first(objectives, "maximize")
     if by is None or by not in row:
         return
     title = METRICS[by].title.removesuffix(" %")
