@@ -27,6 +27,8 @@ ALWAYS = (
     "cost.parameters",
 )
 """Figures that are drawn whether they are objectives or not."""
+LOOKED_UP = ("name", "front", "time")
+"""Columns that only some tables have, and that are looked for by these titles."""
 
 
 def candidates(
@@ -115,7 +117,7 @@ def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction], *, every: bo
     for name in dict.fromkeys([*objectives, *bounded, *ALWAYS]):
         if f"expected.{name}" in frame:
             columns[f"expected {METRICS[name].title}"] = frame[f"expected.{name}"]
-            columns["± %"] = frame[f"interval.{name}"]
+            columns[f"± {METRICS[name].title}"] = frame[f"interval.{name}"]
             columns["P(front) %"] = 100 * frame["probability"]
         if name in frame:
             columns[METRICS[name].title] = frame[name] / METRICS[name].scale
@@ -131,7 +133,10 @@ def shown(frame: pd.DataFrame, objectives: Mapping[str, Direction], *, every: bo
     if len(set(timed_on(frame))) > 1:
         columns["machine"] = timed_on(frame).str[:8]
     varied = [name.removeprefix("values.") for name in frame if name.startswith("values.")]
-    columns |= {title: frame[f"values.{name}"] for name, title in short_titles(varied).items()}
+    for name, title in short_titles(varied).items():
+        while title in columns or title in LOOKED_UP:
+            title += " (varied)"
+        columns[title] = frame[f"values.{name}"]
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
@@ -188,6 +193,8 @@ def _conditions(timed: Latency) -> list[str]:
     parts = [timed.runtime, timed.output, f"{timed.threads} threads"]
     parts += [timed.precision] if timed.precision != "fp32" else []
     parts += [timed.device] if timed.device != "cpu" else []
+    parts += [timed.memory_format] if timed.memory_format != "contiguous" else []
+    parts += [f"batch {timed.batch}"] if timed.batch > 1 else []
     return [*parts, f"on {timed.machine[:8]}"] if timed.machine else parts
 
 

@@ -174,7 +174,7 @@ class Comparison:
                 continue
             title = METRICS[name].title
             if name in self.objectives and f"expected.{name}" in row:
-                found |= {f"expected {title}": row[f"expected.{name}"], "± %": row[f"interval.{name}"]}
+                found |= {f"expected {title}": row[f"expected.{name}"], f"± {title}": row[f"interval.{name}"]}
             found[title] = row[name] / METRICS[name].scale
         return {**found, "dominated by": ", ".join(self._better(one, index))}
 

@@ -105,8 +105,8 @@ def front_so_far(spec: RunSpec, found: Sequence[Record]) -> tuple[pd.DataFrame, 
     objectives = spec.required_search.objectives
     frame = candidates(complete, objectives, spec)
     table = shown(frame, objectives)
-    titles = [METRICS[name].title for name in objectives]
-    wanted = {"network", "name", "front", "± %", "P(front) %", *titles, *(f"expected {title}" for title in titles)}
+    figures = [before + METRICS[name].title for name in objectives for before in ("", "expected ", "± ")]
+    wanted = {"network", "name", "front", "P(front) %", *figures}
     return table.loc[:, [name for name in table if name in wanted]], title
 
 

@@ -123,6 +123,26 @@ def test_further_runtimes_have_a_column_each():
     assert table["onnxruntime labels 2 threads ms"].tolist() == [55.5]
 
 
+def test_runtimes_that_differ_in_batch_or_memory_format_have_a_column_each():
+    first = record(0).latency
+    also = [first.model_copy(update={"batch": 4}), first.model_copy(update={"memory_format": "channels_last"})]
+    table = shown(candidates([record(0, latency_also=(first, *also))], OBJECTIVES), OBJECTIVES)
+    assert [name for name in table if name.startswith("eager")] == [
+        "eager labels 2 threads ms",
+        "eager labels 2 threads batch 4 ms",
+        "eager labels 2 threads channels_last ms",
+    ]
+
+
+@pytest.mark.parametrize("name", ["network", "name", "front", "GMACs", "seeds", "machine", "time", "network (varied)"])
+def test_what_varies_never_takes_the_place_of_another_column(name):
+    frame = candidates([record(0, values={name: 7, "network": 8})], OBJECTIVES)
+    table = shown(frame, OBJECTIVES)
+    assert table["network"].tolist() == ["0000"] and table["GMACs"].tolist() == [5.5]
+    assert table.iloc[0, -1] == 8 and (name == "network" or 7 in table.iloc[0].tolist())
+    assert class_table(frame, table).columns.tolist() == ["class", "0000 %"]
+
+
 def test_a_sub_spec_that_varies_is_one_cell():
     frame = candidates([record(0, values={"block": {"kind": "stdc", "width": 8}, "detail": None})], OBJECTIVES)
     assert frame.loc[0, "values.block"] == '{"kind": "stdc", "width": 8}'
@@ -192,7 +212,19 @@ def test_the_best_network_is_the_one_that_is_expected_to_be():
 
 def test_what_is_expected_stands_before_what_was_scored():
     table = shown(candidates(SEARCHED, OBJECTIVES, spec()), OBJECTIVES)
-    assert table.columns[3:7].tolist() == ["expected mIoU %", "± %", "P(front) %", "mIoU %"]
+    assert table.columns[3:7].tolist() == ["expected mIoU %", "± mIoU %", "P(front) %", "mIoU %"]
     assert "seeds" not in table
     again = shown(candidates([*SEARCHED, record(13, 30.0, 58.0, repeats=1)], OBJECTIVES, spec()), OBJECTIVES)
     assert again.columns[7:9].tolist() == ["seeds", "SE %"]
+
+
+def test_every_expected_score_has_its_own_interval():
+    run = replace(spec(), {"search.limits": {"score.iou.car": {"at_least": 10}}})
+    found = [
+        one.model_copy(update={"score": one.score.model_copy(update={"iou": {"car": 20 + 8.0 * (i * 13 % 8)}})})
+        for i, one in enumerate(SEARCHED)
+    ]
+    frame = candidates(found, OBJECTIVES, run)
+    table = shown(frame, OBJECTIVES)
+    assert table["± mIoU %"].tolist() == frame["interval.score.miou"].tolist()
+    assert table["± car IoU %"].tolist() == frame["interval.score.iou.car"].tolist()

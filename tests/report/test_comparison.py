@@ -86,10 +86,19 @@ def test_repeats_tell_what_half_and_all_of_them_attain(scores, half, every):
 
 def test_expected_scores_are_compared_and_not_the_lucky_ones():
     comparison = compared(front("a", [(30, 10)], interval=2.0), front("b", [(40, 20)], interval=1.0))
-    assert comparison.networks[["expected mIoU %", "± %", "mIoU %"]].iloc[0].tolist() == [30.0, 2.0, 35.0]
+    assert comparison.networks[["expected mIoU %", "± mIoU %", "mIoU %"]].iloc[0].tolist() == [30.0, 2.0, 35.0]
     assert comparison.attained["b %"].iloc[-1] == 40.0
     assert comparison.picture.lines[0].dots == ((10.0, 30.0, 2.0),)
     assert comparison.picture.y.title == "expected mIoU, %"
+
+
+def test_every_expected_score_has_its_own_interval():
+    objectives = {"score.miou": "maximize", "score.iou.car": "maximize"}
+    fronts = [front("a", [(30, 10)], objectives, interval=2.0), front("b", [(40, 20)], objectives, interval=2.0)]
+    for one in fronts:
+        one.frame["expected.score.iou.car"], one.frame["interval.score.iou.car"] = 10.0, 7.0
+    row = compared(*fronts, objectives=objectives).networks.iloc[0]
+    assert row[["± mIoU %", "± car IoU %"]].tolist() == [2.0, 7.0]
 
 
 def test_with_a_third_objective_nothing_is_attained_and_no_line_is_drawn():
