@@ -29,7 +29,7 @@ from pydantic import ValidationError
 
 from stdc_search.errors import DamagedError, FolderInUseError, UserError, several
 from stdc_search.records import Record, read
-from stdc_search.storage import UNFINISHED, cut_torn_line, write_atomically
+from stdc_search.storage import UNFINISHED, cut_torn_line, is_being_written, write_atomically
 
 if TYPE_CHECKING:
     from stdc_search.spec.run import RunSpec
@@ -86,9 +86,13 @@ def worst_folders(candidate: Path) -> list[tuple[Path, str, float]]:
     places = {path.name: path for path in (candidate / WORST).glob("*/")}
     if not places or not (candidate / SCORES).is_file():
         return []
-    with (candidate / SCORES).open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["image"] in places]
-    return sorted(((places[row["image"]], row["name"], float(row["miou"])) for row in rows), key=lambda one: one[2])
+    try:
+        with (candidate / SCORES).open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["image"] in places]
+        found = [(places[row["image"]], row["name"], float(row["miou"])) for row in rows]
+    except (KeyError, TypeError, ValueError, csv.Error):  # the file is damaged
+        return []
+    return sorted(found, key=lambda one: one[2])
 
 
 def seed_folder(candidate: Path, seed: int, first: int) -> Path:
@@ -204,8 +208,9 @@ def locked(run: Path) -> Iterator[Path]:
     check_own(run)
     try:
         with FileLock(run / LOCK, timeout=0):
-            for orphan in run.rglob(f".*{UNFINISHED}"):
-                orphan.unlink()
+            for file in run.rglob(f".*{UNFINISHED}"):
+                if not is_being_written(file):
+                    file.unlink(missing_ok=True)
             cut_torn_line(run / RESULTS)
             yield run
     except Timeout:

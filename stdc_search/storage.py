@@ -34,6 +34,23 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def is_being_written(temporary: Path) -> bool:
+    """Whether another process of this machine that still runs is writing a temporary file, as `report` may.
+
+    A process of another machine is taken for one that ended.
+    """
+    number = temporary.name.removesuffix(UNFINISHED).rpartition(".")[2]
+    if not number.isdecimal() or int(number) == os.getpid():  # in containers, a killed process often had our number
+        return False
+    try:
+        os.kill(int(number), 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
 def append_line(path: Path, line: str) -> None:
     """Add a line to a file: one write, on disk when this returns; nothing is left of a write that failed."""
     data = f"{line}\n".encode()

@@ -1,6 +1,7 @@
 """The files of a run's folder."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -84,13 +85,23 @@ def test_a_locked_folder_keeps_others_out_until_it_is_left(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    orphan = candidate_folder(tmp_path, 0) / f".{WEIGHTS}.42{UNFINISHED}"
+    orphan = candidate_folder(tmp_path, 0) / f".{WEIGHTS}.{2**22 + 1}{UNFINISHED}"  # above all numbers of processes
     orphan.parent.mkdir(parents=True)
     orphan.touch()
     (tmp_path / RESULTS).write_text('{"torn": ')
     with locked(tmp_path):
         assert not orphan.exists()
         assert (tmp_path / RESULTS).read_text("utf-8") == ""
+
+
+def test_what_a_live_process_is_writing_is_kept(tmp_path):
+    (tmp_path / "report").mkdir()
+    names = {f".index.html.{number}{UNFINISHED}" for number in (os.getppid(), os.getpid(), 2**22 + 1, "x", 10**30)}
+    for name in names:
+        (tmp_path / "report" / name).touch()
+    with locked(tmp_path):
+        left = {path.name for path in (tmp_path / "report").iterdir()}
+    assert left == {f".index.html.{os.getppid()}{UNFINISHED}"}
 
 
 def test_candidates_come_by_their_numbers_and_other_folders_are_left_out(tmp_path):

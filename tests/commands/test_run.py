@@ -232,7 +232,9 @@ def test_weights_of_which_nothing_fits_stop_a_run(tmp_path):
 
 def test_what_a_killed_write_left_is_removed(finished):
     spec, folder, _ = finished
-    orphan = folder / "networks" / "0000" / ".weights.safetensors.4242.stdc-search"
+    orphan = (
+        folder / "networks" / "0000" / f".weights.safetensors.{2**22 + 1}.stdc-search"
+    )  # above all numbers of processes
     orphan.touch()
     run(spec, folder)
     assert not orphan.exists()
