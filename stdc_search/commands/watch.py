@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +17,7 @@ NAMES = (HOST, "localhost")
 """What a browser may call this machine. Another name comes from a foreign page that was made to point here."""
 WAITING = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="5">'
-    "<title>Waiting</title><p>No candidate has finished yet; this page looks again every 5 seconds.</p></html>"
+    "<title>Waiting</title><p>{}; this page looks again every 5 seconds.</p></html>"
 )
 
 
@@ -51,13 +52,17 @@ class Watch(ThreadingHTTPServer):
         return " ".join(str(file.stat().st_size if file.is_file() else 0) for file in files)
 
     def page(self) -> str:
-        """The page as it is now."""
+        """The page as it is now, with the state that it shows; if there is none, why."""
         with self._lock:  # two tabs need it once
             if (state := self.state()) != self._made:
-                if report(self.folder).candidates.empty:
-                    return WAITING
+                try:
+                    if report(self.folder).candidates.empty:
+                        return WAITING.format("No candidate has finished yet")
+                except UserError as error:
+                    return WAITING.format(escape(f"The report cannot be made: {error}"))
                 self._made = state
-            return (self.folder / PAGE).read_text("utf-8")
+            page = (self.folder / PAGE).read_text("utf-8")
+            return page.replace("<head>", f'<head><meta name="state" content="{state}">', 1)
 
 
 class _Handler(BaseHTTPRequestHandler):

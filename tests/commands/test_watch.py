@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import threading
 
 import pytest
@@ -41,6 +42,26 @@ def test_the_page_follows_the_run(server):
     before = (server.folder / "report" / "index.html").stat().st_mtime_ns
     assert asked(server)[1] == page  # nothing has changed, so it is not made again
     assert (server.folder / "report" / "index.html").stat().st_mtime_ns == before
+
+
+def test_a_page_knows_the_state_that_it_shows(server):
+    """A candidate that ends while a browser loads the page makes it load again."""
+    append(server.folder / "results.jsonl", record(0))
+    page = asked(server)[1]
+    append(server.folder / "results.jsonl", record(1))
+    shown = re.search(r'<head><meta name="state" content="([^"]+)">', page)
+    assert shown and shown[1] != asked(server, "/state")[1]
+    shown = re.search(r'<head><meta name="state" content="([^"]+)">', asked(server)[1])
+    assert shown and shown[1] == asked(server, "/state")[1]
+
+
+def test_a_report_that_cannot_be_made_says_why_and_looks_again(server):
+    (server.folder / "results.jsonl").write_text('{"<b>": 1}\n', "utf-8")
+    status, page = asked(server)
+    assert status == 200 and 'http-equiv="refresh"' in page
+    assert "The report cannot be made: " in page and "results.jsonl:1: is not a record" in page and "<b>" not in page
+    (server.folder / "results.jsonl").write_text(record(0).model_dump_json() + "\n", "utf-8")
+    assert "candidates: 1 complete" in asked(server)[1]
 
 
 @pytest.mark.parametrize("path", ["/spec.yaml", "/../spec.yaml", "/report/index.html", "/state/x"])
