@@ -86,7 +86,7 @@ class Palette:
         legend = [
             (f"{entries[i]} (not painted)", None) if i in self.bare else (entries[i], _colour(self.colours[i]))
             for i in seen
-            if i != IGNORED
+            if i < len(entries)
         ]
         return (*legend, ("ignored", BLACK)) if IGNORED in seen else tuple(legend)
 

@@ -55,23 +55,27 @@ def overlay(predictors: Sequence[Predictor], palette: Palette) -> Overlay | None
     """What the picture shows: of each image the photo, the truth, and what the networks predict.
 
     Args:
-        predictors: the first one decides which images are shown; one that lacks their predictions is left out.
+        predictors: the first one decides which images are shown; one that lacks their predictions is left out. So is
+            an image with a damaged file.
         palette: of the classes.
 
     Returns:
-        The picture; None if the first network has no samples.
+        The picture; None if the first network has no samples, or only damaged ones.
     """
     samples = [{path.name: path for path in sample_folders(one.folder)} for one in predictors]
-    if not samples[0]:
-        return None
     with_all = [(one, its) for one, its in zip(predictors, samples, strict=True) if its.keys() >= samples[0].keys()]
     seen: set[int] = set()
     rows = []
     for name in samples[0]:
-        image, *labels = _read(samples[0][name], SAMPLE_PARTS)
-        labels += [_read(its[name], SAMPLE_PARTS[2:])[0] for _, its in with_all[1:]]
+        read = [parts for _, its in with_all if (parts := read_sample(its[name])) is not None]
+        if len(read) < len(with_all):
+            continue
+        image, truth, _ = read[0]
+        labels = [truth, *(prediction for _, _, prediction in read)]
         seen |= {*np.unique(np.stack(labels)).tolist()}
         rows.append((image, *(palette.blend(image, one) for one in labels)))
+    if not rows:
+        return None
     shown = [one for one, _ in with_all]
     return Overlay(
         title="Validation images, their labels and predictions",
@@ -83,10 +87,16 @@ def overlay(predictors: Sequence[Predictor], palette: Palette) -> Overlay | None
     )
 
 
-def _read(sample: Path, parts: Sequence[str]) -> list[Rgb]:
+def read_sample(sample: Path) -> tuple[Rgb, Rgb, Rgb] | None:
+    """Photo, truth and prediction of a sample; None if one is missing or damaged."""
     from PIL import Image
 
-    return [np.asarray(Image.open(sample / f"{part}.png")) for part in parts]
+    try:
+        image, truth, prediction = (np.asarray(Image.open(sample / f"{part}.png")) for part in SAMPLE_PARTS)
+    except Exception:  # decoders raise whatever they like on broken files
+        return None
+    fits = image.ndim == 3 and image.shape[:2] == truth.shape == prediction.shape
+    return (image, truth, prediction) if fits else None
 
 
 def _column(one: Predictor) -> str:

@@ -331,7 +331,7 @@ def _label_edge(edge: Edge, axis: Axis, ratio: float | None) -> None:
     """Title and ticks; `ratio` is that of a logarithmic edge's ends."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    edge.set_label_text(axis.title, size=TEXT_PT, color=INK)
+    edge.set_label_text(literal(axis.title), size=TEXT_PT, color=INK)
     if ratio is not None:
         subs = (1, 1.5, 2, 3, 4, 5, 7) if ratio < 12 else (1, 2, 5) if ratio < 300 else (1,)
         edge.set_major_locator(LogLocator(subs=subs))

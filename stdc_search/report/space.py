@@ -135,7 +135,7 @@ def draw_space(
     for name, costs in landmarks.items():
         place = (costs[1] / MACS.scale, costs[0] / PARAMETERS.scale)
         axes.plot(*place, "*", color=GIVEN, markersize=13, markeredgecolor="white")
-        text = axes.annotate(title_of(name), place, (8, -3), **{**small, "fontsize": TEXT_PT, "color": GIVEN})
+        text = axes.annotate(literal(title_of(name)), place, (8, -3), **{**small, "fontsize": TEXT_PT, "color": GIVEN})
         text.set_path_effects([withStroke(linewidth=3, foreground="white")])
     axes.set_xlabel(MACS.axis, color=INK, size=TEXT_PT)
     axes.set_ylabel(PARAMETERS.axis, color=INK, size=TEXT_PT)

@@ -10,16 +10,19 @@ import shlex
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stdc_search.records import Cost, PartCost
+from stdc_search.records import Cost, PartCost, Record
 from stdc_search.report.page import Extras, write_page
 from stdc_search.report.page.content import TimedPart, gather
 from stdc_search.report.page.figures import FINAL
 from stdc_search.report.plots import SEARCHED
 from stdc_search.report.writing import write_report
 from stdc_search.run_folder import PAGE
+from stdc_search.spec.base import dump, replace
+from stdc_search.spec.run import load
 from tests.report.fakes import record, spec, write_run, write_sample
 
 EVIL = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 1'>\"'&"
@@ -47,6 +50,12 @@ PARTS = [
     for name, macs, ms in (("backbone.stem.0", 1_000_000, 0.5), ("head", 3_000_000, 1.5))
 ]
 EXTRAS = Extras(lambda _: PARTS, {"score.miou": {"blocks": 0.5, EVIL: 0.25}})
+
+RISING = [record(number, 40.0 + number, 50.0 + 10 * number) for number in range(4)]
+
+
+def gathered(folder: Path) -> dict[str, Any]:
+    return gather(folder, write_report(folder), Extras())
 
 
 @pytest.fixture(scope="module")
@@ -88,31 +97,26 @@ def test_the_first_sentence_names_the_best_network(found, folder):
     )
 
 
-def lead_of(folder: Path) -> str:
-    return gather(folder, write_report(folder), Extras())["lead"]
-
-
-RISING = [record(number, 40.0 + number, 50.0 + 10 * number) for number in range(4)]
-
-
 @pytest.mark.parametrize("numbers", [(1, 2), (1, 3)])
 def test_without_a_best_network_in_the_finals_the_first_sentence_is_about_the_search(numbers, tmp_path):
     """Also if the best one of the search is in the finals."""
     folder = write_run(tmp_path / "run", RISING)
     write_run(folder / "finals", [record(number, 60.0, 50.0 + 10 * number) for number in numbers])
     shutil.rmtree(folder / "finals/networks")
-    assert lead_of(folder).startswith("The best network of the search by expected mIoU is 0003: mIoU 42.7 ± ")
+    assert gathered(folder)["lead"].startswith("The best network of the search by expected mIoU is 0003: mIoU 42.7 ± ")
 
 
 def test_the_first_sentence_tells_if_better_networks_were_removed(tmp_path):
     folder = write_run(tmp_path / "run", RISING)
     shutil.rmtree(folder / "networks/0003")
-    assert lead_of(folder).startswith("The best network of the search by expected mIoU of those that are left is 0002: ")
+    assert gathered(folder)["lead"].startswith(
+        "The best network of the search by expected mIoU of those that are left is 0002: "
+    )
 
 
 def test_without_an_accuracy_to_maximise_the_first_sentence_names_what_is_minimised(tmp_path):
     folder = write_run(tmp_path / "run", RISING, spec(objectives={"latency.median_ms": "minimize"}))
-    assert lead_of(folder) == "The best network of the search by median ms is 0000: 50 ms, 2.75 GMACs."
+    assert gathered(folder)["lead"] == "The best network of the search by median ms is 0000: 50 ms, 2.75 GMACs."
 
 
 def test_the_title_and_the_picture_tell_the_finals_from_the_search(found):
@@ -154,6 +158,100 @@ def test_plotly_knows_every_property_of_the_pictures(found):
     assert {*found["figures"]} == {"front", "volume", "agreement", "importances"}
     for figure in found["figures"].values():
         graph_objects.Figure(**figure)
+
+
+@pytest.mark.parametrize("content", [None, b"\x89PNG\r\n\x1a\n damaged"])
+def test_what_is_damaged_is_left_out_and_the_rest_is_shown(content, tmp_path):
+    folder = write_run(tmp_path / "run", RISING)
+    for number in range(4):
+        place = folder / f"networks/{number:04d}"
+        (place / "curve.csv").write_text(CURVE, "utf-8")
+        (place / "images.csv").write_text("image,name,miou\n4,a,12\n", "utf-8")
+        write_sample(place / "sample/worst/4")
+    for number, name in enumerate(("sample/50/truth.png", "curve.csv", "spec.yaml", "images.csv")):
+        damaged = folder / f"networks/{number:04d}" / name
+        damaged.write_bytes(content) if content is not None else damaged.unlink()
+    networks = gathered(folder)["networks"]
+    parts = ("samples", "curves", "spec", "worst")
+    assert [[bool(networks[number][part]) for part in parts] for number in range(4)] == [
+        [lost != part for part in parts] for lost in parts
+    ]
+
+
+def test_a_curve_with_a_loss_that_is_no_number_is_drawn_with_a_gap(tmp_path):
+    folder = write_run(tmp_path / "run", RISING)
+    (folder / "networks/0002/curve.csv").write_text(CURVE + "3,30,nan,0.1,,3\n", "utf-8")
+    (curve,) = gathered(folder)["networks"][2]["curves"]
+    assert curve["loss"] == [2.5, 2.1, None]
+
+
+def test_curves_are_those_of_all_trainings_of_a_network(tmp_path):
+    again = record(4, 48.0, 80.0, repeats=3, values=RISING[3].values)
+    folder = write_run(tmp_path / "run", [*RISING, again])
+    repeat = load(folder / "networks/0004/spec.yaml")
+    dump(replace(repeat, {"training.seeds": [1]}), folder / "networks/0004/spec.yaml")
+    for number in (3, 4):
+        (folder / f"networks/{number:04d}/curve.csv").write_text(CURVE, "utf-8")
+    assert [curve["seed"] for curve in gathered(folder)["networks"][3]["curves"]] == [0, 1]
+
+
+def test_only_a_completed_repeat_is_listed_as_one(tmp_path):
+    values = RISING[3].values
+    failed = record(5, state="failed", score=None, repeats=3, values=values, reason="the loss is nan")
+    folder = write_run(tmp_path / "run", [*RISING, record(4, 48.0, 80.0, repeats=3, values=values), failed])
+    assert [row[2] for row in gathered(folder)["candidates"]["rows"]][4:] == ["repeat", "failed"]
+
+
+def test_of_more_networks_than_are_described_the_best_and_the_named_ones_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("stdc_search.report.page.content.DETAILED", 2)
+    found = gathered(write_run(tmp_path / "run", [*RISING, record(9, 30.0, 9000.0, origin="start", name="stdc1")]))
+    assert found["networks"].keys() == {found["best"], 9} == {3, 9}
+
+
+def with_class(one: Record, name: str, iou: float) -> Record:
+    return one.model_copy(update={"score": one.score.model_copy(update={"iou": {name: iou, "b": 20.0}})})
+
+
+def test_an_objective_that_is_the_iou_of_a_class_is_among_the_figures(tmp_path):
+    run = spec(objectives={"score.iou.car": "maximize", "latency.median_ms": "minimize"})
+    folder = write_run(tmp_path / "run", [with_class(one, "car", 30.0 + 3 * one.number) for one in RISING], run)
+    figures = dict(gathered(folder)["networks"][3]["facts"]["rows"])
+    assert " ± " in figures["expected car IoU %"] and figures["car IoU %"] == "39"
+
+
+def test_a_class_of_any_name_is_text_in_every_picture(tmp_path):
+    name = r"$\foo$<b>"
+    objectives = {f"score.iou.{name}": "maximize", "latency.median_ms": "minimize"}
+    data = {"kind": "folder", "root": "/x", "class_names": [name, "b"]}
+    changes = {"data": data, "network.classes": 2, "search.objectives": objectives}
+    run = replace(spec(), changes)
+    folder = write_run(tmp_path / "run", [with_class(one, name, 30.0 + one.number) for one in RISING], run)
+    write_run(folder / "finals", [with_class(one, name, 30.0 + one.number) for one in RISING], run)
+    found = gather(folder, write_report(folder), Extras(importances={f"score.iou.{name}": {"head": 1.0}}))
+    assert {*found["figures"]} == {"front", "volume", "agreement", "importances"}
+    assert r"$\foo$&lt;b&gt;" in json.dumps(found["figures"]).replace("\\\\", "\\")
+    assert "<b>, %" not in json.dumps(found["figures"])
+
+
+def test_bars_of_the_finals_are_those_of_their_score(tmp_path):
+    run = spec(objectives={"score.boundary_f": "maximize", "latency.median_ms": "minimize"})
+
+    def bounded(one: Record) -> Record:
+        its = {"boundary_f": 60.0 + one.number, "seed_miou": (30.0, 50.0)}
+        return one.model_copy(update={"score": one.score.model_copy(update=its)})
+
+    found = [bounded(one) for one in RISING]
+    folder = write_run(tmp_path / "run", found, run)
+    write_run(folder / "finals", found[2:], run)
+    assert gathered(folder)["figures"]["agreement"]["data"][0]["error_y"]["array"] == [0, 0]
+
+
+def test_a_classifier_is_not_offered_to_label_photos(tmp_path):
+    for run, offered in ((spec(search=False), True), (load("small_classifier"), False)):
+        folder = write_run(tmp_path / run.network.task, [record(0, origin="base", values={}, score=None)], run)
+        shutil.rmtree(folder / "networks/0000/sample")
+        (folder / "networks/0000/weights.safetensors").touch()
+        assert ("label photos" in gathered(folder)["networks"][0]["commands"]) == offered
 
 
 def test_commands_are_safe_to_paste(tmp_path):
@@ -275,6 +373,14 @@ def test_a_dot_tells_its_network_and_a_click_selects_it(browser, folder):
         assert "mIoU" in page.locator("#front .hoverlayer").text_content()
         page.mouse.click(x, y)
         page.wait_for_function("(number) => document.getElementById('network').value === number", arg=str(number))
+
+
+def test_a_dot_that_is_not_described_leads_to_its_row_alone(browser, folder):
+    with opened(browser, folder) as page:
+        page.locator("#state").select_option("complete")
+        page.evaluate("select('20', true)")
+        assert page.locator("#count").inner_text() == f"1 of {len(FOUND)}"
+        assert page.locator("#candidates tbody td").first.inner_text() == "20"
 
 
 def test_networks_are_selected_filtered_and_sorted_by_keyboard(browser, folder):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from stdc_search.errors import UserError
 from stdc_search.palette import Palette
 from stdc_search.records import METRICS, Direction, Machine, PartCost, Record, read, read_machines
 from stdc_search.report.candidates import first
@@ -37,7 +38,7 @@ from stdc_search.spec.run import RunSpec, load
 
 TIME = "latency.median_ms"
 DETAILED = 60
-"""Networks that the page describes in full, at most: those of the finals, then the front and the named ones."""
+"""Networks that the page describes in full, at most: the best one, the finals, the named ones, then the front."""
 COLUMNS = ("score.miou", "score.top1", "latency.median_ms", "cost.macs", "cost.parameters")
 """Figures of every network, if they are known, after the objectives."""
 REASONS = 3
@@ -70,10 +71,11 @@ def gather(folder: Path, report: Report, extras: Extras) -> dict[str, Any]:
     rows = {row["number"]: row for row in report.candidates.to_dict("records")}
     final_rows = {row["number"]: row for row in finals.candidates.to_dict("records")} if finals else {}
     pictures = Pictures(Palette.of(run.data, run.network.classes))
-    numbers = list(dict.fromkeys([*final_rows, *map(int, report.shown["network"])]))[:DETAILED]
+    listed = sorted(map(int, report.shown["network"]), key=lambda number: rows[number]["origin"] == "sampler")
+    best = [report.best] if report.best is not None else []
     networks = {
-        number: _network(folder, run, number, rows.get(number), final_rows.get(number), pictures, extras)
-        for number in numbers
+        number: _network(folder, run, number, records, rows.get(number), final_rows.get(number), pictures, extras)
+        for number in [*dict.fromkeys([*best, *final_rows, *listed])][:DETAILED]
     }
     for number, network in networks.items():  # after the shared images, which matter more, of all networks
         network["worst"] = _worst(_place(folder, number, number in final_rows), number, pictures)
@@ -179,6 +181,7 @@ def _network(
     folder: Path,
     run: RunSpec,
     number: int,
+    records: Sequence[Record],
     row: Mapping[Any, Any] | None,
     final: Mapping[Any, Any] | None,
     pictures: Pictures,
@@ -187,19 +190,19 @@ def _network(
     """All about one network. Its last training counts: that of the finals, if there is one."""
     shown = final or row or {}
     place = _place(folder, number, bool(final))
-    path = place / SPEC
-    spec = load(path) if path.is_file() else None
+    path, spec = place / SPEC, _spec(place)
+    again = [candidate_folder(folder, record.number) for record in records if record.repeats == number]
     ious = {name.removeprefix("score.iou."): value for name, value in shown.items() if name.startswith("score.iou.")}
     return {
         "name": shown.get("name", f"{number:04d}"),
         "facts": _facts(final, row),
         "values": {title: shown.get(f"values.{name}") for name, title in _varied(shown).items()},
         "spec": path.read_text("utf-8") if spec else None,
-        "commands": _commands(path, place / WEIGHTS) if spec else {},
+        "commands": _commands(path, place / WEIGHTS, spec) if spec else {},
         "parts": [_part(part) for part in extras.parts(spec)] if spec else [],
         "curves": [
-            *(_curves(place, _seeds(spec), "finals") if final else ()),
-            *_curves(candidate_folder(folder, number), _seeds(run), "search"),
+            *(_curves(place, run, "finals") if final else ()),
+            *(curve for one in (candidate_folder(folder, number), *again) for curve in _curves(one, run, "search")),
         ],
         "ious": {name: _cell(value) for name, value in ious.items() if not pd.isna(value)},
         "samples": pictures.of(sample_folders(place), number),
@@ -213,9 +216,11 @@ def _place(folder: Path, number: int, in_finals: bool) -> Path:
 
 def _worst(place: Path, number: int, pictures: Pictures) -> list[dict[str, str]]:
     """The images with the lowest mIoU of a network; none in older runs."""
-    found = worst_folders(place)
-    drawn = pictures.of([folder for folder, _, _ in found], number)
-    return [{**names, "about": f"{name}: {score:.1f} %"} for names, (_, name, score) in zip(drawn, found, strict=False)]
+    return [
+        {**names, "about": f"{name}: {score:.1f} %"}
+        for folder, name, score in worst_folders(place)
+        for names in pictures.of([folder], number)
+    ]
 
 
 def _varied(row: Mapping[Any, Any]) -> dict[str, str]:
@@ -234,7 +239,9 @@ def _facts(final: Mapping[Any, Any] | None, row: Mapping[Any, Any] | None) -> di
 
 def _figures_of(row: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
     """Figures with their units and intervals."""
-    for name, metric in METRICS.items():
+    expected = (str(name).removeprefix("expected.") for name in row if str(name).startswith("expected."))
+    for name in dict.fromkeys([*METRICS, *expected]):
+        metric = METRICS[name]
         if not pd.isna(row.get(f"expected.{name}", math.nan)):
             yield f"expected {metric.title}", f"{row[f'expected.{name}']:.1f} ± {row[f'interval.{name}']:.1f}"
         if not pd.isna(row.get(name, math.nan)):
@@ -248,13 +255,14 @@ def _figures_of(row: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
         yield "barred from the front", row["barred"]
 
 
-def _commands(spec: Path, weights: Path) -> dict[str, str]:
+def _commands(path: Path, weights: Path, spec: RunSpec) -> dict[str, str]:
     """What to do with a network, as lines for a shell."""
-    quoted = shlex.quote(str(spec))
+    quoted = shlex.quote(str(path))
     commands = {"train it again": f"stdc-search run {quoted} --out runs/again"}
     if weights.is_file():
         both = f"{quoted} {shlex.quote(str(weights))}"
-        commands["label photos"] = f"stdc-search predict {both} photo.jpg"
+        if spec.network.task == "segmentation":
+            commands["label photos"] = f"stdc-search predict {both} photo.jpg"
         commands["export it"] = f"stdc-search export {both} --to onnx"
     return {**commands, "time it": f"stdc-search time {quoted}"}
 
@@ -265,24 +273,38 @@ def _part(part: TimedPart) -> dict[str, Any]:
     return {**size, "macs": cost.cost.macs, "parameters": cost.cost.parameters, "ms": part.ms}
 
 
-def _seeds(run: RunSpec | None) -> tuple[int, ...]:
-    return run.training.seeds if run is not None and run.training is not None else ()
+def _spec(place: Path) -> RunSpec | None:
+    """The spec of a network's folder; None if it is missing or damaged."""
+    try:
+        return load(place / SPEC)
+    except (OSError, UserError):
+        return None
 
 
-def _curves(place: Path, seeds: Sequence[int], where: str) -> Iterator[dict[str, Any]]:
-    """Loss and score of each epoch, a curve a seed."""
+def _seeds(run: RunSpec) -> tuple[int, ...]:
+    return run.training.seeds if run.training is not None else ()
+
+
+def _curves(place: Path, run: RunSpec, where: str) -> Iterator[dict[str, Any]]:
+    """Loss and score of each epoch, a curve a seed; a file that is missing or damaged is left out."""
+    seeds = _seeds(_spec(place) or run)
     for seed in seeds:
-        if not (file := seed_folder(place, seed, seeds[0]) / CURVE).is_file():
+        try:
+            curve = pd.read_csv(seed_folder(place, seed, seeds[0]) / CURVE)
+            score = curve["score"] if "score" in curve else pd.Series(dtype=float)
+            columns = {
+                "epochs": curve["epoch"].astype(int).tolist(),
+                "loss": _line(pd.Series(curve["loss"])),
+                "score": _line(pd.Series(score)),
+            }
+        except (OSError, KeyError, ValueError):
             continue
-        curve = pd.read_csv(file)
-        score = curve["score"].round(3) if "score" in curve else pd.Series(dtype=float)
-        yield {
-            "where": where,
-            "seed": seed,
-            "epochs": curve["epoch"].tolist(),
-            "loss": curve["loss"].round(4).tolist(),
-            "score": [None if pd.isna(value) else value for value in score.tolist()],
-        }
+        yield {"where": where, "seed": seed, **columns}
+
+
+def _line(values: pd.Series) -> list[float | None]:
+    """A column of numbers, with None for what has no height in a picture."""
+    return [value if math.isfinite(value) else None for value in values.astype(float).round(4).tolist()]
 
 
 def _candidates(
@@ -299,7 +321,8 @@ def _candidates(
     for record in records:
         row, final = rows.get(record.number, {}), finals.get(record.number, {})
         figures = [_figure(record, name) for name in names]
-        state = "front" if row.get("front") else "repeat" if record.repeats is not None else record.state
+        again = record.repeats is not None and record.state == "complete"
+        state = "front" if row.get("front") else "repeat" if again else record.state
         its = [record.number, label(record), "finals" if final else state, *figures]
         found.append([*its, *(_cell(record.values.get(name)) for name in titles), record.reason or ""])
     columns = ["number", "name", "state", *(METRICS[name].title for name in names), *titles.values(), "reason"]

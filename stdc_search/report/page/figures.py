@@ -12,7 +12,7 @@ import pandas as pd
 
 from stdc_search.ranking import compressed, hypervolume, reference_point
 from stdc_search.ranking import front as undominated
-from stdc_search.records import METRICS, Direction, Record
+from stdc_search.records import METRICS, SEEDED, Direction, Record
 from stdc_search.report.plots import LOOKS, SEARCHED, Axis, Dot, FrontPicture
 
 FINAL, STOPPED, REJECTED, FAILED = "#b8860b", "#8a63d2", "#b4232c", "#b4232c"
@@ -199,7 +199,7 @@ def volume(frame: pd.DataFrame, records: Sequence[Record], objectives: Mapping[s
     trace = _trace("", hours, shares, mode="lines", line={"shape": "hv", "color": SEARCHED}, showlegend=False)
     layout = {
         "xaxis": {"title": {"text": "hours of all candidates, one after another"}},
-        "yaxis": {"title": {"text": "hypervolume, % of the final one"}, "range": [0, 103]},
+        "yaxis": {"title": {"text": "share of the final front found so far (hypervolume), %"}, "range": [0, 103]},
     }
     return {"data": [trace], "layout": layout}
 
@@ -212,7 +212,7 @@ def agreement(search: pd.DataFrame, finals: pd.DataFrame, accuracy: str) -> Figu
     both = finals[["number", "name", accuracy, *(["error"] if "error" in finals else [])]].merge(
         search[["number", column]].set_axis(["number", "search"], axis=1), on="number"
     )
-    errors = (2 * both["error"]).fillna(0).tolist() if "error" in both else [0] * len(both)
+    errors = (2 * both["error"]).fillna(0).tolist() if "error" in both and accuracy in SEEDED else [0] * len(both)
     trace = _trace(
         "networks of the finals",
         both["search"],
@@ -227,7 +227,7 @@ def agreement(search: pd.DataFrame, finals: pd.DataFrame, accuracy: str) -> Figu
         hoverinfo="text+x+y",
         showlegend=False,
     )
-    title = METRICS[accuracy].axis
+    title = escape(METRICS[accuracy].axis)
     layout = {"xaxis": {"title": {"text": f"search: {title}"}}, "yaxis": {"title": {"text": f"finals: {title}"}}}
     return {"data": [trace], "layout": layout}
 
@@ -238,7 +238,7 @@ def importances(found: Mapping[str, Mapping[str, float]]) -> Figure:
         {
             "type": "bar",
             "orientation": "h",
-            "name": METRICS[objective].axis,
+            "name": escape(METRICS[objective].axis),
             "y": [escape(name) for name in shares],
             "x": [round(share, 4) for share in shares.values()],
         }

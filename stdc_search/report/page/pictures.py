@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stdc_search.palette import Palette
-from stdc_search.run_folder import SAMPLE_PARTS
+from stdc_search.report.overlay import read_sample
 
 PICTURES = 2_500_000
 """Bytes of pictures in the page, at most."""
@@ -29,10 +29,15 @@ class Pictures:
         self.seen: set[int] = set()
 
     def of(self, samples: Iterable[Path], number: int) -> list[dict[str, str]]:
-        """Names of the pictures of a network's samples: photo, truth and prediction; fewer once there are too many."""
+        """Names of the pictures of a network's samples: photo, truth and prediction; fewer once there are too many.
+
+        A sample that is damaged is left out.
+        """
         found = []
         for sample in samples:
-            image, truth, prediction = (_read(sample / f"{part}.png") for part in SAMPLE_PARTS)
+            if (parts := read_sample(sample)) is None:
+                continue
+            image, truth, prediction = parts
             names = {
                 "image": f"{sample.name}",
                 "truth": f"{sample.name} truth",
@@ -54,12 +59,6 @@ class Pictures:
     def legend(self) -> list[list[Any]]:
         """The classes in the pictures, each with its colour; none for a class that is not painted."""
         return [[name, colour] for name, colour in self.palette.legend(self.seen)]
-
-
-def _read(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    return np.asarray(Image.open(path))
 
 
 def _jpeg(picture: np.ndarray) -> str:

@@ -14,17 +14,16 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// `stdc-search watch` serves the page; then it follows the run, and keeps what was selected when it loads again.
-const served = location.protocol === "http:";
+// `stdc-search watch` adds the state of the run; then the page follows it, and keeps what was selected when it loads again.
+const made = document.querySelector('meta[name="state"]')?.content;
+const served = made !== undefined;
 const remember = (name, value) => served && sessionStorage.setItem(name, value);
 const remembered = (name) => (served ? sessionStorage.getItem(name) : null);
 
-async function follow() {
-  const state = async () => (await fetch("state")).text();
-  const before = await state();
+function follow() {
   const timer = setInterval(async () => {
     try {
-      if ((await state()) !== before) location.reload();
+      if ((await (await fetch("state")).text()) !== made) location.reload();
     } catch { // the server has ended
       clearInterval(timer);
     }
@@ -182,7 +181,8 @@ function select(number, move = false) {
   const network = data.networks[number];
   if (!network) {
     // Only the most interesting networks are described in full; the table of candidates has the others.
-    byId("filter").value = number;
+    byId("filter").value = data.candidates.rows.find((row) => String(row[0]) === number)[1];
+    byId("state").value = "";
     filter();
     byId("candidates-section").scrollIntoView({ behavior: "smooth" });
     return;
@@ -226,9 +226,12 @@ function select(number, move = false) {
 // Candidates
 
 function filter() {
-  const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const text = byId("filter").value.trim().toLowerCase();
+  const words = text.split(/\s+/);
   const state = byId("state").value;
-  const rows = data.candidates.rows.filter((row) => (!state || row[2] === state) && words.every((word) => row.some((cell) => String(cell ?? "").toLowerCase().includes(word))));
+  const found = data.candidates.rows.filter((row) => (!state || row[2] === state) && words.every((word) => row.some((cell) => String(cell ?? "").toLowerCase().includes(word))));
+  const named = found.filter((row) => row[1].toLowerCase() === text); // a whole name, such as 0004, is that candidate
+  const rows = named.length ? named : found;
   byId("count").textContent = `${rows.length} of ${data.candidates.rows.length}`;
   byId("candidates").replaceChildren(table(data.candidates.columns, rows, true));
 }
