@@ -44,8 +44,8 @@ PRECISION = {
 }
 """By the word that ends a title, least decimals and least significant digits of a column's smallest number."""
 
-MARKDOWN = str.maketrans({character: "\\" + character for character in "|<"})
-"""What would end a cell, or become HTML."""
+MARKDOWN = str.maketrans({character: "\\" + character for character in "\\|<"})
+"""What would end a cell, become HTML, or hide what follows."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How text begins that a spreadsheet runs."""
 LATEX = str.maketrans(
@@ -81,7 +81,7 @@ def save_table(
     tables = [(caption, frame if drawn is None else drawn), *(also or {}).items()]
     stem.parent.mkdir(parents=True, exist_ok=True)
     texts = {
-        ".csv": frame.map(_as_text).to_csv(index=False, lineterminator="\n"),
+        ".csv": frame.map(_as_text).rename(columns=_as_text).to_csv(index=False, lineterminator="\n"),
         ".md": "\n".join(to_markdown(one, words) for words, one in tables),
         ".tex": "\n".join(to_latex(one, words) for words, one in tables),
     }
@@ -143,7 +143,7 @@ def to_markdown(frame: pd.DataFrame, caption: str = "") -> str:
     text.columns = [_title(name).translate(MARKDOWN) for name in frame.columns]
     # Without disable_numparse "0007" becomes 7.
     table = text.to_markdown(index=False, disable_numparse=True, colalign=_alignments(frame, "left", "right"))
-    return f"{table}\n\n{caption}\n" if caption else f"{table}\n"
+    return f"{table}\n\n{inert(caption).translate(MARKDOWN)}\n" if caption else f"{table}\n"
 
 
 def to_latex(frame: pd.DataFrame, caption: str = "") -> str:
@@ -154,7 +154,7 @@ def to_latex(frame: pd.DataFrame, caption: str = "") -> str:
         index=False,
         escape=False,  # done above; pandas leaves the marks that pdfLaTeX does not know
         column_format="".join(_alignments(frame, "l", "r")),
-        caption=caption.translate(LATEX) or None,
+        caption=inert(caption).translate(LATEX) or None,
         position="t" if caption else None,
     )
     return f"% \\usepackage{{booktabs}}\n{table}"

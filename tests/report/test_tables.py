@@ -65,6 +65,11 @@ def test_markdown_keeps_leading_zeros_and_escapes_its_bars():
     assert text.splitlines()[2:] == ["| 0007      |", "| a\\|b      |", "", "One sentence."]
 
 
+def test_markdown_shows_every_character_of_cells_and_caption():
+    text = to_markdown(pd.DataFrame({"network": ["a\\|b"]}), "Front of <img src=x> a\\|b\x1b")
+    assert text.splitlines()[2:] == ["| a\\\\\\|b    |", "", "Front of \\<img src=x> a\\\\\\|b\\\\x1b"]
+
+
 def test_markdown_aligns_numbers_to_the_right():
     assert to_markdown(COUNTS).splitlines()[1] == "|:----------|-------------:|--------:|"
 
@@ -114,12 +119,15 @@ def test_brackets_in_cells_titles_and_notes_are_no_markup():
 
 
 def test_cells_from_elsewhere_are_only_text_in_every_form(tmp_path):
-    frame = pd.DataFrame({"name": ["=cmd|'/C calc'!A0", "@x", "-1", "\x1b[2Ja\nb", "<b>`c`"], "mIoU %": [-1.5] * 5})
+    frame = pd.DataFrame(
+        {"=1+2": 0, "name": ["=cmd|'/C calc'!A0", "@x", "-1", "\x1b[2Ja\nb", "<b>`c`"], "mIoU %": [-1.5] * 5}
+    )
     csv, markdown, latex = save_table(frame, tmp_path / "t")
     rows = pd.read_csv(csv)
+    assert "'=1+2" in rows
     assert rows["name"].tolist()[:3] == ["'=cmd|'/C calc'!A0", "'@x", "'-1"]
     assert rows["mIoU %"].tolist() == [-1.5] * 5  # numbers stay
     shown = markdown.read_text("utf-8")
-    assert r"\<b>`c`" in shown and r"\x1b[2Ja\nb" in shown and "\x1b" not in shown
+    assert r"\<b>`c`" in shown and r"\\x1b[2Ja\\nb" in shown and "\x1b" not in shown
     assert "\x1b" not in latex.read_text("utf-8")
     assert "\x1b" not in printed(frame, title="\x1b[2J", notes=["\x1b]0;x\x07"])
