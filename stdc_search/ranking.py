@@ -160,7 +160,7 @@ class Correlation(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+        return "unknown" if math.isnan(self.value) else f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 def partial_rank_correlation(first: ArrayLike, second: ArrayLike, beside: ArrayLike) -> Correlation:

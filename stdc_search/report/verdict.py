@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,15 +37,25 @@ def barred_note(frame: pd.DataFrame) -> str:
 
 def limits_note(frame: pd.DataFrame, limits: Mapping[Limited, LimitSpec]) -> str:
     """The networks whose times, measured again, lie beyond a limit; of scores `barred_note` tells the same."""
-    inside = frame[frame["origin"] != REFERENCE]
     beyond = [
-        f"{row['name']} ({METRICS[name].title} {row[name] / METRICS[name].scale:.4g}, at most {limit.bound:g})"
+        (name, limit, row)
         for name, limit in limits.items()
-        if not name.startswith("score.") and name in inside
-        for _, row in inside.iterrows()
-        if limit.excess(row[name]) > 0
+        if not name.startswith("score.") and name in frame
+        for row in frame.to_dict("records")
+        if row["origin"] != REFERENCE and limit.excess(row[name]) > 0
     ]
-    return f"Beyond a limit when measured side by side: {', '.join(beyond)}" if beyond else ""
+    if not beyond:
+        return ""
+    again = all(name.startswith("latency.") and (row.get("latency.beside") or 0) > 0 for name, _, row in beyond)
+    words = "Slower than a limit allows when measured again beside the others" if again else "Beyond a limit"
+    return f"{words}: " + ", ".join(f"{row['name']} ({_excess(name, limit, row)})" for name, limit, row in beyond)
+
+
+def _excess(name: Limited, limit: LimitSpec, row: Mapping[Any, Any]) -> str:
+    """A figure and its limit: `p95 99 ms, limit 60 ms`."""
+    what, _, unit = METRICS[name].title.rpartition(" ")
+    scale = METRICS[name].scale
+    return f"{what} {row[name] / scale:.4g} {unit}, limit {limit.bound / scale:g} {unit}".strip()
 
 
 def best_notes(

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from stdc_search.device.disturbance import BUSY
@@ -34,6 +35,7 @@ NAMED = 4
 """Most candidates that a note names."""
 REFERENCE = "reference"
 DOUBTFUL = "doubtful"
+MORE = ", and no network has more: train longer"
 
 
 def label(record: Record) -> str:
@@ -170,18 +172,22 @@ def constant_note(records: Sequence[Record]) -> str:
     """The accuracy that a network must beat, and the classes that no score is about; empty if nothing was scored."""
     scores = [record.score for record in records if record.score is not None]
     maps = [score for score in scores if isinstance(score, Score)]
-    images = [score.constant_top1 for score in scores if isinstance(score, ImageScore)]
+    images = [score for score in scores if isinstance(score, ImageScore)]
     if maps:
         constant = max(one.constant_miou for one in maps)
         note = f"Predicting the most common class everywhere gives mIoU {constant:.1f} %"
         if max(one.miou for one in maps) <= constant:
-            note += ", and no network has more: train longer"
+            note += MORE
         ious = maps[-1].iou
         if lost := [name for name, value in ious.items() if value is None]:
             note += f"; mIoU is the mean over {len(ious) - len(lost)} of {len(ious)} classes; the labels lack "
             note += ", ".join(lost)
         return note
-    return f"Predicting the most common class for every image gives top-1 {max(images):.1f} %" if images else ""
+    if images:
+        constant = max(one.constant_top1 for one in images)
+        note = f"Predicting the most common class for every image gives top-1 {constant:.1f} %"
+        return note + MORE * (max(one.top1 for one in images) <= constant)
+    return ""
 
 
 def expectation_note(frame: pd.DataFrame, *, finals: bool = False) -> str:
@@ -219,10 +225,12 @@ def finals_note(finals: pd.DataFrame, search: pd.DataFrame, objectives: Iterable
         title = METRICS[name].title.removesuffix(" %")
         before, after = both["search"].to_numpy(), both[name].to_numpy()
         off = after - before
-        if len(both) >= FEWEST_RANKED:
-            ranks = f"rank correlation {rank_correlation(before, after):.2f}"
-        else:
+        if len(both) < FEWEST_RANKED:
             ranks = "too few for a rank correlation"
+        elif np.ptp(before) == 0 or np.ptp(after) == 0:
+            ranks = "no rank correlation, since all are the same in one of them"
+        else:
+            ranks = f"rank correlation {rank_correlation(before, after):.2f}"
         lines.append(
             f"Search and finals, {title} of {len(both)} network{'s' * (len(both) != 1)}: {ranks}; "
             f"finals minus search: {off.mean():+.1f} points on average ({off.min():+.1f} to {off.max():+.1f})"
@@ -239,14 +247,20 @@ def timed_on(frame: pd.DataFrame) -> pd.Series:
 
 def machine_note(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> str:
     """Says where times of several machines stand side by side; empty otherwise."""
-    counts = Counter(timed_on(frame))
-    if len(counts) < 2:
+    if "latency.median_ms" not in frame:
         return ""
-    machines = ", ".join(f"{count} of {machine[:8]}" for machine, count in counts.items())
-    timed = any(name.startswith("latency.") for name in objectives)
-    if timed and len(set(timed_on(frame)[frame["front"]])) > 1:
-        return f"THIS FRONT MIXES TIMES OF {len(counts)} MACHINES ({machines}), which must not be compared"
-    return f"The records come from {len(counts)} machines ({machines}); compare times only within one"
+    timed = frame.loc[frame["latency.median_ms"].notna()]
+    all_machines, of_front = Counter(timed_on(timed)), Counter(timed_on(timed.loc[timed["front"]]))
+    if any(name.startswith("latency.") for name in objectives) and len(of_front) > 1:
+        return f"Do not compare the times on this front: they were measured on {_counted(of_front)}"
+    if len(all_machines) > 1:
+        return f"The times were measured on {_counted(all_machines)}; compare them only within one"
+    return ""
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """How many machines there are, and the number of networks of each."""
+    return f"{len(counts)} machines ({', '.join(f'{count} of {machine[:8]}' for machine, count in counts.items())})"
 
 
 def legend(table: pd.DataFrame) -> str:

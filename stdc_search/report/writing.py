@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 
 from stdc_search import records
+from stdc_search.expectation import networks, pooled
 from stdc_search.palette import Palette
 from stdc_search.records import METRICS, Record, Score
 from stdc_search.report.candidates import candidates, class_table, label, ranked, shown
@@ -175,7 +176,7 @@ def write_report(folder: Path) -> Report:
     order = ranked(there, objectives)
     if predictors := _predictors(folder, complete, order or there["number"].tolist()):
         paths += (drawn := _save_overlay(folder, run, predictors))
-        missing = f"no overlay: {predictors[0].folder / SAMPLE} is missing"
+        missing = f"no overlay: {predictors[0].folder / SAMPLE} is missing or damaged"
         notes.append(f"overlay: {drawn[0]}" if drawn else missing)
     chosen = order[0] if order else None
     spec = results.spec_of(chosen) if chosen is not None else None
@@ -189,7 +190,7 @@ def write_report(folder: Path) -> Report:
 
 def _predictors(folder: Path, complete: Sequence[Record], numbers: Sequence[int]) -> list[Predictor]:
     """The first, the middle and the last of some networks, as far as they label pixels."""
-    by_number = {record.number: record for record in complete}
+    by_number = {several[0].number: pooled(several) for several in networks(complete)}
     some = dict.fromkeys(numbers[i] for i in (0, len(numbers) // 2, len(numbers) - 1)) if numbers else ()
     return [
         Predictor(label(record), record.score, candidate_folder(folder, record.number))

@@ -3,12 +3,14 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from stdc_search.records import ImageScore
 from stdc_search.report.candidates import candidates
 from stdc_search.report.words import (
     conditions,
     constant_note,
     doubtful,
     doubts,
+    finals_note,
     heading,
     label,
     machine_note,
@@ -64,9 +66,11 @@ def test_a_front_of_one_machine_has_no_note():
 
 
 def test_a_front_that_mixes_times_of_machines_says_so():
-    frame = candidates([record(0), record(1, 50, 200, machine=THERE)], OBJECTIVES)
+    """Machines of other networks do not count."""
+    dominated = record(2, 10, 500, machine="0" * 12)
+    frame = candidates([record(0), record(1, 50, 200, machine=THERE), dominated], OBJECTIVES)
     assert machine_note(frame, OBJECTIVES) == (
-        "THIS FRONT MIXES TIMES OF 2 MACHINES (1 of a1b2c3d4, 1 of ffff0000), which must not be compared"
+        "Do not compare the times on this front: they were measured on 2 machines (1 of a1b2c3d4, 1 of ffff0000)"
     )
 
 
@@ -75,13 +79,27 @@ def test_trainings_of_several_machines_are_not_noted_if_all_times_are_of_one_dev
     records = [record(0, latency=device), record(1, 50, latency=device, machine=THERE)]
     assert machine_note(candidates(records, OBJECTIVES), OBJECTIVES) == ""
     frame = candidates([*records, record(2, 60, 300)], OBJECTIVES)
-    assert "MIXES TIMES OF 2 MACHINES (2 of dddddddd, 1 of a1b2c3d4)" in machine_note(frame, OBJECTIVES)
+    assert "measured on 2 machines (1 of dddddddd, 1 of a1b2c3d4)" in machine_note(frame, OBJECTIVES)
 
 
 def test_machines_are_noted_more_calmly_where_no_time_is_an_objective():
     objectives = {"score.miou": "maximize", "cost.macs": "minimize"}
     frame = candidates([record(0), record(1, 50, 200, machine=THERE)], objectives)
-    assert machine_note(frame, objectives).startswith("The records come from 2 machines")
+    assert machine_note(frame, objectives).startswith("The times were measured on 2 machines")
+
+
+def test_machines_are_not_noted_where_nothing_was_timed():
+    objectives = {"score.miou": "maximize", "cost.macs": "minimize"}
+    records = [record(0, latency=None), record(1, 50, latency=None, machine=THERE)]
+    assert machine_note(candidates(records, objectives), objectives) == ""
+
+
+def test_no_rank_correlation_is_reported_where_all_scores_are_the_same():
+    same = candidates([record(i, 50.0) for i in range(3)], OBJECTIVES)
+    search = candidates([record(i, 40.0 + i) for i in range(3)], OBJECTIVES)
+    for finals, before in ((same, search), (search, same)):
+        (note,) = finals_note(finals, before, OBJECTIVES)
+        assert "3 networks: no rank correlation, since all are the same in one of them; finals minus search" in note
 
 
 def test_the_summary_counts_each_end_and_gives_the_first_failures_reason():
@@ -170,6 +188,12 @@ def test_places_are_explained_and_ties_where_there_are_any():
     places = "Places: by the ratio of times in the same round, with 99 % confidence"
     assert ties(pd.DataFrame({"place": [1, 2]})) == f"{places}."
     assert ties(pd.DataFrame({"place": [1, 1]})).startswith(f"{places}; networks with the same place")
+
+
+@pytest.mark.parametrize(("top1", "end"), [(60.0, "60.0 %, and no network has more: train longer"), (60.1, "60.0 %")])
+def test_classifiers_that_are_no_better_than_a_constant_prediction_are_pointed_out(top1, end):
+    score = ImageScore(top1=top1, top5=80, constant_top1=60.0, images=10, seed_top1=(top1,))
+    assert constant_note([record(0, score=score)]).endswith(f"gives top-1 {end}")
 
 
 def test_a_score_over_fewer_classes_than_there_are_says_so():
