@@ -65,7 +65,8 @@ def parts_of(latency: LatencySpec | None) -> Callable[[RunSpec], list[TimedPart]
 def _importances(run: RunSpec, records: Sequence[Record]) -> dict[str, dict[str, float]]:
     """By the objective, the importance of each varied parameter (PED-ANOVA); empty for few candidates.
 
-    It compares the best quarter of the candidates with all of them, so it tells what the search has seen.
+    It compares the best quarter of the candidates with all of them, so it tells what the search has seen. An objective
+    that is the same for all is left out.
     """
     complete = [one for one in records if one.state == "complete" and one.origin != "reference"]
     if run.search is None or len(complete) < FEWEST:
@@ -75,6 +76,8 @@ def _importances(run: RunSpec, records: Sequence[Record]) -> dict[str, dict[str,
     study = optuna.create_study(directions=[*directions.values()])
     study.add_trials([frozen(complete[i]) for i in spread(len(complete), MOST)])
     for i, (name, direction) in enumerate(directions.items()):
+        if len({trial.values[i] for trial in study.trials}) == 1:
+            continue
         sign = 1 if direction == "minimize" else -1  # the evaluator takes lower values for better ones
 
         def target(trial: optuna.trial.FrozenTrial, i: int = i, sign: int = sign) -> float:

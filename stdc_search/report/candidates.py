@@ -40,7 +40,7 @@ def candidates(
     """Every network with every figure, in full precision.
 
     Columns are named as in the record (`score.miou`, `cost.macs`, `values.blocks`). Scores of a network that was
-    trained several times are means. Beside them stand:
+    trained several times are means, and their seconds are sums. Beside them stand:
 
     - `seeds`: trainings behind a score, and `error`: the standard error of its mean, from two on.
     - `expected.score.miou`, `interval.score.miou`: what a model of all networks expects of it, and half of the width of
@@ -60,7 +60,7 @@ def candidates(
         before: Complete records of the search, for a report of its finals.
     """
     several = networks(records)
-    rows = [_row(pooled(one)) for one in several]
+    rows = [_row(pooled(one)) | _seconds(one) for one in several]
     frame = pd.DataFrame(
         {
             # As objects, varied whole numbers stay whole beside a reference, which has none.
@@ -196,6 +196,12 @@ def _conditions(timed: Latency) -> list[str]:
     parts += [timed.memory_format] if timed.memory_format != "contiguous" else []
     parts += [f"batch {timed.batch}"] if timed.batch > 1 else []
     return [*parts, f"on {timed.machine[:8]}"] if timed.machine else parts
+
+
+def _seconds(records: Sequence[Record]) -> dict[str, float]:
+    """How long each step of a network took, over all its trainings."""
+    steps = dict.fromkeys(step for record in records for step in record.seconds)
+    return {f"seconds.{step}": sum(record.seconds.get(step, 0.0) for record in records) for step in steps}
 
 
 def _trainings(record: Record) -> dict[str, Any]:

@@ -189,6 +189,7 @@ def test_the_front_of_a_search_is_that_of_expected_scores():
     assert rows.loc[1, "seeds"] == 2
     assert rows.loc[1, "score.miou"] == 37.0
     assert rows.loc[1, "error"] == pytest.approx(7.0)
+    assert rows.loc[1, "seconds.train"] == 1200
     inside = rows.drop(index=0)
     points = inside[["expected.score.miou", "latency.median_ms"]]
     assert inside["front"].tolist() == front(points, ["maximize", "minimize"]).tolist()
