@@ -166,3 +166,7 @@ def test_only_minimised_positive_objectives_count_by_their_logarithms():
 def test_a_reference_is_a_quarter_of_the_range_beyond_the_worst():
     points = np.array([[[0.0, 10.0, 7.0]], [[4.0, 30.0, 7.0]]])
     assert reference_point(points, ["minimize", "maximize", "minimize"]) == [5.0, 5.0, 8.0]
+
+
+def test_an_unknown_correlation_is_called_so():
+    assert str(partial_rank_correlation([1, 1, 1], [1, 2, 3], np.empty((3, 0)))) == "unknown"

@@ -228,7 +228,8 @@ def finals_note(finals: pd.DataFrame, search: pd.DataFrame, objectives: Iterable
         if len(both) < FEWEST_RANKED:
             ranks = "too few for a rank correlation"
         elif np.ptp(before) == 0 or np.ptp(after) == 0:
-            ranks = "no rank correlation, since all are the same in one of them"
+            where = "search" if np.ptp(before) == 0 else "finals"
+            ranks = f"no rank correlation, since all are the same in the {where}"
         else:
             ranks = f"rank correlation {rank_correlation(before, after):.2f}"
         lines.append(

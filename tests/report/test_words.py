@@ -97,9 +97,9 @@ def test_machines_are_not_noted_where_nothing_was_timed():
 def test_no_rank_correlation_is_reported_where_all_scores_are_the_same():
     same = candidates([record(i, 50.0) for i in range(3)], OBJECTIVES)
     search = candidates([record(i, 40.0 + i) for i in range(3)], OBJECTIVES)
-    for finals, before in ((same, search), (search, same)):
+    for finals, before, where in ((same, search, "finals"), (search, same, "search")):
         (note,) = finals_note(finals, before, OBJECTIVES)
-        assert "3 networks: no rank correlation, since all are the same in one of them; finals minus search" in note
+        assert f"3 networks: no rank correlation, since all are the same in the {where}; finals minus search" in note
 
 
 def test_the_summary_counts_each_end_and_gives_the_first_failures_reason():
