@@ -42,6 +42,8 @@ def is_being_written(temporary: Path) -> bool:
     number = temporary.name.removesuffix(UNFINISHED).rpartition(".")[2]
     if not number.isdecimal() or int(number) == os.getpid():  # in containers, a killed process often had our number
         return False
+    if os.name == "nt":  # where signal 0 is Ctrl-C
+        return False
     try:
         os.kill(int(number), 0)
     except PermissionError:
