@@ -178,7 +178,7 @@ def test_a_single_network_takes_part_and_needs_the_figures(tmp_path):
 
 def test_a_run_without_a_front_is_refused(tmp_path):
     run = write_run(tmp_path / "a", three())
-    with pytest.raises(UserError, match="b: has no network on a front"):
+    with pytest.raises(UserError, match="b: no network is finished; continue it with `stdc-search run`"):
         compare(run, write_run(tmp_path / "b", [record(0, state="failed", reason="out of memory")]))
     with pytest.raises(UserError, match="is not a run folder"):
         compare(run, tmp_path)

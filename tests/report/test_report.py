@@ -171,7 +171,7 @@ def test_a_run_in_which_nothing_was_trained_says_why(tmp_path):
     failed = record(0, state="failed", score=None, reason="RuntimeError: out of memory", seconds={})
     report = write_report(write_run(tmp_path, [failed]))
     assert report.paths == ()
-    assert report.notes == ("candidates: 0 complete, 1 failed (0000: RuntimeError: out of memory); 0 seconds",)
+    assert report.notes == ("candidates: 0 complete, 1 failed (0000: RuntimeError: out of memory); under a second",)
     console = Console(file=io.StringIO())
     report.print(console)
     assert "out of memory" in console.file.getvalue()
