@@ -13,16 +13,19 @@ from stdc_search.evaluation.views import Views
 from stdc_search.evaluation.views import predict as labels_of
 
 
-def predict(network: nn.Module, image: NDArray[np.uint8], image_size: tuple[int, int]) -> NDArray[np.uint8]:
+def predict(
+    network: nn.Module, image: NDArray[np.uint8], image_size: tuple[int, int], antialias: bool = False
+) -> NDArray[np.uint8]:
     """Label the pixels of an image.
 
-    The image is resized to the size that the network sees and normalised by ImageNet's mean and standard deviation, as
-    in training; the scores are resized to the image.
+    The image is resized to the size that the network sees and normalised by ImageNet's mean and standard deviation; the
+    scores are resized to the image.
 
     Args:
         network: from `build`, with weights (`load_weights`); on any device.
         image: H, W, 3, RGB, as Pillow and Matplotlib give it. OpenCV gives BGR: pass `image[..., ::-1]`.
         image_size: (height, width) that the network sees: `spec.image_size`.
+        antialias: whether an image that shrinks is smoothed: `spec.evaluation.antialias`.
 
     Returns:
         H, W: the class of each pixel.
@@ -32,7 +35,7 @@ def predict(network: nn.Module, image: NDArray[np.uint8], image_size: tuple[int,
     """
     check_image(image)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    return labels_of(network, pixels, Views(image_size), image.shape[:2]).to(torch.uint8).numpy()
+    return labels_of(network, pixels, Views(image_size, antialias=antialias), image.shape[:2]).to(torch.uint8).numpy()
 
 
 @torch.inference_mode()
