@@ -351,18 +351,20 @@ class Record(_Value):
         """Number of trainings behind its score."""
         return len(getattr(self.score, "seed_miou", None) or getattr(self.score, "seed_top1", ()))
 
+    def figure(self, name: str) -> float | None:
+        """A measured number by its dotted name, or None: cost.macs, latency.median_ms, score.miou, score.iou.CLASS."""
+        if name.startswith(IOU) and isinstance(self.score, Score):
+            return self.score.iou.get(name.removeprefix(IOU))
+        section, _, field = name.partition(".")
+        return getattr(getattr(self, section, None), field, None)
+
     def metric(self, name: str) -> float:
-        """A measured number by its dotted name: cost.macs, latency.median_ms, score.miou, score.iou.CLASS.
+        """A measured number that the record has.
 
         Raises:
-            KeyError: the record has no such number.
+            KeyError: it has no such number.
         """
-        section, _, field = name.partition(".")
-        if name.startswith(IOU) and isinstance(self.score, Score):
-            value = self.score.iou.get(name.removeprefix(IOU))
-        else:
-            value = getattr(getattr(self, section, None), field, None)
-        if value is None:
+        if (value := self.figure(name)) is None:
             raise KeyError(name)
         return value
 

@@ -153,11 +153,7 @@ def _fault(spec: RunSpec, record: Record) -> str | None:
     if record.training_loss is not None and len(record.training_loss) != record.trainings:
         return f"has {len(record.training_loss)} losses of {record.trainings} trainings"
     lacking = ["cost"] if record.cost is None else []
-    for name in search.objectives if search is not None else ():
-        try:
-            record.metric(name)
-        except KeyError:
-            lacking.append(name)
+    lacking += [name for name in (search.objectives if search is not None else ()) if record.figure(name) is None]
     return f"is complete, but lacks {several(lacking)}" if lacking else None
 
 

@@ -6,7 +6,6 @@ import io
 import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -193,9 +192,8 @@ def edges(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> tuple[str
 
 def _figures(records: Sequence[Record], metric: str) -> Iterator[float]:
     """A metric of records in the unit of an edge, as far as they have it."""
-    for record in records:
-        with suppress(KeyError):
-            yield record.metric(metric) / METRICS[metric].scale
+    found = (record.figure(metric) for record in records)
+    return (value / METRICS[metric].scale for value in found if value is not None)
 
 
 def _kind(row: Mapping[Any, Any]) -> str:

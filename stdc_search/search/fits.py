@@ -95,7 +95,7 @@ def fit(
         raise _misfit_of(theirs, mine)
     check_precision(record, spec)
     for name in spec.required_search.objectives:
-        if name.startswith("score.") and not _has(record, name):
+        if name.startswith("score.") and record.figure(name) is None:
             raise Misfit(f"have no {name}")
     limits: Limits = spec.required_search.limits if values is not None else {}
     kept = record.latency if _time_holds(record, theirs.latency, mine.latency, limits, here) else None
@@ -117,14 +117,6 @@ def fit(
     if found.state == "rejected":
         raise Misfit("are above a limit", found.reason or "")
     return Fit(found.model_copy(update={"seconds": record.seconds}), mine, base, limits)
-
-
-def _has(record: Record, metric: str) -> bool:
-    try:
-        record.metric(metric)
-    except KeyError:
-        return False
-    return True
 
 
 def _start(spec: RunSpec, record: Record) -> StartSpec | None:

@@ -10,7 +10,6 @@ import itertools
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
@@ -267,10 +266,8 @@ class Study:
         """How far a record lies beyond each limit, as far as it is known or expected; negative where it does not."""
         constraints = {}
         for name, limit in self.search.limits.items():
-            hoped = (expected or {}).get(name)
-            with suppress(KeyError):
-                constraints[name] = 0.0
-                constraints[name] = limit.excess(record.metric(name) if hoped is None else hoped)
+            known = (expected or {}).get(name, record.figure(name))
+            constraints[name] = 0.0 if known is None else limit.excess(known)
         return constraints
 
     def values(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -295,11 +292,11 @@ class Study:
         trials = self.optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         values = []
         for index, (name, direction) in enumerate(self.search.objectives.items()):
-            try:
-                values.append(record.metric(name))
-            except KeyError:
-                if direction == "minimize" and not trials:
-                    return None
+            if (value := record.figure(name)) is not None:
+                values.append(value)
+            elif direction == "minimize" and not trials:
+                return None
+            else:
                 values.append(0.0 if direction == "maximize" else max(trial.values[index] for trial in trials))
         return values
 

@@ -330,10 +330,8 @@ def _candidates(
 
 
 def _figure(record: Record, name: str) -> float | None:
-    try:
-        return _cell(float(record.metric(name)) / METRICS[name].scale)
-    except KeyError:
-        return None
+    value = record.figure(name)
+    return None if value is None else _cell(float(value) / METRICS[name].scale)
 
 
 def _rejections(records: Sequence[Record]) -> list[list[Any]]:

@@ -137,10 +137,8 @@ def _at_last_rung(record: Record) -> Record:
 
 
 def _metric(record: Record, axis: Axis) -> float | None:
-    try:
-        return record.metric(axis.metric) / METRICS[axis.metric].scale
-    except KeyError:
-        return None
+    value = record.figure(axis.metric)
+    return None if value is None else value / METRICS[axis.metric].scale
 
 
 def _axis(axis: Axis, values: Sequence[float]) -> dict[str, Any]:
