@@ -393,9 +393,10 @@ def differences(folder: Path, uncut: Path, alike: bool) -> Iterator[str]:
 
 
 def _records(path: Path) -> list[Record]:
-    """A record a line; `read` would take the last one of a number."""
+    """A record a line; `read` would take the last one of a number. Times that a report measured again are left out."""
     lines = path.read_bytes().splitlines() if path.exists() else []
-    return [Record.model_validate_json(line) for line in lines]
+    records = [Record.model_validate_json(line) for line in lines]
+    return [record for record in records if record.latency is None or record.latency.beside is None]
 
 
 def _known(record: Record) -> str:
