@@ -2,8 +2,8 @@
 
     python -m benchmarks.soak [kills 1000 workers 100 nodes 100 servers 20 disks 200] [--out build/soak]
 
-A round runs a small search and stops it at several random moments. It kills the whole run, a worker process or a node
-of a cluster with `kill -9`, stops the database server, or limits the size of files, as a full disk does. Then the
+A round runs a small search and stops it at several random moments. It kills the run, a worker process or a node of a
+cluster with `kill -9`; or it stops the database server; or it limits the size of files, as a full disk does. Then the
 search finishes. Its folder must still hold what was finished before each stop, and must equal that of a run that nobody
 stopped. Each round adds a line to `log.csv`. A round that finds something wrong keeps its folder.
 """

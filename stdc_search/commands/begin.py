@@ -199,7 +199,7 @@ def begin_folder(
 
     Raises:
         SpecError: the run, or its finals, began with another spec or other data, or the folder has a spec that is not
-            of a run. Then nothing is written.
+            of a run. Nothing is written then.
     """
     spec = agreed(folder, spec, contents, free)
     if spec.search is not None and spec.search.finals is not None and spec.search.finals.networks:
