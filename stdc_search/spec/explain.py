@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, get_args
@@ -135,7 +137,8 @@ def _message(detail: Mapping[str, Any], place: _Place) -> str:
                 return f"must be {words} {limit}, not {value}" + (f"; nearest: {limit + step}" if step else "")
             return f"must be {words} {limit:g}, not {value}"
         case kind if kind in _TYPES:
-            return f"must be {_TYPES[kind]}, not {shown(value)}{_as_number(kind, value)}{_as_list(value, place)}"
+            nearest = _as_number(kind, value) or _as_list(value, place) or _as_section(value, place)
+            return f"must be {_TYPES[kind]}, not {shown(value)}{nearest}"
     return detail["msg"].replace("Input should", "must")
 
 
@@ -174,6 +177,22 @@ def _as_list(value: object, place: _Place) -> str:
     if not isinstance(value, int | float) or not types or types[-1] is Ellipsis:
         return ""
     return f"; such as [{', '.join([str(value)] * len(types))}]"
+
+
+def _as_section(value: object, place: _Place) -> str:
+    """A section with the value of its kind, or of its first field that takes it, where only the value was given."""
+    specs = specs_in(place.annotation)
+    if isinstance(value, str) and any(value in kinds_of(spec) for spec in specs):
+        return f"; write {{kind: {value}}}"
+    for spec, name in [(one, name) for one in specs for name in one.model_fields if name != "kind"]:
+        if isinstance(value, str) and value not in literals_in(spec.model_fields[name].annotation):
+            continue  # almost any text is a legal path or name
+        kinds = kinds_of(spec)
+        section = {"kind": kinds[0], name: value} if kinds else {name: value}
+        with suppress(ValidationError):
+            spec.model_validate(section)
+            return f"; such as {text}" if len(text := json.dumps(section)) <= 60 else ""
+    return ""
 
 
 def _as_number(kind: str, value: object) -> str:

@@ -71,7 +71,13 @@ def complaints(folder: Path, **one: Any) -> list[str]:
         ({"colur": 1}, "one.colur: unknown; did you mean `colour`?"),
         ({"colour": {"kind": "red", "width": 1}}, "one.colour.width: unknown; legal: kind, depth"),
         ({"colour": {"kind": "red", "red": 1}}, "one.colour.red: unknown; legal: kind, depth"),
-        ({"colour": 1}, "one.colour: must be a mapping of names to values, not 1"),
+        (
+            {"colour": 1},
+            'one.colour: must be a mapping of names to values, not 1; such as {"kind": "red", "depth": 1}',
+        ),
+        ({"colour": "navy"}, "one.colour: must be a mapping of names to values, not 'navy'; write {kind: navy}"),
+        ({"colour": "pink"}, "one.colour: must be a mapping of names to values, not 'pink'"),
+        ({"colour": 0}, "one.colour: must be a mapping of names to values, not 0"),
         ({"colour": {}}, "one.colour.kind: missing; must be red, blue or navy"),
         ({"colour": {"kind": None}}, "one.colour.kind: missing; must be red, blue or navy"),
         (

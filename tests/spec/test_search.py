@@ -94,7 +94,8 @@ def test_an_entry_that_spans_no_values_is_told(complaints: Complaints, entry: st
         ),
         (
             "limits: {cost.macs: 12.0e9}",
-            "search.limits.cost.macs: must be a mapping of names to values, not 12000000000.0",
+            "search.limits.cost.macs: must be a mapping of names to values, not 12000000000.0; "
+            'such as {"at_most": 12000000000.0}',
         ),
         ("limits: {cost.macs: {at_most: 0}}", "search.limits.cost.macs.at_most: must be above 0, not 0"),
         (
