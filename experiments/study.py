@@ -4,7 +4,7 @@ A study's `run.py` says what it changes and calls `main`. Every variant is an or
 goes on where it stopped. One that any study has trained is not trained again, and one that another process trains is
 passed over, so that the same command may be started once a core:
 
-    OMP_NUM_THREADS=1 python -m experiments.STUDY.run --data-root FOLDER_OF_CAMVID
+    OMP_NUM_THREADS=1 python -m experiments.STUDY.run --data-root FOLDER
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from stdc_search.spec.base import replace
 from stdc_search.spec.run import RunSpec, load
 
 PROTOCOL = Path("specs/camvid_small.yaml")
-KEPT = "*/runs/*"
+KEPT = "*/runs/**"
 """Folders of runs that are not done again, below experiments/."""
 Changes = Mapping[str, Any]
 
@@ -47,7 +47,7 @@ def study(folder: Path, specs: Mapping[str, RunSpec], caption: str, kept: str = 
         kept: folders of runs that are not done again, below experiments/.
     """
     parser = argparse.ArgumentParser(description=caption)
-    parser.add_argument("--data-root", type=Path, help="folder of CamVid")
+    parser.add_argument("--data-root", type=Path, help="folder of the data")
     parser.add_argument("--table", action="store_true", help="train nothing, write the table again")
     given = parser.parse_args()
     if not given.table:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stdc_search.device.calibration import TOGETHER, Network, Ready, jobs, line_of, measure, read_measured, table
+from stdc_search.device.calibration import Job, Measured, Network, Ready, learn, measure
 from stdc_search.device.runtimes import Settings
 from stdc_search.errors import UserError
 from stdc_search.latency import note_machine, this_machine
@@ -25,7 +25,7 @@ from stdc_search.run_folder import MACHINES
 from stdc_search.search.space import draw
 from stdc_search.spec.measurement import RuntimeSpec
 from stdc_search.spec.run import RunSpec
-from stdc_search.storage import append_line, write_atomically
+from stdc_search.storage import write_atomically
 
 DRAWN, LOOKED_AT = 1000, 10_000
 """Random networks to choose from, and further ones, in which other parts are looked for."""
@@ -59,31 +59,23 @@ def calibrate(
     learnt, held_out = sample(spec)
     folder.mkdir(parents=True, exist_ok=True)
     with Place.of(runtime).open() as device:
-        return _calibrate(_Session(spec, runtime, folder, device), learnt, held_out, progress)
-
-
-def _calibrate(
-    session: _Session, learnt: Sequence[RunSpec], held_out: Sequence[RunSpec], progress: Progress | None
-) -> tuple[TimeTable, list[HeldOut]]:
-    networks = [session.network(run) for run in (*learnt, *held_out)]
-    runs = {network.key: run for network, run in zip(networks, (*learnt, *held_out), strict=True)}
-    known, unknown = networks[: len(learnt)], networks[len(learnt) :]
-    every = jobs(known, unknown)
-    todo = [(one, turn) for one, turn in every if (one.key, turn) not in session.done]
-    for start in range(0, len(todo), TOGETHER):
-        group = todo[start : start + TOGETHER]
-        session.measure(group, [runs[one.key] for one, _ in group])
-        if progress is not None:
-            progress(len(every) - len(todo) + min(start + TOGETHER, len(todo)), len(every))
-    about, rows = table(session.done, known, unknown)
-    found = TimeTable(
-        machine=session.machine,
-        described=session.device.machine or this_machine(),
-        runtime=session.runtime.model_dump(mode="json"),
+        machine = note_machine(folder / MACHINES, device.machine).id
+        session = _Session(spec, runtime, device, f"{machine} {runtime.model_dump_json(exclude={'on', 'python'})}")
+        about, rows = learn(
+            folder / MEASURED,
+            [session.network(run) for run in learnt],
+            [session.network(run) for run in held_out],
+            session.measured,
+            progress or (lambda *_: None),
+        )
+    table = TimeTable(
+        machine=machine,
+        described=device.machine or this_machine(),
+        runtime=runtime.model_dump(mode="json"),
         **about,
     )
-    write_atomically(session.path.with_name(TABLE), found.model_dump_json(indent=2) + "\n")
-    return found, [HeldOut(**row) for row in rows]
+    write_atomically(folder / TABLE, table.model_dump_json(indent=2) + "\n")
+    return table, [HeldOut(**row) for row in rows]
 
 
 def check_profiled(runtime: RuntimeSpec) -> None:
@@ -142,22 +134,21 @@ def _parts(run: RunSpec) -> set[str]:
 class _Session:
     """Measures networks next to the spec's own network."""
 
-    def __init__(self, spec: RunSpec, runtime: RuntimeSpec, folder: Path, device: Here | Remote) -> None:
-        self.spec, self.runtime, self.path, self.device = spec, runtime, folder / MEASURED, device
-        self.machine = note_machine(folder / MACHINES, device.machine).id
-        self.done = read_measured(self.path)
+    def __init__(self, spec: RunSpec, runtime: RuntimeSpec, device: Here | Remote, conditions: str) -> None:
+        self.spec, self.runtime, self.device, self.conditions = spec, runtime, device, conditions
+        self.runs: dict[str, RunSpec] = {}
 
     def network(self, run: RunSpec) -> Network:
-        return network_of(run, f"{self.machine} {self.runtime.model_dump_json(exclude={'on', 'python'})}")
+        network = network_of(run, self.conditions)
+        self.runs[network.key] = run
+        return network
 
-    def measure(self, group: Sequence[tuple[Network, int]], runs: Sequence[RunSpec]) -> None:
+    def measured(self, group: Sequence[Job]) -> list[Measured]:
         threads = self.runtime.threads or self.device.cores
+        runs = [self.spec, *(self.runs[network.key] for network, _ in group)]
         with self.device.bench(threads) as bench, torch.inference_mode():
-            reference, *ready = [self._ready(run, threads) for run in (self.spec, *runs)]
-            found = measure(bench, reference, group, ready)
-        for one in found:
-            append_line(self.path, line_of(one))
-            self.done[one.key, one.turn] = one
+            reference, *ready = [self._ready(run, threads) for run in runs]
+            return measure(bench, reference, group, ready)
 
     def _ready(self, run: RunSpec, threads: int) -> Ready:
         module, images, content = file_of(run, self.runtime)

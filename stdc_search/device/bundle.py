@@ -6,19 +6,20 @@ import json
 import sys
 import warnings
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stdc_search.device.bench import Bench
-from stdc_search.device.calibration import TOGETHER, Network, Ready, jobs, line_of, measure, read_measured, table
+from stdc_search.device.calibration import Job, Measured, Network, Ready, learn, measure
 from stdc_search.device.hardware import facts, identity, physical_cores
 from stdc_search.device.runtimes import Settings, open_file
 from stdc_search.device.server import PACKAGES
 from stdc_search.device.wire import to_array
 from stdc_search.errors import UserError
-from stdc_search.storage import append_line, write_atomically
+from stdc_search.storage import write_atomically
 
 JOB, NETWORKS, MEASURED, TIMES = "job.json", "networks.zip", "measured.jsonl", "times.json"
 DIFFERENT = 0.01
@@ -46,29 +47,19 @@ class Bundle:
 
     def run(self) -> Path:
         """Measure what is not yet in `measured.jsonl`, then write the table."""
-        done = read_measured(self.folder / MEASURED)
-        every = jobs(self.learnt, self.held_out)
-        todo = [(one, turn) for one, turn in every if (one.key, turn) not in done]
-        for start in range(0, len(todo), TOGETHER):
-            for one in self._measure(todo[start : start + TOGETHER]):
-                done[one.key, one.turn] = one
-            print(f"{len(every) - len(todo) + min(start + TOGETHER, len(todo))} of {len(every)} measured", flush=True)
-        about, _ = table(done, self.learnt, self.held_out)
+        about, _ = learn(self.folder / MEASURED, self.learnt, self.held_out, self._measured, _tell)
         described = {"id": self.id, **self.machine, "commit": None}
         content = {"machine": self.id, "described": described, "runtime": self.job["runtime"], **about}
         write_atomically(self.folder / TIMES, json.dumps(content, indent=2) + "\n")
         return self.folder / TIMES
 
-    def _measure(self, group: list[tuple[Network, int]]) -> list[Any]:
+    def _measured(self, group: Sequence[Job]) -> list[Measured]:
         runtime = self.job["runtime"]
         threads = runtime["threads"] or physical_cores()
         settings = Settings(runtime["runtime"], runtime["device"], runtime["precision"], threads)
         with Bench(threads) as bench:
             reference, *ready = [self._ready(one, settings) for one in (self.reference, *(one for one, _ in group))]
-            found = measure(bench, reference, group, ready)
-        for one in found:
-            append_line(self.folder / MEASURED, line_of(one))
-        return found
+            return measure(bench, reference, group, ready)
 
     def _ready(self, network: Network, settings: Settings) -> Ready:
         files = self.files[network.key]
@@ -80,6 +71,10 @@ class Bundle:
         if result.shape != expected.shape or not difference(result, expected) <= DIFFERENT:
             raise UserError(f"{files['file']}: this device computes another result than the machine that exported it")
         return Ready(plain, open_file(settings, content, profile=True), images)
+
+
+def _tell(done: int, every: int) -> None:
+    print(f"{done} of {every} measured", flush=True)
 
 
 def difference(result: np.ndarray, expected: np.ndarray) -> float:

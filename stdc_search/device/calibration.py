@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ import numpy as np
 from stdc_search.device.bench import AnyBench
 from stdc_search.device.disturbance import BUSY
 from stdc_search.device.runtimes import Nodes, Runner
-from stdc_search.storage import cut_torn_line
+from stdc_search.storage import append_line, cut_torn_line
 
 TOGETHER = 6
 """Networks that are measured side by side."""
@@ -60,6 +60,8 @@ class Measured(NamedTuple):
     """Share of the cores' time that other processes took; none outside Linux."""
 
 
+Job = tuple[Network, int]
+"""What is to be measured, and its turn."""
 Done = dict[tuple[str, int], Measured]
 """By key and turn."""
 
@@ -81,14 +83,42 @@ def line_of(measured: Measured) -> str:
     return json.dumps(measured._asdict())
 
 
-def jobs(learnt: Iterable[Network], held_out: Iterable[Network]) -> list[tuple[Network, int]]:
-    """What is to be measured, with its turn: held-out networks twice, which shows how well times repeat."""
+def learn(
+    path: Path,
+    learnt: Sequence[Network],
+    held_out: Sequence[Network],
+    measured: Callable[[Sequence[Job]], Iterable[Measured]],
+    progress: Callable[[int, int], None],
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Measure the networks that a file does not hold yet, and learn the times of their parts.
+
+    Args:
+        path: the file, which gets a line for each measurement.
+        learnt: networks to learn from.
+        held_out: networks that the errors refer to.
+        measured: measures a few networks side by side.
+        progress: called with the number of measurements done and of all.
+
+    Returns:
+        The table, and a row per held-out network.
+    """
+    done, jobs = read_measured(path), _jobs(learnt, held_out)
+    todo = [(one, turn) for one, turn in jobs if (one.key, turn) not in done]
+    for start in range(0, len(todo), TOGETHER):
+        group = todo[start : start + TOGETHER]
+        for one in measured(group):
+            append_line(path, line_of(one))
+            done[one.key, one.turn] = one
+        progress(len(jobs) - len(todo) + start + len(group), len(jobs))
+    return _table(done, learnt, held_out)
+
+
+def _jobs(learnt: Iterable[Network], held_out: Iterable[Network]) -> list[Job]:
+    """Held-out networks are measured twice, which shows how well times repeat."""
     return [(one, 0) for one in (*learnt, *held_out)] + [(one, 1) for one in held_out]
 
 
-def measure(
-    bench: AnyBench, reference: Ready, group: Sequence[tuple[Network, int]], ready: Sequence[Ready]
-) -> list[Measured]:
+def measure(bench: AnyBench, reference: Ready, group: Sequence[Job], ready: Sequence[Ready]) -> list[Measured]:
     """Measure a group of networks next to the reference, whose time shows whether the machine was disturbed."""
     every = [reference, *ready]
     for one in every:
@@ -115,15 +145,11 @@ def measure(
     return found
 
 
-def table(
+def _table(
     done: Done, learnt: Sequence[Network], held_out: Sequence[Network]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What the measurements of these networks say; those of others do not count.
-
-    Returns:
-        The table, and a row per held-out network, which its errors refer to.
-    """
-    wanted = [(one.key, turn) for one, turn in jobs(learnt, held_out)]
+    """What the measurements of these networks say; those of others do not count."""
+    wanted = [(one.key, turn) for one, turn in _jobs(learnt, held_out)]
     done = {key: done[key] for key in wanted}
     usual = median(one.reference_ms for one in done.values())  # the average speed of the machine
     times = {key: one.ratio * usual for key, one in done.items()}
