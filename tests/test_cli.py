@@ -22,17 +22,12 @@ from stdc_search.spec import files
 from stdc_search.spec.base import dump
 from stdc_search.spec.measurement import LatencySpec
 from stdc_search.spec.run import schema
+from tests.command_line import stdc_search
 from tests.released import classification
 from tests.search_specs import tiny_search
 
 COMMANDS = [command.name or "" for command in app.registered_commands]
 SPECS = sorted(Path("specs").glob("*.yaml"))
-
-
-def stdc_search(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stdc_search", *map(str, arguments)], capture_output=True, text=True, cwd=cwd
-    )
 
 
 def test_help_names_every_command_with_a_whole_sentence():
@@ -155,7 +150,8 @@ def test_schema_makes_the_folder_of_its_file(tmp_path):
 def test_a_mistake_gives_its_place_and_exit_code_2(tmp_path):
     path = tmp_path / "typo.yaml"
     path.write_text("network:\n  kind: segmenter\n  heads: {width: 8}\n")
-    done = stdc_search("check", path)
+    command = [sys.executable, "-m", "stdc_search", "check", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f"{path}:3: network.heads: unknown; did you mean `head`?" in done.stderr
     assert "Traceback" not in done.stderr
