@@ -71,6 +71,7 @@ def test_trainings_of_one_network_differ_as_real_ones_did():
     assert np.mean(first) == pytest.approx(truth.losses[1], rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
     [

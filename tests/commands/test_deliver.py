@@ -34,7 +34,6 @@ from tests.onnx_files import conv
 from tests.tiny_networks import SIZE
 
 ENDINGS = (".onnx", ".xml", ".pt2", ".param")
-DYNAMIC = ("onnx", "openvino", "torch")
 CELLS = (64, 96)
 STAGES = [{"width": 16, "depth": 1}, {"width": 32, "depth": 1}, {"width": 32, "depth": 1}]
 BACKBONE = {"kind": "stdc", "stem": [{"width": 8}, {"width": 8}], "stages": STAGES}
@@ -126,7 +125,7 @@ def test_the_example_of_each_format_labels_an_image_as_the_network_does(to, scen
     assert all(line.split(":")[0] in CAMVID_CLASSES for line in shares) and saved == "saved: labels.png"
 
 
-@pytest.mark.parametrize("to", DYNAMIC)
+@pytest.mark.parametrize("to", ["onnx", "openvino", pytest.param("torch", marks=pytest.mark.slow)])
 def test_a_dynamic_file_labels_images_of_any_number_and_size(to, cells, weights, tmp_path):
     out = tmp_path / "out"
     path = next(one for one in deliver(cells, weights, to, out, dynamic=["batch", "size"]) if one.suffix in ENDINGS)
@@ -146,6 +145,7 @@ def test_a_dynamic_file_labels_images_of_any_number_and_size(to, cells, weights,
         assert wrong_where_sure(torch.from_numpy(np.asarray(mask).copy())[None], network(pixels)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dynamic", "shape"), [("batch", (5, *CELLS)), ("size", (1, 160, 64))])
 def test_one_of_number_and_size_can_stay_fixed(dynamic, shape, cells, weights, tmp_path):
     path = next(one for one in deliver(cells, weights, "onnx", tmp_path, dynamic=[dynamic]) if one.suffix == ".onnx")

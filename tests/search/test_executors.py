@@ -437,7 +437,14 @@ def read_number(line: str) -> int:
     return json.loads(line)["number"]
 
 
-@pytest.mark.parametrize(("sent", "executor"), [(signal.SIGINT, {}), (signal.SIGTERM, PROCESSES)], ids=str)
+@pytest.mark.parametrize(
+    ("sent", "executor"),
+    [
+        (signal.SIGINT, {}),
+        pytest.param(signal.SIGTERM, PROCESSES, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_a_person_or_a_scheduler_that_stops_a_run_is_told_how_to_go_on(tmp_path, sent, executor):
     dump(varied("training.epochs", 100_000, 200_000, executor=executor), tmp_path / "long.yaml")
     ignored = sent is signal.SIGTERM  # SIGINT is, in what a shell starts in the background
@@ -456,6 +463,7 @@ def test_a_person_or_a_scheduler_that_stops_a_run_is_told_how_to_go_on(tmp_path,
     until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=10)
 
 
+@pytest.mark.slow
 def test_what_a_full_disk_cuts_goes_on_when_there_is_room(tmp_path):
     run(search(trials=1), tmp_path / "out")
     dump(search(trials=3), tmp_path / "tiny.yaml")
