@@ -74,9 +74,10 @@ def _importances(run: RunSpec, records: Sequence[Record]) -> dict[str, dict[str,
     directions, found = run.search.objectives, {}
     frozen = Study(run).frozen  # this makes Optuna quiet
     study = optuna.create_study(directions=[*directions.values()])
-    study.add_trials([frozen(complete[i]) for i in spread(len(complete), MOST)])
+    trials = [frozen(complete[i]) for i in spread(len(complete), MOST)]
+    study.add_trials(trials)
     for i, (name, direction) in enumerate(directions.items()):
-        if len({trial.values[i] for trial in study.trials}) == 1:
+        if len({trial.values[i] for trial in trials}) == 1:
             continue
         sign = 1 if direction == "minimize" else -1  # the evaluator takes lower values for better ones
 

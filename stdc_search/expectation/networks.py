@@ -147,14 +147,14 @@ def expected(
         return found if before is several else longer(found, *_trained(several, mine, name))
 
     kept, near = np.arange(len(before)), np.arange(len(several))
+    outlooks: dict[str, Outlook] = {}
     if scored and len(before) > MODELLED:
         kept = spread(len(before), MODELLED)
         if before is several:  # near the front by what others say: whom luck has brought there must not be preferred
-            outlooks = {name: _outlook(process_of(name, kept), mine) for name in scored}
+            outlooks |= {name: _outlook(process_of(name, kept), mine) for name in scored}
             named = np.array([one[0].origin != "sampler" for one in several])
             near = _near(outlooks, objectives, directions, named)
         kept = np.union1d(kept, np.asarray(chosen)[near])
-    far = np.setdiff1d(np.arange(len(several)), near)
 
     scores, intervals, noise, explained, drawn = {}, {}, {}, {}, {}
     rng = np.random.default_rng(0)
@@ -164,8 +164,7 @@ def expected(
         if isinstance(shorter, Linked):
             explained[name] = shorter.explained
         noise[name] = process.noise
-        means, deviations = np.empty(len(several)), np.empty(len(several))
-        means[far], deviations[far] = _outlook(process, mine[far])
+        means, deviations = outlooks.get(name, (np.empty(len(several)), np.empty(len(several))))
         means[near], covariance = process.means(mine[near]), process.covariance(mine[near], mine[near])
         deviations[near] = np.sqrt(np.diag(covariance).clip(0))
         scores[name], intervals[name] = means, DEVIATIONS * deviations

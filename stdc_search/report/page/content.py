@@ -201,8 +201,9 @@ def _network(
         "commands": _commands(path, place / WEIGHTS, spec) if spec else {},
         "parts": [_part(part) for part in extras.parts(spec)] if spec else [],
         "curves": [
-            *(_curves(place, run, "finals") if final else ()),
-            *(curve for one in (candidate_folder(folder, number), *again) for curve in _curves(one, run, "search")),
+            *(_curves(place, spec or run, "finals") if final else ()),
+            *_curves(candidate_folder(folder, number), run, "search"),
+            *(curve for one in again for curve in _curves(one, _spec(one) or run, "search")),
         ],
         "ious": {name: _cell(value) for name, value in ious.items() if not pd.isna(value)},
         "samples": pictures.of(sample_folders(place), number),
@@ -281,16 +282,14 @@ def _spec(place: Path) -> RunSpec | None:
         return None
 
 
-def _seeds(run: RunSpec) -> tuple[int, ...]:
-    return run.training.seeds if run.training is not None else ()
-
-
 def _curves(place: Path, run: RunSpec, where: str) -> Iterator[dict[str, Any]]:
     """Loss and score of each epoch, a curve a seed; a file that is missing or damaged is left out."""
-    seeds = _seeds(_spec(place) or run)
+    if run.training is None:
+        return
+    first_seed, *_ = seeds = run.training.seeds
     for seed in seeds:
         try:
-            curve = pd.read_csv(seed_folder(place, seed, seeds[0]) / CURVE)
+            curve = pd.read_csv(seed_folder(place, seed, first_seed) / CURVE)
             score = curve["score"] if "score" in curve else pd.Series(dtype=float)
             columns = {
                 "epochs": curve["epoch"].astype(int).tolist(),
