@@ -33,7 +33,7 @@ PYTEST_OPTIONS := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types docs site test-slow test-gpu test-oldest
-.PHONY: bench-cost bench-train bench-latency bench-search bench-scale fuzz soak lock clean
+.PHONY: bench-cost bench-train bench-latency bench-search bench-scale fuzz soak lock dist clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -101,6 +101,13 @@ lock: ## constraints.txt anew: the newest versions that pyproject.toml allows (t
 	build/lock/bin/python -m pip freeze --all --exclude pip --exclude wheel --exclude stdc-search; \
 	} > build/constraints.txt
 	@mv build/constraints.txt constraints.txt; rm -rf build/lock
+
+dist: ## a wheel and an sdist in dist/, and a first search with the wheel in an environment of its own
+	@$(find_python); rm -rf dist build/dist && "$$python" -m venv build/dist
+	build/dist/bin/python -m pip install --quiet build
+	build/dist/bin/python -m build .
+	build/dist/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) dist/*.whl $(BUILDS)
+	cd build/dist && bin/stdc-search demo --out demo
 
 clean: ## removes .venv, .venv-oldest and caches; runs/ stays
 	rm -rf $(VENV) $(OLDEST) build dist .hypothesis .pytest_cache .ruff_cache
