@@ -409,11 +409,13 @@ def test_repeats_are_one_finalist():
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_finals_lose_and_repeat_nothing(tmp_path):
     spec = tiny_search(trials=4, finals={"networks": 3, "epochs": 60, "seeds": [*range(6)], "checkpoint_every": 5})
-    dump(spec, tmp_path / "tiny.yaml")
     out, rng = tmp_path / "out", random.Random(0)
-    run(replace(spec, {"search.finals": None}), out)
-    before = (out / "results.jsonl").read_bytes()
+    # All in processes of their own: what tests have imported may change how torch rounds.
     command = [sys.executable, "-m", "stdc_search", "run", str(tmp_path / "tiny.yaml"), "--out", str(out)]
+    dump(replace(spec, {"search.finals": None}), tmp_path / "tiny.yaml")
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    before = (out / "results.jsonl").read_bytes()
+    dump(spec, tmp_path / "tiny.yaml")
     kept: list[str] = []
     for kill in range(20):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -435,7 +437,7 @@ def test_killed_at_twenty_random_moments_finals_lose_and_repeat_nothing(tmp_path
             kept = [one.model_dump_json() for one in read(out / "finals" / "results.jsonl")]
     assert subprocess.run(command, capture_output=True).returncode == 0
     assert (out / "results.jsonl").read_bytes() == before
-    run(spec, tmp_path / "uncut")
+    subprocess.run([*command[:-1], str(tmp_path / "uncut")], stdout=subprocess.DEVNULL, check=True)
     ends = [{n: one.score for n, one in results(folder / "finals").items()} for folder in (out, tmp_path / "uncut")]
     assert ends[0] == ends[1] and len(ends[0]) == 3
     assert not list(out.rglob("running.json")) and not list(out.rglob("checkpoint.pt"))
