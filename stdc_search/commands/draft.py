@@ -149,6 +149,7 @@ TAIL = """\
 training:
   recipe: scratch                 # for small data and random weights, with weights for rare classes: docs/training.md
   epochs: {epochs}{batch}
+  # start_from: weights of drawn scenes added 2.7 points of mIoU to STDC1-Seg on 645 street photos: docs/training.md
 evaluation: {{antialias: true}}     # smooth images that shrink, as in training and where the network is deployed
 latency: {{runtime: {runtime}}}  # installed here; for another device or runtime, see docs/latency.md
 search:
