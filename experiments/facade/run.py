@@ -17,13 +17,13 @@ assert PAPER is not None
 VARIANTS = {
     "recipe_for_small_data": {},
     "no_detail": {"network.detail": None},
-    "spatial_path": {"network.detail": None, "network.decoder.spatial": {}},
     "recipe_of_the_paper": {
         "training.augmentation.jitter": 0.5,
         "training.loss": PAPER.loss,
         "training.optimizer": PAPER.optimizer,
         "training.ema": None,
     },
+    "spatial_path": {"network.detail": None, "network.decoder.spatial": {}},
 }
 
 if __name__ == "__main__":
