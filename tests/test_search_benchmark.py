@@ -34,6 +34,7 @@ def test_thirty_networks_were_trained_with_a_second_seed():
     assert 0 < surrogate().noise < 5
 
 
+@pytest.mark.slow
 def test_the_surrogate_answers_for_each_network_between_those_of_the_table():
     assert len(surrogate().truths) == 31_752 == Study(surrogate().spec).search.size
 
