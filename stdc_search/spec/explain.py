@@ -180,7 +180,7 @@ def _as_list(value: object, place: _Place) -> str:
 
 
 def _as_section(value: object, place: _Place) -> str:
-    """A section with the value of its kind, or of its first field that takes it, where only the value was given."""
+    """A section that holds a value which was given in its place: as its kind, or as the first field that takes it."""
     specs = specs_in(place.annotation)
     if isinstance(value, str) and any(value in kinds_of(spec) for spec in specs):
         return f"; write {{kind: {value}}}"
